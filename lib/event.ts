@@ -1,0 +1,153 @@
+import { z } from 'zod';
+import { InvalidEvent } from './errors.ts';
+import { distanceSchema, precisionSchema } from './schema.ts';
+
+/** What a user writes to start a run: the same on AWS and on one machine. Defaults make the shortest one work. */
+
+/** Names an S3 key, an SQS attribute and an execution may hold alike. */
+const runId = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9_-]{0,79}$/, 'letters, digits, - and _, at most 80');
+
+const connection = z.union([
+  z.strictObject({ secret: z.string().min(1) }),
+  z.strictObject({ url: z.url() }).refine(({ url }) => !hasPassword(url), {
+    message: 'holds a password; put it into a secret and write {"secret": NAME}',
+  }),
+  z.strictObject({ path: z.string().min(1) }),
+]);
+export type Connection = z.infer<typeof connection>;
+
+const endpoint = {
+  store: z.string().min(1),
+  connection: connection.optional(),
+  collection: z.string().min(1),
+  /** The store's own options; docs/stores.md lists them. */
+  options: z.record(z.string(), z.unknown()).default({}),
+};
+export const endpointSchema = z.strictObject(endpoint);
+export type Endpoint = z.infer<typeof endpointSchema>;
+
+const vectorMapping = z.strictObject({
+  /** Name in the target; left out: as the target's defaults say. */
+  to: z.string().optional(),
+  distance: distanceSchema.optional(),
+  precision: precisionSchema.optional(),
+});
+
+const mapping = z.strictObject({
+  /** Source vector name -> its name and settings in the target, or null to leave the vector out. Unnamed ones are all moved. */
+  vectors: z.record(z.string(), vectorMapping.nullable()).default({}),
+  /** Payload field -> how it is carried, or null to leave it out. `number` accepts rounding to a double, `string` keeps every digit. */
+  payload: z.record(z.string(), z.enum(['number', 'string']).nullable()).default({}),
+  /** What happens to records without a vector where the target cannot hold them. */
+  missingVectors: z.enum(['refuse', 'skip']).default('refuse'),
+  /** Payload field that keeps an id which the target cannot hold. */
+  originalId: z.string().min(1).default('original_id'),
+});
+export type Mapping = z.infer<typeof mapping>;
+
+const validate = z.strictObject({
+  /** `all`, or the number of records to compare, drawn by `seed`. */
+  compare: z.union([z.literal('all'), z.strictObject({ sample: z.int().positive() })]).default('all'),
+  recall: z
+    .strictObject({
+      k: z.int().min(1).max(1000).default(10),
+      queries: z.int().min(1).max(10_000).default(200),
+      /** Least recall@k of the target, held against the lower end of the 95 % interval. */
+      atLeast: z.number().min(0).max(1).default(0.95),
+    })
+    .nullable()
+    .prefault({}),
+  seed: z.int().nonnegative().default(1),
+  /** Records read back from the source by id and held against the shards, another path than the export took. */
+  spotCheck: z.int().nonnegative().default(100),
+});
+export type ValidateOptions = z.infer<typeof validate>;
+
+const cutover = z.strictObject({
+  approval: z.literal('none', 'is not known here; only "none" is, which cuts over when validation has passed').default('none'),
+  /** A name in the target store: a Qdrant alias or a PostgreSQL view. Left out: the routing flag. */
+  pointer: z.string().min(1).optional(),
+  /** Name of the routing flag: SSM parameter /vecferry/flags/NAME, locally a file. Left out: the target's collection. */
+  flag: z.string().regex(/^[A-Za-z0-9_.-]+$/, 'letters, digits, _ . -').optional(),
+});
+
+const parallel = z.strictObject({
+  /** Bytes of vectors and payload a shard holds at most, in memory. */
+  shardMiB: z.number().positive().max(256).default(32),
+  exporters: z.int().min(1).max(1000).default(16),
+});
+
+export const eventSchema = z.strictObject({
+  /** The run's id; left out: the execution's name. The id of an earlier run resumes it. */
+  run: runId.optional(),
+  source: endpointSchema,
+  target: z.strictObject({
+    ...endpoint,
+    /** new: a collection that holds records is refused. existing: records are upserted into what is there. */
+    into: z.enum(['new', 'existing']).default('new'),
+  }),
+  mapping: mapping.prefault({}),
+  parallel: parallel.prefault({}),
+  validate: validate.prefault({}),
+  /** null: stop after validation; cut over later by `vecferry cutover RUN`. */
+  cutover: cutover.nullable().prefault({}),
+  /** True: stop after the plan. */
+  dryRun: z.boolean().default(false),
+});
+export type RunEvent = z.infer<typeof eventSchema>;
+
+/** @throws InvalidEvent naming every field that is wrong, its value's problem and what is accepted. */
+export function parseEvent(input: unknown): RunEvent {
+  return parseAs(eventSchema, input, 'the event', InvalidEvent);
+}
+
+/** A run's id as given by a user or an execution. @throws InvalidEvent */
+export function parseRunId(input: unknown): string {
+  return parseAs(runId, input, 'the run id', InvalidEvent);
+}
+
+/** Parses `input`, and says all that is wrong with it in one error of the given class. */
+export function parseAs<T>(
+  schema: z.ZodType<T>,
+  input: unknown,
+  what: string,
+  Failure: new (message: string, details: { ids: readonly string[] }) => Error,
+): T {
+  const parsed = schema.safeParse(input);
+  if (parsed.success) return parsed.data;
+  const problems = parsed.error.issues.flatMap(flattenIssue);
+  const text = problems.map(({ path, message }) => `${path === '' ? 'it' : path} ${message}`).join('; ');
+  throw new Failure(`${what} is not valid: ${text}`, { ids: problems.map(({ path }) => path) });
+}
+
+interface Problem {
+  readonly path: string;
+  readonly message: string;
+}
+
+function flattenIssue(issue: z.core.$ZodIssue): readonly Problem[] {
+  const path = issue.path.map(String).join('.');
+  if (issue.code === 'invalid_union') {
+    // The member that got furthest says what was meant; its problems are the useful ones.
+    const deepest = [...issue.errors].sort((a, b) => a.length - b.length || depth(b) - depth(a))[0] ?? [];
+    return deepest.flatMap(flattenIssue).map((inner) => ({
+      path: [path, inner.path].filter((part) => part !== '').join('.'),
+      message: inner.message,
+    }));
+  }
+  return [{ path, message: phrase(issue.message) }];
+}
+
+function depth(issues: readonly z.core.$ZodIssue[]): number {
+  return Math.max(0, ...issues.map((issue) => issue.path.length));
+}
+
+/** Zod's "Invalid input: expected string, received number" as the end of a sentence that begins with the field. */
+function phrase(message: string): string {
+  return message.replace(/^Invalid input: expected (.*), received undefined$/, 'is missing (expected $1)').replace(/^Invalid input: /, 'is wrong: ');
+}
+
+function hasPassword(url: string): boolean {
+  const parsed = URL.parse(url);
+  return parsed !== null && (parsed.password !== '' || /[?&](password|api[-_]?key|token)=/i.test(parsed.search));
+}

@@ -1,0 +1,77 @@
+import { InvalidEvent } from './errors.ts';
+
+/**
+ * The object keys of a run: built and parsed here and nowhere else. On AWS they live in the runs' bucket, on one machine
+ * under a directory. Numbers are padded so that the keys list in order.
+ */
+
+export interface RunKeys {
+  readonly prefix: string;
+  readonly plan: string;
+  readonly ranges: string;
+  readonly manifest: string;
+  /** The manifest's shard names as a plain JSON array: the items of the validation's Distributed Map. */
+  readonly shardList: string;
+  readonly queries: string;
+  readonly recall: string;
+  readonly report: string;
+  readonly reportPage: string;
+  /** What the cutover moved, and to what, in order. */
+  readonly cutoverLog: string;
+  readonly shards: string;
+  readonly exported: string;
+  readonly loaded: string;
+  readonly failed: string;
+  readonly compared: string;
+  readonly neighbours: string;
+}
+
+export function runKeys(run: string): RunKeys {
+  const prefix = `runs/${run}/`;
+  return {
+    prefix,
+    plan: `${prefix}plan.json`,
+    ranges: `${prefix}ranges.json`,
+    manifest: `${prefix}manifest.json`,
+    shardList: `${prefix}shards.json`,
+    queries: `${prefix}queries.json`,
+    recall: `${prefix}recall.json`,
+    report: `${prefix}report.json`,
+    reportPage: `${prefix}report.html`,
+    cutoverLog: `${prefix}cutover.json`,
+    shards: `${prefix}shards/`,
+    exported: `${prefix}exported/`,
+    loaded: `${prefix}loaded/`,
+    failed: `${prefix}failed/`,
+    compared: `${prefix}compared/`,
+    neighbours: `${prefix}neighbours/`,
+  };
+}
+
+/** A shard's name: the range it holds and its part within that range, both from 0: `00012-000`. */
+export function shardName(range: number, part: number): string {
+  return `${rangeName(range)}-${String(part).padStart(3, '0')}`;
+}
+
+export function rangeName(range: number): string {
+  return String(range).padStart(5, '0');
+}
+
+/** @throws InvalidEvent when `name` is no shard's name. */
+export function parseShardName(name: string): { readonly range: number; readonly part: number } {
+  const match = /^(\d{5,})-(\d{3,})$/.exec(name);
+  if (match === null) throw new InvalidEvent(`'${name}' is not the name of a shard; one looks like 00012-000`);
+  return { range: Number(match[1]), part: Number(match[2]) };
+}
+
+export const shardKey = (run: string, shard: string): string => `${runKeys(run).shards}${shard}.parquet`;
+export const exportedKey = (run: string, range: number): string => `${runKeys(run).exported}${rangeName(range)}.json`;
+export const loadedKey = (run: string, shard: string): string => `${runKeys(run).loaded}${shard}.json`;
+export const failedKey = (run: string, shard: string): string => `${runKeys(run).failed}${shard}.json`;
+export const comparedKey = (run: string, shard: string): string => `${runKeys(run).compared}${shard}.json`;
+export const neighboursKey = (run: string, shard: string): string => `${runKeys(run).neighbours}${shard}.json`;
+
+/** The last part of a key without its ending: the shard of a marker. */
+export function nameOfKey(key: string): string {
+  return key.slice(key.lastIndexOf('/') + 1).replace(/\.[a-z]+$/, '');
+}

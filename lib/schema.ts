@@ -1,0 +1,99 @@
+import { z } from 'zod';
+
+/**
+ * What a collection looks like, in words that every store shares. A source describes itself with it, the plan turns it
+ * into the schema of the target, and a shard carries it, so it is a schema of ours: parsed wherever it is read.
+ */
+
+/** `cosine` is 1 - cos, `dot` the negative inner product, `euclid` the L2 norm, `manhattan` the L1 norm of the difference. */
+export const distanceSchema = z.enum(['cosine', 'dot', 'euclid', 'manhattan']);
+export type Distance = z.infer<typeof distanceSchema>;
+
+export const vectorKindSchema = z.enum(['dense', 'sparse', 'multi']);
+export type VectorKind = z.infer<typeof vectorKindSchema>;
+
+/** How a store keeps each float; batches and shards always carry float32. */
+export const precisionSchema = z.enum(['float32', 'float16', 'uint8']);
+export type Precision = z.infer<typeof precisionSchema>;
+
+/** An approximate index on one vector. Settings left out are the store's defaults. */
+export const indexSchema = z.discriminatedUnion('kind', [
+  z.strictObject({
+    kind: z.literal('hnsw'),
+    /** Edges a node. */
+    m: z.int().positive().optional(),
+    efConstruction: z.int().positive().optional(),
+    /** Candidates kept while searching, where the collection stores it. */
+    efSearch: z.int().positive().optional(),
+  }),
+  z.strictObject({
+    kind: z.literal('ivfflat'),
+    lists: z.int().positive().optional(),
+    /** Lists visited while searching, where the collection stores it. */
+    probes: z.int().positive().optional(),
+  }),
+  /** Any other index, by the store's own name for it; carried to the same store only. */
+  z.strictObject({ kind: z.literal('other'), name: z.string() }),
+  z.strictObject({ kind: z.literal('none') }),
+]);
+export type VectorIndex = z.infer<typeof indexSchema>;
+
+export const vectorSpecSchema = z.strictObject({
+  /** '' is Qdrant's unnamed vector. */
+  name: z.string(),
+  kind: vectorKindSchema,
+  /** Floats a vector; for sparse vectors the size of the index space where the store fixes one. */
+  dimension: z.int().positive().optional(),
+  /** Undefined where the source does not say (a file, an unindexed pgvector column): the event or the target's default decides. */
+  distance: distanceSchema.optional(),
+  precision: precisionSchema.default('float32'),
+  index: indexSchema.optional(),
+});
+export type VectorSpec = z.infer<typeof vectorSpecSchema>;
+
+/**
+ * What a payload field holds, and how its value stands in the payload's JSON text:
+ * integer: a JSON integer of any size; float: a JSON number; decimal: a JSON number when every value of the type has at
+ * most 15 significant digits (a double holds those exactly), else a string; timestamp: a string, ISO 8601 with `Z`;
+ * date, time, uuid, text: a string; bytes: a base64 string; json: any JSON value; list: a JSON array.
+ */
+export const fieldTypeSchema = z.enum([
+  'boolean', 'integer', 'float', 'decimal', 'text', 'uuid', 'timestamp', 'date', 'time', 'bytes', 'json', 'list',
+]);
+export type FieldType = z.infer<typeof fieldTypeSchema>;
+
+export const fieldSpecSchema = z.strictObject({
+  name: z.string(),
+  type: fieldTypeSchema,
+  nullable: z.boolean().default(true),
+  /** The store's own type, `numeric(12,4)` or `timestamp with time zone`: the same store makes the same column again. */
+  native: z.string().optional(),
+});
+export type FieldSpec = z.infer<typeof fieldSpecSchema>;
+
+/** A payload field that the store indexes for filters. `type` is the store's word (Qdrant's `keyword`, PostgreSQL's `btree`). */
+export const payloadIndexSchema = z.strictObject({
+  field: z.string(),
+  type: z.string(),
+  /** The store's own definition, carried to the same store only. */
+  native: z.unknown().optional(),
+});
+export type PayloadIndex = z.infer<typeof payloadIndexSchema>;
+
+/** integer, uuid and string say what every id is; mixed: integers and UUIDs side by side (Qdrant); composite: a JSON array. */
+export const idTypeSchema = z.enum(['integer', 'uuid', 'string', 'mixed', 'composite']);
+export type IdType = z.infer<typeof idTypeSchema>;
+
+export const collectionSchema = z.strictObject({
+  store: z.string(),
+  idType: idTypeSchema,
+  /** Columns of the key, in order, where the store has named ones; empty where an id is just an id. */
+  key: z.array(fieldSpecSchema).default([]),
+  vectors: z.array(vectorSpecSchema),
+  /** Declared payload fields; undefined where the store declares none and any record may hold anything. */
+  fields: z.array(fieldSpecSchema).optional(),
+  payloadIndexes: z.array(payloadIndexSchema).default([]),
+  /** Settings that only the same store understands (Qdrant's optimizers and quantization); the plan says when they are dropped. */
+  native: z.record(z.string(), z.unknown()).default({}),
+});
+export type CollectionSchema = z.infer<typeof collectionSchema>;

@@ -1,0 +1,55 @@
+import { z } from 'zod';
+
+/**
+ * The payload of every state, and of the import's messages. State carries keys and tallies, never lists: nothing here
+ * grows with the number of records. Everything else that a function needs it reads from the run's plan.
+ */
+
+const run = z.string();
+const shard = z.string();
+const tally = z.int().nonnegative();
+
+/** Version of the message that an exporter puts on the queue; an importer refuses another. */
+export const messageVersion = 1;
+
+/** Plan the run: what Step Functions hands over from its input and context. */
+export const planInput = z.strictObject({ execution: z.string(), event: z.unknown() });
+export const planOutput = z.strictObject({
+  run, dryRun: z.boolean(), ranges: tally, records: tally, exporters: z.int().positive(), cutover: z.boolean(), rangesKey: z.string(), shardListKey: z.string(),
+});
+
+/** Every state that needs nothing but the run. */
+export const runInput = z.strictObject({ run });
+
+/** An item of ranges.json: a range of the source, numbered from 0. Keys are the source store's own text. */
+export const rangeItem = z.strictObject({ range: tally, from: z.string().nullable(), to: z.string().nullable(), records: tally });
+/** Export a range: `next` is set when an earlier call handed it back. */
+export const exportCursor = z.strictObject({ part: tally, from: z.string().nullable() });
+export const exportInput = z.strictObject({ run, range: rangeItem, next: exportCursor.optional() });
+/** `next` only when the deadline came first: call again with it. */
+export const exportOutput = z.strictObject({ done: z.boolean(), shards: tally, records: tally, next: exportCursor.optional() });
+
+export const sealOutput = z.strictObject({ shards: tally, records: tally });
+
+/** A message on the import queue. `offset` is set when an importer handed the rest of a shard back. */
+export const importMessage = z.strictObject({ version: z.literal(messageVersion), run, shard, offset: tally.default(0) });
+
+export const awaitOutput = z.strictObject({ done: z.boolean(), loaded: tally, shards: tally });
+export const indexOutput = z.strictObject({ done: z.boolean(), detail: z.string() });
+
+/** Compare a shard, find its neighbours. `offset` is set when an earlier call handed it back. */
+export const shardInput = z.strictObject({ run, shard, offset: tally.optional() });
+export const shardOutput = z.strictObject({ done: z.boolean(), offset: tally.optional() });
+
+export const reportOutput = z.strictObject({ passed: z.boolean(), summary: z.string(), report: z.string() });
+
+/** Step Functions' error output, and the run it belongs to. */
+export const failureInput = z.strictObject({ execution: z.string(), event: z.unknown(), failure: z.object({ Error: z.string(), Cause: z.string() }) });
+export const failureOutput = z.strictObject({ run, error: z.string(), message: z.string() });
+
+export type RangeItem = z.infer<typeof rangeItem>;
+export type ExportInput = z.infer<typeof exportInput>;
+export type ExportOutput = z.infer<typeof exportOutput>;
+export type ImportMessage = z.infer<typeof importMessage>;
+export type ShardInput = z.infer<typeof shardInput>;
+export type ShardOutput = z.infer<typeof shardOutput>;

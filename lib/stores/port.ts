@@ -1,0 +1,203 @@
+import type { Batch } from '../batch.ts';
+import type { CollectionSchema, Distance, FieldType, Precision, VectorKind } from '../schema.ts';
+
+/**
+ * The two ports that a store implements. A store's factory returns one object that is both, for one collection.
+ * Every method turns the client's errors into those of errors.ts: Throttled for 429 and its like, StoreUnavailable for
+ * faults that pass, AccessDenied for credentials, NotFound for a missing collection, RecordRefused for data the store
+ * will never take. All may be called concurrently, and a second time with the same arguments without harm.
+ */
+export type Store = Source & Target;
+
+/** A half-open interval [from, to) of source keys in the store's own order; null is open. Keys are text that only the store reads. */
+export interface Range {
+  readonly from: string | null;
+  readonly to: string | null;
+}
+
+export interface PlannedRange extends Range {
+  /** An estimate, from the store's statistics or a sample. */
+  readonly records: number;
+}
+
+export interface Description {
+  readonly schema: CollectionSchema;
+  /** Records, exact. */
+  readonly count: number;
+  /** Mean bytes of a record's payload as JSON text, from a sample; 0 for an empty collection. */
+  readonly payloadBytes: number;
+  /** Records that lack a vector, by vector name, where any do and the store can tell; what the plan warns about. */
+  readonly withoutVector?: Readonly<Record<string, number>>;
+}
+
+/** A read's next piece, and what is left of the range after it: null at the end. */
+export interface Piece {
+  readonly batch: Batch;
+  readonly rest: Range | null;
+}
+
+export interface SearchRequest {
+  /** The dense vector searched, by its name in the collection. */
+  readonly vector: string;
+  /** `dimension` floats. */
+  readonly query: Float32Array;
+  readonly k: number;
+  /** True to ask the store for the exact neighbours, where it can. */
+  readonly exact?: boolean;
+}
+
+export interface Hit {
+  readonly id: string;
+  /** The store's own score; only the order is comparable between stores. */
+  readonly score: number;
+}
+
+/** What source and target can both do: they are both read when a run is validated. */
+export interface Reader {
+  /** @throws NotFound when the collection does not exist. */
+  describe(): Promise<Description>;
+  /** Records, exact and up to date. */
+  count(): Promise<number>;
+  /** The records with these ids (at most 1,000), in any order; ids that are not there are left out. */
+  fetch(ids: readonly string[]): Promise<Batch>;
+  /** The k nearest records, nearest first, through the call that an application makes. */
+  search(request: SearchRequest): Promise<readonly Hit[]>;
+  close(): Promise<void>;
+}
+
+export interface Source extends Reader {
+  /** Ranges that cover the whole key space without gap or overlap, each of about `records` records; one open range for an empty collection. */
+  ranges(options: { readonly records: number }): Promise<readonly PlannedRange[]>;
+  /**
+   * The records of a range in key order, in batches that pass neither limit (a single record may be larger than
+   * `maxBytes`). Bytes are counted by batchBytes. An empty range yields nothing. Reads one snapshot where the store has them.
+   */
+  read(range: Range, options: ReadOptions): AsyncIterable<Piece>;
+}
+
+export interface ReadOptions {
+  readonly maxRecords: number;
+  readonly maxBytes: number;
+}
+
+/** Which records of which shard a batch holds: makes a repeated write recognisable. */
+export interface WritePosition {
+  readonly run: string;
+  readonly shard: string;
+  /** Position of the batch's first record within the shard. */
+  readonly offset: number;
+}
+
+export interface WriteOptions {
+  readonly position: WritePosition;
+  /** upsert: the batch's value wins. insert: a record that is already there stays as it is (live runs). */
+  readonly mode: 'upsert' | 'insert';
+}
+
+export interface IndexProgress {
+  readonly done: boolean;
+  /** 0 to 1, or undefined where the store does not tell. */
+  readonly fraction?: number;
+  /** For people: `graph 3 of 7 layers`, `yellow, 12,000 of 80,000 vectors indexed`. */
+  readonly detail?: string;
+}
+
+export interface Target extends Reader {
+  /**
+   * Creates the collection as `schema` says (its `store` is this one) with index building off; does nothing if it is
+   * already there with the same vectors. @throws Incompatible when it is there with others.
+   */
+  prepare(schema: CollectionSchema): Promise<void>;
+  /** Writes the batch and returns how many records the store acknowledged, once they are durable there. */
+  write(batch: Batch, options: WriteOptions): Promise<{ readonly written: number }>;
+  /** Starts building the indexes of `schema`, and returns without waiting for them. */
+  buildIndex(schema: CollectionSchema): Promise<void>;
+  indexProgress(schema: CollectionSchema): Promise<IndexProgress>;
+  /** The store's own pointer that readers can follow; undefined when capabilities.pointer is false. */
+  readonly pointer?: Pointer;
+}
+
+/** A name that readers use in place of a collection's: an alias or a view. */
+export interface Pointer {
+  /** The collection the name stands for now; undefined where there is no such name. */
+  read(name: string): Promise<string | undefined>;
+  /** Makes `name` stand for `collection`, atomically; undefined removes the name. */
+  move(name: string, collection: string | undefined): Promise<void>;
+}
+
+/**
+ * What a store can hold and do: one readonly literal a store, read by the plan alone, which refuses what does not fit
+ * before anything is written. docs/stores.md is made from it.
+ */
+export interface Capabilities {
+  /** Kinds of vectors a record can have. Another kind is refused unless the mapping drops it. */
+  readonly vectorKinds: readonly VectorKind[];
+  /** True when a record can have several vectors; false: the mapping must choose one. */
+  readonly severalVectors: boolean;
+  /** Name of the one dense vector where the event does not name it; a source vector that stands alone takes it. undefined: keeps its name. */
+  readonly defaultVectorName?: string;
+  readonly distances: readonly Distance[];
+  /** Taken where neither the source nor the event says a distance. */
+  readonly defaultDistance: Distance;
+  /** Largest dimension that can be stored. */
+  readonly maxDimension: number;
+  /** Largest dimension that an approximate index takes, where smaller than maxDimension. Larger is stored unindexed, and the plan says so. */
+  readonly maxIndexedDimension?: number;
+  readonly precisions: readonly Precision[];
+  readonly indexes: readonly ('hnsw' | 'ivfflat' | 'other')[];
+  /** False: records without a vector are refused, unless the event says `"missingVectors": "skip"` in its mapping. */
+  readonly missingVectors: boolean;
+  /** True: vectors are scaled to length 1 on write when the distance is cosine; validation expects that. */
+  readonly normalisesCosine: boolean;
+  readonly ids: {
+    /** Integers from 0 or below to max, as decimal text ('18446744073709551615'); false: none. */
+    readonly integer: { readonly min: string; readonly max: string } | false;
+    readonly uuid: boolean;
+    /** Any text up to maxLength UTF-16 units. false: others become UUIDv5 and the original goes into the payload. */
+    readonly string: { readonly maxLength: number } | false;
+    readonly composite: boolean;
+  };
+  readonly payload: {
+    /** Field types kept as they are. Others are carried in the form that FieldType's documentation gives, as JSON. */
+    readonly types: readonly FieldType[];
+    /** False: the store has no place for a JSON object; a run with payload is refused. */
+    readonly any: boolean;
+    /** Largest integer magnitude kept exactly, as decimal text; undefined: any. Larger ones are carried as strings. */
+    readonly maxInteger?: string;
+    /** Bytes of one record's payload. undefined: no limit that we know of. */
+    readonly maxBytes?: number;
+  };
+  /** True: can insert only what is absent, which live runs need. */
+  readonly insertOnly: boolean;
+  /** The pointer that readers of this store can follow; false: a routing flag is used. */
+  readonly pointer: 'alias' | 'view' | false;
+  /** snapshot: a range is read in one transaction. live: a record that changes meanwhile may be read in either state. */
+  readonly reads: 'snapshot' | 'live';
+  /** True: the collection can be a source or target only of runs on one machine (embedded engines on a local path). */
+  readonly localOnly: boolean;
+}
+
+/** What a store file exports and the registry lists. */
+export interface StoreKind {
+  readonly name: string;
+  readonly title: string;
+  readonly capabilities: Capabilities;
+  /** @throws InvalidEvent when connection, collection or options are not of the store's form. */
+  open(endpoint: ResolvedEndpoint): Promise<Store>;
+}
+
+/** An endpoint of an event after its secret was read. Never logged. */
+export interface ResolvedEndpoint {
+  readonly connection: ResolvedConnection;
+  readonly collection: string;
+  /** The store's own options of the event, unparsed: each store has a schema for them. */
+  readonly options: unknown;
+}
+
+export interface ResolvedConnection {
+  readonly url?: string;
+  readonly path?: string;
+  readonly apiKey?: string;
+  /** Everything else that the secret holds. */
+  readonly [key: string]: unknown;
+}
