@@ -124,7 +124,8 @@ export function batchBytes(batch: Batch): number {
 /** The vector column called `name`. @throws RangeError when the batch has none, which is a defect of the caller. */
 export function column(batch: Batch, name: string): VectorColumn {
   const found = batch.vectors.get(name);
-  if (found === undefined) throw new RangeError(`batch has no vector '${name}'; it has ${[...batch.vectors.keys()].join(', ')}`);
+  if (found === undefined)
+    throw new RangeError(`batch has no vector '${name}'; it has ${[...batch.vectors.keys()].join(', ')}`);
   return found;
 }
 
@@ -164,7 +165,11 @@ function sliceColumn(from: VectorColumn, start: number, end: number): VectorColu
 
 function selectFromColumn(from: VectorColumn, positions: readonly number[]): VectorColumn {
   const pieces = positions.map((at) => sliceColumn(from, at, at + 1));
-  if (pieces.length > 0) return concatColumns(pieces, pieces.map(() => 1));
+  if (pieces.length > 0)
+    return concatColumns(
+      pieces,
+      pieces.map(() => 1),
+    );
   return sliceColumn(from, 0, 0);
 }
 
@@ -176,7 +181,8 @@ function concatColumns(columns: readonly VectorColumn[], counts: readonly number
   const present = joinPresent(columns, counts);
   if (first.kind === 'dense') return withPresent({ kind: 'dense', dimension: first.dimension, values }, present);
   const offsets = joinOffsets(columns, counts);
-  if (first.kind === 'multi') return withPresent({ kind: 'multi', dimension: first.dimension, offsets, values }, present);
+  if (first.kind === 'multi')
+    return withPresent({ kind: 'multi', dimension: first.dimension, offsets, values }, present);
   const indices = new Uint32Array(values.length);
   let at = 0;
   for (const each of columns) {

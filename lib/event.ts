@@ -64,11 +64,16 @@ const validate = z.strictObject({
 export type ValidateOptions = z.infer<typeof validate>;
 
 const cutover = z.strictObject({
-  approval: z.literal('none', 'is not known here; only "none" is, which cuts over when validation has passed').default('none'),
+  approval: z
+    .literal('none', 'is not known here; only "none" is, which cuts over when validation has passed')
+    .default('none'),
   /** A name in the target store: a Qdrant alias or a PostgreSQL view. Left out: the routing flag. */
   pointer: z.string().min(1).optional(),
   /** Name of the routing flag: SSM parameter /vecferry/flags/NAME, locally a file. Left out: the target's collection. */
-  flag: z.string().regex(/^[A-Za-z0-9_.-]+$/, 'letters, digits, _ . -').optional(),
+  flag: z
+    .string()
+    .regex(/^[A-Za-z0-9_.-]+$/, 'letters, digits, _ . -')
+    .optional(),
 });
 
 const parallel = z.strictObject({
@@ -144,7 +149,9 @@ function depth(issues: readonly z.core.$ZodIssue[]): number {
 
 /** Zod's "Invalid input: expected string, received number" as the end of a sentence that begins with the field. */
 function phrase(message: string): string {
-  return message.replace(/^Invalid input: expected (.*), received undefined$/, 'is missing (expected $1)').replace(/^Invalid input: /, 'is wrong: ');
+  return message
+    .replace(/^Invalid input: expected (.*), received undefined$/, 'is missing (expected $1)')
+    .replace(/^Invalid input: /, 'is wrong: ');
 }
 
 function hasPassword(url: string): boolean {

@@ -30,6 +30,8 @@ function parseJson(body: Uint8Array, where: string): unknown {
   try {
     return JSON.parse(new TextDecoder().decode(body));
   } catch (cause) {
-    throw new ShardDamaged(`${where} is not JSON: it was cut short or altered; delete it and start the run again`, { cause });
+    throw new ShardDamaged(`${where} is not JSON: it was cut short or altered; delete it and start the run again`, {
+      cause,
+    });
   }
 }

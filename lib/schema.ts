@@ -58,7 +58,18 @@ export type VectorSpec = z.infer<typeof vectorSpecSchema>;
  * date, time, uuid, text: a string; bytes: a base64 string; json: any JSON value; list: a JSON array.
  */
 export const fieldTypeSchema = z.enum([
-  'boolean', 'integer', 'float', 'decimal', 'text', 'uuid', 'timestamp', 'date', 'time', 'bytes', 'json', 'list',
+  'boolean',
+  'integer',
+  'float',
+  'decimal',
+  'text',
+  'uuid',
+  'timestamp',
+  'date',
+  'time',
+  'bytes',
+  'json',
+  'list',
 ]);
 export type FieldType = z.infer<typeof fieldTypeSchema>;
 

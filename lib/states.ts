@@ -15,24 +15,46 @@ export const messageVersion = 1;
 /** Plan the run: what Step Functions hands over from its input and context. */
 export const planInput = z.strictObject({ execution: z.string(), event: z.unknown() });
 export const planOutput = z.strictObject({
-  run, dryRun: z.boolean(), ranges: tally, records: tally, exporters: z.int().positive(), cutover: z.boolean(), rangesKey: z.string(), shardListKey: z.string(),
+  run,
+  dryRun: z.boolean(),
+  ranges: tally,
+  records: tally,
+  exporters: z.int().positive(),
+  cutover: z.boolean(),
+  rangesKey: z.string(),
+  shardListKey: z.string(),
 });
 
 /** Every state that needs nothing but the run. */
 export const runInput = z.strictObject({ run });
 
 /** An item of ranges.json: a range of the source, numbered from 0. Keys are the source store's own text. */
-export const rangeItem = z.strictObject({ range: tally, from: z.string().nullable(), to: z.string().nullable(), records: tally });
+export const rangeItem = z.strictObject({
+  range: tally,
+  from: z.string().nullable(),
+  to: z.string().nullable(),
+  records: tally,
+});
 /** Export a range: `next` is set when an earlier call handed it back. */
 export const exportCursor = z.strictObject({ part: tally, from: z.string().nullable() });
 export const exportInput = z.strictObject({ run, range: rangeItem, next: exportCursor.optional() });
 /** `next` only when the deadline came first: call again with it. */
-export const exportOutput = z.strictObject({ done: z.boolean(), shards: tally, records: tally, next: exportCursor.optional() });
+export const exportOutput = z.strictObject({
+  done: z.boolean(),
+  shards: tally,
+  records: tally,
+  next: exportCursor.optional(),
+});
 
 export const sealOutput = z.strictObject({ shards: tally, records: tally });
 
 /** A message on the import queue. `offset` is set when an importer handed the rest of a shard back. */
-export const importMessage = z.strictObject({ version: z.literal(messageVersion), run, shard, offset: tally.default(0) });
+export const importMessage = z.strictObject({
+  version: z.literal(messageVersion),
+  run,
+  shard,
+  offset: tally.default(0),
+});
 
 export const awaitOutput = z.strictObject({ done: z.boolean(), loaded: tally, shards: tally });
 export const indexOutput = z.strictObject({ done: z.boolean(), detail: z.string() });
@@ -44,7 +66,11 @@ export const shardOutput = z.strictObject({ done: z.boolean(), offset: tally.opt
 export const reportOutput = z.strictObject({ passed: z.boolean(), summary: z.string(), report: z.string() });
 
 /** Step Functions' error output, and the run it belongs to. */
-export const failureInput = z.strictObject({ execution: z.string(), event: z.unknown(), failure: z.object({ Error: z.string(), Cause: z.string() }) });
+export const failureInput = z.strictObject({
+  execution: z.string(),
+  event: z.unknown(),
+  failure: z.object({ Error: z.string(), Cause: z.string() }),
+});
 export const failureOutput = z.strictObject({ run, error: z.string(), message: z.string() });
 
 export type RangeItem = z.infer<typeof rangeItem>;

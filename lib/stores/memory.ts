@@ -1,0 +1,258 @@
+import {
+  type Batch,
+  batchBytes,
+  column,
+  concatBatches,
+  denseVector,
+  emptyBatch,
+  hasVector,
+  selectRecords,
+  sliceBatch,
+  type VectorColumn,
+} from '../batch.ts';
+import { distanceBetween } from '../distance.ts';
+import { Incompatible, InvalidEvent, NotFound, RecordRefused } from '../errors.ts';
+import type { CollectionSchema } from '../schema.ts';
+import type {
+  Capabilities,
+  Piece,
+  Pointer,
+  Range,
+  ReadOptions,
+  ResolvedEndpoint,
+  SearchRequest,
+  Store,
+  StoreKind,
+  WriteOptions,
+} from './port.ts';
+
+/**
+ * The reference store: collections in this process. Other stores are held against what it does. It takes no options and
+ * has no limits but memory.
+ */
+
+const capabilities: Capabilities = {
+  vectorKinds: ['dense', 'sparse', 'multi'],
+  severalVectors: true,
+  distances: ['cosine', 'dot', 'euclid', 'manhattan'],
+  defaultDistance: 'cosine',
+  maxDimension: 1_000_000,
+  precisions: ['float32'],
+  indexes: [],
+  missingVectors: true,
+  normalisesCosine: false,
+  ids: {
+    integer: { min: '-9223372036854775808', max: '18446744073709551615' },
+    uuid: true,
+    string: { maxLength: 65_536 },
+    composite: true,
+  },
+  payload: {
+    types: [
+      'boolean',
+      'integer',
+      'float',
+      'decimal',
+      'text',
+      'uuid',
+      'timestamp',
+      'date',
+      'time',
+      'bytes',
+      'json',
+      'list',
+    ],
+    any: true,
+  },
+  insertOnly: true,
+  pointer: 'alias',
+  reads: 'snapshot',
+  localOnly: true,
+};
+
+export const memory: StoreKind = {
+  name: 'memory',
+  title: 'Memory',
+  capabilities,
+  open: async (endpoint) => openMemory(endpoint),
+};
+
+interface Collection {
+  schema: CollectionSchema;
+  /** One record a batch, by id. */
+  readonly records: Map<string, Batch>;
+}
+
+/** The collections and pointers of one `connection.path`. */
+interface Space {
+  readonly collections: Map<string, Collection>;
+  readonly pointers: Map<string, string>;
+}
+
+const spaces = new Map<string, Space>();
+
+/** Forgets everything under a path; tests begin with it. */
+export function clearMemory(path: string): void {
+  spaces.delete(path);
+}
+
+/** @throws InvalidEvent when the connection has no path, which names the space that source and target share. */
+function openMemory({ connection, collection: name }: ResolvedEndpoint): Store {
+  const { path } = connection;
+  if (path === undefined) throw new InvalidEvent('the memory store needs connection {"path": NAME}; any name will do');
+  const space = spaces.get(path) ?? { collections: new Map(), pointers: new Map() };
+  spaces.set(path, space);
+
+  const existing = (): Collection => {
+    const found = space.collections.get(space.pointers.get(name) ?? name);
+    if (found === undefined)
+      throw new NotFound(`the memory store '${path}' has no collection '${name}'`, { ids: [name] });
+    return found;
+  };
+
+  return {
+    async describe() {
+      const { schema, records } = existing();
+      const bytes = [...records.values()].reduce((sum, record) => sum + (record.payloads[0]?.length ?? 0), 0);
+      return {
+        schema,
+        count: records.size,
+        payloadBytes: records.size === 0 ? 0 : bytes / records.size,
+        withoutVector: countMissing(schema, records),
+      };
+    },
+    count: async () => existing().records.size,
+    fetch: async (ids) => {
+      const { schema, records } = existing();
+      return join(
+        schema,
+        ids.flatMap((id) => records.get(id) ?? []),
+      );
+    },
+    search: async (request) => searchExactly(existing(), request),
+    close: async () => {},
+    ranges: async ({ records: perRange }) => {
+      const ids = sortedIds(existing());
+      const cuts = ids.filter((_, at) => at > 0 && at % perRange === 0);
+      const bounds = [null, ...cuts, null];
+      return bounds
+        .slice(1)
+        .map((to, at) => ({ from: bounds[at] ?? null, to, records: Math.min(perRange, ids.length - at * perRange) }));
+    },
+    read: (range, options) => readRange(existing(), range, options),
+    prepare: async (schema) => {
+      const there = space.collections.get(name);
+      if (there === undefined) space.collections.set(name, { schema, records: new Map() });
+      else if (JSON.stringify(there.schema.vectors) !== JSON.stringify(schema.vectors)) {
+        throw new Incompatible(`collection '${name}' is there with other vectors; name another collection or drop it`);
+      }
+    },
+    write: async (batch, options) => writeBatch(existing(), batch, options),
+    buildIndex: async () => {},
+    indexProgress: async () => ({ done: true, fraction: 1 }),
+    pointer: pointerOf(space),
+  };
+}
+
+function pointerOf(space: Space): Pointer {
+  return {
+    read: async (name) => space.pointers.get(name),
+    move: async (name, to) => {
+      if (to === undefined) space.pointers.delete(name);
+      else if (space.collections.has(to)) space.pointers.set(name, to);
+      else throw new NotFound(`there is no collection '${to}' to point at`, { ids: [to] });
+    },
+  };
+}
+
+/** Ids in order of their UTF-16 units, the order of this store's keys. */
+function sortedIds({ records }: Collection): string[] {
+  return [...records.keys()].sort((a, b) => (a < b ? -1 : 1));
+}
+
+async function* readRange(
+  from: Collection,
+  range: Range,
+  { maxRecords, maxBytes }: ReadOptions,
+): AsyncGenerator<Piece> {
+  const ids = sortedIds(from).filter(
+    (id) => (range.from === null || id >= range.from) && (range.to === null || id < range.to),
+  );
+  const snapshot = ids.flatMap((id) => from.records.get(id) ?? []);
+  for (let at = 0; at < snapshot.length; ) {
+    let end = at;
+    let bytes = 0;
+    for (; end < snapshot.length && end - at < maxRecords; end++) {
+      const record = snapshot[end];
+      bytes += record === undefined ? 0 : batchBytes(record);
+      if (bytes > maxBytes && end > at) break;
+    }
+    const next = ids[end];
+    yield {
+      batch: concatBatches(snapshot.slice(at, end)),
+      rest: next === undefined ? null : { from: next, to: range.to },
+    };
+    at = end;
+  }
+}
+
+async function writeBatch(
+  { schema, records }: Collection,
+  batch: Batch,
+  { mode }: WriteOptions,
+): Promise<{ written: number }> {
+  const wrong = schema.vectors.find(({ name, kind, dimension }) => {
+    const found = batch.vectors.get(name);
+    return found === undefined || found.kind !== kind || (found.kind !== 'sparse' && found.dimension !== dimension);
+  });
+  if (wrong !== undefined)
+    throw new RecordRefused(`vector '${wrong.name}' is not as the collection declares it`, { ids: batch.ids });
+  for (const [at, id] of batch.ids.entries()) {
+    if (mode === 'upsert' || !records.has(id)) records.set(id, sliceBatch(batch, at, at + 1));
+  }
+  return { written: batch.count };
+}
+
+function searchExactly(
+  { schema, records }: Collection,
+  { vector, query, k }: SearchRequest,
+): { id: string; score: number }[] {
+  const distance = schema.vectors.find(({ name }) => name === vector)?.distance ?? capabilities.defaultDistance;
+  const hits = [...records].flatMap(([id, record]) => {
+    const found = column(record, vector);
+    if (found.kind !== 'dense' || !hasVector(found, 0)) return [];
+    return [{ id, score: distanceBetween[distance](query, denseVector(found, 0)) }];
+  });
+  return hits.sort((a, b) => a.score - b.score).slice(0, k);
+}
+
+function countMissing(schema: CollectionSchema, records: ReadonlyMap<string, Batch>): Record<string, number> {
+  const missing = schema.vectors.map(({ name }) => {
+    const without = [...records.values()].filter((record) => !hasVector(column(record, name), 0));
+    return [name, without.length] as const;
+  });
+  return Object.fromEntries(missing.filter(([, count]) => count > 0));
+}
+
+function join(schema: CollectionSchema, records: readonly Batch[]): Batch {
+  return records.length > 0
+    ? selectRecords(
+        concatBatches(records),
+        records.map((_, at) => at),
+      )
+    : emptyBatch(emptyColumns(schema));
+}
+
+function emptyColumns({ vectors }: CollectionSchema): Map<string, VectorColumn> {
+  const none = { values: new Float32Array(0), offsets: new Uint32Array(1), indices: new Uint32Array(0) };
+  return new Map(
+    vectors.map(({ name, kind, dimension = 0 }) => [
+      name,
+      kind === 'dense'
+        ? { kind, dimension, values: none.values }
+        : kind === 'multi'
+          ? { kind, dimension, offsets: none.offsets, values: none.values }
+          : { kind, ...none },
+    ]),
+  );
+}
