@@ -65,7 +65,7 @@ export function parseShardName(name: string): { readonly range: number; readonly
 }
 
 export const shardKey = (run: string, shard: string): string => `${runKeys(run).shards}${shard}.parquet`;
-export const exportedKey = (run: string, range: number): string => `${runKeys(run).exported}${rangeName(range)}.json`;
+export const exportedKey = (run: string, shard: string): string => `${runKeys(run).exported}${shard}.json`;
 export const loadedKey = (run: string, shard: string): string => `${runKeys(run).loaded}${shard}.json`;
 export const failedKey = (run: string, shard: string): string => `${runKeys(run).failed}${shard}.json`;
 export const comparedKey = (run: string, shard: string): string => `${runKeys(run).compared}${shard}.json`;

@@ -62,6 +62,7 @@ export type Plan = z.infer<typeof planSchema>;
 
 export const rangesSchema = z.array(rangeItem);
 
+/** exported/<shard>.json: written after the shard itself; together they are the manifest. */
 export const shardEntrySchema = z.strictObject({
   shard: z.string(),
   range: tally,
@@ -74,9 +75,6 @@ export const shardEntrySchema = z.strictObject({
   rest: z.strictObject({ from: z.string().nullable(), to: z.string().nullable() }).nullable(),
 });
 export type ShardEntry = z.infer<typeof shardEntrySchema>;
-
-/** exported/<range>.json: written when the whole range is in shards. */
-export const exportedSchema = z.strictObject({ range: tally, shards: z.array(shardEntrySchema) });
 
 export const manifestSchema = z.strictObject({
   format: z.literal(1),

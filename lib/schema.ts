@@ -97,6 +97,8 @@ export type IdType = z.infer<typeof idTypeSchema>;
 
 export const collectionSchema = z.strictObject({
   store: z.string(),
+  /** The store whose own words stand in `native`, when it is another: a folder of shards that came from PostgreSQL. */
+  origin: z.string().optional(),
   idType: idTypeSchema,
   /** Columns of the key, in order, where the store has named ones; empty where an id is just an id. */
   key: z.array(fieldSpecSchema).default([]),

@@ -48,13 +48,24 @@ export const exportOutput = z.strictObject({
 
 export const sealOutput = z.strictObject({ shards: tally, records: tally });
 
-/** A message on the import queue. `offset` is set when an importer handed the rest of a shard back. */
+/** What importers of a shard have done so far, when one hands the rest back. Ids are the first hundred. */
+export const importTally = z.strictObject({
+  written: tally,
+  skipped: tally,
+  skippedIds: z.array(z.string()),
+  refused: tally,
+  refusedIds: z.array(z.string()),
+  throttled: tally,
+});
+/** A message on the import queue. `offset` is the first record not yet written, with the tally of those before it. */
 export const importMessage = z.strictObject({
   version: z.literal(messageVersion),
   run,
   shard,
-  offset: tally.default(0),
+  offset: z.int().nonnegative().default(0),
+  tally: importTally.optional(),
 });
+export type ImportTally = z.infer<typeof importTally>;
 
 export const awaitOutput = z.strictObject({ done: z.boolean(), loaded: tally, shards: tally });
 export const indexOutput = z.strictObject({ done: z.boolean(), detail: z.string() });

@@ -162,7 +162,7 @@ export interface Capabilities {
     readonly types: readonly FieldType[];
     /** False: the store has no place for a JSON object; a run with payload is refused. */
     readonly any: boolean;
-    /** Largest integer magnitude kept exactly, as decimal text; undefined: any. Larger ones are carried as strings. */
+    /** Largest integer magnitude kept exactly, as decimal text; undefined: any. A larger one is a RecordRefused that names it. */
     readonly maxInteger?: string;
     /** Bytes of one record's payload. undefined: no limit that we know of. */
     readonly maxBytes?: number;

@@ -1,0 +1,35 @@
+import { z } from 'zod';
+import { InvalidEvent } from './errors.ts';
+import { parseAs } from './event.ts';
+
+/**
+ * The only place that reads process.env. On AWS the stack sets these; on one machine the embedded engine does, before it
+ * calls a function.
+ */
+const environmentSchema = z.object({
+  /** Where runs live: `s3://bucket` or `file:///directory`. */
+  VECFERRY_RUNS: z.string().regex(/^(s3|file):\/\//, 'must begin with s3:// or file://'),
+  /** Where routing flags live: `ssm:/prefix/` or `file:///directory/`. */
+  VECFERRY_FLAGS: z.string().regex(/^(ssm:|file:\/\/)\//, 'must begin with ssm:/ or file:///'),
+  VECFERRY_QUEUE_URL: z.string().optional(),
+  VECFERRY_DEAD_LETTER_URL: z.string().optional(),
+  /** Set on one machine only: the embedded queue's address. */
+  VECFERRY_SQS_ENDPOINT: z.url().optional(),
+  /** manager: Secrets Manager. environment: VECFERRY_SECRET_<NAME>. */
+  VECFERRY_SECRETS: z.enum(['manager', 'environment']).default('environment'),
+});
+export type Environment = z.infer<typeof environmentSchema>;
+
+/** @throws InvalidEvent naming the variable that is missing or wrong. */
+export function readEnvironment(): Environment {
+  return parseAs(environmentSchema, process.env, 'the environment', InvalidEvent);
+}
+
+/** The name of the variable that holds a secret on one machine: `vecferry/qdrant` is VECFERRY_SECRET_VECFERRY_QDRANT. */
+export function secretVariable(name: string): string {
+  return `VECFERRY_SECRET_${name.toUpperCase().replace(/[^A-Z0-9]/g, '_')}`;
+}
+
+export function readSecretVariable(name: string): string | undefined {
+  return process.env[secretVariable(name)];
+}
