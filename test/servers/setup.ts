@@ -1,0 +1,42 @@
+/**
+ * Jest's globalSetup: listens on a local port for test files that ask for a server (urls.ts), and starts it on the
+ * first request. A run whose tests need no server pays nothing.
+ */
+import { createServer } from 'node:http';
+import { type RunningServer, type ServerName, serverNames, startServer } from './start.ts';
+import { state } from './state.ts';
+
+export default async function setUp(): Promise<void> {
+  const started = new Map<ServerName, Promise<RunningServer>>();
+  const server = createServer((request, response) => {
+    const name = serverNames.find((each) => request.url === `/${each}`);
+    if (name === undefined) {
+      response.writeHead(404).end(`no test server ${request.url}; there are ${serverNames.join(', ')}`);
+      return;
+    }
+    const starting = started.get(name) ?? startServer(name);
+    started.set(name, starting);
+    starting.then(
+      (running) =>
+        response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify(running.addresses)),
+      (error: unknown) => response.writeHead(500).end(error instanceof Error ? error.message : String(error)),
+    );
+  });
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject);
+    server.listen(0, '127.0.0.1', resolve);
+  });
+  server.unref();
+  const address = server.address();
+  if (address === null || typeof address === 'string')
+    throw new Error('the supervisor of the test servers has no port');
+  // Jest's workers inherit the environment of this process.
+  process.env['VECFERRY_TEST_SERVERS'] = `http://127.0.0.1:${address.port}`;
+  state.stop = async () => {
+    server.closeAllConnections();
+    server.close();
+    for (const each of await Promise.allSettled(started.values())) {
+      if (each.status === 'fulfilled') await each.value.stop();
+    }
+  };
+}
