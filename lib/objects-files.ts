@@ -1,0 +1,101 @@
+import { randomUUID } from 'node:crypto';
+import { mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises';
+import { dirname, join, resolve, sep } from 'node:path';
+import { InvalidEvent } from './errors.ts';
+import type { ObjectStore } from './objects.ts';
+
+/** Names of files that are being written: never listed, and left behind only by a process that was killed. */
+const temporary = /\.[0-9a-f-]{36}\.tmp$/;
+
+/**
+ * Objects as files under `directory`, which is made when the first one is written. Keys are paths with `/`. A killed
+ * process leaves each object whole or absent: it is written beside its place, flushed to the disk, then renamed.
+ */
+export function openFileObjects(directory: string): ObjectStore {
+  const root = resolve(directory);
+
+  return {
+    async get(key) {
+      return await readFile(pathOf(root, key)).catch(absent);
+    },
+
+    async put(key, body) {
+      const path = pathOf(root, key);
+      const folder = dirname(path);
+      await mkdir(folder, { recursive: true });
+      const half = `${path}.${randomUUID()}.tmp`;
+      try {
+        await writeDurably(half, body);
+        await rename(half, path);
+      } catch (cause) {
+        await rm(half, { force: true });
+        throw cause;
+      }
+      await syncFolder(folder);
+    },
+
+    async list(prefix) {
+      const folder = prefix.slice(0, prefix.lastIndexOf('/') + 1);
+      const start = folder === '' ? root : pathOf(root, folder);
+      const entries = (await readdir(start, { recursive: true, withFileTypes: true }).catch(absent)) ?? [];
+      return entries
+        .filter((entry) => entry.isFile() && !temporary.test(entry.name))
+        .map((entry) =>
+          join(entry.parentPath, entry.name)
+            .slice(root.length + 1)
+            .replaceAll(sep, '/'),
+        )
+        .filter((key) => key.startsWith(prefix))
+        .sort(byBytes);
+    },
+
+    async delete(key) {
+      await rm(pathOf(root, key), { force: true });
+    },
+
+    locate: (key) => pathOf(root, key),
+  };
+}
+
+/** The file of a key. @throws InvalidEvent when the key would lead out of the directory or names none. */
+function pathOf(root: string, key: string): string {
+  const parts = key.replace(/\/$/, '').split('/');
+  if (key.includes('\0') || key.includes('\\') || parts.some((part) => part === '' || part === '.' || part === '..')) {
+    throw new InvalidEvent(`'${key}' is not an object key: it is parts joined by /, none of them empty, . or ..`, {
+      ids: [key],
+    });
+  }
+  return join(root, ...parts);
+}
+
+async function writeDurably(path: string, body: Uint8Array | string): Promise<void> {
+  const file = await open(path, 'wx');
+  try {
+    await file.writeFile(body);
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+}
+
+/** A rename is durable only once its folder is; Windows cannot open a folder, and journals renames itself. */
+async function syncFolder(folder: string): Promise<void> {
+  if (process.platform === 'win32') return;
+  const handle = await open(folder, 'r');
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
+/** S3 lists keys in the order of their UTF-8 bytes; JavaScript's own order differs beyond U+FFFF. */
+function byBytes(a: string, b: string): number {
+  return Buffer.compare(Buffer.from(a), Buffer.from(b));
+}
+
+/** undefined where there is no file, whatever the reason for its absence: no folder, or a file in its place. */
+function absent(cause: NodeJS.ErrnoException): undefined {
+  if (cause.code === 'ENOENT' || cause.code === 'ENOTDIR' || cause.code === 'EISDIR') return undefined;
+  throw cause;
+}

@@ -1,0 +1,89 @@
+import { existsSync, readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { fileURLToPath } from 'node:url';
+import {
+  type Data,
+  type Field,
+  makeData,
+  RecordBatch,
+  Schema,
+  Struct,
+  Table,
+  tableFromIPC,
+  tableToIPC,
+} from 'apache-arrow';
+import * as wasm from 'parquet-wasm/esm';
+
+/**
+ * The one place that loads parquet-wasm, and the two calls that we need of it.
+ *
+ * The package's own loaders read the wasm file from a path that a bundler moves, so its bytes are handed over here: in a
+ * Lambda bundle `parquet_wasm_bg.wasm` lies beside the bundled file (esbuild does not copy it, the bundling step does),
+ * elsewhere it is found in the package. Bundles are ES modules, for `import.meta.url` is empty in CommonJS.
+ */
+function load(): void {
+  if (loaded) return;
+  const beside = fileURLToPath(new URL('./parquet_wasm_bg.wasm', import.meta.url));
+  const path = existsSync(beside)
+    ? beside
+    : createRequire(import.meta.url).resolve('parquet-wasm/esm/parquet_wasm_bg.wasm');
+  wasm.initSync({ module: readFileSync(path) });
+  loaded = true;
+}
+let loaded = false;
+
+/** One Parquet column: its Arrow field and its values, all of one length. */
+export interface ArrowColumn {
+  readonly field: Field;
+  readonly data: Data;
+  /** Text compresses; the floats of a vector do not, and are written as they are. */
+  readonly compressed: boolean;
+}
+
+export interface ParquetLayout {
+  /** Key-value metadata of the file. */
+  readonly metadata: ReadonlyMap<string, string>;
+  readonly rowGroupRecords: number;
+}
+
+/**
+ * A Parquet file of these columns. Snappy, because every reader we test has it (parquetjs-lite has no zstd) and it costs
+ * next to nothing; no dictionaries and no statistics, which only pay where values repeat.
+ */
+export function writeParquet(
+  columns: readonly ArrowColumn[],
+  length: number,
+  { metadata, rowGroupRecords }: ParquetLayout,
+): Uint8Array {
+  load();
+  const schema = new Schema(columns.map(({ field }) => field));
+  const type = new Struct(schema.fields);
+  const data = makeData({ type, length, nullCount: 0, children: columns.map((column) => column.data) });
+  const ipc = tableToIPC(new Table([new RecordBatch(schema, data)]), 'stream');
+  let properties = new wasm.WriterPropertiesBuilder()
+    .setCompression(wasm.Compression.UNCOMPRESSED)
+    .setDictionaryEnabled(false)
+    .setStatisticsEnabled(wasm.EnabledStatistics.None)
+    .setMaxRowGroupSize(rowGroupRecords)
+    .setKeyValueMetadata(new Map(metadata));
+  for (const { field, compressed } of columns) {
+    if (compressed) properties = properties.setColumnCompression(field.name, wasm.Compression.SNAPPY);
+  }
+  return wasm.writeParquet(wasm.Table.fromIPCStream(ipc), properties.build());
+}
+
+/**
+ * The records of a Parquet file as Arrow batches of at most `batchRecords`, of all row groups or those named.
+ * The values are views into one copy outside of the wasm memory.
+ */
+export function readParquet(
+  file: Uint8Array,
+  { batchRecords, rowGroups }: { readonly batchRecords: number; readonly rowGroups?: readonly number[] },
+): readonly RecordBatch[] {
+  load();
+  const options = {
+    batchSize: Math.max(1, batchRecords),
+    ...(rowGroups === undefined ? {} : { rowGroups: [...rowGroups] }),
+  };
+  return tableFromIPC(wasm.readParquet(file, options).intoIPCStream()).batches;
+}

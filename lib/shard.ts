@@ -1,0 +1,245 @@
+import { createHash } from 'node:crypto';
+import { z } from 'zod';
+import { type Batch, batchBytes, concatBatches, sliceBatch } from './batch.ts';
+import { ShardDamaged } from './errors.ts';
+import { parseAs } from './event.ts';
+import { readParquet, writeParquet } from './parquet-wasm.ts';
+import { collectionSchema } from './schema.ts';
+import { batchFromArrow, batchToArrow, noRecords, shardColumnSchema, shardColumns } from './shard-arrow.ts';
+
+/**
+ * A shard is a Parquet file: `id` (text), one column a vector (list of float32; sparse as a struct of indices and values;
+ * multi as a list of lists; null where a record lacks it), `payload` (JSON text). Its key-value metadata says what it is.
+ * Readers take the current format only.
+ */
+
+/** Bumped with every change that an older reader would misread. Format 1 was JSON lines. */
+export const shardFormat = 2;
+
+const keySpan = z.strictObject({ from: z.string().nullable(), to: z.string().nullable() });
+
+export const shardMetaSchema = z.strictObject({
+  run: z.string(),
+  /** The shard's name, see keys.ts. */
+  shard: z.string(),
+  /** The source keys that this shard covers, half open. */
+  range: keySpan,
+  /** What is left of its range after this shard; null when it is the range's last. */
+  rest: keySpan.nullable(),
+  /** The source's own schema: dimensions, distances, field types. */
+  schema: collectionSchema,
+  /** The embedding model that made the vectors, where known. */
+  model: z.string().optional(),
+});
+export type ShardMeta = z.infer<typeof shardMetaSchema>;
+
+const headerSchema = z.strictObject({
+  ...shardMetaSchema.shape,
+  records: z.int().nonnegative(),
+  columns: z.array(shardColumnSchema),
+  rowGroupRecords: z.int().positive(),
+  /** SHA-256 of the schema's JSON text, to tell two shards of one collection at a glance. */
+  fingerprint: z.string(),
+});
+/** All that a shard says of itself without its records. */
+export type ShardHeader = z.infer<typeof headerSchema>;
+
+/** Row groups of this size are read one at a time, so that reading takes their memory and not the file's. */
+const rowGroupBytes = 8 * 1024 * 1024;
+
+const checksumKey = 'vecferry.checksum';
+const noChecksum = Buffer.alloc(64, '0');
+
+/**
+ * The shard's bytes. The batch may hold no records.
+ * @throws RecordRefused when an id is no valid Unicode.
+ */
+export async function encodeShard(batch: Batch, meta: ShardMeta): Promise<Uint8Array> {
+  const columns = shardColumns(batch.vectors);
+  const bytesPerRecord = Math.max(1, batchBytes(batch) / Math.max(1, batch.count));
+  const rowGroupRecords = Math.max(1, Math.floor(rowGroupBytes / bytesPerRecord));
+  const schema = JSON.stringify(meta.schema);
+  const metadata = new Map([
+    ['vecferry.format', String(shardFormat)],
+    [checksumKey, noChecksum.toString()],
+    ['vecferry.run', meta.run],
+    ['vecferry.shard', meta.shard],
+    ['vecferry.range', JSON.stringify(meta.range)],
+    ['vecferry.rest', JSON.stringify(meta.rest)],
+    ['vecferry.schema', schema],
+    ['vecferry.fingerprint', createHash('sha256').update(schema).digest('hex')],
+    ['vecferry.columns', JSON.stringify(columns)],
+    ['vecferry.records', String(batch.count)],
+    ['vecferry.rowGroupRecords', String(rowGroupRecords)],
+    ...(meta.model === undefined ? [] : [['vecferry.model', JSON.stringify(meta.model)] as const]),
+  ]);
+  const bytes = writeParquet(batchToArrow(batch, columns), batch.count, { metadata, rowGroupRecords });
+  return sealed(bytes);
+}
+
+/** @throws ShardDamaged when the bytes are cut short, altered, or of another format; `where` names the object in the message. */
+export async function decodeShard(
+  bytes: Uint8Array,
+  where: string,
+): Promise<{ readonly meta: ShardHeader; readonly batch: Batch }> {
+  const meta = verifyShard(bytes, where);
+  const batch = decodeRecords(bytes, meta, where);
+  if (batch.count !== meta.records)
+    throw damaged(where, `holds ${batch.count} records, its metadata says ${meta.records}`);
+  return { meta, batch };
+}
+
+/**
+ * The shard's records in order, at most `maxRecords` a batch, from record `offset` on: takes the memory of a row group
+ * (8 MiB of vectors and payload), not of the shard. @throws ShardDamaged as decodeShard does, before the first batch.
+ */
+export async function* readShard(
+  bytes: Uint8Array,
+  where: string,
+  { maxRecords, offset = 0 }: { readonly maxRecords: number; readonly offset?: number },
+): AsyncGenerator<Batch, void, undefined> {
+  const meta = verifyShard(bytes, where);
+  const groups = Math.ceil(meta.records / meta.rowGroupRecords);
+  for (let group = Math.floor(offset / meta.rowGroupRecords); group < groups; group++) {
+    const start = group * meta.rowGroupRecords;
+    const batch = decodeRecords(bytes, meta, where, group);
+    const expected = Math.min(meta.rowGroupRecords, meta.records - start);
+    if (batch.count !== expected)
+      throw damaged(where, `holds ${batch.count} records in row group ${group}, its metadata says ${expected}`);
+    for (let at = Math.max(0, offset - start); at < batch.count; at += maxRecords)
+      yield sliceBatch(batch, at, at + maxRecords);
+  }
+}
+
+/** What a shard says of itself, once its checksum is found right. @throws ShardDamaged as decodeShard does. */
+export function verifyShard(bytes: Uint8Array, where: string): ShardHeader {
+  const file = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const footer = footerOf(file, where);
+  const text = (key: string): string | undefined => {
+    const span = findValue(file, footer, key);
+    return span === undefined ? undefined : file.toString('utf8', span.start, span.end);
+  };
+  requireFormat(text('vecferry.format'), where);
+  const checksum = findValue(file, footer, checksumKey);
+  if (checksum === undefined || checksumOf(file, checksum) !== text(checksumKey)) {
+    throw damaged(where, 'was altered or cut short after it was written: its checksum is another');
+  }
+  const json = (key: string): unknown => attempt(where, () => JSON.parse(text(key) ?? 'null'));
+  const header = {
+    run: text('vecferry.run'),
+    shard: text('vecferry.shard'),
+    range: json('vecferry.range'),
+    rest: json('vecferry.rest'),
+    schema: json('vecferry.schema'),
+    fingerprint: text('vecferry.fingerprint'),
+    columns: json('vecferry.columns'),
+    records: json('vecferry.records'),
+    rowGroupRecords: json('vecferry.rowGroupRecords'),
+    ...(text('vecferry.model') === undefined ? {} : { model: json('vecferry.model') }),
+  };
+  return parseAs(headerSchema, header, `the metadata of ${where}`, ShardDamaged);
+}
+
+/** SHA-256 of the whole object, hex: what the manifest says of it. */
+export function shardChecksum(bytes: Uint8Array): string {
+  return createHash('sha256').update(bytes).digest('hex');
+}
+
+function decodeRecords(bytes: Uint8Array, meta: ShardHeader, where: string, rowGroup?: number): Batch {
+  const span =
+    rowGroup === undefined
+      ? { batchRecords: meta.records }
+      : { batchRecords: meta.rowGroupRecords, rowGroups: [rowGroup] };
+  return attempt(where, () => {
+    if (meta.records === 0) return noRecords(meta.columns);
+    return concatBatches(readParquet(bytes, span).map((each) => batchFromArrow(each, meta.columns)));
+  });
+}
+
+interface Span {
+  readonly start: number;
+  readonly end: number;
+}
+
+/**
+ * The checksum stands within the file, so that an object says by itself whether it is whole: SHA-256 of all its bytes
+ * with its own 64 digits as zeros. It is checked before the bytes reach the Parquet reader, which a broken file can crash.
+ */
+function sealed(bytes: Uint8Array): Uint8Array {
+  const file = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const span = findValue(file, footerOf(file, 'a new shard'), checksumKey);
+  if (span === undefined) throw damaged('a new shard', 'has no place for its checksum');
+  file.write(checksumOf(file, span), span.start, 'latin1');
+  return bytes;
+}
+
+function checksumOf(file: Buffer, { start, end }: Span): string {
+  return createHash('sha256')
+    .update(file.subarray(0, start))
+    .update(noChecksum)
+    .update(file.subarray(end))
+    .digest('hex');
+}
+
+/** Parquet ends with its metadata, the length of that as four bytes, and PAR1. */
+function footerOf(file: Buffer, where: string): Span {
+  if (file.at(0) === 0x7b) throw ofFormat('1 (JSON lines)', where);
+  const end = file.length - 8;
+  if (end < 4 || file.toString('latin1', end + 4) !== 'PAR1')
+    throw damaged(where, `is cut short: ${file.length} bytes, and not the end of a Parquet file`);
+  const start = end - file.readUInt32LE(end);
+  if (start < 4 || file.toString('latin1', 0, 4) !== 'PAR1') throw damaged(where, 'is no whole Parquet file');
+  return { start, end };
+}
+
+/**
+ * Where a key's value lies in the footer. Thrift's compact form writes a key-value pair as the key's bytes, 0x18 (the next
+ * field, binary), the value's length as a varint, the value. JSON text and our column names hold no 0x18, so a key
+ * followed by one is the key itself.
+ */
+function findValue(file: Buffer, footer: Span, key: string): Span | undefined {
+  const mark = Buffer.from(`${key}\x18`, 'latin1');
+  const found = file.subarray(footer.start, footer.end).lastIndexOf(mark);
+  if (found < 0) return undefined;
+  let start = footer.start + found + mark.length;
+  let length = 0;
+  for (let shift = 0; shift < 35; shift += 7) {
+    const byte = file[start++] ?? 0;
+    length += (byte & 0x7f) * 2 ** shift;
+    if (byte < 0x80) break;
+  }
+  return start + length > footer.end ? undefined : { start, end: start + length };
+}
+
+function requireFormat(format: string | undefined, where: string): void {
+  if (format === String(shardFormat)) return;
+  if (format === undefined)
+    throw damaged(where, 'is a Parquet file, but no shard: its metadata has no vecferry.format');
+  throw ofFormat(format, where);
+}
+
+function ofFormat(format: string, where: string): ShardDamaged {
+  const older = Number.parseInt(format, 10) < shardFormat;
+  const next = older
+    ? '`vecferry upgrade` brings it up'
+    : 'read it with the release of vecferry that wrote it, or a later one';
+  return new ShardDamaged(
+    `${where} is a shard of format ${format}; this release reads format ${shardFormat} only: ${next}`,
+    { ids: [where] },
+  );
+}
+
+function damaged(where: string, what: string, cause?: unknown): ShardDamaged {
+  return new ShardDamaged(`${where} ${what}; delete it and start the run again: its range is exported again`, {
+    ids: [where],
+    cause,
+  });
+}
+
+function attempt<T>(where: string, read: () => T): T {
+  try {
+    return read();
+  } catch (cause) {
+    throw damaged(where, `cannot be read: ${cause instanceof Error ? cause.message : String(cause)}`, cause);
+  }
+}
