@@ -1,3 +1,5 @@
+import type { VectorSpec } from './schema.ts';
+
 /**
  * A batch holds many records in columns; it is the unit that moves through memory.
  *
@@ -65,9 +67,18 @@ export function denseVector(column: DenseColumn, index: number): Float32Array {
   return column.values.subarray(index * column.dimension, (index + 1) * column.dimension);
 }
 
-/** A batch without records that has the same vector columns as `like`. */
-export function emptyBatch(like: ReadonlyMap<string, VectorColumn>): Batch {
-  return selectRecords({ count: 0, ids: [], vectors: like, payloads: [] }, []);
+/** A batch without records that has these vectors. */
+export function noRecords(vectors: readonly VectorSpec[]): Batch {
+  return { count: 0, ids: [], vectors: new Map(vectors.map((spec) => [spec.name, emptyColumn(spec)])), payloads: [] };
+}
+
+function emptyColumn({ kind, dimension = 0 }: VectorSpec): VectorColumn {
+  const values = new Float32Array(0);
+  if (kind === 'dense') return { kind, dimension, values };
+  const offsets = new Uint32Array(1);
+  return kind === 'multi'
+    ? { kind, dimension, offsets, values }
+    : { kind, offsets, indices: new Uint32Array(0), values };
 }
 
 /** The records `from` (inclusive) to `to` (exclusive), as views where the column allows it. */

@@ -14,8 +14,8 @@ export interface ShardQueue {
   sendLater(message: ImportMessage, delaySeconds: number): Promise<void>;
   /** Puts a message that no retry can mend straight among the dead letters, instead of failing it `maxReceiveCount` times. */
   bury(message: ImportMessage, reason: string): Promise<void>;
-  /** Shards of a run among the dead letters, as many as one look shows; the messages stay where they are. */
-  deadShards(run: string): Promise<readonly string[]>;
+  /** Shards of a run's attempt among the dead letters, as many as one look shows; the messages stay where they are. */
+  deadShards(run: string, attempt: number): Promise<readonly string[]>;
 }
 
 /** SQS takes at most 10 messages a batch: docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html */
@@ -58,7 +58,7 @@ export function sqsQueue(client: SQSClient, { queue, deadLetters }: QueueUrls): 
         }),
       );
     },
-    deadShards: async (run) => {
+    deadShards: async (run, attempt) => {
       const found = await client.send(
         new ReceiveMessageCommand({
           QueueUrl: deadLetters,
@@ -67,7 +67,9 @@ export function sqsQueue(client: SQSClient, { queue, deadLetters }: QueueUrls): 
         }),
       );
       const messages = (found.Messages ?? []).map(({ Body }) => importMessage.safeParse(JSON.parse(Body ?? '{}')));
-      return messages.flatMap((parsed) => (parsed.success && parsed.data.run === run ? [parsed.data.shard] : []));
+      return messages.flatMap((parsed) =>
+        parsed.success && parsed.data.run === run && parsed.data.attempt === attempt ? [parsed.data.shard] : [],
+      );
     },
   };
 }

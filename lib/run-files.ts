@@ -39,9 +39,13 @@ export const estimateSchema = z.strictObject({
   formula: z.array(z.string()),
 });
 
+export type Estimate = z.infer<typeof estimateSchema>;
+
 export const planSchema = z.strictObject({
   format: z.literal(1),
   run: z.string(),
+  /** How often the run was started: 1, and one more each time it is resumed. */
+  attempt: z.int().positive(),
   createdAt: z.iso.datetime(),
   event: eventSchema,
   /** Hash of source, target, mapping and ranges: a run is resumed under the same one only. */
@@ -120,32 +124,97 @@ const differenceSchema = z.strictObject({
 });
 export type Difference = z.infer<typeof differenceSchema>;
 
-/** compared/<shard>.json */
+/**
+ * compared/<shard>.json: the tallies of what was compared so far, so that a call that goes on, or is repeated, counts
+ * nothing twice. equal + different + missing + unchecked + skipped = records, once done.
+ */
 export const comparedSchema = z.strictObject({
   shard: z.string(),
+  /** False while a call still has to go on from `offset`, which counts the records compared and then those spot-checked. */
+  done: z.boolean(),
+  offset: tally,
   records: tally,
   equal: tally,
+  /** Those of `equal` that are not as in the shard but as in the source now: it changed after the export, and so did the target. */
+  changed: tally,
   different: tally,
   missing: tally,
   unchecked: tally,
+  /** Those of `unchecked` that the event left out by asking for a sample. */
+  notInSample: tally,
+  /** Those of `different` that share their id in the target with an earlier record of the shard. */
+  duplicates: tally,
+  /** Records of this shard that were left out on purpose. */
+  skipped: tally,
+  /** The first hundred. */
+  differences: z.array(differenceSchema),
+  /** The first hundred of `changed`, and how they differ from the shard. */
+  changes: z.array(z.strictObject({ id: z.string(), reason: z.string() })),
   /** Records of the sample read back from the source by id, and those that were not as in the shard. */
   spotChecked: tally,
   spotDifferent: tally,
-  /** The first hundred. */
-  differences: z.array(differenceSchema),
-  /** Records of this shard that were left out on purpose. */
-  skipped: tally,
+  spotDifferences: z.array(differenceSchema),
 });
 export type Compared = z.infer<typeof comparedSchema>;
 
-/** queries.json: the sampled queries, as base64 of little-endian float32, by source vector name. */
+/**
+ * queries.json: the sampled queries in random order, as base64 of little-endian float32, by source vector name.
+ */
 export const queriesSchema = z.array(z.strictObject({ vector: z.string(), id: z.string(), values: z.string() }));
+export type Query = z.infer<typeof queriesSchema>[number];
 
-/** neighbours/<shard>.json: for each query its k nearest records of this shard, ids of the source, by distance. */
+/**
+ * neighbours/<shard>.json: for each query, in the order of queries.json, its nearest records of this shard, nearest first:
+ * ids of the source and float64 distances, k and some more, so that ties are seen. `done` is false while queries are left.
+ */
 export const neighboursSchema = z.strictObject({
   shard: z.string(),
+  done: z.boolean(),
+  /** Records of this shard that have the vector, by source vector name: the truth is drawn from them. */
+  candidates: z.record(z.string(), tally),
   neighbours: z.array(z.array(z.strictObject({ id: z.string(), distance: z.number() }))),
 });
+export type Neighbours = z.infer<typeof neighboursSchema>;
+
+/** How well one side finds the true neighbours, or why that is not known. */
+export const recallSideSchema = z.discriminatedUnion('measured', [
+  z.strictObject({
+    measured: z.literal(true),
+    queries: tally,
+    /** Mean over the queries, and the 95 % interval of that mean. */
+    mean: z.number(),
+    low: z.number(),
+    high: z.number(),
+    /** The ids of the queries with the lowest recall, worst first, at most ten, all below 1. */
+    worst: z.array(z.strictObject({ id: z.string(), recall: z.number() })),
+    /** Milliseconds a search took. */
+    latency: z.strictObject({ p50: z.number(), p95: z.number(), p99: z.number() }),
+  }),
+  z.strictObject({ measured: z.literal(false), reason: z.string() }),
+]);
+export type RecallSide = z.infer<typeof recallSideSchema>;
+
+/** recall.json: one entry a dense vector of the mapping; `reason` says why there is none. */
+export const recallSchema = z.strictObject({
+  reason: z.string().optional(),
+  vectors: z.array(
+    z.strictObject({
+      vector: z.string(),
+      targetVector: z.string(),
+      distance: z.enum(['cosine', 'dot', 'euclid', 'manhattan']),
+      /** Neighbours asked for; fewer than the event says where there are fewer records. */
+      k: tally,
+      atLeast: z.number(),
+      /** Records that have the vector. */
+      candidates: tally,
+      source: recallSideSchema,
+      target: recallSideSchema,
+      outcome: z.enum(['passed', 'failed', 'unproven', 'nothing to measure']),
+      note: z.string(),
+    }),
+  ),
+});
+export type Recall = z.infer<typeof recallSchema>;
 
 /** cutover.json: one entry a move, oldest first. */
 export const cutoverEntrySchema = z.strictObject({

@@ -16,7 +16,8 @@ export const secretsOf: Readonly<Record<'manager' | 'environment', ReadSecret>> 
   environment: async (name) => readSecretVariable(name),
   manager: async (name) => {
     try {
-      return await getSecret(name, { maxAge: secretMaxAgeSeconds });
+      const value = await getSecret(name, { maxAge: secretMaxAgeSeconds });
+      return typeof value === 'string' ? value : new TextDecoder().decode(value);
     } catch (error) {
       // Powertools wraps what Secrets Manager said.
       if (error instanceof Error && error.cause instanceof ResourceNotFoundException) return undefined;

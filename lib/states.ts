@@ -56,12 +56,16 @@ export const importTally = z.strictObject({
   refused: tally,
   refusedIds: z.array(z.string()),
   throttled: tally,
+  /** Why the first refused record was refused. */
+  reason: z.string().optional(),
 });
 /** A message on the import queue. `offset` is the first record not yet written, with the tally of those before it. */
 export const importMessage = z.strictObject({
   version: z.literal(messageVersion),
   run,
   shard,
+  /** The plan's attempt that sent it; dead letters of earlier ones do not count. */
+  attempt: z.int().positive(),
   offset: z.int().nonnegative().default(0),
   tally: importTally.optional(),
 });

@@ -4,11 +4,10 @@ import {
   column,
   concatBatches,
   denseVector,
-  emptyBatch,
   hasVector,
+  noRecords,
   selectRecords,
   sliceBatch,
-  type VectorColumn,
 } from '../batch.ts';
 import { distanceBetween } from '../distance.ts';
 import { Incompatible, InvalidEvent, NotFound, RecordRefused } from '../errors.ts';
@@ -240,19 +239,5 @@ function join(schema: CollectionSchema, records: readonly Batch[]): Batch {
         concatBatches(records),
         records.map((_, at) => at),
       )
-    : emptyBatch(emptyColumns(schema));
-}
-
-function emptyColumns({ vectors }: CollectionSchema): Map<string, VectorColumn> {
-  const none = { values: new Float32Array(0), offsets: new Uint32Array(1), indices: new Uint32Array(0) };
-  return new Map(
-    vectors.map(({ name, kind, dimension = 0 }) => [
-      name,
-      kind === 'dense'
-        ? { kind, dimension, values: none.values }
-        : kind === 'multi'
-          ? { kind, dimension, offsets: none.offsets, values: none.values }
-          : { kind, ...none },
-    ]),
-  );
+    : noRecords(schema.vectors);
 }

@@ -195,9 +195,9 @@ export interface ResolvedEndpoint {
 }
 
 export interface ResolvedConnection {
-  readonly url?: string;
-  readonly path?: string;
-  readonly apiKey?: string;
+  readonly url?: string | undefined;
+  readonly path?: string | undefined;
+  readonly apiKey?: string | undefined;
   /** Everything else that the secret holds. */
   readonly [key: string]: unknown;
 }

@@ -1,0 +1,78 @@
+import type { Estimate } from './run-files.ts';
+import type { CollectionSchema } from './schema.ts';
+
+/**
+ * What a run will take, worked out before it starts. Rates are those of one worker as `npm run bench` measured them on two
+ * cores, halved, so that the estimate errs on the late side; prices are AWS's list prices in us-east-1.
+ */
+
+/** Bytes a second that one exporter writes into shards, and one importer writes into a store. */
+const exportBytesPerSecond = 40_000_000;
+const importBytesPerSecond = 15_000_000;
+/** Bytes a second that one validator reads back and compares. */
+const compareBytesPerSecond = 15_000_000;
+/** Planning, preparing, waiting loops and the report. */
+const fixedSeconds = 20;
+/** GiB of memory of the functions that move data: infra/functions.ts. */
+const functionGiB = 2;
+/** Importers at once: the cap of the queue's event source in infra/import-queue.ts. */
+const importers = 10;
+
+/** aws.amazon.com/lambda/pricing (arm64), step-functions/pricing, s3/pricing, sqs/pricing; us-east-1. */
+const usd = {
+  gibSecond: 0.0000133334,
+  millionInvocations: 0.2,
+  transition: 0.000025,
+  put: 0.000005,
+  get: 0.0000004,
+  message: 0.0000004,
+} as const;
+
+export interface EstimateInput {
+  readonly records: number;
+  readonly bytesPerRecord: number;
+  readonly shardBytes: number;
+  readonly ranges: number;
+  readonly exporters: number;
+}
+
+export function estimateRun({ records, bytesPerRecord, shardBytes, ranges, exporters }: EstimateInput): Estimate {
+  const bytes = Math.ceil(records * bytesPerRecord);
+  const shards = Math.max(ranges, Math.ceil(bytes / shardBytes));
+  const workSeconds = bytes / exportBytesPerSecond + bytes / importBytesPerSecond + bytes / compareBytesPerSecond;
+  const seconds =
+    fixedSeconds +
+    bytes / exportBytesPerSecond / Math.min(exporters, shards) +
+    bytes / importBytesPerSecond / Math.min(importers, shards) +
+    bytes / compareBytesPerSecond / Math.min(exporters, shards);
+  const invocations = 12 + ranges + 3 * shards + Math.ceil(seconds / 10);
+  const transitions = 30 + 3 * ranges + 5 * shards + 3 * Math.ceil(seconds / 10);
+  const price =
+    workSeconds * functionGiB * usd.gibSecond +
+    (invocations * usd.millionInvocations) / 1e6 +
+    transitions * usd.transition +
+    shards * (6 * usd.put + 8 * usd.get + 4 * usd.message);
+  return {
+    records,
+    bytes,
+    shards,
+    seconds: Math.ceil(seconds),
+    invocations,
+    usd: Math.ceil(price * 100) / 100,
+    formula: [
+      `bytes = ${records} records x ${Math.ceil(bytesPerRecord)} bytes (vectors as float32, payload as sampled)`,
+      `shards = the larger of ${ranges} ranges and bytes / ${shardBytes}`,
+      `seconds = ${fixedSeconds} + bytes / (${exportBytesPerSecond} B/s x ${Math.min(exporters, shards)} exporters) + bytes / (${importBytesPerSecond} B/s x ${Math.min(importers, shards)} importers) + bytes / (${compareBytesPerSecond} B/s x ${Math.min(exporters, shards)} validators); rates are half of what \`npm run bench\` shows for one worker; building the index comes on top`,
+      `USD = ${Math.ceil(workSeconds)} s x ${functionGiB} GiB x ${usd.gibSecond} (Lambda, arm64) + ${invocations} invocations x 0.20 per million + ${transitions} state transitions x 0.025 per thousand + S3 and SQS requests; list prices of us-east-1, aws.amazon.com/lambda/pricing, /step-functions/pricing, /s3/pricing, /sqs/pricing; without the stores themselves, data transfer and storage`,
+    ],
+  };
+}
+
+/** Bytes of one record in memory: its floats as float32, and its payload text. Sparse and multi vectors are taken as 32 entries. */
+export function bytesPerRecord(schema: CollectionSchema, payloadBytes: number): number {
+  const vectors = schema.vectors.reduce((sum, { kind, dimension = 1 }) => {
+    if (kind === 'sparse') return sum + 32 * 8;
+    return sum + dimension * 4 * (kind === 'multi' ? 32 : 1);
+  }, 0);
+  return Math.max(1, vectors + payloadBytes);
+}

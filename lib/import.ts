@@ -1,0 +1,217 @@
+import { type Batch, batchBytes, sliceBatch } from './batch.ts';
+import { RecordRefused, ShardDamaged, StoreUnavailable, Throttled, VecferryError } from './errors.ts';
+import { exportedKey, failedKey, loadedKey, shardKey } from './keys.ts';
+import { type Deadline, isNear, type Log } from './log.ts';
+import { mapBatch } from './mapping.ts';
+import { getJson, type ObjectStore, putJson } from './objects.ts';
+import type { ShardQueue } from './queue.ts';
+import { type Failed, type Loaded, type Plan, shardEntrySchema } from './run-files.ts';
+import { decodeShard, shardChecksum } from './shard.ts';
+import { type ImportMessage, type ImportTally, messageVersion } from './states.ts';
+import type { StoreKind, Target } from './stores/port.ts';
+import { makePace, type Pace } from './throttle.ts';
+
+/** A write's limits: a store's own request limits are the adapter's matter, these bound what is in flight in memory. */
+const maxWriteRecords = 10_000;
+const maxWriteBytes = 8 * 1024 * 1024;
+/** Ids kept in markers and messages, for people. */
+const idsKept = 100;
+/** Seconds before a shard comes back when the store was too busy for it. */
+const busyDelaySeconds = 20;
+
+export interface ImportShardInput {
+  readonly plan: Plan;
+  readonly message: ImportMessage;
+  readonly target: Target;
+  readonly targetKind: StoreKind;
+  readonly objects: ObjectStore;
+  readonly queue: ShardQueue;
+  readonly deadline: Deadline;
+  readonly log: Log;
+  readonly now: () => Date;
+}
+
+/** loaded: every record is in the target. handedBack: the rest is on the queue again. refused: some records never will be. */
+export type ImportOutcome = 'loaded' | 'handedBack' | 'refused';
+
+/**
+ * Writes one shard into the target. Repeatable, also by two importers at once: writes are idempotent by id and position,
+ * and the loaded marker is written after the last write was acknowledged.
+ *
+ * A record that the target refuses is isolated by halving its batch; the others are written, the record is named in the
+ * failed marker and the message goes to the dead letters.
+ *
+ * @throws ShardDamaged when the object is not what was exported; StoreUnavailable when the target stays away.
+ */
+export async function importShard(input: ImportShardInput): Promise<ImportOutcome> {
+  const { plan, message, objects, queue, log, now } = input;
+  const { run } = plan;
+  const { shard } = message;
+  if ((await objects.get(loadedKey(run, shard))) !== undefined) return 'loaded';
+  const batch = await readShard(input);
+  const progress = { offset: message.offset, tally: message.tally ?? noTally };
+  const pace = makePace({ maxRecords: maxWriteRecords, deadline: input.deadline, log });
+  const finished = await writeAll(input, batch, progress, pace);
+  if (!finished) {
+    await queue.sendLater(
+      { version: messageVersion, run, shard, attempt: message.attempt, ...progress },
+      pace.count > 0 ? busyDelaySeconds : 0,
+    );
+    log.info('the rest of the shard is handed back', { shard, offset: progress.offset });
+    return 'handedBack';
+  }
+  const { tally } = progress;
+  if (tally.refused > 0) {
+    const text = `the target refuses ${tally.refused} records: ${tally.reason ?? ''}`;
+    await putFailed(input, { error: 'RecordRefused', message: text, ids: tally.refusedIds, attempts: 1, final: true });
+    await queue.bury({ version: messageVersion, run, shard, attempt: message.attempt, offset: 0 }, text);
+    return 'refused';
+  }
+  if (tally.written + tally.skipped !== batch.count) {
+    const text = `shard ${shard} has ${batch.count} records, but the target acknowledged ${tally.written} and ${tally.skipped} were left out`;
+    throw new StoreUnavailable(`${text}; the shard is written again`, { ids: [shard] });
+  }
+  const loaded: Loaded = {
+    shard,
+    records: batch.count,
+    written: tally.written,
+    skipped: tally.skipped,
+    skippedIds: tally.skippedIds,
+    throttled: tally.throttled + pace.count,
+    at: now().toISOString(),
+  };
+  await putJson(objects, loadedKey(run, shard), loaded);
+  await objects.delete(failedKey(run, shard));
+  log.info('loaded a shard', { shard, records: batch.count, throttled: loaded.throttled });
+  return 'loaded';
+}
+
+/**
+ * Notes a failed delivery. An error that no retry mends, or the last delivery that the queue allows, is final.
+ * @returns true when the message has to be delivered again.
+ */
+export async function noteFailure(
+  input: Pick<ImportShardInput, 'plan' | 'message' | 'objects' | 'queue' | 'now' | 'log'>,
+  error: unknown,
+  { attempts, maxAttempts }: { attempts: number; maxAttempts: number },
+): Promise<boolean> {
+  const isHopeless = error instanceof VecferryError && !error.retryable;
+  const failure = {
+    error: error instanceof Error ? error.name : 'Error',
+    message: error instanceof Error ? error.message : String(error),
+    ids: error instanceof VecferryError ? error.ids : [],
+    attempts,
+    final: isHopeless || attempts >= maxAttempts,
+  };
+  await putFailed(input, failure);
+  input.log.warn('a shard could not be loaded', { shard: input.message.shard, ...failure });
+  if (isHopeless) await input.queue.bury({ ...input.message, offset: 0 }, failure.message);
+  return !isHopeless;
+}
+
+const noTally: ImportTally = { written: 0, skipped: 0, skippedIds: [], refused: 0, refusedIds: [], throttled: 0 };
+
+interface Progress {
+  offset: number;
+  tally: ImportTally;
+}
+
+async function readShard({ plan, message, objects }: ImportShardInput): Promise<Batch> {
+  const { run } = plan;
+  const key = shardKey(run, message.shard);
+  const mend = 'start the run again, which exports the shard anew';
+  const entry = await getJson(objects, exportedKey(run, message.shard), shardEntrySchema);
+  const bytes = await objects.get(key);
+  if (bytes === undefined || entry === undefined)
+    throw new ShardDamaged(`${objects.locate(key)} is gone; ${mend}`, { ids: [message.shard] });
+  if (shardChecksum(bytes) !== entry.checksum) {
+    const text = `${objects.locate(key)} is not what was exported: its SHA-256 is not the marker's`;
+    throw new ShardDamaged(`${text}; ${mend}`, { ids: [message.shard] });
+  }
+  const { batch } = await decodeShard(bytes, objects.locate(key));
+  return batch;
+}
+
+/** False when the deadline came first; `progress` then says what is left. */
+async function writeAll(input: ImportShardInput, batch: Batch, progress: Progress, pace: Pace): Promise<boolean> {
+  while (progress.offset < batch.count) {
+    const piece = pieceAt(batch, progress.offset, pace.size());
+    const tally = await writePiece(input, piece, progress.offset, pace);
+    if (tally === undefined) return false;
+    progress.offset += piece.count;
+    progress.tally = addTally(progress.tally, tally);
+    if (isNear(input.deadline) && progress.offset < batch.count) return false;
+  }
+  return true;
+}
+
+function pieceAt(batch: Batch, from: number, records: number): Batch {
+  const piece = sliceBatch(batch, from, from + records);
+  const bytes = batchBytes(piece);
+  if (bytes <= maxWriteBytes || piece.count === 1) return piece;
+  return pieceAt(batch, from, Math.max(1, Math.floor((piece.count * maxWriteBytes) / bytes)));
+}
+
+/** undefined when the store kept refusing until the deadline. */
+async function writePiece(
+  input: ImportShardInput,
+  piece: Batch,
+  offset: number,
+  pace: Pace,
+): Promise<ImportTally | undefined> {
+  const { plan, message, target, targetKind } = input;
+  for (;;) {
+    try {
+      const { batch, skipped } = mapBatch(piece, plan.mapping, targetKind.capabilities.ids);
+      const position = { run: plan.run, shard: message.shard, offset };
+      const { written } = batch.count === 0 ? { written: 0 } : await target.write(batch, { position, mode: 'upsert' });
+      pace.succeeded();
+      return { ...noTally, written, skipped: skipped.length, skippedIds: skipped.slice(0, idsKept) };
+    } catch (error) {
+      if (error instanceof RecordRefused) return await isolate(input, piece, offset, pace, error);
+      if (!(error instanceof Throttled || error instanceof StoreUnavailable)) throw error;
+      if (!(await pace.failed(error))) return undefined;
+    }
+  }
+}
+
+/** Halves a refused batch until the records that the target will never take stand alone. */
+async function isolate(
+  input: ImportShardInput,
+  piece: Batch,
+  offset: number,
+  pace: Pace,
+  error: RecordRefused,
+): Promise<ImportTally | undefined> {
+  if (piece.count === 1) return { ...noTally, refused: 1, refusedIds: [...piece.ids], reason: error.message };
+  const middle = Math.ceil(piece.count / 2);
+  const first = await writePiece(input, sliceBatch(piece, 0, middle), offset, pace);
+  const second = first && (await writePiece(input, sliceBatch(piece, middle, piece.count), offset + middle, pace));
+  return first && second && addTally(first, second);
+}
+
+function addTally(a: ImportTally, b: ImportTally): ImportTally {
+  const reason = a.reason ?? b.reason;
+  return {
+    written: a.written + b.written,
+    skipped: a.skipped + b.skipped,
+    skippedIds: [...a.skippedIds, ...b.skippedIds].slice(0, idsKept),
+    refused: a.refused + b.refused,
+    refusedIds: [...a.refusedIds, ...b.refusedIds].slice(0, idsKept),
+    throttled: a.throttled + b.throttled,
+    ...(reason === undefined ? {} : { reason }),
+  };
+}
+
+async function putFailed(
+  { plan, message, objects, now }: Pick<ImportShardInput, 'plan' | 'message' | 'objects' | 'now'>,
+  failure: Omit<Failed, 'shard' | 'at' | 'ids'> & { ids: readonly string[] },
+): Promise<void> {
+  const marker: Failed = {
+    ...failure,
+    ids: failure.ids.slice(0, idsKept),
+    shard: message.shard,
+    at: now().toISOString(),
+  };
+  await putJson(objects, failedKey(plan.run, message.shard), marker);
+}

@@ -1,0 +1,109 @@
+import { fileURLToPath } from 'node:url';
+import { S3Client } from '@aws-sdk/client-s3';
+import { SQSClient } from '@aws-sdk/client-sqs';
+import { SSMClient } from '@aws-sdk/client-ssm';
+import { type Environment, readEnvironment } from './environment.ts';
+import { InvalidEvent } from './errors.ts';
+import type { Endpoint } from './event.ts';
+import { type FlagStore, fileFlags, ssmFlags } from './flag.ts';
+import type { ObjectStore } from './objects.ts';
+import { openFileObjects } from './objects-files.ts';
+import { openS3Objects } from './objects-s3.ts';
+import { type ShardQueue, sqsQueue } from './queue.ts';
+import { resolveConnection, secretsOf } from './secrets.ts';
+import type { Store, StoreKind } from './stores/port.ts';
+import { storeKind } from './stores/registry.ts';
+
+/** What a function needs from around it: made from the environment, once a process. */
+export interface Services {
+  readonly objects: ObjectStore;
+  readonly flags: FlagStore;
+  /** @throws InvalidEvent when the environment names no queue. */
+  queue(): ShardQueue;
+  /** The endpoint's store, opened once a process: a warm function keeps its connections. */
+  open(endpoint: Endpoint): Promise<OpenStore>;
+  /** Closes every store that was opened. */
+  close(): Promise<void>;
+}
+
+export interface OpenStore {
+  readonly kind: StoreKind;
+  readonly store: Store;
+}
+
+const made = new Map<string, Services>();
+
+/** The services of this process's environment, as it is now. */
+export function services(): Services {
+  const environment = readEnvironment();
+  const key = JSON.stringify(environment);
+  const there = made.get(key) ?? makeServices(environment);
+  made.set(key, there);
+  return there;
+}
+
+function makeServices(environment: Environment): Services {
+  const isLocal = environment.VECFERRY_RUNS.startsWith('file://');
+  const stores = new Map<string, Promise<OpenStore>>();
+  return {
+    objects: openObjects(environment.VECFERRY_RUNS),
+    flags: openFlags(environment.VECFERRY_FLAGS),
+    queue: () => openQueue(environment),
+    open: async (endpoint) => {
+      const key = JSON.stringify(endpoint);
+      const there = stores.get(key) ?? openStore(endpoint, environment, isLocal);
+      stores.set(key, there);
+      // A store that did not open is tried again by the next call.
+      there.catch(() => stores.delete(key));
+      return await there;
+    },
+    close: async () => {
+      const all = await Promise.allSettled(stores.values());
+      stores.clear();
+      for (const each of all) if (each.status === 'fulfilled') await each.value.store.close();
+    },
+  };
+}
+
+async function openStore(endpoint: Endpoint, environment: Environment, isLocal: boolean): Promise<OpenStore> {
+  const kind = await storeKind(endpoint.store);
+  if (
+    !isLocal &&
+    (kind.capabilities.localOnly || (endpoint.connection !== undefined && 'path' in endpoint.connection))
+  ) {
+    const text = `${endpoint.store} collection '${endpoint.collection}' lies on one machine's disk, which a function on AWS does not have`;
+    throw new InvalidEvent(`${text}; name a server's url or secret, or run it with \`npx vecferry run\``, {
+      ids: [endpoint.collection],
+    });
+  }
+  const connection = await resolveConnection(endpoint.connection, secretsOf[environment.VECFERRY_SECRETS]);
+  return { kind, store: await kind.open({ connection, collection: endpoint.collection, options: endpoint.options }) };
+}
+
+function openObjects(runs: string): ObjectStore {
+  if (runs.startsWith('file://')) return openFileObjects(fileURLToPath(runs));
+  return openS3Objects(runs.slice('s3://'.length), new S3Client({}));
+}
+
+function openFlags(flags: string): FlagStore {
+  if (flags.startsWith('file://')) return fileFlags(fileURLToPath(flags));
+  return ssmFlags(new SSMClient({}), flags.slice('ssm:'.length));
+}
+
+function openQueue({
+  VECFERRY_QUEUE_URL: queue,
+  VECFERRY_DEAD_LETTER_URL: deadLetters,
+  VECFERRY_SQS_ENDPOINT: endpoint,
+}: Environment): ShardQueue {
+  if (queue === undefined || deadLetters === undefined) {
+    throw new InvalidEvent(
+      'the environment names no import queue; set VECFERRY_QUEUE_URL and VECFERRY_DEAD_LETTER_URL',
+    );
+  }
+  // The embedded queue takes any credentials, and a machine without an account has none.
+  const embedded =
+    endpoint === undefined
+      ? {}
+      : { endpoint, region: 'local', credentials: { accessKeyId: 'local', secretAccessKey: 'local' } };
+  return sqsQueue(new SQSClient(embedded), { queue, deadLetters });
+}
