@@ -1,0 +1,95 @@
+import { canonicalNumber } from '../json-equal.ts';
+
+/**
+ * A JSON object's text taken apart into its members and put together again without parsing a value: integers above
+ * 2^53, decimals and escapes keep every character, and a megabyte of text is found by its quotes, not copied.
+ */
+
+/** Member name -> the value's own JSON text, in the object's order; of a repeated name the last counts. @throws SyntaxError when `text` is no JSON object. */
+export function splitObject(text: string): Map<string, string> {
+  const members = new Map<string, string>();
+  let at = skipSpace(text, 0);
+  if (text[at] !== '{') throw new SyntaxError(`no JSON object: ${text.slice(0, 40)}`);
+  at = skipSpace(text, at + 1);
+  if (text[at] === '}') return members;
+  for (;;) {
+    const keyEnd = endOfString(text, at);
+    const key: unknown = JSON.parse(text.slice(at, keyEnd));
+    at = skipSpace(text, keyEnd);
+    if (text[at] !== ':') throw new SyntaxError(`no ':' at ${at} of a JSON object`);
+    const start = skipSpace(text, at + 1);
+    const end = endOfValue(text, start);
+    members.set(String(key), text.slice(start, end));
+    at = skipSpace(text, end);
+    if (text[at] === '}') return members;
+    if (text[at] !== ',') throw new SyntaxError(`no ',' or '}' at ${at} of a JSON object`);
+    at = skipSpace(text, at + 1);
+  }
+}
+
+/** The reverse of splitObject. */
+export function joinObject(members: Iterable<readonly [string, string]>): string {
+  let text = '';
+  for (const [name, value] of members) text += `${text === '' ? '' : ','}${JSON.stringify(name)}:${value}`;
+  return `{${text}}`;
+}
+
+/** The text of a JSON string literal. */
+export function stringOf(raw: string): string {
+  return raw.includes('\\') ? String(JSON.parse(raw)) : raw.slice(1, -1);
+}
+
+const number = /^(-?)(\d+)(?:\.(\d+))?(?:[eE]([+-]?\d+))?$/;
+
+export function isNumber(raw: string): boolean {
+  return number.test(raw);
+}
+
+/** True when the double nearest to the JSON number `raw`, printed again, is the same number. */
+export function fitsDouble(raw: string): boolean {
+  // A double holds any decimal of 15 significant digits (IEEE 754 binary64, DBL_DIG), in the range of plain notation.
+  if (raw.length <= 15 && !/[eE]/.test(raw)) return true;
+  const value = Number(raw);
+  return Number.isFinite(value) && canonicalNumber(raw) === canonicalNumber(String(value));
+}
+
+function skipSpace(text: string, from: number): number {
+  let at = from;
+  while (at < text.length && ' \t\n\r'.includes(text.charAt(at))) at++;
+  return at;
+}
+
+/** The position after the string literal that begins at `start`. */
+function endOfString(text: string, start: number): number {
+  if (text[start] !== '"') throw new SyntaxError(`no string at ${start} of a JSON object`);
+  for (let quote = text.indexOf('"', start + 1); quote !== -1; quote = text.indexOf('"', quote + 1)) {
+    let slashes = 0;
+    while (text[quote - 1 - slashes] === '\\') slashes++;
+    if (slashes % 2 === 0) return quote + 1;
+  }
+  throw new SyntaxError(`a string without an end at ${start} of a JSON object`);
+}
+
+function endOfValue(text: string, start: number): number {
+  const first = text[start];
+  if (first === '"') return endOfString(text, start);
+  if (first === '{' || first === '[') return endOfNested(text, start);
+  let at = start;
+  while (at < text.length && !',]} \t\n\r'.includes(text.charAt(at))) at++;
+  if (at === start) throw new SyntaxError(`no value at ${start} of a JSON object`);
+  return at;
+}
+
+function endOfNested(text: string, start: number): number {
+  let depth = 0;
+  for (let at = start; at < text.length; at++) {
+    const char = text[at];
+    if (char === '"') at = endOfString(text, at) - 1;
+    else if (char === '{' || char === '[') depth++;
+    else if (char === '}' || char === ']') {
+      depth--;
+      if (depth === 0) return at + 1;
+    }
+  }
+  throw new SyntaxError(`a value without an end at ${start} of a JSON object`);
+}
