@@ -1,0 +1,318 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { type Batch, selectRecords } from './batch.ts';
+import { NotFound, RecordRefused } from './errors.ts';
+import { alone, type Fetched, fetchRecords, type Located, maxFetch, split } from './fetch-records.ts';
+import { getShard } from './get-shard.ts';
+import { comparedKey, runKeys } from './keys.ts';
+import { type Deadline, isNear } from './log.ts';
+import { type Mapped, mapBatch, mapId } from './mapping.ts';
+import { getJson, type ObjectStore, putJson } from './objects.ts';
+import { recordDifference, type Treatments, targetTreatments, untreated } from './record-equal.ts';
+import {
+  type Compared,
+  comparedSchema,
+  type Difference,
+  type Manifest,
+  manifestSchema,
+  type Plan,
+} from './run-files.ts';
+import { drawPositions } from './sample.ts';
+import type { ShardOutput } from './states.ts';
+import type { Capabilities, Store } from './stores/port.ts';
+import { storeKind } from './stores/registry.ts';
+
+/** Ids and reasons that a file keeps of each kind, for people; the tallies count them all. */
+const maxNamed = 100;
+/** Fetches of the target under way at once. */
+const maxInFlight = 4;
+/** Records of a shard that are looked at again; when more differ it is no matter of timing. */
+const maxSecondLooks = 1000;
+
+export interface CompareOptions {
+  readonly plan: Plan;
+  readonly shard: string;
+  readonly source: Store;
+  readonly target: Store;
+  readonly objects: ObjectStore;
+  /** Where an earlier call handed over; left out: from the start, whatever was compared before. */
+  readonly offset?: number | undefined;
+  readonly deadline: Deadline;
+  /** Milliseconds before a record that differs is looked at again: writes may still be settling in the target. */
+  readonly secondLookMs?: number;
+}
+
+/** What every step of one call needs. */
+interface Comparison {
+  readonly plan: Plan;
+  readonly source: Store;
+  readonly target: Store;
+  readonly batch: Batch;
+  readonly ids: Capabilities['ids'];
+  readonly treatments: Treatments;
+  /** Positions whose target id an earlier record of the shard has, and that record's id. */
+  readonly doubled: ReadonlyMap<number, string>;
+  readonly secondLookMs: number;
+  secondLooks: number;
+}
+
+/** A record that is not in the target as it is in the shard. */
+interface Suspect {
+  readonly sourceId: string;
+  /** The record as the target should hold it. */
+  readonly expected: Located;
+  readonly verdict: 'different' | 'missing' | 'unchecked';
+  readonly reason: string;
+}
+
+type Tallies = { -readonly [K in keyof Compared]: Compared[K] };
+
+/**
+ * Holds the records of a shard against the target, and a sample of them against the source, and writes
+ * compared/<shard>.json. A record that differs is looked at twice, and then held against the source as it is now, so
+ * that neither a slow target nor a change of the source after the export is a false alarm.
+ *
+ * Near the deadline the tallies are written with the offset they reach, and `done` is false: call again with `offset`.
+ * The file's own offset is where a repeated call goes on, so nothing is counted twice.
+ * @throws NotFound when the shard or the manifest is not there, ShardDamaged when it is not as it was written.
+ */
+export async function compareShard(options: CompareOptions): Promise<ShardOutput> {
+  const { plan, shard, objects, offset = 0, deadline } = options;
+  const manifest = await readManifest(objects, plan.run);
+  const batch = await getShard(objects, plan.run, shard);
+  const { capabilities } = await storeKind(plan.event.target.store);
+  const doubled = findDoubled(batch, plan, capabilities.ids);
+  const comparison: Comparison = {
+    plan,
+    source: options.source,
+    target: options.target,
+    batch,
+    ids: capabilities.ids,
+    treatments: targetTreatments(plan, capabilities),
+    doubled,
+    secondLookMs: options.secondLookMs ?? 1000,
+    secondLooks: 0,
+  };
+  const compare = positionsToCompare(plan, manifest, shard, batch.count);
+  const spots = positionsOf(manifest, shard, plan.event.validate.spotCheck, plan.event.validate.seed + 1);
+  const earlier = offset > 0 ? await getJson(objects, comparedKey(plan.run, shard), comparedSchema) : undefined;
+  const tallies: Tallies = earlier ?? noTallies(shard, batch, compare);
+
+  const step = maxFetch * maxInFlight;
+  while (tallies.offset < compare.length + spots.length) {
+    if (isNear(deadline) && tallies.offset > offset) break;
+    const at = tallies.offset;
+    if (at < compare.length) {
+      const positions = compare.slice(at, at + step);
+      await comparePositions(comparison, positions, tallies);
+      tallies.offset += positions.length;
+    } else {
+      const positions = spots.slice(at - compare.length, at - compare.length + step);
+      await checkSpots(comparison, positions, tallies);
+      tallies.offset += positions.length;
+    }
+  }
+  tallies.done = tallies.offset >= compare.length + spots.length;
+  await putJson(objects, comparedKey(plan.run, shard), tallies);
+  return tallies.done ? { done: true } : { done: false, offset: tallies.offset };
+}
+
+/** @throws NotFound when the run has none: it was not exported to its end. */
+async function readManifest(objects: ObjectStore, run: string): Promise<Manifest> {
+  const key = runKeys(run).manifest;
+  const manifest = await getJson(objects, key, manifestSchema);
+  if (manifest === undefined)
+    throw new NotFound(`${objects.locate(key)} is not there: export the run first`, { ids: [key] });
+  return manifest;
+}
+
+/** Positions in the shard, ascending, of a sample of `size` records of the whole run that every shard draws alike. */
+function positionsOf(manifest: Manifest, shard: string, size: number, seed: number): number[] {
+  let from = 0;
+  for (const entry of manifest.shards) {
+    if (entry.shard === shard) {
+      const to = from + entry.records;
+      const drawn = drawPositions(manifest.records, size, seed).filter((at) => at >= from && at < to);
+      return drawn.map((at) => at - from).sort((a, b) => a - b);
+    }
+    from += entry.records;
+  }
+  throw new NotFound(`the manifest of the run has no shard '${shard}'`, { ids: [shard] });
+}
+
+function positionsToCompare(plan: Plan, manifest: Manifest, shard: string, count: number): number[] {
+  const { compare, seed } = plan.event.validate;
+  if (compare === 'all') return Array.from({ length: count }, (_, at) => at);
+  return positionsOf(manifest, shard, compare.sample, seed);
+}
+
+function noTallies(shard: string, { count }: Batch, compare: readonly number[]): Tallies {
+  const notInSample = count - compare.length;
+  const none = { equal: 0, changed: 0, different: 0, missing: 0, duplicates: 0, skipped: 0 };
+  const lists = { differences: [], changes: [], spotDifferences: [] };
+  const spot = { spotChecked: 0, spotDifferent: 0 };
+  return {
+    shard,
+    done: false,
+    offset: 0,
+    records: count,
+    ...none,
+    unchecked: notInSample,
+    notInSample,
+    ...spot,
+    ...lists,
+  };
+}
+
+/** One of two records with the same id in the target overwrites the other, so the later one is never equal. */
+function findDoubled(batch: Batch, { mapping }: Plan, ids: Capabilities['ids']): Map<number, string> {
+  const seen = new Map<string, string>();
+  const doubled = new Map<number, string>();
+  batch.ids.forEach((id, at) => {
+    const targetId = mapping.ids === 'keep' ? id : mapId(ids, id);
+    const earlier = seen.get(targetId);
+    if (earlier === undefined) seen.set(targetId, id);
+    else doubled.set(at, earlier);
+  });
+  return doubled;
+}
+
+async function comparePositions(comparison: Comparison, positions: readonly number[], tallies: Tallies): Promise<void> {
+  const { plan, batch, ids, doubled } = comparison;
+  const single = positions.filter((at) => !doubled.has(at));
+  for (const at of positions) {
+    const earlier = doubled.get(at);
+    if (earlier === undefined) continue;
+    tallies.different++;
+    tallies.duplicates++;
+    const id = batch.ids[at] ?? '';
+    const reason = `has the same id in the target as record '${earlier}': one of them overwrites the other`;
+    name(tallies.differences, { id, verdict: 'different', reason });
+  }
+  const suspects = await Promise.all(
+    split(single, maxFetch).map(async (part) => {
+      const mapped = mapBatch(selectRecords(batch, part), plan.mapping, ids);
+      tallies.skipped += mapped.skipped.length;
+      const found = findSuspects(
+        mapped,
+        await fetchRecords(comparison.target, mapped.batch.ids),
+        comparison.treatments,
+      );
+      tallies.equal += mapped.batch.count - found.length;
+      return found;
+    }),
+  );
+  await lookAgain(comparison, suspects.flat(), tallies);
+}
+
+function findSuspects({ batch, sourceIds }: Mapped, found: Fetched, treatments: Treatments): Suspect[] {
+  return batch.ids.flatMap((_, at) => {
+    const suspect = judge({ batch, at }, found, treatments);
+    return suspect === undefined ? [] : [{ ...suspect, sourceId: sourceIds[at] ?? '', expected: { batch, at } }];
+  });
+}
+
+function judge(
+  { batch, at }: Located,
+  { records, unreadable }: Fetched,
+  treatments: Treatments,
+): Pick<Suspect, 'verdict' | 'reason'> | undefined {
+  const id = batch.ids[at] ?? '';
+  const refusal = unreadable.get(id);
+  if (refusal !== undefined) return { verdict: 'unchecked', reason: `cannot be read from the target: ${refusal}` };
+  const found = records.get(id);
+  if (found === undefined) return { verdict: 'missing', reason: `is not in the target, where its id is ${id}` };
+  const reason = recordDifference(batch, at, found.batch, found.at, treatments);
+  return reason === undefined ? undefined : { verdict: 'different', reason };
+}
+
+/** Counts what stays different after a second look at the target, and what the source itself has changed since. */
+async function lookAgain(comparison: Comparison, suspects: readonly Suspect[], tallies: Tallies): Promise<void> {
+  const again = suspects.slice(0, Math.max(0, maxSecondLooks - comparison.secondLooks));
+  comparison.secondLooks += again.length;
+  for (const suspect of suspects.slice(again.length)) countSuspect(tallies, suspect);
+  if (again.length === 0) return;
+  await sleep(comparison.secondLookMs);
+  const { target, source, treatments } = comparison;
+  const targetIds = again.map(({ expected: { batch, at } }) => batch.ids[at] ?? '');
+  const [inTarget, inSource] = await Promise.all([
+    fetchRecords(target, targetIds),
+    fetchRecords(
+      source,
+      again.map(({ sourceId }) => sourceId),
+    ),
+  ]);
+  for (const suspect of again) {
+    const second = judge(suspect.expected, inTarget, treatments);
+    if (second === undefined) tallies.equal++;
+    else if (isAsSourceNow(comparison, suspect.sourceId, suspect.expected, inSource, inTarget)) {
+      tallies.equal++;
+      tallies.changed++;
+      const reason = `the source changed after the export, and the target is as the source is now: ${second.reason}`;
+      name(tallies.changes, { id: suspect.sourceId, reason });
+    } else countSuspect(tallies, { ...suspect, ...second });
+  }
+}
+
+function countSuspect(tallies: Tallies, { sourceId, verdict, reason }: Suspect): void {
+  tallies[verdict]++;
+  name(tallies.differences, { id: sourceId, verdict, reason });
+}
+
+function name<T>(list: T[], entry: T): void {
+  if (list.length < maxNamed) list.push(entry);
+}
+
+/** True when the target holds what the source holds at this moment, or when neither has the record any more. */
+function isAsSourceNow(
+  { plan, ids, treatments }: Comparison,
+  sourceId: string,
+  expected: Located,
+  inSource: Fetched,
+  inTarget: Fetched,
+): boolean {
+  const targetId = expected.batch.ids[expected.at] ?? '';
+  if (inSource.unreadable.has(sourceId) || inTarget.unreadable.has(targetId)) return false;
+  const [now, found] = [inSource.records.get(sourceId), inTarget.records.get(targetId)];
+  if (now === undefined || found === undefined) return now === undefined && found === undefined;
+  try {
+    const mapped = mapBatch(alone(now), plan.mapping, ids);
+    if (mapped.batch.count === 0) return false;
+    return recordDifference(mapped.batch, 0, found.batch, found.at, treatments) === undefined;
+  } catch (error) {
+    // The record as it is now cannot be carried, so the target cannot hold it.
+    if (error instanceof RecordRefused) return false;
+    throw error;
+  }
+}
+
+/**
+ * Reads records back from the source by id, another path than the export took, and holds them against the shard: a fault
+ * of the export must not hide behind its own output.
+ */
+async function checkSpots(comparison: Comparison, positions: readonly number[], tallies: Tallies): Promise<void> {
+  const { batch, source, target, plan, ids } = comparison;
+  const found = await fetchRecords(
+    source,
+    positions.map((at) => batch.ids[at] ?? ''),
+  );
+  tallies.spotChecked += positions.length;
+  const suspects = positions.flatMap((at) => {
+    const suspect = judge({ batch, at }, found, untreated);
+    return suspect === undefined ? [] : [{ ...suspect, at, id: batch.ids[at] ?? '' }];
+  });
+  if (suspects.length === 0) return;
+  const targetIds = suspects.map(({ id }) => (plan.mapping.ids === 'keep' ? id : mapId(ids, id)));
+  const inTarget = await fetchRecords(target, targetIds);
+  suspects.forEach(({ id, verdict, reason }, at) => {
+    const expected = { batch: { ...batch, ids: targetIds }, at };
+    if (isAsSourceNow(comparison, id, expected, found, inTarget)) return;
+    tallies.spotDifferent++;
+    name(tallies.spotDifferences, { id, verdict, reason: spotReason(verdict, reason) });
+  });
+}
+
+function spotReason(verdict: Difference['verdict'], reason: string): string {
+  if (verdict === 'missing') return 'is in the shard but no longer in the source: it was deleted after the export';
+  if (verdict === 'unchecked') return reason.replace('from the target', 'from the source');
+  return `the source is not as its shard: it changed after the export, or the export is wrong; ${reason}`;
+}

@@ -1,0 +1,20 @@
+import type { Batch } from './batch.ts';
+import { NotFound, ShardDamaged } from './errors.ts';
+import { shardKey } from './keys.ts';
+import type { ObjectStore } from './objects.ts';
+import { decodeShard } from './shard.ts';
+
+/**
+ * The records of a run's shard.
+ * @throws NotFound when the object is not there, ShardDamaged when it is not as it was written or is another shard.
+ */
+export async function getShard(objects: ObjectStore, run: string, shard: string): Promise<Batch> {
+  const key = shardKey(run, shard);
+  const where = objects.locate(key);
+  const bytes = await objects.get(key);
+  if (bytes === undefined) throw new NotFound(`${where} is not there: export the run again`, { ids: [shard] });
+  const { meta, batch } = await decodeShard(bytes, where);
+  if (meta.shard !== shard)
+    throw new ShardDamaged(`${where} holds shard ${meta.shard}, not ${shard}`, { ids: [shard] });
+  return batch;
+}

@@ -1,0 +1,79 @@
+import { type Batch, hasVector, type VectorColumn } from './batch.ts';
+import { jsonDifference } from './json-equal.ts';
+import type { Plan } from './run-files.ts';
+import type { Capabilities } from './stores/port.ts';
+import { type VectorTreatment, vectorDifference } from './vector-equal.ts';
+
+/** What a store does to each of its vectors on write, by vector name. */
+export type Treatments = ReadonlyMap<string, VectorTreatment>;
+
+/** What the target of `plan` does to vectors: from its capabilities and the schema that the plan gave it. */
+export function targetTreatments({ target }: Plan, { normalisesCosine }: Capabilities): Treatments {
+  return new Map(
+    target.vectors.map(({ name, kind, distance, precision }) => {
+      // Bytes are never scaled: a unit vector of bytes would be zeros. Sparse vectors are compared by inner product alone.
+      const isNormalised = normalisesCosine && distance === 'cosine' && kind !== 'sparse' && precision !== 'uint8';
+      return [name, { isNormalised, precision }] as const;
+    }),
+  );
+}
+
+/** A shard's record read back from its own source is the same, float by float. */
+export const untreated: Treatments = new Map();
+
+/**
+ * Why the record at `foundAt` of `found` is not the one at `at` of `expected`: `vector embedding, float 3: expected 0.5,
+ * found 0.25`; undefined when both are the same.
+ */
+export function recordDifference(
+  expected: Batch,
+  at: number,
+  found: Batch,
+  foundAt: number,
+  treatments: Treatments,
+): string | undefined {
+  for (const name of new Set([...expected.vectors.keys(), ...found.vectors.keys()])) {
+    const difference = columnDifference(
+      expected.vectors.get(name),
+      at,
+      found.vectors.get(name),
+      foundAt,
+      name,
+      treatments,
+    );
+    if (difference !== undefined) return `${nameVector(name)}${difference}`;
+  }
+  return payloadDifference(expected.payloads[at] ?? '{}', found.payloads[foundAt] ?? '{}');
+}
+
+function columnDifference(
+  expected: VectorColumn | undefined,
+  at: number,
+  found: VectorColumn | undefined,
+  foundAt: number,
+  name: string,
+  treatments: Treatments,
+): string | undefined {
+  if (expected === undefined) {
+    return found !== undefined && hasVector(found, foundAt) ? ': expected no vector, found one' : undefined;
+  }
+  const treatment = treatments.get(name) ?? { isNormalised: false, precision: 'float32' };
+  const difference = vectorDifference(expected, at, found, foundAt, treatment);
+  return difference === undefined ? undefined : `${/^(float|index)/.test(difference) ? ', ' : ': '}${difference}`;
+}
+
+function nameVector(name: string): string {
+  return name === '' ? 'the unnamed vector' : `vector ${name}`;
+}
+
+function payloadDifference(expected: string, found: string): string | undefined {
+  try {
+    const difference = jsonDifference(expected, found);
+    if (difference === undefined) return undefined;
+    const field = difference.path === '' ? 'payload' : `payload field ${difference.path}`;
+    return `${field}: expected ${difference.expected}, found ${difference.found}`;
+  } catch (cause) {
+    if (!(cause instanceof SyntaxError)) throw cause;
+    return `payload is not JSON: ${cause.message}`;
+  }
+}
