@@ -1,0 +1,15 @@
+import type { ObjectStore } from '../../lib/objects.ts';
+
+/** Objects in memory, text by key. */
+export function memoryObjects(texts: Record<string, string>): ObjectStore {
+  const objects = new Map<string, Uint8Array>(
+    Object.entries(texts).map(([key, text]) => [key, new TextEncoder().encode(text)]),
+  );
+  return {
+    get: async (key) => objects.get(key),
+    put: async (key, body) => void objects.set(key, typeof body === 'string' ? new TextEncoder().encode(body) : body),
+    list: async (prefix) => [...objects.keys()].filter((key) => key.startsWith(prefix)).sort(),
+    delete: async (key) => void objects.delete(key),
+    locate: (key) => `memory:${key}`,
+  };
+}
