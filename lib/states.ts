@@ -12,12 +12,14 @@ const tally = z.int().nonnegative();
 /** Version of the message that an exporter puts on the queue; an importer refuses another. */
 export const messageVersion = 1;
 
+/** Deliveries of a message before SQS moves it to the dead letters: infra sets the redrive policy with it, importers know their last try by it. */
+export const maxDeliveries = 5;
+
 /** Plan the run: what Step Functions hands over from its input and context. */
 export const planInput = z.strictObject({ execution: z.string(), event: z.unknown() });
 export const planOutput = z.strictObject({
   run,
   dryRun: z.boolean(),
-  ranges: tally,
   records: tally,
   exporters: z.int().positive(),
   cutover: z.boolean(),

@@ -1,0 +1,61 @@
+import { Logger } from '@aws-lambda-powertools/logger';
+import { injectLambdaContext } from '@aws-lambda-powertools/logger/middleware';
+import { Metrics } from '@aws-lambda-powertools/metrics';
+import { logMetrics } from '@aws-lambda-powertools/metrics/middleware';
+import { Tracer } from '@aws-lambda-powertools/tracer';
+import { captureLambdaHandler } from '@aws-lambda-powertools/tracer/middleware';
+import middy from '@middy/core';
+import type { Context } from 'aws-lambda';
+import type { z } from 'zod';
+import { InvalidEvent } from '../lib/errors.ts';
+import { parseAs } from '../lib/event.ts';
+import type { Deadline, Log } from '../lib/log.ts';
+import { type Services, services } from '../lib/services.ts';
+
+/**
+ * The edge that every function shares, and no Lambda of its own: parse the input, call one domain function, parse what it
+ * returns. An error passes through with its literal name, which Step Functions matches.
+ */
+
+export interface Around {
+  readonly services: Services;
+  readonly deadline: Deadline;
+  readonly log: Log;
+  /** Adds to a metric of the namespace `vecferry`. */
+  count(
+    metric: 'RecordsExported' | 'RecordsImported' | 'ShardsLoaded' | 'ShardsFailed' | 'Throttled' | 'RecordsCompared',
+    value: number,
+  ): void;
+}
+
+interface Definition<Input, Output> {
+  readonly input: z.ZodType<Input>;
+  readonly output: z.ZodType<Output>;
+  readonly run: (input: Input, around: Around) => Promise<Output>;
+}
+
+const logger = new Logger({ serviceName: 'vecferry' });
+const tracer = new Tracer({ serviceName: 'vecferry' });
+const metrics = new Metrics({ namespace: 'vecferry', serviceName: 'vecferry' });
+
+/** @throws InvalidEvent when the input is not of its schema: nothing was done. */
+export function makeHandler<Input, Output>({ input, output, run }: Definition<Input, Output>) {
+  const handle = async (event: unknown, context: Context): Promise<Output> => {
+    const parsed = parseAs(input, event, 'the input of this function', InvalidEvent);
+    const around: Around = {
+      services: services(),
+      deadline: { remainingMs: () => context.getRemainingTimeInMillis() },
+      log: {
+        info: (message, fields) => logger.info(message, { ...fields }),
+        warn: (message, fields) => logger.warn(message, { ...fields }),
+      },
+      count: (metric, value) => metrics.addMetric(metric, 'Count', value),
+    };
+    return parseAs(output, await run(parsed, around), 'the output of this function', InvalidEvent);
+  };
+  return middy<unknown, Output>()
+    .use(injectLambdaContext(logger))
+    .use(captureLambdaHandler(tracer, { captureResponse: false }))
+    .use(logMetrics(metrics))
+    .handler(handle);
+}

@@ -1,0 +1,40 @@
+import { parseEvent, parseRunId } from '../lib/event.ts';
+import { runKeys } from '../lib/keys.ts';
+import { planRun } from '../lib/plan.ts';
+import { planInput, planOutput } from '../lib/states.ts';
+import { makeHandler } from './lambda.ts';
+
+/**
+ * State "Plan the run", the first. Called with the execution's name and input.
+ * @throws InvalidEvent, Incompatible, TargetNotEmpty, NotFound, RunMismatch: nothing was written; not retried.
+ */
+export const handler = makeHandler({
+  input: planInput,
+  output: planOutput,
+  run: async ({ execution, event: input }, { services }) => {
+    const event = parseEvent(input);
+    const run = event.run ?? parseRunId(execution);
+    const source = await services.open(event.source);
+    const target = await services.open(event.target);
+    const plan = await planRun({
+      run,
+      event,
+      source: source.store,
+      sourceKind: source.kind,
+      target: target.store,
+      targetKind: target.kind,
+      objects: services.objects,
+      now: new Date(),
+    });
+    const { ranges, shardList } = runKeys(run);
+    return {
+      run,
+      dryRun: event.dryRun,
+      records: plan.records,
+      exporters: event.parallel.exporters,
+      cutover: event.cutover !== null,
+      rangesKey: ranges,
+      shardListKey: shardList,
+    };
+  },
+});

@@ -1,0 +1,68 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { describe, expect, test } from '@jest/globals';
+import { parseEvent, parseRunId } from '../lib/event.ts';
+
+const shortest = { source: { store: 'memory', collection: 'a' }, target: { store: 'memory', collection: 'b' } };
+
+describe('an event', () => {
+  test.each(readdirSync('events'))('events/%s is one', (file) => {
+    expect(parseEvent(JSON.parse(readFileSync(`events/${file}`, 'utf8'))).source.collection).not.toBe('');
+  });
+
+  test('needs source and target alone: everything else has a default that is safe', () => {
+    expect(parseEvent(shortest)).toMatchObject({
+      target: { into: 'new', options: {} },
+      validate: { compare: 'all', recall: { k: 10, queries: 200, atLeast: 0.95 }, spotCheck: 100 },
+      cutover: { approval: 'none' },
+      mapping: { missingVectors: 'refuse', originalId: 'original_id' },
+      dryRun: false,
+    });
+  });
+
+  test.each([
+    ['a missing field', { source: shortest.source }, /target/],
+    ['a missing collection', { ...shortest, source: { store: 'memory' } }, /source\.collection.*missing/],
+    ['a wrong type', { ...shortest, dryRun: 'yes' }, /dryRun.*boolean/],
+    ['a field that is not known, since a misspelt option would be ignored', { ...shortest, valdate: {} }, /valdate/],
+    [
+      'a password in a URL',
+      {
+        ...shortest,
+        source: { store: 'pgvector', collection: 'a', connection: { url: 'postgresql://me:hunter2@db/x' } },
+      },
+      /source\.connection.*password.*secret/,
+    ],
+    [
+      'a key in a query string',
+      { ...shortest, target: { store: 'qdrant', collection: 'a', connection: { url: 'https://db/?api_key=abc' } } },
+      /secret/,
+    ],
+    ['recall above 1', { ...shortest, validate: { recall: { atLeast: 95 } } }, /validate\.recall\.atLeast/],
+    [
+      'an approval that does not exist yet',
+      { ...shortest, cutover: { approval: 'person' } },
+      /cutover\.approval.*none/,
+    ],
+    ['a run id that no S3 key or queue would take', { ...shortest, run: 'a/b' }, /run.*letters/],
+    ['no object at all', 'run it', /the event is not valid/],
+  ])('with %s is refused by one error that names the field', (_, event, message) => {
+    expect(() => parseEvent(event)).toThrow(
+      expect.objectContaining({ name: 'InvalidEvent', message: expect.stringMatching(message) }),
+    );
+  });
+
+  test('never repeats a password in its error, since errors are logged', () => {
+    const event = {
+      ...shortest,
+      source: { store: 'pgvector', collection: 'a', connection: { url: 'postgresql://me:hunter2@db/x' } },
+    };
+    expect(() => parseEvent(event)).toThrow(
+      expect.objectContaining({ message: expect.not.stringContaining('hunter2') }),
+    );
+  });
+});
+
+test('a run id is an execution name', () => {
+  expect(parseRunId('2026-11-21_nightly')).toBe('2026-11-21_nightly');
+  expect(() => parseRunId('x'.repeat(81))).toThrow(/run id/);
+});
