@@ -17,9 +17,9 @@ export async function startQueue({ visibilitySeconds, maxReceiveCount }: QueueSe
   const app = buildApp({ logger: false });
   // fauxqs's own startFauxqs listens on every interface; a queue without credentials is for this machine alone.
   const endpoint = await app.listen({ port: 0, host: '127.0.0.1' });
-  // The SDK wants a region and credentials; fauxqs looks at neither.
+  // fauxqs looks at no credentials, and keeps its queues by region: the functions name the same one.
   const credentials = { accessKeyId: 'local', secretAccessKey: 'local' };
-  const client = new SQSClient({ endpoint, region: 'us-east-1', credentials });
+  const client = new SQSClient({ endpoint, region: 'local', credentials });
   const deadLetterUrl = await createQueue(client, 'import-dead-letters', {});
   const arn = await client.send(
     new GetQueueAttributesCommand({ QueueUrl: deadLetterUrl, AttributeNames: ['QueueArn'] }),

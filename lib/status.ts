@@ -1,0 +1,161 @@
+import type { z } from 'zod';
+import { NotFound } from './errors.ts';
+import { nameOfKey, runKeys } from './keys.ts';
+import { getJson, type ObjectStore } from './objects.ts';
+import {
+  comparedSchema,
+  cutoverLogSchema,
+  failedSchema,
+  loadedSchema,
+  manifestSchema,
+  type Plan,
+  planSchema,
+  shardEntrySchema,
+} from './run-files.ts';
+
+/**
+ * How far a run is, worked out from its objects alone: the same on one machine and on AWS, while it runs, after it was
+ * killed, and when it is over.
+ */
+
+export const stageNames = ['export', 'import', 'index', 'compare', 'recall'] as const;
+export type StageName = (typeof stageNames)[number];
+
+export interface Stage {
+  readonly name: StageName;
+  readonly state: 'waiting' | 'running' | 'done' | 'skipped';
+  /** Done so far, in `unit`. */
+  readonly done: number;
+  /** Expected in all; an estimate until the manifest is sealed. 0 for an empty collection. */
+  readonly total: number;
+  readonly unit: 'records' | 'shards' | 'steps';
+}
+
+export interface RunStatus {
+  readonly run: string;
+  readonly source: string;
+  readonly target: string;
+  readonly records: number;
+  readonly stages: readonly Stage[];
+  /** Shards whose last import failed; those that no retry will mend are `final`. */
+  readonly failed: readonly {
+    readonly shard: string;
+    readonly error: string;
+    readonly message: string;
+    readonly final: boolean;
+  }[];
+  /** Records left out by the mapping so far. */
+  readonly skipped: number;
+  /** Where the report is, once it is written. */
+  readonly report: string | undefined;
+  readonly reportPage: string | undefined;
+  /** What the run last moved: readers are on the target after `cutover`. */
+  readonly lastMove: 'cutover' | 'rollback' | undefined;
+}
+
+/**
+ * Remembers markers that were read: they never change once written, so a look at a run that is watched costs a listing a
+ * stage and one read a new marker.
+ */
+export type StatusCache = Map<string, unknown>;
+
+/** @throws NotFound when no such run was planned here. @throws ShardDamaged when one of its files is not ours. */
+export async function runStatus(options: {
+  readonly objects: ObjectStore;
+  readonly run: string;
+  readonly cache?: StatusCache;
+}): Promise<RunStatus> {
+  const { objects, run, cache = new Map() } = options;
+  const keys = runKeys(run);
+  const plan = await read(objects, keys.plan, planSchema, cache);
+  if (plan === undefined) throw new NotFound(`there is no run '${run}' in ${objects.locate('runs/')}`, { ids: [run] });
+
+  const exported = await readAll(objects, keys.exported, shardEntrySchema, cache);
+  const manifest = await read(objects, keys.manifest, manifestSchema, cache);
+  const loaded = await readAll(objects, keys.loaded, loadedSchema, cache);
+  const compared = await readAll(objects, keys.compared, comparedSchema, cache);
+  const neighbours = (await objects.list(keys.neighbours)).length;
+  // A failed marker is overwritten by the next attempt, so it is never remembered.
+  const failedMarkers = await readAll(objects, keys.failed, failedSchema, new Map());
+  const moves = await getJson(objects, keys.cutoverLog, cutoverLogSchema);
+  const has = new Set(await objects.list(keys.prefix));
+
+  const records = manifest?.records ?? plan.records;
+  const shards = manifest?.shards.length ?? plan.estimate.shards;
+  const loadedNames = new Set(loaded.map(({ shard }) => shard));
+  const stages = [
+    stage('export', sum(exported, 'records'), records, 'records', manifest !== undefined),
+    stage('import', sum(loaded, 'records'), records, 'records', manifest !== undefined && loaded.length >= shards),
+    stage('index', 0, 1, 'steps', has.has(keys.queries)),
+    stage('compare', sum(compared, 'records'), records, 'records', manifest !== undefined && compared.length >= shards),
+    stage('recall', neighbours, shards, 'shards', has.has(keys.recall)),
+  ] as const;
+  return {
+    run,
+    source: `${plan.event.source.store} ${plan.event.source.collection}`,
+    target: `${plan.event.target.store} ${plan.event.target.collection}`,
+    records,
+    stages: order(stages, plan, has.has(keys.report)),
+    failed: failedMarkers
+      .filter(({ shard }) => !loadedNames.has(shard))
+      .map(({ shard, error, message, final }) => ({ shard, error, message, final })),
+    skipped: sum(loaded, 'skipped'),
+    report: has.has(keys.report) ? objects.locate(keys.report) : undefined,
+    reportPage: has.has(keys.reportPage) ? objects.locate(keys.reportPage) : undefined,
+    lastMove: moves?.at(-1)?.action,
+  };
+}
+
+function stage(name: StageName, done: number, total: number, unit: Stage['unit'], isDone: boolean): Stage {
+  return {
+    name,
+    state: isDone ? 'done' : done > 0 ? 'running' : 'waiting',
+    done: isDone ? total : Math.min(done, total),
+    total,
+    unit,
+  };
+}
+
+/** What the markers cannot show: the first stage that is not done is under way, and a finished run has none left. */
+function order(stages: readonly Stage[], plan: Plan, isReported: boolean): readonly Stage[] {
+  let isFirst = true;
+  return stages.map((each) => {
+    if (each.name === 'recall' && plan.event.validate.recall === null) return { ...each, state: 'skipped' };
+    if (isReported && each.state !== 'done') return { ...each, state: 'done', done: each.total };
+    if (each.state === 'done') return each;
+    const state = isFirst && !plan.event.dryRun ? 'running' : each.state;
+    isFirst = false;
+    return { ...each, state };
+  });
+}
+
+async function read<T>(
+  objects: ObjectStore,
+  key: string,
+  schema: z.ZodType<T>,
+  cache: StatusCache,
+): Promise<T | undefined> {
+  const remembered = schema.safeParse(cache.get(key));
+  if (cache.has(key) && remembered.success) return remembered.data;
+  const value = await getJson(objects, key, schema);
+  if (value !== undefined) cache.set(key, value);
+  return value;
+}
+
+async function readAll<T>(
+  objects: ObjectStore,
+  prefix: string,
+  schema: z.ZodType<T>,
+  cache: StatusCache,
+): Promise<readonly T[]> {
+  const keys = await objects.list(prefix);
+  const values = await Promise.all(
+    keys.filter((key) => nameOfKey(key) !== '').map((key) => read(objects, key, schema, cache)),
+  );
+  // A marker that went away between listing and reading counts at the next look.
+  return values.filter((value) => value !== undefined);
+}
+
+function sum<K extends string>(rows: readonly Readonly<Record<K, number>>[], field: K): number {
+  return rows.reduce((total, row) => total + row[field], 0);
+}
