@@ -1,8 +1,20 @@
 import { randomUUID } from 'node:crypto';
-import { mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises';
+import { mkdir, open, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
 import { dirname, join, resolve, sep } from 'node:path';
 import { InvalidEvent } from './errors.ts';
 import type { ObjectStore } from './objects.ts';
+
+export interface ListedObject {
+  readonly key: string;
+  readonly size: number;
+  /** Another one once the object was written again. */
+  readonly tag: string;
+}
+
+export interface ListingObjectStore extends ObjectStore {
+  /** What `list` gives, with sizes and tags. */
+  entries(prefix: string): Promise<readonly ListedObject[]>;
+}
 
 /** Names of files that are being written: never listed, and left behind only by a process that was killed. */
 const temporary = /\.[0-9a-f-]{36}\.tmp$/;
@@ -11,8 +23,23 @@ const temporary = /\.[0-9a-f-]{36}\.tmp$/;
  * Objects as files under `directory`, which is made when the first one is written. Keys are paths with `/`. A killed
  * process leaves each object whole or absent: it is written beside its place, flushed to the disk, then renamed.
  */
-export function openFileObjects(directory: string): ObjectStore {
+export function openFileObjects(directory: string): ListingObjectStore {
   const root = resolve(directory);
+
+  const keysUnder = async (prefix: string): Promise<readonly string[]> => {
+    const folder = prefix.slice(0, prefix.lastIndexOf('/') + 1);
+    const start = folder === '' ? root : pathOf(root, folder);
+    const found = (await readdir(start, { recursive: true, withFileTypes: true }).catch(absent)) ?? [];
+    return found
+      .filter((entry) => entry.isFile() && !temporary.test(entry.name))
+      .map((entry) =>
+        join(entry.parentPath, entry.name)
+          .slice(root.length + 1)
+          .replaceAll(sep, '/'),
+      )
+      .filter((key) => key.startsWith(prefix))
+      .sort(byBytes);
+  };
 
   return {
     async get(key) {
@@ -34,19 +61,16 @@ export function openFileObjects(directory: string): ObjectStore {
       await syncFolder(folder);
     },
 
-    async list(prefix) {
-      const folder = prefix.slice(0, prefix.lastIndexOf('/') + 1);
-      const start = folder === '' ? root : pathOf(root, folder);
-      const entries = (await readdir(start, { recursive: true, withFileTypes: true }).catch(absent)) ?? [];
-      return entries
-        .filter((entry) => entry.isFile() && !temporary.test(entry.name))
-        .map((entry) =>
-          join(entry.parentPath, entry.name)
-            .slice(root.length + 1)
-            .replaceAll(sep, '/'),
-        )
-        .filter((key) => key.startsWith(prefix))
-        .sort(byBytes);
+    list: keysUnder,
+
+    async entries(prefix) {
+      const keys = await keysUnder(prefix);
+      const found = await Promise.all(
+        keys.map(async (key) => ({ key, stats: await stat(pathOf(root, key), { bigint: true }).catch(absent) })),
+      );
+      return found.flatMap(({ key, stats }) =>
+        stats === undefined ? [] : [{ key, size: Number(stats.size), tag: `${stats.mtimeNs}-${stats.ino}` }],
+      );
     },
 
     async delete(key) {
@@ -90,7 +114,7 @@ async function syncFolder(folder: string): Promise<void> {
 }
 
 /** S3 lists keys in the order of their UTF-8 bytes; JavaScript's own order differs beyond U+FFFF. */
-function byBytes(a: string, b: string): number {
+export function byBytes(a: string, b: string): number {
   return Buffer.compare(Buffer.from(a), Buffer.from(b));
 }
 

@@ -1,0 +1,96 @@
+import {
+  DeleteObjectCommand,
+  GetObjectCommand,
+  NoSuchKey,
+  PutObjectCommand,
+  paginateListObjectsV2,
+  type S3Client,
+  S3ServiceException,
+} from '@aws-sdk/client-s3';
+import { AccessDenied, NotFound, StoreUnavailable, Throttled } from './errors.ts';
+import { byBytes, type ListedObject, type ListingObjectStore } from './objects-files.ts';
+
+/**
+ * Objects in an S3 bucket. S3 itself writes whole objects or none, and reads what was last written.
+ * @throws Throttled on 503 SlowDown, AccessDenied, NotFound when there is no bucket, StoreUnavailable for S3's other faults,
+ * from every call: the client has retried them by then.
+ */
+export function openS3Objects(bucket: string, client: S3Client): ListingObjectStore {
+  const locate = (key: string): string => `s3://${bucket}/${key}`;
+
+  const entries = async (prefix: string): Promise<readonly ListedObject[]> => {
+    const found: ListedObject[] = [];
+    for await (const page of paginateListObjectsV2({ client }, { Bucket: bucket, Prefix: prefix })) {
+      for (const { Key = '', Size = 0, ETag = '' } of page.Contents ?? [])
+        found.push({ key: Key, size: Size, tag: ETag });
+    }
+    // Directory buckets do not list in order.
+    return found.sort((a, b) => byBytes(a.key, b.key));
+  };
+
+  return {
+    async get(key) {
+      try {
+        const { Body } = await client.send(new GetObjectCommand({ Bucket: bucket, Key: key }));
+        return (await Body?.transformToByteArray()) ?? new Uint8Array();
+      } catch (error) {
+        if (error instanceof NoSuchKey) return undefined;
+        throw translate(error, locate(key));
+      }
+    },
+
+    async put(key, body, contentType = 'application/octet-stream') {
+      // The length is given, for the client takes an empty text for a stream of unknown length.
+      const bytes = typeof body === 'string' ? Buffer.from(body) : body;
+      const length = bytes.byteLength;
+      await client
+        .send(
+          new PutObjectCommand({
+            Bucket: bucket,
+            Key: key,
+            Body: bytes,
+            ContentLength: length,
+            ContentType: contentType,
+          }),
+        )
+        .catch((error: unknown) => {
+          throw translate(error, locate(key));
+        });
+    },
+
+    async list(prefix) {
+      return (await this.entries(prefix)).map(({ key }) => key);
+    },
+
+    async entries(prefix) {
+      return await entries(prefix).catch((error: unknown) => {
+        throw translate(error, locate(prefix));
+      });
+    },
+
+    async delete(key) {
+      await client.send(new DeleteObjectCommand({ Bucket: bucket, Key: key })).catch((error: unknown) => {
+        throw translate(error, locate(key));
+      });
+    },
+
+    locate,
+  };
+}
+
+/** What S3 says in our words. Codes: https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html */
+function translate(error: unknown, where: string): unknown {
+  if (!(error instanceof Error)) return error;
+  const status = error instanceof S3ServiceException ? error.$metadata.httpStatusCode : undefined;
+  const what = `${where}: ${error.message}`;
+  if (error.name === 'SlowDown' || error.name === 'ThrottlingException' || status === 503 || status === 429) {
+    return new Throttled(what, { cause: error });
+  }
+  if (error.name === 'NoSuchBucket')
+    return new NotFound(`${what}; make the bucket or name another`, { ids: [where], cause: error });
+  if (status === 401 || status === 403 || error.name === 'CredentialsProviderError') {
+    return new AccessDenied(`${what}; check the role's permissions on it`, { ids: [where], cause: error });
+  }
+  if (status === undefined || status >= 500) return new StoreUnavailable(what, { cause: error });
+  return error;
+}

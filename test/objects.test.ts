@@ -1,0 +1,138 @@
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:http';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { S3Client } from '@aws-sdk/client-s3';
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { type FauxqsServer, startFauxqs } from 'fauxqs';
+import { type ListingObjectStore, openFileObjects } from '../lib/objects-files.ts';
+import { openS3Objects } from '../lib/objects-s3.ts';
+
+const credentials = { accessKeyId: 'test', secretAccessKey: 'test' };
+let directory = '';
+let server: FauxqsServer;
+let client: S3Client;
+const stores: Record<string, () => ListingObjectStore> = {
+  'a directory': () => openFileObjects(join(directory, 'runs')),
+  S3: () => openS3Objects('runs', client),
+};
+
+beforeAll(async () => {
+  directory = await mkdtemp(join(tmpdir(), 'vecferry-'));
+  server = await startFauxqs({ port: 0, logger: false, host: '127.0.0.1' });
+  server.createBucket('runs');
+  client = new S3Client({
+    endpoint: `http://127.0.0.1:${server.port}`,
+    region: 'us-east-1',
+    credentials,
+    forcePathStyle: true,
+  });
+});
+afterAll(async () => {
+  client.destroy();
+  await server.stop();
+  await rm(directory, { recursive: true });
+});
+
+describe.each(Object.keys(stores))('objects in %s', (name) => {
+  const open = (): ListingObjectStore => stores[name]!();
+
+  test('give back every byte that was put, text as UTF-8', async () => {
+    const bytes = Uint8Array.from({ length: 3_000_000 }, (_, i) => i * 7);
+    await open().put('a/bytes', bytes);
+    expect(Buffer.compare((await open().get('a/bytes'))!, bytes)).toBe(0);
+    await open().put('a/text.json', '{"é":"😀"}', 'application/json');
+    expect(Buffer.from((await open().get('a/text.json'))!).toString()).toBe('{"é":"😀"}');
+  });
+
+  test('an object that is not there is undefined, so a missing marker is no failure', async () => {
+    expect(await open().get('a/nothing')).toBeUndefined();
+    expect(await open().get('a/bytes/below-an-object')).toBeUndefined();
+    await open().delete('a/nothing');
+  });
+
+  test('a second put replaces the first, and its tag tells', async () => {
+    await open().put('b/one', '1');
+    const [before] = await open().entries('b/');
+    await open().put('b/one', '22');
+    const [after] = await open().entries('b/');
+    expect(after).toMatchObject({ key: 'b/one', size: 2 });
+    expect(after?.tag).not.toBe(before?.tag);
+  });
+
+  test('list in the order of their bytes, by any prefix, as S3 does', async () => {
+    const keys = ['c/1.json', 'c/10.json', 'c/2/x', 'c/Z', 'c/a', 'c/ﬀ', 'c/😀'];
+    await Promise.all([...keys].reverse().map((key) => open().put(key, key)));
+    expect(await open().list('c/')).toEqual(keys);
+    expect(await open().list('c/1')).toEqual(['c/1.json', 'c/10.json']);
+    expect(await open().list('none/')).toEqual([]);
+  });
+
+  test('more than a page of a thousand is listed whole', async () => {
+    const keys = Array.from({ length: 1005 }, (_, i) => `many/${String(i).padStart(5, '0')}`);
+    for (let at = 0; at < keys.length; at += 50)
+      await Promise.all(keys.slice(at, at + 50).map((key) => open().put(key, '')));
+    expect(await open().list('many/')).toEqual(keys);
+  });
+
+  test('are gone once deleted', async () => {
+    await open().put('d/one', '1');
+    await open().delete('d/one');
+    expect(await open().list('d/')).toEqual([]);
+  });
+});
+
+describe('objects in a directory', () => {
+  test.each(['../outside', 'a/../../outside', '/etc/x', 'a//b', '.', '', 'a\0b', 'a\\..\\b'])(
+    'the key %j is refused, for it leads out',
+    async (key) => {
+      await expect(openFileObjects(directory).put(key, 'x')).rejects.toMatchObject({ name: 'InvalidEvent' });
+    },
+  );
+
+  test('half a file that a killed process left is never listed', async () => {
+    await mkdir(join(directory, 'killed'));
+    await writeFile(join(directory, 'killed', 'x.json.0b0f1a52-6f0e-4b44-9c1b-3a5f5a1b2c3d.tmp'), '{');
+    expect(await openFileObjects(directory).list('killed/')).toEqual([]);
+  });
+});
+
+describe('objects in S3', () => {
+  test('a missing bucket is NotFound and names it', async () => {
+    await expect(openS3Objects('nowhere', client).put('k', 'x')).rejects.toMatchObject({
+      name: 'NotFound',
+      ids: ['s3://nowhere/k'],
+    });
+  });
+
+  test.each([
+    [503, 'SlowDown', 'Throttled'],
+    [403, 'AccessDenied', 'AccessDenied'],
+    [500, 'InternalError', 'StoreUnavailable'],
+  ])('an answer of %i %s is %s', async (status, code, name) => {
+    const http = createServer((_, response) => {
+      response.writeHead(status, { 'content-type': 'application/xml' });
+      response.end(`<?xml version="1.0"?><Error><Code>${code}</Code><Message>no</Message></Error>`);
+    });
+    await new Promise<void>((resolve) => http.listen(0, '127.0.0.1', resolve));
+    const address = http.address();
+    const port = typeof address === 'object' ? address?.port : 0;
+    const refusing = new S3Client({
+      endpoint: `http://127.0.0.1:${port}`,
+      region: 'us-east-1',
+      credentials,
+      forcePathStyle: true,
+      maxAttempts: 1,
+    });
+    try {
+      const objects = openS3Objects('runs', refusing);
+      await expect(objects.get('k')).rejects.toMatchObject({ name });
+      await expect(objects.list('k')).rejects.toMatchObject({ name });
+      await expect(objects.put('k', 'x')).rejects.toMatchObject({ name });
+    } finally {
+      refusing.destroy();
+      http.close();
+      http.closeAllConnections();
+    }
+  });
+});
