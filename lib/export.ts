@@ -125,16 +125,22 @@ async function cutShards(
     pendingRecords = 0;
     pendingBytes = 0;
   };
-  for await (const { batch, rest } of source.read(from, readLimits)) {
+  let left: Range | null = from;
+  const isTimeToStop = (): boolean =>
+    existing.has(shardKey(plan.run, shardName(range.range, firstPart + shards))) || isNear(input.deadline);
+  const limits = { ...readLimits, maxBytes: Math.min(readLimits.maxBytes, plan.shardBytes) };
+  for await (const { batch, rest } of source.read(from, limits)) {
     refuseNotFinite(batch);
+    const isFull = pendingBytes + batchBytes(batch) > plan.shardBytes || pendingRecords + batch.count > maxShardRecords;
+    if (isFull && pending.length > 0) {
+      await flush(left);
+      if (isTimeToStop()) return { left, shards, records };
+    }
     pending.push(batch);
     pendingRecords += batch.count;
     pendingBytes += batchBytes(batch);
-    const isFull = pendingBytes >= plan.shardBytes || pendingRecords >= maxShardRecords;
-    if (!isFull && rest !== null) continue;
-    await flush(rest);
-    const isNextThere = existing.has(shardKey(plan.run, shardName(range.range, firstPart + shards)));
-    if (rest === null || isNextThere || isNear(input.deadline)) return { left: rest, shards, records };
+    left = rest;
+    if (rest === null) break;
   }
   // The range is empty, or its last records went away while it was read: its last shard says that nothing is left.
   await flush(null);
