@@ -33,7 +33,7 @@ export function fileFlags(directory: string): FlagStore {
       try {
         return parseFlag(await readFile(path(name), 'utf8'), path(name));
       } catch (error) {
-        if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return undefined;
+        if (Object(error).code === 'ENOENT') return undefined;
         throw error;
       }
     },

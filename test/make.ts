@@ -1,5 +1,6 @@
 import { isLosslessNumber, parse } from 'lossless-json';
 import type { Batch, VectorColumn } from '../lib/batch.ts';
+import { seededRandom } from '../lib/sample.ts';
 import type { CollectionSchema, VectorSpec } from '../lib/schema.ts';
 
 /** Builders: every test says only what matters to it. */
@@ -33,7 +34,7 @@ export function makeBatch({
   missing = [],
   seed = 1,
 }: BatchParts = {}): Batch {
-  const random = makeRandom(seed);
+  const random = seededRandom(seed);
   return {
     count: ids.length,
     ids,
@@ -70,17 +71,6 @@ function makeColumn(
     sizes.flatMap((size, at) => Array.from({ length: size }, (_, i) => (at % 50) + i * 100)),
   );
   return { kind, offsets, indices, values: Float32Array.from({ length: total }, float), ...present };
-}
-
-/** mulberry32: the same numbers in [0, 1) on every machine. */
-export function makeRandom(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 4294967296;
-  };
 }
 
 /** JSON text with keys in order and numbers in one form, so that texts of equal values are equal; digits are not lost. */

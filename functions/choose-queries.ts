@@ -1,0 +1,16 @@
+import { z } from 'zod';
+import { readManifest } from '../lib/manifest.ts';
+import { readPlan } from '../lib/plan.ts';
+import { chooseQueries } from '../lib/queries.ts';
+import { runInput } from '../lib/states.ts';
+import { makeHandler } from './lambda.ts';
+
+/** State "Choose the queries": draws, by the event's seed, the vectors that both sides are searched with. */
+export const handler = makeHandler({
+  input: runInput,
+  output: z.strictObject({ queries: z.int().nonnegative() }),
+  run: async ({ run }, { services: { objects } }) => {
+    const [plan, manifest] = await Promise.all([readPlan(objects, run), readManifest(objects, run)]);
+    return await chooseQueries({ plan, manifest, objects });
+  },
+});

@@ -1,0 +1,196 @@
+import { describe, expect, test } from '@jest/globals';
+import { parseEvent } from '../lib/event.ts';
+import { fitCollection } from '../lib/fit.ts';
+import type { CollectionSchema } from '../lib/schema.ts';
+import { memory } from '../lib/stores/memory.ts';
+import type { Capabilities, StoreKind } from '../lib/stores/port.ts';
+import { makeSchema } from './make.ts';
+
+const dense = makeSchema().vectors[0]!;
+
+function makeKind(capabilities: Partial<Capabilities> = {}, name = 'other'): StoreKind {
+  return { ...memory, name, title: 'Other', capabilities: { ...memory.capabilities, ...capabilities } };
+}
+
+function fitted({
+  schema = makeSchema({ store: 'src' }),
+  kind = makeKind(),
+  mapping = {},
+  withoutVector = {},
+}: {
+  schema?: CollectionSchema;
+  kind?: StoreKind;
+  mapping?: object;
+  withoutVector?: Record<string, number>;
+} = {}) {
+  const event = parseEvent({
+    source: { store: 'memory', collection: 'a' },
+    target: { store: 'memory', collection: 'b' },
+    mapping,
+  });
+  return fitCollection({ source: { schema, count: 10, payloadBytes: 1, withoutVector }, target: kind, event });
+}
+
+describe('what does not fit is refused with the field, the value and the choices', () => {
+  const two = makeSchema({
+    store: 'src',
+    vectors: [
+      { ...dense, name: 'title' },
+      { ...dense, name: 'body' },
+    ],
+  });
+  test.each([
+    [
+      'a vector kind',
+      {
+        schema: makeSchema({ store: 'src', vectors: [dense, { name: 'terms', kind: 'sparse', precision: 'float32' }] }),
+        kind: makeKind({ vectorKinds: ['dense'] }),
+      },
+      /'terms' is sparse.*dense.*mapping\.vectors \{"terms": null\}/,
+    ],
+    [
+      'several vectors',
+      { schema: two, kind: makeKind({ severalVectors: false }) },
+      /one vector.*'title', 'body'.*null/,
+    ],
+    ['a dimension', { kind: makeKind({ maxDimension: 3 }) }, /'embedding' has 4 dimensions.*at most 3/],
+    [
+      'a distance',
+      { kind: makeKind({ distances: ['dot', 'euclid'] }) },
+      /'embedding' uses distance cosine.*dot, euclid.*distance/,
+    ],
+    [
+      'missing vectors',
+      { kind: makeKind({ missingVectors: false }), withoutVector: { embedding: 3 } },
+      /3 of 10 records have no vector.*"missingVectors": "skip"/,
+    ],
+    [
+      'a mapping of a vector that is not there',
+      { mapping: { vectors: { titel: null } } },
+      /names 'titel', but the source has 'embedding'/,
+    ],
+    [
+      'a mapping of a field that is not there',
+      {
+        schema: makeSchema({ store: 'src', fields: [{ name: 'price', type: 'decimal', nullable: true }] }),
+        mapping: { payload: { prise: null } },
+      },
+      /names 'prise', but the source has price/,
+    ],
+    [
+      'two vectors of one name',
+      { schema: two, mapping: { vectors: { title: { to: 'v' }, body: { to: 'v' } } } },
+      /two vectors would be named 'v'/,
+    ],
+    ['no vector left', { mapping: { vectors: { embedding: null } } }, /no vector is left/],
+    [
+      'a precision',
+      { kind: makeKind(), mapping: { vectors: { embedding: { precision: 'float16' } } } },
+      /asked for as float16.*float32/,
+    ],
+    [
+      'payload where there is no place for it',
+      { kind: makeKind({ payload: { types: [], any: false } }) },
+      /no place for a payload/,
+    ],
+  ] as const)('%s', (_, input, message) => {
+    expect(() => fitted(input)).toThrow(
+      expect.objectContaining({ name: 'Incompatible', message: expect.stringMatching(message) }),
+    );
+  });
+
+  test('all at once, so that one try shows everything there is to mend', () => {
+    const kind = makeKind({ maxDimension: 3, distances: ['dot'] });
+    expect(() => fitted({ kind })).toThrow(/dimensions.*distance/);
+  });
+});
+
+describe('what is carried in another form is a note', () => {
+  test('a vector that stands alone takes the name an application of the target expects', () => {
+    expect(fitted({ kind: makeKind({ defaultVectorName: '' }) })).toMatchObject({
+      mapping: { vectors: { embedding: '' } },
+      target: { vectors: [{ name: '' }] },
+    });
+    const unnamed = makeSchema({ store: 'src', vectors: [{ ...dense, name: '' }] });
+    expect(fitted({ schema: unnamed }).mapping.vectors).toEqual({ '': 'embedding' });
+  });
+
+  test('within one store names, types, indexes and settings stay', () => {
+    const schema = makeSchema({
+      store: 'same',
+      vectors: [{ ...dense, index: { kind: 'other', name: 'diskann' } }],
+      fields: [{ name: 'price', type: 'decimal', nullable: false, native: 'numeric(12,4)' }],
+      payloadIndexes: [{ field: 'price', type: 'btree' }],
+      native: { optimizers: {} },
+    });
+    const { target, notes } = fitted({ schema, kind: makeKind({ defaultVectorName: 'v' }, 'same') });
+    expect(target).toMatchObject({ ...schema, store: 'same' });
+    expect(notes).toEqual([]);
+  });
+
+  test('between stores the types of one are not taken for those of the other, and the notes say what is dropped', () => {
+    const schema = makeSchema({
+      store: 'src',
+      vectors: [{ ...dense, index: { kind: 'ivfflat', lists: 10 } }],
+      fields: [{ name: 'price', type: 'decimal', nullable: false, native: 'numeric(12,4)' }],
+      payloadIndexes: [{ field: 'price', type: 'btree' }],
+      native: { optimizers: {} },
+    });
+    const { target, notes } = fitted({ schema, kind: makeKind({ payload: { types: ['text'], any: true } }) });
+    expect(target).toMatchObject({ payloadIndexes: [], native: {}, fields: [{ name: 'price', type: 'decimal' }] });
+    expect(target.fields?.[0]).not.toHaveProperty('native');
+    expect(target.vectors[0]).not.toHaveProperty('index');
+    expect(notes.join('\n')).toMatch(
+      /ivfflat index has no counterpart[\s\S]*'price'[\s\S]*payload indexes on price[\s\S]*settings optimizers/,
+    );
+  });
+
+  test("shards of PostgreSQL in a folder still make PostgreSQL's own columns", () => {
+    const schema = makeSchema({
+      store: 'files',
+      origin: 'pgvector',
+      fields: [{ name: 'at', type: 'timestamp', nullable: true, native: 'timestamp with time zone' }],
+    });
+    expect(fitted({ schema, kind: makeKind({}, 'pgvector') }).target.fields).toEqual(schema.fields);
+    const toFiles = fitted({
+      schema: { ...schema, store: 'pgvector', origin: undefined as never },
+      kind: makeKind({}, 'files'),
+    }).target;
+    expect(toFiles).toMatchObject({ store: 'files', origin: 'pgvector', fields: schema.fields });
+  });
+
+  test('HNSW settings carry over where both sides have the notion', () => {
+    const index = { kind: 'hnsw', m: 24, efConstruction: 99 } as const;
+    const schema = makeSchema({ store: 'src', vectors: [{ ...dense, index }] });
+    expect(fitted({ schema, kind: makeKind({ indexes: ['hnsw'] }) }).target.vectors[0]?.index).toEqual(index);
+  });
+
+  test('a dimension too large for an index is stored without one', () => {
+    const { target, notes } = fitted({ kind: makeKind({ maxIndexedDimension: 3 }) });
+    expect(target.vectors[0]?.index).toEqual({ kind: 'none' });
+    expect(notes[0]).toMatch(/searched exactly/);
+  });
+
+  test('a decimal that is cast is declared as what it becomes', () => {
+    const schema = makeSchema({
+      store: 'src',
+      fields: [
+        { name: 'price', type: 'decimal', nullable: true, native: 'numeric' },
+        { name: 'secret', type: 'text', nullable: true },
+      ],
+    });
+    const { target, mapping } = fitted({ schema, mapping: { payload: { price: 'number', secret: null } } });
+    expect(target.fields).toEqual([{ name: 'price', type: 'float', nullable: true }]);
+    expect(mapping).toMatchObject({ dropFields: ['secret'], castFields: { price: 'number' } });
+  });
+
+  test('string ids become UUIDs where the target holds no text, and the note names the field of the original', () => {
+    const kind = makeKind({
+      ids: { integer: { min: '0', max: '18446744073709551615' }, uuid: true, string: false, composite: false },
+    });
+    const { target, mapping, notes } = fitted({ schema: makeSchema({ store: 'src', idType: 'string' }), kind });
+    expect(target.idType).toBe('mixed');
+    expect(mapping.ids).toBe('uuid5');
+    expect(notes.join()).toContain("'original_id'");
+  });
+});

@@ -1,0 +1,120 @@
+import { describe, expect, test } from '@jest/globals';
+import { runKeys } from '../lib/keys.ts';
+import { getJson } from '../lib/objects.ts';
+import { planRun, readPlan } from '../lib/plan.ts';
+import { planSchema } from '../lib/run-files.ts';
+import { memory } from '../lib/stores/memory.ts';
+import { makeBatch } from './make.ts';
+import { load, makeWorld, plan, type World } from './world.ts';
+
+async function written(world: World): Promise<readonly string[]> {
+  return await world.objects.list('runs/');
+}
+
+async function planOnly(world: World, event = world.event) {
+  return await planRun({ ...world, event, run: 'r1', sourceKind: memory, targetKind: memory, now: new Date() });
+}
+
+describe('the plan', () => {
+  test('says what the run will take, with the formula, and writes nothing into a store', async () => {
+    const world = await makeWorld();
+    const planned = await planOnly(world);
+    expect(planned).toMatchObject({ records: 100, attempt: 1, estimate: { records: 100, shards: 1 } });
+    expect(planned.estimate.bytes).toBeGreaterThan(100 * 16);
+    expect(planned.estimate.usd).toBeGreaterThan(0);
+    expect(planned.estimate.formula.join('\n')).toMatch(/bytes = 100 records[\s\S]*USD = /);
+    expect(planned.guarantee).toMatch(/snapshot/);
+    await expect(world.target.describe()).rejects.toMatchObject({ name: 'NotFound' });
+    expect(await getJson(world.objects, runKeys('r1').plan, planSchema)).toEqual(planned);
+  });
+
+  test('refuses a target that already holds records, before anything is written', async () => {
+    const world = await makeWorld();
+    await load(world, 'earlier');
+    await expect(planOnly(world)).rejects.toMatchObject({
+      name: 'TargetNotEmpty',
+      message: expect.stringMatching(/holds 100 records.*"into": "existing"/),
+    });
+    expect((await written(world)).filter((key) => key.startsWith('runs/r1/'))).toEqual([]);
+    await expect(
+      planOnly(world, { ...world.event, target: { ...world.event.target, into: 'existing' } }),
+    ).resolves.toMatchObject({ records: 100 });
+  });
+
+  test('refuses to copy a collection onto itself', async () => {
+    const world = await makeWorld();
+    const event = { ...world.event, target: { ...world.event.target, collection: world.event.source.collection } };
+    await expect(planOnly(world, event)).rejects.toMatchObject({
+      name: 'InvalidEvent',
+      message: expect.stringContaining('same collection'),
+    });
+  });
+
+  test('names a source that is not there', async () => {
+    const world = await makeWorld();
+    const source = await memory.open({ connection: { path: 'nowhere' }, collection: 'gone', options: {} });
+    await expect(planOnly({ ...world, source })).rejects.toMatchObject({ name: 'NotFound' });
+    expect(await written(world)).toEqual([]);
+  });
+});
+
+describe('a run that is started again under its id', () => {
+  test('keeps the ranges it began with, though the source has grown meanwhile', async () => {
+    const world = await makeWorld();
+    const first = await plan(world);
+    const more = makeBatch({ ids: ['5001', '5002'] });
+    await world.source.write(more, { position: { run: 'x', shard: '00000-000', offset: 0 }, mode: 'upsert' });
+    const second = await plan(world);
+    expect(second).toMatchObject({ fingerprint: first.fingerprint, attempt: 2 });
+  });
+
+  test('goes on though the target holds what it wrote itself', async () => {
+    const world = await makeWorld();
+    await load(world);
+    await expect(plan(world)).resolves.toMatchObject({ attempt: 2 });
+  });
+
+  test.each([
+    ['another source', { source: { store: 'memory', connection: { path: 'elsewhere' }, collection: 'articles' } }],
+    ['another mapping', { mapping: { originalId: 'key' } }],
+    ['another target', { target: { store: 'memory', connection: { path: 'elsewhere' }, collection: 'b' } }],
+  ])('is refused with %s', async (_, change) => {
+    const world = await makeWorld();
+    await plan(world);
+    const other = (await makeWorld({ event: change })).event;
+    await expect(
+      planOnly(world, {
+        ...world.event,
+        ...Object.fromEntries(Object.keys(change).map((key) => [key, Reflect.get(other, key)])),
+      }),
+    ).rejects.toMatchObject({ name: 'RunMismatch' });
+  });
+
+  test('is refused when its ranges were altered', async () => {
+    const world = await makeWorld();
+    await plan(world);
+    await world.objects.put(runKeys('r1').ranges, '[]');
+    await expect(planOnly(world)).rejects.toMatchObject({ name: 'RunMismatch' });
+  });
+
+  test('may ask for another validation or cutover', async () => {
+    const world = await makeWorld();
+    await plan(world);
+    const event = { ...world.event, cutover: null };
+    await expect(planOnly(world, event)).resolves.toMatchObject({ event: { cutover: null } });
+  });
+});
+
+test('a plan of another format is refused by name, not misread', async () => {
+  const world = await makeWorld();
+  await plan(world);
+  const text = new TextDecoder()
+    .decode(await world.objects.get(runKeys('r1').plan))
+    .replace('"format":1', '"format":9');
+  await world.objects.put(runKeys('r1').plan, text);
+  await expect(readPlan(world.objects, 'r1')).rejects.toMatchObject({
+    name: 'ShardDamaged',
+    message: expect.stringContaining('format'),
+  });
+  await expect(readPlan(world.objects, 'r2')).rejects.toMatchObject({ name: 'NotFound' });
+});
