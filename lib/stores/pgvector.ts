@@ -1,0 +1,147 @@
+import { z } from 'zod';
+import { Incompatible, InvalidEvent } from '../errors.ts';
+import { parseAs } from '../event.ts';
+import { type Layout, readLayout } from './pgvector-catalog.ts';
+import { connect, type Database, type Session } from './pgvector-connect.ts';
+import { storeError } from './pgvector-errors.ts';
+import { parseTableName, quoteTable, requireTable, type TableName } from './pgvector-names.ts';
+import { tableOf } from './pgvector-read.ts';
+import { describeTable, fetchRecords, planRanges, readRange, searchNearest } from './pgvector-source.ts';
+import type { Capabilities, Piece, Range, ReadOptions, ResolvedEndpoint, Store, StoreKind } from './port.ts';
+
+/**
+ * PostgreSQL with pgvector: a server ({"url": "postgresql://..."}), or PGlite embedded in this process ({"path": directory},
+ * for runs on one machine). Data goes in and out by binary COPY.
+ */
+
+const optionsSchema = z.strictObject({
+  /** Columns of the unique index that identifies a record, where the table has no primary key or another is wanted. */
+  key: z.array(z.string()).min(1).optional(),
+  /** Connections this process opens at most. */
+  maxConnections: z.int().min(1).max(100).default(4),
+  /** hnsw.ef_search of searches; left out: the server's, or k where that is more. */
+  efSearch: z.int().min(1).max(1000).optional(),
+  /** ivfflat.probes of searches. */
+  probes: z.int().min(1).max(32_768).optional(),
+});
+type Options = z.infer<typeof optionsSchema>;
+
+const defaultDistance = 'cosine';
+
+/** Limits: pgvector README, "Vector Type", "Half Vector Type", "HNSW"; names are in the source files beside. */
+const capabilities: Capabilities = {
+  vectorKinds: ['dense', 'sparse'],
+  severalVectors: true,
+  defaultVectorName: 'embedding',
+  distances: ['cosine', 'dot', 'euclid', 'manhattan'],
+  defaultDistance,
+  // VECTOR_MAX_DIM and HALFVEC_MAX_DIM.
+  maxDimension: 16_000,
+  // HNSW_MAX_DIM; a halfvec is indexed up to twice as many.
+  maxIndexedDimension: 2000,
+  precisions: ['float32', 'float16'],
+  indexes: ['hnsw', 'ivfflat'],
+  missingVectors: true,
+  normalisesCosine: false,
+  ids: {
+    integer: { min: '-9223372036854775808', max: '9223372036854775807' },
+    uuid: true,
+    // A btree's row holds 2,704 bytes (BTMaxItemSize); a UTF-16 unit is up to 3 bytes of UTF-8.
+    string: { maxLength: 900 },
+    composite: true,
+  },
+  payload: {
+    types: [
+      'boolean',
+      'integer',
+      'float',
+      'decimal',
+      'text',
+      'uuid',
+      'timestamp',
+      'date',
+      'time',
+      'bytes',
+      'json',
+      'list',
+    ],
+    any: true,
+    // A value of jsonb: 255 MiB in all (JENTRY_OFFLENMASK, src/include/utils/jsonb.h).
+    maxBytes: 268_435_455,
+  },
+  insertOnly: true,
+  pointer: 'view',
+  reads: 'snapshot',
+  // Of a server. {"path": ...} is a directory of this machine, which a deployed function cannot reach.
+  localOnly: false,
+};
+
+export const pgvector: StoreKind = {
+  name: 'pgvector',
+  title: 'PostgreSQL with pgvector',
+  capabilities,
+  open: async ({ connection, collection, options }: ResolvedEndpoint) => {
+    const settings = parseAs(optionsSchema, options ?? {}, "options of store 'pgvector'", InvalidEvent);
+    const name = parseTableName(collection);
+    const database = await connect(connection, settings.maxConnections).catch((error: unknown) => {
+      throw storeError(error, 'opening PostgreSQL');
+    });
+    return openTable(database, name, settings);
+  },
+};
+
+function openTable(database: Database, name: TableName, options: Options): Store {
+  const guard = async <T>(doing: string, work: () => Promise<T>): Promise<T> => {
+    try {
+      return await work();
+    } catch (error) {
+      throw storeError(error, `${doing} table ${quoteTable(name)}`);
+    }
+  };
+  const layoutIn = async (session: Session): Promise<Layout> =>
+    await readLayout(session, await requireTable(session, name), options.key);
+  const withLayout = async <T>(doing: string, work: (session: Session, layout: Layout) => Promise<T>): Promise<T> =>
+    await guard(doing, async () => await database.use(async (session) => await work(session, await layoutIn(session))));
+  const notYet = async (): Promise<never> => {
+    throw new Incompatible('a pgvector store can only be a source in this release');
+  };
+
+  return {
+    describe: async () => await withLayout('describing', describeTable),
+    count: async () =>
+      await withLayout('counting', async (session, layout) => {
+        const [row] = await session.rows(`SELECT count(*)::text AS count FROM ${tableOf(layout)}`);
+        return Number(row?.['count'] ?? 0);
+      }),
+    ranges: async ({ records }) =>
+      await withLayout('cutting ranges of', async (session, layout) => await planRanges(session, layout, records)),
+    read: (range, limits) => readGuarded(range, limits),
+    fetch: async (ids) =>
+      await withLayout('fetching records of', async (session, layout) => await fetchRecords(session, layout, ids)),
+    search: async (request) =>
+      await guard(
+        'searching',
+        async () =>
+          await database.transact(
+            async (session) =>
+              await searchNearest(session, await layoutIn(session), request, { ...options, defaultDistance }),
+          ),
+      ),
+    prepare: notYet,
+    write: notYet,
+    buildIndex: notYet,
+    indexProgress: notYet,
+    close: async () => {
+      await database.close();
+    },
+  };
+
+  async function* readGuarded(range: Range, limits: ReadOptions): AsyncIterable<Piece> {
+    try {
+      const layout = await database.use(layoutIn);
+      yield* readRange(database, layout, range, limits);
+    } catch (error) {
+      throw storeError(error, `reading table ${quoteTable(name)}`);
+    }
+  }
+}
