@@ -27,6 +27,23 @@ export function splitObject(text: string): Map<string, string> {
   }
 }
 
+/** The elements' own JSON texts. @throws SyntaxError when `text` is no JSON array. */
+export function splitArray(text: string): string[] {
+  const elements: string[] = [];
+  let at = skipSpace(text, 0);
+  if (text[at] !== '[') throw new SyntaxError(`no JSON array: ${text.slice(0, 40)}`);
+  at = skipSpace(text, at + 1);
+  if (text[at] === ']') return elements;
+  for (;;) {
+    const end = endOfValue(text, at);
+    elements.push(text.slice(at, end));
+    at = skipSpace(text, end);
+    if (text[at] === ']') return elements;
+    if (text[at] !== ',') throw new SyntaxError(`no ',' or ']' at ${at} of a JSON array`);
+    at = skipSpace(text, at + 1);
+  }
+}
+
 /** The reverse of splitObject. */
 export function joinObject(members: Iterable<readonly [string, string]>): string {
   let text = '';

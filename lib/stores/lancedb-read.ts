@@ -1,6 +1,6 @@
 import type { Connection, Table, VectorQuery } from '@lancedb/lancedb';
 import { z } from 'zod';
-import { type Batch, batchBytes, noRecords, selectRecords, sliceBatch } from '../batch.ts';
+import { type Batch, noRecords, selectRecords } from '../batch.ts';
 import { InvalidEvent, NotFound, RecordRefused, StoreUnavailable } from '../errors.ts';
 import { parseAs } from '../event.ts';
 import type { VectorSpec } from '../schema.ts';
@@ -9,14 +9,13 @@ import { lanceDistance, withIndex } from './lancedb-index.ts';
 import { type Layout, layoutOf, restColumn } from './lancedb-layout.ts';
 import type { Options } from './lancedb-options.ts';
 import { cellText, childOf, toBatch } from './lancedb-rows.ts';
+import { readListed } from './pieces.ts';
 import type { Description, Hit, Piece, PlannedRange, Range, ReadOptions, SearchRequest } from './port.ts';
 
 /** Reading LanceDB tables: describing, fetching, searching, and ranges of sorted ids within one table version. */
 
 /** Records whose ids are sorted in memory at a time while a range is read. */
 const idsPerStep = 65_536;
-/** Records read first from a range; how many follow depends on the bytes that these take. */
-const firstRead = 256;
 /** Records whose payloads are measured for a description. */
 const sampleSize = 200;
 
@@ -169,23 +168,17 @@ export async function* readRange(
       layoutOf(await table.schema(), name, options.id),
     );
     let next: string | undefined = from?.id;
-    let take = firstRead;
     do {
       const step: Step = await guard(`reading ids of table '${name}'`, () => readIds(table, layout, next, to?.id));
-      for (let at = 0; at < step.ids.length; ) {
-        const ids = step.ids.slice(at, at + Math.min(take, limits.maxRecords));
-        const read = await guard(`reading table '${name}'`, () =>
-          takeRecords(table, layout, ids, step.rows.slice(at, at + ids.length)),
-        );
-        take = nextTake(read, take, limits);
-        at += ids.length;
-        yield* pieces(
-          read,
-          limits,
-          (id) => ({ from: boundText(version, id), to: range.to }),
-          step.ids[at] ?? step.next,
-        );
-      }
+      yield* readListed({
+        ids: step.ids,
+        limits,
+        fetch: (start, end) =>
+          guard(`reading table '${name}'`, () =>
+            takeRecords(table, layout, step.ids.slice(start, end), step.rows.slice(start, end)),
+          ),
+        rest: (id = step.next) => (id === undefined ? null : { from: boundText(version, id), to: range.to }),
+      });
       next = step.next;
     } while (next !== undefined);
   } finally {
@@ -247,33 +240,4 @@ async function takeRecords(
       return at;
     }),
   );
-}
-
-/** Records to read next, so that they fill a batch by the mean of those just read; at most four times as many as before. */
-function nextTake(read: Batch, take: number, limits: ReadOptions): number {
-  const perRecord = Math.max(1, batchBytes(read) / Math.max(1, read.count));
-  return Math.max(1, Math.min(take * 4, limits.maxRecords, Math.floor(limits.maxBytes / perRecord)));
-}
-
-/** Cuts what was read where it would pass the limit in bytes. `after` is the id that follows; undefined at the range's end. */
-function* pieces(
-  read: Batch,
-  limits: ReadOptions,
-  restFrom: (id: string) => Range,
-  after: string | undefined,
-): Generator<Piece> {
-  const vectorBytes = batchBytes({ ...read, payloads: [] }) / Math.max(1, read.count);
-  let start = 0;
-  let bytes = 0;
-  for (let at = 0; at < read.count; at++) {
-    const size = vectorBytes + (read.payloads[at]?.length ?? 0);
-    if (at > start && bytes + size > limits.maxBytes) {
-      yield { batch: sliceBatch(read, start, at), rest: restFrom(read.ids[at] ?? '') };
-      start = at;
-      bytes = 0;
-    }
-    bytes += size;
-  }
-  if (read.count > start)
-    yield { batch: sliceBatch(read, start, read.count), rest: after === undefined ? null : restFrom(after) };
 }

@@ -3,6 +3,7 @@ import type { StoreKind } from './port.ts';
 
 /** Loads a store's file only when a run needs it: some bring native code that takes long to load. */
 const loaders: Readonly<Record<string, () => Promise<StoreKind>>> = {
+  chroma: async () => (await import('./chroma.ts')).chroma,
   lancedb: async () => (await import('./lancedb.ts')).lancedb,
   pgvector: async () => (await import('./pgvector.ts')).pgvector,
   memory: async () => (await import('./memory.ts')).memory,

@@ -1,0 +1,380 @@
+import { z } from 'zod';
+import { type Batch, column, hasVector, sliceBatch } from '../batch.ts';
+import { Incompatible, InvalidEvent, NotFound, RecordRefused } from '../errors.ts';
+import { parseAs } from '../event.ts';
+import type { CollectionSchema, Distance, VectorSpec } from '../schema.ts';
+import { type ChromaApi, chromaApi } from './chroma-http.ts';
+import {
+  type ChromaCollection,
+  countRecords,
+  cutRanges,
+  fetchRecords,
+  getById,
+  listIds,
+  readRange,
+  sampleRecords,
+  search,
+} from './chroma-read.ts';
+import { type ChromaPayload, fromChroma, toChroma } from './chroma-records.ts';
+import type { Capabilities, Description, ResolvedEndpoint, Store, StoreKind, WriteOptions } from './port.ts';
+
+/** Chroma, over its REST API. Payload fields are metadata keys; the field `document` is the record's document. */
+
+const optionsSchema = z.strictObject({
+  /** Payload field that stands for a record's document. */
+  document: z.string().min(1).default('document'),
+  /** Payload field that stands for a record's URI. */
+  uri: z.string().min(1).default('uri'),
+  /** Name of the one vector. */
+  vector: z.string().min(1).default('embedding'),
+  tenant: z.string().min(1).optional(),
+  database: z.string().min(1).optional(),
+});
+type Options = z.infer<typeof optionsSchema>;
+
+const connectionSchema = z.object({
+  url: z.url(),
+  apiKey: z.string().optional(),
+  /** Sent with every request, for a proxy's own authorization. */
+  headers: z.record(z.string(), z.string()).default({}),
+  tenant: z.string().default('default_tenant'),
+  database: z.string().default('default_database'),
+});
+
+/** Bytes of one request: a Chroma server takes 40 MiB by default (its setting max_payload_size_bytes). */
+const maxRequestBytes = 16 * 1024 * 1024;
+/** Records whose payloads are measured for a description. */
+const sampleSize = 200;
+
+const capabilities: Capabilities = {
+  vectorKinds: ['dense'],
+  severalVectors: false,
+  defaultVectorName: 'embedding',
+  distances: ['cosine', 'dot', 'euclid'],
+  // Chroma's default space is l2 (docs.trychroma.com, configure collections).
+  defaultDistance: 'euclid',
+  // No limit is documented; this one is ours.
+  maxDimension: 65_536,
+  precisions: ['float32'],
+  indexes: ['hnsw'],
+  missingVectors: false,
+  // Measured on 1.5.9: with cosine the index scales vectors, and get scales them back, within 2e-7 of their length.
+  normalisesCosine: false,
+  ids: { integer: false, uuid: true, string: { maxLength: 65_536 }, composite: false },
+  payload: {
+    // What can be filtered on. All else is carried as JSON text under the metadata key vecferry_json.
+    types: [
+      'boolean',
+      'integer',
+      'float',
+      'text',
+      'uuid',
+      'timestamp',
+      'date',
+      'time',
+      'bytes',
+      'decimal',
+      'json',
+      'list',
+    ],
+    any: true,
+    // One record has to fit into a request.
+    maxBytes: 8 * 1024 * 1024,
+  },
+  insertOnly: true,
+  pointer: false,
+  reads: 'live',
+  localOnly: false,
+};
+
+export const chroma: StoreKind = {
+  name: 'chroma',
+  title: 'Chroma',
+  capabilities,
+  open: async (endpoint) => openChroma(endpoint),
+};
+
+const distanceOf: Readonly<Record<string, Distance>> = { l2: 'euclid', cosine: 'cosine', ip: 'dot' };
+const spaceOf = { euclid: 'l2', cosine: 'cosine', dot: 'ip', manhattan: undefined } as const;
+
+/** Chroma's answer about a collection; what we do not use is left out. */
+const index = z.object({
+  space: z.string().nullish(),
+  max_neighbors: z.int().nullish(),
+  ef_construction: z.int().nullish(),
+  ef_search: z.int().nullish(),
+});
+const collectionSchema = z.object({
+  id: z.string(),
+  dimension: z.int().nullish(),
+  metadata: z.record(z.string(), z.unknown()).nullish(),
+  configuration_json: z.object({ hnsw: index.nullish(), spann: index.nullish() }),
+});
+type Found = z.infer<typeof collectionSchema>;
+
+function openChroma({ connection, collection: name, options }: ResolvedEndpoint): Store {
+  const settings = parseAs(optionsSchema, options, "options of store 'chroma'", InvalidEvent);
+  const given = parseAs(connectionSchema, connection, "connection of store 'chroma'", InvalidEvent);
+  const tenant = settings.tenant ?? given.tenant;
+  const database = settings.database ?? given.database;
+  const api = chromaApi({ url: given.url, apiKey: given.apiKey, headers: given.headers, tenant, database });
+  return chromaStore(api, name, settings);
+}
+
+function chromaStore(api: ChromaApi, name: string, options: Options): Store {
+  /** The sorted ids as last listed, and how many records there were. */
+  let listed: { readonly count: number; readonly ids: Promise<readonly string[]> } | undefined;
+  let held: ChromaCollection | undefined;
+  /** Asks once; a collection without a dimension may get one with its first record, so it is asked again. */
+  const collection = async (): Promise<ChromaCollection> => {
+    if (held?.dimension === undefined) held = view(api, name, options, await find(api, name));
+    return held;
+  };
+  const sortedIds = async (): Promise<readonly string[]> => {
+    const count = await countRecords(await collection());
+    if (listed?.count !== count) listed = { count, ids: listIds(await collection()) };
+    try {
+      return await listed.ids;
+    } catch (error) {
+      listed = undefined;
+      throw error;
+    }
+  };
+  return {
+    describe: () => describe(api, name, options),
+    count: async () => countRecords(await collection()),
+    fetch: async (ids) => fetchRecords(await collection(), ids),
+    search: async (request) => {
+      if (request.vector !== options.vector)
+        throw new NotFound(
+          `the vector of Chroma collection '${name}' is called '${options.vector}', not '${request.vector}'`,
+          {
+            ids: [request.vector],
+          },
+        );
+      return await search(await collection(), request);
+    },
+    close: async () => {
+      listed = undefined;
+    },
+    ranges: async ({ records }) => cutRanges(await sortedIds(), records),
+    async *read(range, limits) {
+      yield* readRange(await collection(), await sortedIds(), range, limits);
+    },
+    prepare: async (schema) => {
+      await prepare(api, name, schema);
+      held = undefined;
+    },
+    write: async (batch, settings) => {
+      listed = undefined;
+      return await write(await collection(), batch, settings);
+    },
+    // Chroma adds to its graph as it writes.
+    buildIndex: async () => {},
+    indexProgress: async () => ({ done: true, detail: 'Chroma builds its index while it writes' }),
+  };
+}
+
+async function find(api: ChromaApi, name: string): Promise<Found> {
+  const text = await api.call(`opening collection '${name}'`, 'GET', `/collections/${encodeURIComponent(name)}`);
+  return collectionSchema.parse(JSON.parse(text));
+}
+
+function view(api: ChromaApi, name: string, options: Options, found: Found): ChromaCollection {
+  const names = { document: options.document, uri: options.uri };
+  return { api, id: found.id, name, vector: options.vector, dimension: found.dimension ?? undefined, names };
+}
+
+async function describe(api: ChromaApi, name: string, options: Options): Promise<Description> {
+  const found = await find(api, name);
+  const collection = view(api, name, options, found);
+  const sample = await sampleRecords(collection, sampleSize);
+  const payloads = sample.payloads.map((payload, at) => fromChroma(sample.ids[at] ?? '', payload, collection.names));
+  const bytes = payloads.reduce((sum, payload) => sum + payload.length, 0);
+  return {
+    schema: schemaOf(found, options),
+    count: await countRecords(collection),
+    payloadBytes: payloads.length === 0 ? 0 : bytes / payloads.length,
+  };
+}
+
+function schemaOf(
+  { dimension, metadata, configuration_json: configuration }: Found,
+  options: Options,
+): CollectionSchema {
+  const settings = configuration.hnsw ?? configuration.spann ?? {};
+  const own = Object.entries(metadata ?? {}).filter(([key]) => !key.startsWith('hnsw:'));
+  const { max_neighbors: m, ef_construction: efConstruction, ef_search: efSearch } = settings;
+  const vector: VectorSpec = {
+    name: options.vector,
+    kind: 'dense',
+    distance: distanceOf[settings.space ?? 'l2'] ?? 'euclid',
+    precision: 'float32',
+    index: {
+      kind: 'hnsw',
+      ...(typeof m === 'number' ? { m } : {}),
+      ...(typeof efConstruction === 'number' ? { efConstruction } : {}),
+      ...(typeof efSearch === 'number' ? { efSearch } : {}),
+    },
+    ...(typeof dimension === 'number' ? { dimension } : {}),
+  };
+  return {
+    store: 'chroma',
+    idType: 'string',
+    key: [],
+    vectors: [vector],
+    payloadIndexes: [],
+    native: own.length === 0 ? {} : { metadata: Object.fromEntries(own) },
+  };
+}
+
+async function prepare(api: ChromaApi, name: string, schema: CollectionSchema): Promise<void> {
+  const [vector, ...others] = schema.vectors;
+  if (vector === undefined || others.length > 0 || vector.kind !== 'dense')
+    throw new Incompatible(
+      `a Chroma record has one dense vector; collection '${name}' would have ${schema.vectors.length}`,
+    );
+  const space = spaceOf[vector.distance ?? capabilities.defaultDistance];
+  if (space === undefined)
+    throw new Incompatible(`Chroma has no distance '${vector.distance}'; it has cosine, dot and euclid`);
+  const { m, efConstruction, efSearch } = vector.index?.kind === 'hnsw' ? vector.index : {};
+  const hnsw = { space, max_neighbors: m, ef_construction: efConstruction, ef_search: efSearch };
+  const { metadata } = schema.native;
+  const body = JSON.stringify({ name, configuration: { hnsw }, metadata, get_or_create: true });
+  await api.call(`creating collection '${name}'`, 'POST', '/collections', body).catch((error) => {
+    throw error instanceof RecordRefused ? new InvalidEvent(error.message, { cause: error }) : error;
+  });
+  const found = await find(api, name);
+  const { hnsw: madeHnsw, spann } = found.configuration_json;
+  const there = (madeHnsw ?? spann)?.space ?? 'l2';
+  const isOther = typeof found.dimension === 'number' && found.dimension !== vector.dimension;
+  if (there !== space || isOther)
+    throw new Incompatible(
+      `collection '${name}' is there with ${found.dimension ?? 'no'} dimensions and space ${there}; the run needs ${vector.dimension} and ${space}. Name another collection or delete this one`,
+    );
+}
+
+// Writing.
+
+async function write(
+  collection: ChromaCollection,
+  batch: Batch,
+  options: WriteOptions,
+): Promise<{ readonly written: number }> {
+  const { maxBatchSize, takesBase64 } = await collection.api.limits();
+  refuseMissing(collection, batch);
+  const payloads = batch.payloads.map((payload) => toChroma(payload, collection.names));
+  for (let at = 0; at < batch.count; ) {
+    const end = chunkEnd(batch, at, maxBatchSize);
+    const chunk = { batch: sliceBatch(batch, at, end), payloads: payloads.slice(at, end), takesBase64 };
+    if (options.mode === 'insert') await sendChunk(collection, 'add', chunk);
+    else await upsertChunk(collection, chunk);
+    at = end;
+  }
+  return { written: batch.count };
+}
+
+interface Chunk {
+  readonly batch: Batch;
+  readonly payloads: readonly ChromaPayload[];
+  readonly takesBase64: boolean;
+}
+
+function chunkEnd(batch: Batch, from: number, maxRecords: number): number {
+  const vector = [...batch.vectors.values()][0];
+  const vectorBytes = vector === undefined ? 0 : Math.ceil((vector.values.byteLength / batch.count) * (4 / 3));
+  let bytes = 0;
+  let end = from;
+  while (end < batch.count && end - from < maxRecords) {
+    bytes += vectorBytes + (batch.payloads[end]?.length ?? 0) + (batch.ids[end]?.length ?? 0);
+    if (end > from && bytes > maxRequestBytes) break;
+    end++;
+  }
+  return end;
+}
+
+function refuseMissing({ name, vector, dimension }: ChromaCollection, batch: Batch): void {
+  if (batch.count === 0) return;
+  const embeddings = column(batch, vector);
+  if (embeddings.kind !== 'dense' || (dimension !== undefined && embeddings.dimension !== dimension))
+    throw new RecordRefused(
+      `collection '${name}' holds dense vectors of ${dimension ?? 'any'} dimensions; the batch has a ${embeddings.kind} one${embeddings.kind === 'dense' ? ` of ${embeddings.dimension}` : ''}`,
+      { ids: batch.ids },
+    );
+  const missing = batch.ids.filter((_, at) => !hasVector(embeddings, at));
+  if (missing.length > 0)
+    throw new RecordRefused(
+      `Chroma needs an embedding a record; ${missing.length} have none, the first is '${missing[0]}'`,
+      {
+        ids: missing,
+      },
+    );
+  if (new Set(batch.ids).size !== batch.count)
+    throw new RecordRefused(`a batch for collection '${name}' holds an id twice`, { ids: batch.ids });
+}
+
+/**
+ * Chroma's upsert merges: metadata keys and documents that the new record lacks stay. So what is there is looked up first;
+ * stale keys are sent as null, which takes them away, and a record with a stale document or URI, which null does not take
+ * away, is deleted before it is written again.
+ */
+async function upsertChunk(collection: ChromaCollection, chunk: Chunk): Promise<void> {
+  const there = await getById(collection, chunk.batch.ids, ['metadatas', 'documents', 'uris']);
+  const positions = new Map(chunk.batch.ids.map((id, at) => [id, at]));
+  const stale: string[] = [];
+  for (const [at, id] of there.ids.entries()) {
+    const [old, made] = [there.payloads[at], chunk.payloads[positions.get(id) ?? -1]];
+    if (old === undefined || made === undefined) continue;
+    for (const key of old.metadata.keys()) if (!made.metadata.has(key)) made.metadata.set(key, 'null');
+    if (
+      (old.document !== undefined && made.document === undefined) ||
+      (old.uri !== undefined && made.uri === undefined)
+    )
+      stale.push(id);
+  }
+  if (stale.length > 0) {
+    const what = `deleting ${stale.length} records of '${collection.name}' that are written again without a document`;
+    await collection.api.call(what, 'POST', `/collections/${collection.id}/delete`, JSON.stringify({ ids: stale }));
+  }
+  await sendChunk(collection, 'upsert', chunk);
+}
+
+async function sendChunk(collection: ChromaCollection, operation: 'add' | 'upsert', chunk: Chunk): Promise<void> {
+  const { batch } = chunk;
+  const what = `writing ${batch.count} records to '${collection.name}'`;
+  try {
+    await collection.api.call(
+      what,
+      'POST',
+      `/collections/${collection.id}/${operation}`,
+      requestBody(collection, chunk),
+    );
+  } catch (error) {
+    if (!(error instanceof RecordRefused)) throw error;
+    if (batch.count === 1)
+      throw new RecordRefused(`record '${batch.ids[0]}': ${error.message}`, { ids: batch.ids, cause: error });
+    // Halved until the record at fault stands alone; the others are written, which is idempotent.
+    const middle = batch.count >> 1;
+    await sendChunk(collection, operation, part(chunk, 0, middle));
+    await sendChunk(collection, operation, part(chunk, middle, batch.count));
+  }
+}
+
+function part({ batch, payloads, takesBase64 }: Chunk, from: number, to: number): Chunk {
+  return { batch: sliceBatch(batch, from, to), payloads: payloads.slice(from, to), takesBase64 };
+}
+
+function requestBody({ vector }: ChromaCollection, { batch, payloads, takesBase64 }: Chunk): string {
+  const { values } = column(batch, vector);
+  const dimension = values.length / batch.count;
+  const embeddings = payloads.map((_, at) => {
+    const floats = values.subarray(at * dimension, (at + 1) * dimension);
+    return takesBase64
+      ? `"${Buffer.from(floats.buffer, floats.byteOffset, floats.byteLength).toString('base64')}"`
+      : `[${floats.join(',')}]`;
+  });
+  const metadatas = payloads.map(({ metadata }) =>
+    metadata.size === 0 ? 'null' : `{${[...metadata].map(([key, raw]) => `${JSON.stringify(key)}:${raw}`).join(',')}}`,
+  );
+  return `{"ids":${JSON.stringify(batch.ids)},"embeddings":[${embeddings.join(',')}],"metadatas":[${metadatas.join(',')}],"documents":[${payloads.map(({ document }) => document ?? 'null').join(',')}],"uris":[${payloads.map(({ uri }) => uri ?? 'null').join(',')}]}`;
+}
