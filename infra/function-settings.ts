@@ -1,0 +1,55 @@
+/** What a function needs to be called with, and may do: the whole of its role besides its own logs and traces. */
+export interface FunctionSettings {
+  /** A vCPU comes with every 1,769 MiB: docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html */
+  readonly memoryMiB: number;
+  readonly minutes: number;
+  readonly may: readonly Permission[];
+}
+
+export type Permission =
+  | 'read the run'
+  | 'write the run'
+  | 'open stores'
+  | 'queue shards'
+  | 'bury shards'
+  | 'look at dead letters'
+  | 'move flags';
+
+/**
+ * Time: those that hand back a cursor take all that Lambda gives, 15 minutes, since each call costs a start; the others
+ * have a few times what they were seen to need on 1,000,000 records.
+ * Memory: a function that holds a shard holds it up to four times (object, Arrow, batch, the client's buffers), 256 MiB is
+ * the largest shard an event may ask for and 32 MiB the usual, and 1,769 MiB give it a whole processor.
+ */
+export const functionSettings = {
+  /** Both sides are described, the source is sampled and cut, on a large table for minutes. */
+  plan: { memoryMiB: 1024, minutes: 10, may: ['read the run', 'write the run', 'open stores'] },
+  prepare: { memoryMiB: 512, minutes: 5, may: ['read the run', 'open stores'] },
+  'export-range': {
+    memoryMiB: 1769,
+    minutes: 15,
+    may: ['read the run', 'write the run', 'open stores', 'queue shards'],
+  },
+  /** Lists every shard of the run in memory: some 300 bytes each. */
+  seal: { memoryMiB: 1024, minutes: 5, may: ['read the run', 'write the run'] },
+  'import-shard': {
+    memoryMiB: 1769,
+    minutes: 15,
+    may: ['read the run', 'write the run', 'open stores', 'queue shards', 'bury shards'],
+  },
+  'await-import': { memoryMiB: 512, minutes: 5, may: ['read the run', 'look at dead letters'] },
+  'build-index': { memoryMiB: 512, minutes: 5, may: ['read the run', 'open stores'] },
+  'watch-index': { memoryMiB: 512, minutes: 5, may: ['read the run', 'open stores'] },
+  'choose-queries': { memoryMiB: 1769, minutes: 15, may: ['read the run', 'write the run'] },
+  'compare-shard': { memoryMiB: 1769, minutes: 15, may: ['read the run', 'write the run', 'open stores'] },
+  'find-neighbours': { memoryMiB: 1769, minutes: 15, may: ['read the run', 'write the run'] },
+  /** Up to 10,000 queries on each side, one after another, so that their latency is the store's own. */
+  'measure-recall': { memoryMiB: 1024, minutes: 15, may: ['read the run', 'write the run', 'open stores'] },
+  'write-report': { memoryMiB: 1024, minutes: 10, may: ['read the run', 'write the run', 'open stores'] },
+  'cut-over': { memoryMiB: 512, minutes: 5, may: ['read the run', 'write the run', 'open stores', 'move flags'] },
+  /** Called by hand, not by the state machine: docs/runbook.md. */
+  'roll-back': { memoryMiB: 512, minutes: 5, may: ['read the run', 'write the run', 'open stores', 'move flags'] },
+  'report-failure': { memoryMiB: 512, minutes: 5, may: ['read the run', 'write the run'] },
+} as const satisfies Record<string, FunctionSettings>;
+
+export type FunctionName = keyof typeof functionSettings;

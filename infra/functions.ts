@@ -1,0 +1,188 @@
+import { existsSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { join } from 'node:path';
+import { Duration, RemovalPolicy, Stack } from 'aws-cdk-lib';
+import type { ISecurityGroup, IVpc, SubnetSelection } from 'aws-cdk-lib/aws-ec2';
+import { ManagedPolicy, PolicyStatement, Role, ServicePrincipal } from 'aws-cdk-lib/aws-iam';
+import { Architecture, Runtime, Tracing } from 'aws-cdk-lib/aws-lambda';
+import { type ICommandHooks, NodejsFunction, OutputFormat } from 'aws-cdk-lib/aws-lambda-nodejs';
+import { LogGroup } from 'aws-cdk-lib/aws-logs';
+import type { IBucket } from 'aws-cdk-lib/aws-s3';
+import { Construct } from 'constructs';
+import { type FunctionName, functionSettings } from './function-settings.ts';
+import type { ImportQueue } from './import-queue.ts';
+import { logRetention } from './runs-bucket.ts';
+
+export type { FunctionName } from './function-settings.ts';
+export type Functions = Readonly<Record<FunctionName, NodejsFunction>>;
+
+export interface FunctionsProps {
+  readonly runs: IBucket;
+  readonly queue: ImportQueue;
+  /** Names of secrets, `*` at the end for all that begin so. */
+  readonly secrets: readonly string[];
+  readonly network: Network | undefined;
+}
+
+/** Where the functions run, when the databases are private. */
+export interface Network {
+  readonly vpc: IVpc;
+  readonly vpcSubnets: SubnetSelection;
+  readonly securityGroups?: ISecurityGroup[];
+}
+
+/** SSM parameters that hold routing flags. */
+const flagPrefix = '/vecferry/flags/';
+
+const root = join(import.meta.dirname, '..');
+
+function entryOf(name: FunctionName): string {
+  const entry = join(root, 'functions', `${name}.ts`);
+  return existsSync(entry) ? entry : join(root, 'functions', 'plan.ts'); // until all are written
+}
+
+/** Every file of functions/ as a Lambda, with a role of its own that allows what function-settings.ts names and no more. */
+export class AllFunctions extends Construct {
+  readonly byName: Functions;
+
+  constructor(scope: Construct, id: string, props: FunctionsProps) {
+    super(scope, id);
+    const make = (name: FunctionName): NodejsFunction => this.make(name, props);
+    this.byName = {
+      plan: make('plan'),
+      prepare: make('prepare'),
+      'export-range': make('export-range'),
+      seal: make('seal'),
+      'import-shard': make('import-shard'),
+      'await-import': make('await-import'),
+      'build-index': make('build-index'),
+      'watch-index': make('watch-index'),
+      'choose-queries': make('choose-queries'),
+      'compare-shard': make('compare-shard'),
+      'find-neighbours': make('find-neighbours'),
+      'measure-recall': make('measure-recall'),
+      'write-report': make('write-report'),
+      'cut-over': make('cut-over'),
+      'roll-back': make('roll-back'),
+      'report-failure': make('report-failure'),
+    };
+  }
+
+  private make(name: FunctionName, props: FunctionsProps): NodejsFunction {
+    const { memoryMiB, minutes } = functionSettings[name];
+    const { runs, queue, network } = props;
+    const id = name.replace(/(?:^|-)([a-z])/g, (_, letter: string) => letter.toUpperCase());
+    const logGroup = new LogGroup(this, `${id}Logs`, {
+      retention: logRetention,
+      removalPolicy: RemovalPolicy.DESTROY,
+    });
+    const made = new NodejsFunction(this, id, {
+      entry: entryOf(name),
+      description: `vecferry: functions/${name}.ts`,
+      runtime: Runtime.NODEJS_24_X,
+      architecture: Architecture.ARM_64,
+      memorySize: memoryMiB,
+      timeout: Duration.minutes(minutes),
+      tracing: Tracing.ACTIVE,
+      role: this.role(name, id, logGroup, props),
+      logGroup,
+      environment: {
+        NODE_OPTIONS: '--enable-source-maps',
+        VECFERRY_RUNS: `s3://${runs.bucketName}`,
+        VECFERRY_FLAGS: `ssm:${flagPrefix}`,
+        VECFERRY_SECRETS: 'manager',
+        VECFERRY_QUEUE_URL: queue.queue.queueUrl,
+        VECFERRY_DEAD_LETTER_URL: queue.deadLetters.queueUrl,
+      },
+      projectRoot: root,
+      depsLockFilePath: join(root, 'package-lock.json'),
+      bundling: {
+        format: OutputFormat.ESM,
+        target: 'node24',
+        minify: true,
+        sourceMap: true,
+        // The bundle holds the versions that were tested, not those that the runtime happens to have.
+        bundleAwsSDK: true,
+        mainFields: ['module', 'main'],
+        externalModules: embeddedEngines,
+        banner: requireInEsm,
+        commandHooks: copyWasm,
+      },
+      ...network,
+    });
+    return made;
+  }
+
+  private role(name: FunctionName, id: string, logGroup: LogGroup, props: FunctionsProps): Role {
+    const { runs, queue, secrets, network } = props;
+    const { may } = functionSettings[name];
+    const role = new Role(this, `${id}Role`, { assumedBy: new ServicePrincipal('lambda.amazonaws.com') });
+    const stack = Stack.of(this);
+    const allow = (actions: string[], resources: string[]): void => {
+      role.addToPolicy(new PolicyStatement({ actions, resources }));
+    };
+    logGroup.grantWrite(role);
+    if (network !== undefined) {
+      role.addManagedPolicy(ManagedPolicy.fromAwsManagedPolicyName('service-role/AWSLambdaVPCAccessExecutionRole'));
+    }
+    for (const each of may) {
+      switch (each) {
+        case 'read the run':
+          allow(['s3:GetObject'], [runs.arnForObjects('runs/*')]);
+          // Without it S3 answers 403 where there is no object, and a marker not yet written would look like a refusal.
+          // It has no condition on the prefix, which a GetObject does not carry.
+          allow(['s3:ListBucket'], [runs.bucketArn]);
+          break;
+        case 'write the run':
+          allow(['s3:PutObject'], [runs.arnForObjects('runs/*')]);
+          break;
+        case 'open stores':
+          allow(
+            ['secretsmanager:GetSecretValue'],
+            secrets.map((secret) =>
+              stack.formatArn({
+                service: 'secretsmanager',
+                resource: `secret:${secret.endsWith('*') ? secret : `${secret}-??????`}`,
+              }),
+            ),
+          );
+          break;
+        case 'queue shards':
+          allow(['sqs:SendMessage'], [queue.queue.queueArn]);
+          break;
+        case 'bury shards':
+          allow(['sqs:SendMessage'], [queue.deadLetters.queueArn]);
+          break;
+        case 'look at dead letters':
+          allow(['sqs:ReceiveMessage'], [queue.deadLetters.queueArn]);
+          break;
+        case 'move flags':
+          allow(
+            ['ssm:GetParameter', 'ssm:PutParameter'],
+            [stack.formatArn({ service: 'ssm', resource: 'parameter', resourceName: `${flagPrefix.slice(1)}*` })],
+          );
+      }
+    }
+    return role;
+  }
+}
+
+/**
+ * Engines that live inside the process, on a local disk. A function has none, so lib/services.ts refuses them on AWS with
+ * InvalidEvent, and their files stay out of the bundle: LanceDB's native module alone has 178 MB of the 250 MB that a
+ * function may have unzipped (docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html).
+ */
+const embeddedEngines = ['@lancedb/lancedb', '@electric-sql/pglite', '@electric-sql/pglite-pgvector', 'pg-native'];
+
+/** CommonJS dependencies call `require`, which an ES module lacks. Named so that no bundled import can collide. */
+const requireInEsm =
+  "import{createRequire as makeRequireOfBundle}from'node:module';const require=makeRequireOfBundle(import.meta.url);";
+
+/** lib/parquet-wasm.ts looks for the file beside the bundle; esbuild does not copy it. */
+const copyWasm: ICommandHooks = {
+  beforeInstall: () => [],
+  beforeBundling: () => [],
+  afterBundling: (_, outputDir) => [
+    `cp "${createRequire(import.meta.url).resolve('parquet-wasm/esm/parquet_wasm_bg.wasm')}" "${outputDir}"`,
+  ],
+};
