@@ -1,0 +1,22 @@
+import { cutOver } from '../lib/cutover.ts';
+import { readPlan } from '../lib/plan.ts';
+import { hasPassed } from '../lib/report.ts';
+import { cutoverEntrySchema } from '../lib/run-files.ts';
+import { runInput } from '../lib/states.ts';
+import { makeHandler } from './lambda.ts';
+
+/**
+ * State "Cut over", the last; also called by hand where the event's cutover is null.
+ * @throws ValidationFailed when the run's report has not passed: nothing was moved; not retried.
+ */
+export const handler = makeHandler({
+  input: runInput,
+  output: cutoverEntrySchema,
+  run: async ({ run }, { services }) => {
+    const { objects, flags } = services;
+    const plan = await readPlan(objects, run);
+    const passed = await hasPassed(objects, run);
+    const { store, kind } = await services.open(plan.event.target);
+    return await cutOver({ plan, objects, flags, target: store, targetKind: kind, passed, now: () => new Date() });
+  },
+});

@@ -1,0 +1,20 @@
+import { countSides } from '../lib/counts.ts';
+import { readManifest } from '../lib/manifest.ts';
+import { readPlan } from '../lib/plan.ts';
+import { writeReport } from '../lib/report.ts';
+import { reportOutput, runInput } from '../lib/states.ts';
+import { makeHandler } from './lambda.ts';
+
+/** State "Write the report": counts both sides, gathers what was compared and measured, and says whether the run passed. */
+export const handler = makeHandler({
+  input: runInput,
+  output: reportOutput,
+  run: async ({ run }, { services }) => {
+    const { objects } = services;
+    const [plan, manifest] = await Promise.all([readPlan(objects, run), readManifest(objects, run)]);
+    const source = await services.open(plan.event.source);
+    const target = await services.open(plan.event.target);
+    const counts = await countSides({ plan, manifest, objects, source: source.store, target: target.store });
+    return await writeReport({ plan, manifest, objects, counts });
+  },
+});
