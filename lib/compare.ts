@@ -147,7 +147,7 @@ function positionsToCompare(plan: Plan, manifest: Manifest, shard: string, count
 
 function noTallies(shard: string, { count }: Batch, compare: readonly number[]): Tallies {
   const notInSample = count - compare.length;
-  const none = { equal: 0, changed: 0, different: 0, missing: 0, duplicates: 0, skipped: 0 };
+  const none = { equal: 0, changed: 0, gone: 0, different: 0, missing: 0, duplicates: 0, skipped: 0 };
   const lists = { differences: [], changes: [], spotDifferences: [] };
   const spot = { spotChecked: 0, spotDifferent: 0 };
   return {
@@ -247,6 +247,7 @@ async function lookAgain(comparison: Comparison, suspects: readonly Suspect[], t
     else if (isAsSourceNow(comparison, suspect.sourceId, suspect.expected, inSource, inTarget)) {
       tallies.equal++;
       tallies.changed++;
+      if (second.verdict === 'missing') tallies.gone++;
       const reason = `the source changed after the export, and the target is as the source is now: ${second.reason}`;
       name(tallies.changes, { id: suspect.sourceId, reason });
     } else countSuspect(tallies, { ...suspect, ...second });

@@ -137,6 +137,8 @@ export const comparedSchema = z.strictObject({
   equal: tally,
   /** Those of `equal` that are not as in the shard but as in the source now: it changed after the export, and so did the target. */
   changed: tally,
+  /** Those of `changed` that neither side has any more. */
+  gone: tally,
   different: tally,
   missing: tally,
   unchecked: tally,

@@ -1,0 +1,151 @@
+import { NotFound } from './errors.ts';
+import { patiently, split } from './fetch-records.ts';
+import { getShard } from './get-shard.ts';
+import { comparedKey, loadedKey } from './keys.ts';
+import { type Deadline, isNear } from './log.ts';
+import { mapId } from './mapping.ts';
+import { carriedRecords } from './neighbours.ts';
+import { getJson, type ObjectStore } from './objects.ts';
+import type { Counts } from './report-schema.ts';
+import { type Compared, comparedSchema, type Loaded, loadedSchema, type Manifest, type Plan } from './run-files.ts';
+import type { Store } from './stores/port.ts';
+import { storeKind } from './stores/registry.ts';
+
+/** Markers read at once. */
+const readsInFlight = 16;
+const maxNamed = 100;
+/** Ids that fit the set in memory: 2^25 slots of 8 bytes are 256 MiB. */
+const maxIdsHeld = 10_000_000;
+const pieceOptions = { maxRecords: 10_000, maxBytes: 16 * 1024 * 1024 };
+
+export interface CountOptions {
+  readonly plan: Plan;
+  readonly manifest: Manifest;
+  readonly objects: ObjectStore;
+  readonly source: Store;
+  readonly target: Store;
+  /** Near it the search for extra ids ends, and says so. */
+  readonly deadline?: Deadline;
+}
+
+/**
+ * Counts both sides and the manifest, which must agree once records left out on purpose are taken off. When the target
+ * holds more than it was given, its ids are read and those that are in no shard are named.
+ */
+export async function countSides(options: CountOptions): Promise<Counts> {
+  const { plan, manifest, objects, source, target } = options;
+  const [inSource, inTarget] = await Promise.all([patiently(() => source.count()), patiently(() => target.count())]);
+  const loaded = await readMarkers(manifest, (shard) => getJson(objects, loadedKey(plan.run, shard), loadedSchema));
+  const compared = await readMarkers(manifest, (shard) =>
+    getJson(objects, comparedKey(plan.run, shard), comparedSchema),
+  );
+  const skipped = sum(loaded, (each) => each.skipped);
+  const gone = sum(compared, (each) => each.gone);
+  const expected = manifest.records - skipped - gone;
+  const counts = { source: inSource, manifest: manifest.records, skipped, gone, target: inTarget, expected };
+  const isSourceSame = inSource === manifest.records - gone;
+  if (plan.event.target.into === 'existing') {
+    const note = 'The target may hold records of its own, so records that are in no shard were not looked for.';
+    return { ...counts, agree: isSourceSame && inTarget >= expected, extra: null, extraIds: [], note };
+  }
+  // With every record compared it is known how many of the target's are ours, even if as many were lost as were added.
+  const isWhole =
+    compared.length === manifest.shards.length && compared.every((each) => each.done && each.notInSample === 0);
+  const absent = isWhole ? sum(compared, (each) => each.missing + each.duplicates) : 0;
+  const extra = Math.max(0, inTarget - (expected - absent));
+  const named = extra > 0 ? await nameExtra(options, extra) : { extraIds: [], note: '' };
+  return { ...counts, agree: isSourceSame && inTarget === expected, extra, ...named };
+}
+
+async function readMarkers<T>(manifest: Manifest, read: (shard: string) => Promise<T | undefined>): Promise<T[]> {
+  const found: T[] = [];
+  for (const part of split(manifest.shards, readsInFlight)) {
+    const markers = await Promise.all(part.map(({ shard }) => read(shard)));
+    found.push(...markers.flatMap((marker) => (marker === undefined ? [] : [marker])));
+  }
+  return found;
+}
+
+/** Loaded markers of the run's shards, in the manifest's order; a shard without one is left out. */
+export function readLoaded(plan: Plan, manifest: Manifest, objects: ObjectStore): Promise<Loaded[]> {
+  return readMarkers(manifest, (shard) => getJson(objects, loadedKey(plan.run, shard), loadedSchema));
+}
+
+/** compared/<shard>.json of the run's shards. @throws NotFound when one is not there or was not finished. */
+export async function readCompared(plan: Plan, manifest: Manifest, objects: ObjectStore): Promise<Compared[]> {
+  return await readMarkers(manifest, async (shard) => {
+    const key = comparedKey(plan.run, shard);
+    const found = await getJson(objects, key, comparedSchema);
+    if (found?.done === true) return found;
+    throw new NotFound(`${objects.locate(key)} is not there or not finished: validate the run again`, { ids: [shard] });
+  });
+}
+
+function sum<T>(all: readonly T[], of: (each: T) => number): number {
+  return all.reduce((total, each) => total + of(each), 0);
+}
+
+async function nameExtra(
+  { plan, manifest, objects, target, deadline }: CountOptions,
+  extra: number,
+): Promise<{ extraIds: string[]; note: string }> {
+  const { capabilities } = await storeKind(plan.event.target.store);
+  const isLate = (): boolean => deadline !== undefined && isNear(deadline);
+  const unnamed = (why: string) => `The ids of the extra records are not all named: ${why}.`;
+  if (manifest.records > maxIdsHeld) {
+    const why = `the run has ${manifest.records} records, and at most ${maxIdsHeld} ids are held in memory`;
+    return { extraIds: [], note: unnamed(why) };
+  }
+  const ours = makeIdSet(manifest.records);
+  for (const { shard } of manifest.shards) {
+    if (isLate()) return { extraIds: [], note: unnamed('the time ended while the shards were read') };
+    const { ids } = await carriedRecords(await getShard(objects, plan.run, shard), plan);
+    for (const id of ids) ours.add(plan.mapping.ids === 'keep' ? id : mapId(capabilities.ids, id));
+  }
+  const extraIds: string[] = [];
+  for await (const { batch } of target.read({ from: null, to: null }, pieceOptions)) {
+    for (const id of batch.ids) if (!ours.has(id) && extraIds.length < maxNamed) extraIds.push(id);
+    if (extraIds.length >= Math.min(extra, maxNamed)) break;
+    if (isLate()) return { extraIds, note: unnamed('the time ended while the target was read') };
+  }
+  return { extraIds, note: '' };
+}
+
+interface IdSet {
+  add(id: string): void;
+  has(id: string): boolean;
+}
+
+/**
+ * A set of ids as 64-bit hashes, 8 bytes a slot at no more than half load: ten million strings would take a gigabyte. An
+ * id that is not in it passes for one that is with a chance of n / 2^64.
+ */
+function makeIdSet(size: number): IdSet {
+  const slots = 2 ** Math.ceil(Math.log2(Math.max(2, 2 * size)));
+  const table = new Uint32Array(2 * slots);
+  const find = (id: string): { at: number; high: number; low: number } => {
+    const low = hash(id, 0x811c9dc5);
+    // 0, 0 marks an empty slot.
+    const high = hash(id, 0x9e3779b9) || 1;
+    let at = (low ^ Math.imul(high, 0x85ebca6b)) & (slots - 1);
+    while (table[2 * at] !== 0 && (table[2 * at] !== high || table[2 * at + 1] !== low)) at = (at + 1) & (slots - 1);
+    return { at, high, low };
+  };
+  return {
+    add: (id) => {
+      const { at, high, low } = find(id);
+      table[2 * at] = high;
+      table[2 * at + 1] = low;
+    },
+    has: (id) => table[2 * find(id).at] !== 0,
+  };
+}
+
+/** FNV-1a over UTF-16 units with MurmurHash3's final mix, 32 bits. */
+function hash(id: string, seed: number): number {
+  let value = seed;
+  for (let i = 0; i < id.length; i++) value = Math.imul(value ^ id.charCodeAt(i), 0x01000193);
+  value = Math.imul(value ^ (value >>> 16), 0x85ebca6b);
+  value = Math.imul(value ^ (value >>> 13), 0xc2b2ae35);
+  return (value ^ (value >>> 16)) >>> 0;
+}

@@ -1,0 +1,162 @@
+import { type ErrorName, errorNames } from './errors.ts';
+import type { CompareReport, Counts, Finding, Report } from './report-schema.ts';
+import type { Recall } from './run-files.ts';
+import { count, plural } from './words.ts';
+
+/** What a report finds wrong or unproved, each with what to do next. Nothing found means that the run passed. */
+
+export interface Findings {
+  readonly counts: Counts;
+  readonly compare: CompareReport;
+  readonly spotCheck: NonNullable<Report['spotCheck']>;
+  readonly recall: Recall;
+}
+
+/** What is wrong first, then what could not be checked. */
+export function findingsOf({ counts, compare, spotCheck, recall }: Findings): Finding[] {
+  const findings = [
+    ...compareFindings(compare),
+    ...sourceFindings(spotCheck),
+    ...countFindings(counts, compare),
+    ...recallFindings(recall),
+  ];
+  return findings.toSorted((a, b) => Number(a.severity === 'unproven') - Number(b.severity === 'unproven'));
+}
+
+const importAgain =
+  'Start the run again under a new id, into a new collection; if the same ids come up, look at one in both stores.';
+
+function compareFindings({ first, ...compare }: CompareReport): Finding[] {
+  const idsOf = (entries: readonly { readonly id: string }[]): string[] => entries.map(({ id }) => id);
+  const found: Finding[] = [];
+  const add = (severity: Finding['severity'], what: string, ids: string[], next: string): void => {
+    found.push({ check: 'compare', severity, what, ids, next });
+  };
+  const different = compare.different - compare.duplicates;
+  const verb = (tally: number, one: string, many: string): string => (tally === 1 ? one : many);
+  if (different > 0) {
+    const what = `${plural(different, 'record')} ${verb(different, 'is', 'are')} not the same in the target`;
+    add('failed', what, idsOf(first.different), `See which field or vector differs below. ${importAgain}`);
+  }
+  if (compare.duplicates > 0) {
+    const what = `${plural(compare.duplicates, 'record')} ${verb(compare.duplicates, 'shares its', 'share their')} id in the target with another`;
+    add(
+      'failed',
+      what,
+      idsOf(first.different),
+      'Make the ids unique in the source, then start the run again under a new id.',
+    );
+  }
+  if (compare.missing > 0) {
+    const what = `${plural(compare.missing, 'record')} ${verb(compare.missing, 'is', 'are')} missing in the target`;
+    add('failed', what, idsOf(first.missing), `See that nothing else deletes from the target. ${importAgain}`);
+  }
+  if (compare.extra !== null && compare.extra > 0) {
+    const what = `the target holds ${plural(compare.extra, 'record')} that the run did not write`;
+    const next =
+      'See what else writes to the target and delete these records, or say "into": "existing" if they belong there.';
+    add('failed', what, idsOf(first.extra), next);
+  }
+  const unchecked = compare.unchecked - compare.notInSample;
+  if (unchecked > 0) {
+    const what = `${plural(unchecked, 'record')} could not be compared`;
+    add('unproven', what, idsOf(first.unchecked), 'See the reason of each below, mend it, and validate the run again.');
+  }
+  const sum = compare.equal + compare.different + compare.missing + compare.unchecked + compare.skipped;
+  if (sum !== compare.records) {
+    const what = `${plural(compare.records, 'record')} were to be compared, but ${count(sum)} are accounted for`;
+    add(
+      'unproven',
+      what,
+      [],
+      'Validate the run again; if it comes up again, please report it with the files under compared/.',
+    );
+  }
+  return found;
+}
+
+function sourceFindings({ asked, checked, different, first }: Findings['spotCheck']): Finding[] {
+  const ids = first.map(({ id }) => id);
+  if (different > 0) {
+    const what = `${count(different)} of ${plural(checked, 'record')} read back from the source ${different === 1 ? 'is' : 'are'} not as exported`;
+    const next =
+      'If the source was written to since, start the run again under a new id while it is quiet; if not, please report it.';
+    return [{ check: 'source', severity: 'failed', what, ids, next }];
+  }
+  if (checked >= asked) return [];
+  const what = `only ${count(checked)} of ${plural(asked, 'record')} were read back from the source`;
+  return [{ check: 'source', severity: 'unproven', what, ids, next: 'Validate the run again.' }];
+}
+
+function countFindings(counts: Counts, compare: CompareReport): Finding[] {
+  const found: Finding[] = [];
+  const exported = counts.manifest - counts.gone;
+  if (counts.source !== exported) {
+    const what = `the source holds ${plural(counts.source, 'record')}, ${more(counts.source - exported)} than were exported`;
+    const next = 'It changed during the run: start the run again under a new id while nothing is written to it.';
+    found.push({ check: 'counts', severity: 'failed', what, ids: [], next });
+  }
+  // Missing and extra records are findings of their own; this is for a count that they do not explain.
+  const explained = counts.expected - compare.missing - compare.duplicates + (counts.extra ?? 0);
+  const isShort = counts.extra === null ? counts.target < counts.expected : counts.target !== explained;
+  if (isShort) {
+    const what = `the target holds ${plural(counts.target, 'record')}, ${more(counts.target - counts.expected)} than it should`;
+    const next = 'Compare every record ("compare": "all") and validate the run again: the report then names them.';
+    found.push({ check: 'counts', severity: 'failed', what, ids: [], next });
+  }
+  return found;
+}
+
+function more(difference: number): string {
+  return `${count(Math.abs(difference))} ${difference > 0 ? 'more' : 'fewer'}`;
+}
+
+function recallFindings({ vectors }: Recall): Finding[] {
+  return vectors.flatMap(({ vector, outcome, note, target }) => {
+    if (outcome !== 'failed' && outcome !== 'unproven') return [];
+    const ids = target.measured ? target.worst.map(({ id }) => id) : [];
+    const name = vector === '' ? 'the unnamed vector' : `vector ${vector}`;
+    const what = `${name}: ${note.charAt(0).toLowerCase()}${note.slice(1)}`;
+    return [{ check: 'recall', severity: outcome, what, ids, next: recallAdvice(outcome, target.measured) }] as const;
+  });
+}
+
+function recallAdvice(outcome: 'failed' | 'unproven', isMeasured: boolean): string {
+  if (!isMeasured) return 'Mend what keeps the target from being searched, and validate the run again.';
+  if (outcome === 'failed') {
+    return 'Raise the index settings of the target (HNSW: efSearch first, then efConstruction and m), see that its index is built, and validate again.';
+  }
+  return 'Ask for more queries in validate.recall.queries, or for less in atLeast, and validate again.';
+}
+
+const nextSteps: Readonly<Record<ErrorName, string>> = {
+  [errorNames.invalidEvent]: 'Mend the event as the message says and start a new run.',
+  [errorNames.incompatible]:
+    'Change the mapping or the target as the message says and start a new run; nothing was written.',
+  [errorNames.targetNotEmpty]:
+    'Name a new collection, or say "into": "existing" if its records should stay beside the run\'s.',
+  [errorNames.notFound]:
+    'See that what is named exists and that the name is spelt as the store has it, then start the run again.',
+  [errorNames.runMismatch]: 'Start the run under a new id, or with the very event it was started with.',
+  [errorNames.accessDenied]:
+    'Give the credentials in the secret the rights that docs/stores.md lists, then start the run again under its id.',
+  [errorNames.throttled]: 'Start the run again under its id when the store is less busy; it goes on where it stopped.',
+  [errorNames.storeUnavailable]:
+    'See that the store runs and can be reached, then start the run again under its id; it goes on where it stopped.',
+  [errorNames.recordRefused]:
+    'Mend the records named in the source, or leave the field or vector out in the mapping, and start a new run.',
+  [errorNames.shardDamaged]:
+    'Delete the object named and start the run again under its id: its range is exported again.',
+  [errorNames.importFailed]:
+    'Read failed/<shard>.json of the shards named, mend the cause, and start the run again under its id.',
+  [errorNames.validationFailed]: 'Read the findings of the report.',
+};
+
+/** What a person should do after a run ended with this error. */
+export function nextAfterError(error: string): string {
+  const known = Object.entries(nextSteps).find(([name]) => name === error);
+  return (
+    known?.[1] ??
+    'Look at the log of the function that failed, then start the run again under its id; it goes on where it stopped.'
+  );
+}

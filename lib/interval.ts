@@ -1,0 +1,112 @@
+/**
+ * The 95 % interval of a mean of recalls, each from 0 to 1, one a query.
+ *
+ * Hits of one query come together or not at all (the search took a wrong turn), so k hits of n queries are not n * k
+ * independent trials, and means near 1 with rare bad queries are what the textbook's t interval fails at: it covers the
+ * truth 40 to 90 % of the time there, and says [1, 1] for a sample without a miss. Korn and Graubard (1998, "Confidence
+ * intervals for proportions with small expected number of positive counts estimated from survey data", Survey
+ * Methodology 24) put the effective number of trials, p (1 - p) / var(p), into Clopper and Pearson's exact interval.
+ * It lies between the number of queries (each all or nothing) and n * k. The variance is taken as if one more query had
+ * been seen, no better than the worst and at most 0.5: a sample cannot show what is rarer than one in n.
+ *
+ * When all records were queries nothing is estimated, and the finite population correction of the variance (Cochran,
+ * 1977, section 2.6) narrows the interval to the mean itself.
+ */
+export interface Interval {
+  readonly mean: number;
+  readonly low: number;
+  readonly high: number;
+}
+
+const tail = 0.025;
+const unseenRecall = 0.5;
+
+/**
+ * @param recalls one a query; at least one.
+ * @param k neighbours asked for: the steps of a recall.
+ * @param population records the queries were drawn from; left out: no end.
+ */
+export function recallInterval(recalls: readonly number[], k: number, population = Number.POSITIVE_INFINITY): Interval {
+  const n = recalls.length;
+  const mean = recalls.reduce((sum, recall) => sum + recall, 0) / n;
+  const left = Number.isFinite(population) ? (population - n) / Math.max(1, population - 1) : 1;
+  if (left <= 0) return { mean, low: mean, high: mean };
+  const trials = effectiveTrials(recalls, mean, k) / left;
+  const [hits, misses] = [mean * trials, (1 - mean) * trials];
+  const isPerfect = recalls.every((recall) => recall >= 1);
+  const isHopeless = recalls.every((recall) => recall <= 0);
+  return {
+    mean,
+    low: isHopeless ? 0 : betaQuantile(tail, hits, misses + 1),
+    high: isPerfect ? 1 : betaQuantile(1 - tail, hits + 1, misses),
+  };
+}
+
+function effectiveTrials(recalls: readonly number[], mean: number, k: number): number {
+  const n = recalls.length;
+  const seen = [...recalls, Math.min(unseenRecall, ...recalls)];
+  const seenMean = seen.reduce((sum, recall) => sum + recall, 0) / seen.length;
+  const variance = seen.reduce((sum, recall) => sum + (recall - seenMean) ** 2, 0) / n;
+  const spread = mean * (1 - mean);
+  if (spread <= 0 || variance <= 0) return n;
+  return Math.min(n * k, Math.max(n, spread / (variance / n)));
+}
+
+/** Queries that must all be perfect before the lower end reaches `atLeast`: 72 for 0.95. */
+export function queriesNeeded(atLeast: number): number {
+  return atLeast >= 1 ? Number.POSITIVE_INFINITY : Math.max(1, Math.ceil(Math.log(tail) / Math.log(atLeast)));
+}
+
+/** The x at which the regularised incomplete beta function is p, by halving: 60 steps are below 1e-17. */
+function betaQuantile(p: number, a: number, b: number): number {
+  let [low, high] = [0, 1];
+  for (let step = 0; step < 60; step++) {
+    const middle = (low + high) / 2;
+    if (incompleteBeta(middle, a, b) < p) low = middle;
+    else high = middle;
+  }
+  return (low + high) / 2;
+}
+
+/** I_x(a, b), DLMF 8.17.22 as a continued fraction, on the side where it converges fast. */
+function incompleteBeta(x: number, a: number, b: number): number {
+  if (x <= 0 || x >= 1) return x <= 0 ? 0 : 1;
+  const front = Math.exp(logGamma(a + b) - logGamma(a) - logGamma(b) + a * Math.log(x) + b * Math.log1p(-x));
+  if (x > (a + 1) / (a + b + 2)) return 1 - (front / b) * betaFraction(1 - x, b, a);
+  return (front / a) * betaFraction(x, a, b);
+}
+
+/** 1 / (1 + d1 / (1 + d2 / ...)) by Lentz's method (Thompson and Barnett, 1986). */
+function betaFraction(x: number, a: number, b: number): number {
+  const tiny = 1e-300;
+  let c = 1;
+  let d = 1 / nonZero(1 - ((a + b) * x) / (a + 1), tiny);
+  let value = d;
+  for (let m = 1; m <= 1000; m++) {
+    const even = (m * (b - m) * x) / ((a + 2 * m - 1) * (a + 2 * m));
+    const odd = (-(a + m) * (a + b + m) * x) / ((a + 2 * m) * (a + 2 * m + 1));
+    let change = 1;
+    for (const term of [even, odd]) {
+      d = 1 / nonZero(1 + term * d, tiny);
+      c = nonZero(1 + term / c, tiny);
+      change = d * c;
+      value *= change;
+    }
+    if (Math.abs(change - 1) < 1e-14) break;
+  }
+  return value;
+}
+
+function nonZero(value: number, tiny: number): number {
+  return Math.abs(value) < tiny ? tiny : value;
+}
+
+/** ln of the gamma function for x > 0: Stirling's series (DLMF 5.11.1) after shifting x above 10; good to 1e-12. */
+function logGamma(x: number): number {
+  let shift = 0;
+  let at = x;
+  for (; at < 10; at++) shift += Math.log(at);
+  const inverse = 1 / (at * at);
+  const series = (1 / 12 - inverse * (1 / 360 - inverse * (1 / 1260 - inverse / 1680))) / at;
+  return (at - 0.5) * Math.log(at) - at + 0.5 * Math.log(2 * Math.PI) + series - shift;
+}

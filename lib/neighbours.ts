@@ -1,0 +1,115 @@
+import { type Batch, hasVector, selectRecords } from './batch.ts';
+import { NotFound } from './errors.ts';
+import { split } from './fetch-records.ts';
+import { getShard } from './get-shard.ts';
+import { neighboursKey, runKeys } from './keys.ts';
+import { type Deadline, isNear } from './log.ts';
+import { mapBatch } from './mapping.ts';
+import { findNearest } from './nearest.ts';
+import { getJson, type ObjectStore, putJson } from './objects.ts';
+import { decodeFloats, searchedVectors } from './queries.ts';
+import { type Neighbours, neighboursSchema, type Plan, type Query, queriesSchema } from './run-files.ts';
+import type { ShardOutput } from './states.ts';
+import { storeKind } from './stores/registry.ts';
+
+/** Queries between two looks at the deadline. */
+const queriesAtOnce = 256;
+
+/** Neighbours kept for recall@k: some more than k, so that a record that ties with the k-th is known by its distance. */
+export function neighboursKept(k: number): number {
+  return k + Math.max(10, Math.ceil(k / 10));
+}
+
+export interface NeighboursOptions {
+  readonly plan: Plan;
+  readonly shard: string;
+  readonly objects: ObjectStore;
+  readonly k: number;
+  /** Queries done by an earlier call that handed over. */
+  readonly offset?: number | undefined;
+  /** Left out: the work is done in one go. */
+  readonly deadline?: Deadline;
+}
+
+/**
+ * Finds each query's exact nearest records within one shard and writes neighbours/<shard>.json. Records that the mapping
+ * left out are no candidates: the target never got them. Near the deadline what is done is written, and `offset` says
+ * how many queries that is.
+ * @throws NotFound when the queries were not chosen, or the shard is not there.
+ */
+export async function findNeighbours(options: NeighboursOptions): Promise<ShardOutput> {
+  const { plan, shard, objects, k, offset = 0, deadline } = options;
+  const key = neighboursKey(plan.run, shard);
+  const queries = await readQueries(objects, plan.run);
+  const batch = await carriedRecords(await getShard(objects, plan.run, shard), plan);
+  const earlier = offset > 0 ? await getJson(objects, key, neighboursSchema) : undefined;
+  const neighbours: Neighbours['neighbours'] = (earlier?.neighbours ?? []).slice(0, queries.length);
+  const candidates = Object.fromEntries(
+    searchedVectors(plan).map(({ vector }) => [vector, countPresent(batch, vector)]),
+  );
+  while (neighbours.length < queries.length) {
+    if (deadline !== undefined && isNear(deadline) && neighbours.length > offset) break;
+    const next = queries.slice(neighbours.length, neighbours.length + queriesAtOnce);
+    neighbours.push(...nearestOf(batch, plan, next, neighboursKept(k)));
+  }
+  const done = neighbours.length === queries.length;
+  await putJson(objects, key, { shard, done, candidates, neighbours } satisfies Neighbours);
+  return done ? { done } : { done, offset: neighbours.length };
+}
+
+/** @throws NotFound when the run has no queries.json: "Choose the queries" comes first. */
+export async function readQueries(objects: ObjectStore, run: string): Promise<Query[]> {
+  const key = runKeys(run).queries;
+  const queries = await getJson(objects, key, queriesSchema);
+  if (queries === undefined)
+    throw new NotFound(`${objects.locate(key)} is not there: validate the run from its start`, { ids: [key] });
+  return queries;
+}
+
+/** The records of a shard that the mapping carries: all, or those that lack no vector. */
+export async function carriedRecords(batch: Batch, plan: Plan): Promise<Batch> {
+  if (plan.mapping.missingVectors === 'keep') return batch;
+  const { capabilities } = await storeKind(plan.event.target.store);
+  const parts = split(
+    Array.from({ length: batch.count }, (_, at) => at),
+    10_000,
+  );
+  const skipped = new Set(
+    parts.flatMap((part) => mapBatch(selectRecords(batch, part), plan.mapping, capabilities.ids).skipped),
+  );
+  if (skipped.size === 0) return batch;
+  return selectRecords(
+    batch,
+    batch.ids.flatMap((id, at) => (skipped.has(id) ? [] : [at])),
+  );
+}
+
+function countPresent(batch: Batch, vector: string): number {
+  const column = batch.vectors.get(vector);
+  if (column === undefined) return 0;
+  if (column.present === undefined) return batch.count;
+  return batch.ids.reduce((sum, _, at) => sum + (hasVector(column, at) ? 1 : 0), 0);
+}
+
+/** One list a query, in the queries' order, whichever vector each of them is for. */
+function nearestOf(batch: Batch, plan: Plan, queries: readonly Query[], keep: number): Neighbours['neighbours'] {
+  const lists = new Map<Query, Neighbours['neighbours'][number]>();
+  for (const { vector, distance } of searchedVectors(plan)) {
+    const column = batch.vectors.get(vector);
+    const own = queries.filter((query) => query.vector === vector);
+    if (column?.kind !== 'dense' || own.length === 0) continue;
+    const found = findNearest(
+      column,
+      batch.count,
+      own.map(({ values }) => decodeFloats(values)),
+      distance,
+      keep,
+    );
+    found.forEach(({ positions, distances }, q) => {
+      const list = Array.from(positions, (at, i) => ({ id: batch.ids[at] ?? '', distance: distances[i] ?? 0 }));
+      const query = own[q];
+      if (query !== undefined) lists.set(query, list);
+    });
+  }
+  return queries.map((query) => lists.get(query) ?? []);
+}
