@@ -1,0 +1,203 @@
+"""One collection: a shard of the engine, its settings, and the thread that applies its updates in order."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+import orjson
+import qdrant_edge as edge
+
+from .config import Config, engine_config, named_vectors, segments, sparse_vectors, update_config
+from .errors import QdrantError, from_engine
+
+T = TypeVar("T")
+# The optimizer blocks the shard, so it starts once updates have paused; the real one runs beside them.
+QUIET_SECONDS = 0.2
+
+
+class Collection:
+    """All methods may be called from any thread. Updates apply one after another; reads wait only for a rebuild."""
+
+    def __init__(self, name: str, config: Config, directory: Path) -> None:
+        self.name = name
+        self.config = config
+        self.directory = directory
+        self.fields: dict[str, dict[str, Any]] = {}
+        self.operation = 0
+        self.lock = threading.RLock()
+        self.submitting = threading.Lock()
+        self.updates = ThreadPoolExecutor(1, thread_name_prefix=f"updates-{name}")
+        # The engine counts its own operations; a point's version is ours.
+        self.engine_version = 0
+        self.versions: dict[int, int] = {}
+        self.closed = False
+        # Points written since the index was last built, and whether settings of the index changed since.
+        self.written = 0
+        self.settings_changed = False
+        self.timer: threading.Timer | None = None
+        self.last_update = 0.0
+        self.seen: dict[str, int] = {"points": 0, "indexed": 0}
+        self.rebuilding = False
+        self.set_dimensions()
+        try:
+            self.shard = edge.EdgeShard.create(str(directory), engine_config(config))
+        except Exception as error:
+            raise from_engine(error) from None
+
+    def set_dimensions(self) -> None:
+        self.dimensions = {name: each["size"] for name, each in named_vectors(self.config).items()}
+        self.multi = {name for name, each in named_vectors(self.config).items() if each.get("multivector_config")}
+        self.sparse = set(sparse_vectors(self.config))
+
+    # Updates
+
+    def update(self, operation: Any, wait: bool, points: int = 0, takes: int = 1) -> tuple[int, bool]:
+        """Queues an engine operation; returns its number, and whether it is completed (with `wait`) or only taken.
+
+        Without `wait` a refusal of the engine goes unseen, as in the real server.
+        """
+        with self.submitting:
+            self.operation += takes
+            number = self.operation
+            done = self.updates.submit(self.apply, operation, number, points)
+        if not wait:
+            return number, False
+        done.result()
+        return number, True
+
+    def apply(self, operation: Any, number: int, points: int) -> None:
+        with self.lock:
+            if self.closed:
+                return
+            self.engine_version += 1
+            self.versions[self.engine_version] = number
+            try:
+                self.shard.update(operation)
+            except Exception as error:
+                raise from_engine(error) from None
+            finally:
+                self.written += points
+                self.last_update = time.monotonic()
+        self.plan_rebuild()
+
+    def change_settings(self, body: Any) -> None:
+        """PATCH: the shard is opened again under the new settings, and its index rebuilt where they ask for it."""
+
+        def change() -> None:
+            with self.lock:
+                config = update_config(self.config, body)
+                self.shard.flush()
+                self.shard.close()
+                self.shard = edge.EdgeShard.load(str(self.directory), engine_config(config))
+                self.config = config
+                self.settings_changed = True
+                self.last_update = 0.0
+            self.plan_rebuild()
+
+        self.queue(change).result()
+
+    def queue(self, task: Callable[[], T]) -> Future[T]:
+        with self.submitting:
+            return self.updates.submit(task)
+
+    # The index
+
+    def needs_rebuild(self) -> bool:
+        """The engine's own rule: a segment is indexed once its vectors hold more KiB than indexing_threshold; 0: never."""
+        threshold = self.config["optimizer_config"]["indexing_threshold"]
+        if not threshold or not self.dimensions or self.closed:
+            return False
+        points = self.shard.info().points_count if self.settings_changed else self.written
+        return points * max(self.dimensions.values()) * 4 / 1024 > threshold
+
+    def plan_rebuild(self) -> None:
+        with self.lock:
+            if self.timer is None and self.needs_rebuild():
+                self.start_timer()
+
+    def start_timer(self) -> None:
+        self.timer = threading.Timer(QUIET_SECONDS, self.rebuild_when_quiet)
+        self.timer.daemon = True
+        self.timer.start()
+
+    def rebuild_when_quiet(self) -> None:
+        with self.lock:
+            if self.closed:
+                return
+            if time.monotonic() - self.last_update < QUIET_SECONDS:
+                self.start_timer()
+                return
+        self.queue(self.rebuild)
+
+    def rebuild(self) -> None:
+        with self.lock:
+            if self.closed:
+                return
+            self.look()
+            self.rebuilding = True
+            try:
+                self.shard.flush()
+                self.shard.close()
+                command = [sys.executable, "-m", "qdrant.optimize", str(self.directory)]
+                subprocess.run(command, input=orjson.dumps(self.config), check=True)
+                self.shard = edge.EdgeShard.load(str(self.directory), engine_config(self.config))
+                self.written = 0
+                self.settings_changed = False
+            finally:
+                self.rebuilding = False
+                self.timer = None
+        self.plan_rebuild()
+
+    def look(self) -> edge.ShardInfo:
+        info = self.shard.info()
+        self.seen = {"points": info.points_count, "indexed": info.indexed_vectors_count}
+        self.seen.update({f"field {name}": each.points for name, each in info.payload_schema.items()})
+        return info
+
+    # Reads
+
+    def read(self, ask: Callable[[edge.EdgeShard], T]) -> T:
+        """Asks the engine; its refusals become Qdrant's."""
+        with self.lock:
+            try:
+                return ask(self.shard)
+            except QdrantError:
+                raise
+            except Exception as error:
+                raise from_engine(error) from None
+
+    def version(self, point: edge.ScoredPoint) -> int:
+        """The number of the operation that last changed the point."""
+        return self.versions.get(point.version, point.version)
+
+    def describe(self) -> dict[str, Any]:
+        """What GET /collections/NAME shows; answers while the index is rebuilt, with the counts from before."""
+        if not self.rebuilding:
+            self.read(lambda _: self.look())
+        return {
+            "status": "green" if self.timer is None else "yellow",
+            "optimizer_status": "ok",
+            "indexed_vectors_count": self.seen["indexed"],
+            "points_count": self.seen["points"],
+            "segments_count": segments(self.config),
+            "config": self.config,
+            "payload_schema": {
+                name: {**each, "points": self.seen.get(f"field {name}", 0)} for name, each in self.fields.items()
+            },
+            "update_queue": {"length": self.updates._work_queue.qsize()},
+        }
+
+    def close(self) -> None:
+        with self.submitting, self.lock:
+            self.closed = True
+            if self.timer is not None:
+                self.timer.cancel()
+            self.shard.close()
+        self.updates.shutdown(wait=False, cancel_futures=True)
