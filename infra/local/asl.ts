@@ -10,6 +10,8 @@ const base = z.looseObject({
   TimeoutSeconds: z.number().optional(),
   Seconds: z.number().optional(),
   Retry: z.array(retrier).optional(),
+  ResultPath: z.string().nullable().optional(),
+  ItemBatcher: z.unknown().optional(),
   ItemsPath: z.string().optional(),
   ItemSelector: z.unknown().optional(),
   MaxConcurrency: z.int().nonnegative().optional(),

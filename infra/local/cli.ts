@@ -1,0 +1,188 @@
+import { readFile } from 'node:fs/promises';
+import { Command, CommanderError, Option } from 'commander';
+import { InvalidEvent, NotFound } from '../../lib/errors.ts';
+import { parseRunId } from '../../lib/event.ts';
+import { openFileObjects } from '../../lib/objects-files.ts';
+import { shardChecksum, verifyShard } from '../../lib/shard.ts';
+import { runStatus } from '../../lib/status.ts';
+import { storeKind, storeNames } from '../../lib/stores/registry.ts';
+import { type CommandContext, moveCommand, planCommand, runCommand, validateCommand } from './commands.ts';
+import { deployedRollback, deployedRun, deployedStatus } from './deployed.ts';
+import { shardLines, statusLines, storeLine } from './describe.ts';
+import { newRunId, readEvent } from './event-input.ts';
+import { exitCodes, failureFrom } from './exit-codes.ts';
+import { makeOutput } from './output.ts';
+
+/** The command line `vecferry`. vecferry.mjs starts it under the right Node. */
+
+const help = `
+EVENT is a file, - for standard input, or JSON itself. events/ holds one a use.
+
+Exit codes: 0 done; 1 unexpected; 2 the event, a name or an argument is wrong; 3 the plan refuses;
+4 the run failed, and the same command goes on; 5 validation failed; 130 stopped by Ctrl-C, and the same command goes on.
+`;
+
+interface GlobalOptions {
+  readonly dir: string;
+  readonly json: boolean;
+  readonly verbose: boolean;
+}
+
+const program = new Command('vecferry')
+  .description('Moves vector collections between vector stores, and proves that nothing was lost.')
+  .version(await version())
+  .option('--dir <directory>', 'where runs, flags and locks are kept on this machine', '.vecferry')
+  .option('--json', 'print one JSON object a line', false)
+  .option('--verbose', 'show what the functions log, and where an error came from', false)
+  .addHelpText('after', help)
+  .configureOutput({ writeErr: () => undefined })
+  .exitOverride();
+const stack = new Option('--stack <name>', 'talk to this deployed stack instead of running on this machine');
+
+program
+  .command('plan')
+  .description('say what a run would do, with estimates; writes nothing to the target')
+  .argument('<event>')
+  .action((argument: string) =>
+    work(async (context) => {
+      const event = await readEvent(argument);
+      return await planCommand(context, event.parsed.run ?? newRunId(), event);
+    }),
+  );
+
+program
+  .command('run')
+  .description('plan, export, import, build the index, validate and cut over')
+  .argument('<event>')
+  .option('--run <id>', "the run's id; that of an earlier run goes on with it")
+  .addOption(stack)
+  .action((argument: string, options: { run?: string; stack?: string }) =>
+    work(async (context) => {
+      const event = await readEvent(argument);
+      const run = options.run === undefined ? (event.parsed.run ?? newRunId()) : parseRunId(options.run);
+      if (options.stack !== undefined) return await deployedRun(context, options.stack, run, event);
+      const shown = argument.trimStart().startsWith('{') ? `'${argument}'` : argument;
+      return await runCommand(context, run, event, `vecferry run ${shown} --run ${run}`);
+    }),
+  );
+
+program
+  .command('status')
+  .description('how far a run is, from its objects')
+  .argument('<run>')
+  .addOption(stack)
+  .action((given: string, options: { stack?: string }) =>
+    work(async (context) => {
+      const { output, directory } = context;
+      const run = parseRunId(given);
+      if (options.stack !== undefined) return await deployedStatus(context, options.stack, run);
+      const status = await runStatus({ objects: openFileObjects(directory), run });
+      output.event({ type: 'status', ...status });
+      for (const line of statusLines(status)) output.line(line);
+      return exitCodes.ok;
+    }),
+  );
+
+program
+  .command('validate')
+  .description('compare everything again and measure recall again; moves and cuts over nothing')
+  .argument('<run>')
+  .action((run: string) => work((context) => validateCommand(context, run)));
+
+program
+  .command('cutover')
+  .description('make readers use the target of a run that passed')
+  .argument('<run>')
+  .action((run: string) => work((context) => moveCommand(context, run, 'cut-over')));
+
+program
+  .command('rollback')
+  .description('make readers use again what they used before the cutover')
+  .argument('<run>')
+  .addOption(stack)
+  .action((run: string, options: { stack?: string }) =>
+    work(async (context) => {
+      if (options.stack !== undefined) return await deployedRollback(context, options.stack, parseRunId(run));
+      return await moveCommand(context, run, 'roll-back');
+    }),
+  );
+
+program
+  .command('stores')
+  .description('list the stores and what they hold')
+  .action(() =>
+    work(async ({ output }) => {
+      for (const kind of await Promise.all(storeNames.map(storeKind))) {
+        output.event({ type: 'store', name: kind.name, title: kind.title, capabilities: kind.capabilities });
+        output.line(storeLine(kind));
+      }
+      return exitCodes.ok;
+    }),
+  );
+
+program
+  .command('inspect')
+  .description('show what a shard says of itself, once its checksum is found right')
+  .argument('<file>')
+  .action((file: string) =>
+    work(async ({ output }) => {
+      const bytes = await readFile(file).catch((cause: unknown) => {
+        throw new NotFound(`there is no file '${file}'; shards lie in .vecferry/runs/RUN/shards/`, { cause });
+      });
+      const header = verifyShard(bytes, file);
+      output.event({ type: 'shard', file, bytes: bytes.length, sha256: shardChecksum(bytes), ...header });
+      for (const line of shardLines(header, bytes.length)) output.line(line);
+      return exitCodes.ok;
+    }),
+  );
+
+/** Runs a command's work, and turns what it throws into one message and an exit code. */
+async function work(command: (context: CommandContext) => Promise<number>): Promise<void> {
+  const { dir, json, verbose } = program.opts<GlobalOptions>();
+  const output = makeOutput(json);
+  const stopping = new AbortController();
+  const stop = (): void => {
+    // The second Ctrl-C does not wait: every object is whole or absent, so the run goes on all the same.
+    if (stopping.signal.aborted) process.exit(exitCodes.interrupted);
+    process.stderr.write('\nstopping: what is in flight is brought to an end; Ctrl-C again to stop at once\n');
+    stopping.abort();
+  };
+  process.on('SIGINT', stop).on('SIGTERM', stop);
+  try {
+    process.exitCode = await command({
+      directory: dir,
+      output,
+      isTerminal: process.stderr.isTTY === true && !json,
+      verbose,
+      signal: stopping.signal,
+    });
+  } catch (error) {
+    const failure = failureFrom(error);
+    output.fail(failure);
+    if (verbose && error instanceof Error) process.stderr.write(`${error.stack}\n`);
+    process.exitCode = failure.exitCode;
+  } finally {
+    process.off('SIGINT', stop).off('SIGTERM', stop);
+  }
+}
+
+async function version(): Promise<string> {
+  const text = await readFile(new URL('../../package.json', import.meta.url), 'utf8');
+  return String(JSON.parse(text).version);
+}
+
+try {
+  await program.parseAsync();
+} catch (error) {
+  if (!(error instanceof CommanderError)) throw error;
+  // Help and version end this way too, having printed all they have to say.
+  if (error.exitCode !== 0) {
+    const message = error.message.replace(/^error: /, '');
+    const text =
+      message === '(outputHelp)'
+        ? 'name a command; vecferry --help lists them'
+        : `${message}; vecferry --help lists what there is`;
+    makeOutput(process.argv.includes('--json')).fail(failureFrom(new InvalidEvent(text)));
+    process.exitCode = exitCodes.usage;
+  }
+}

@@ -1,0 +1,214 @@
+import type { z } from 'zod';
+import { InvalidEvent, NotFound } from '../../lib/errors.ts';
+import { parseRunId } from '../../lib/event.ts';
+import { runKeys } from '../../lib/keys.ts';
+import { getJson, type ObjectStore } from '../../lib/objects.ts';
+import { openFileObjects } from '../../lib/objects-files.ts';
+import { cutoverEntrySchema, type Plan, planSchema } from '../../lib/run-files.ts';
+import type { planOutput } from '../../lib/states.ts';
+import type { Machine } from './asl.ts';
+import type { Deployment } from './deployment.ts';
+import { moveLine, planLines } from './describe.ts';
+import { type Engine, startEngine } from './engine.ts';
+import type { GivenEvent } from './event-input.ts';
+import { exitCodes, failureFrom, failureOf } from './exit-codes.ts';
+import type { Outcome } from './machine.ts';
+import type { Output } from './output.ts';
+import { followRun } from './progress.ts';
+import { withRunLock } from './run-lock.ts';
+import { loadDeployment } from './synthesize.ts';
+
+/** The commands that run something on this machine. Each returns the exit code. */
+
+export interface CommandContext {
+  readonly directory: string;
+  readonly output: Output;
+  readonly isTerminal: boolean;
+  readonly verbose: boolean;
+  /** Aborted by Ctrl-C. */
+  readonly signal: AbortSignal;
+}
+
+/** Opens the engine for `work`, and closes it whatever happens. */
+export async function withEngine<T>(
+  { directory, output, verbose }: CommandContext,
+  work: (engine: Engine, deployment: Deployment) => Promise<T>,
+): Promise<T> {
+  const deployment = await loadDeployment(directory);
+  const engine = await startEngine({
+    directory,
+    deployment,
+    verbose,
+    onFailure: (error) => {
+      const { error: name, message } = failureFrom(error);
+      output.event({ type: 'warning', message: `${name}: ${message}` });
+      if (verbose) output.line(`tried again: ${name}: ${message}`);
+    },
+  });
+  try {
+    return await work(engine, deployment);
+  } finally {
+    await engine.close();
+  }
+}
+
+/** `vecferry run EVENT` */
+export async function runCommand(
+  context: CommandContext,
+  run: string,
+  event: GivenEvent,
+  again: string,
+): Promise<number> {
+  const { raw } = event;
+  return await execute(context, run, { ...raw, run }, { again });
+}
+
+interface ExecuteOptions {
+  /** The command that goes on where this one stopped. */
+  readonly again: string;
+  /** A part of the state machine in place of the whole. */
+  readonly part?: (definition: Machine) => Machine;
+}
+
+async function execute(context: CommandContext, run: string, input: unknown, options: ExecuteOptions): Promise<number> {
+  const { directory, output } = context;
+  return await withRunLock(directory, run, () =>
+    withEngine(context, async (engine, { definition }) => {
+      output.event({ type: 'started', run, where: engine.objects.locate(runKeys(run).prefix) });
+      output.line(`run ${run}`);
+      const progress = followRun({
+        objects: engine.objects,
+        run,
+        output,
+        isTerminal: context.isTerminal,
+        intervalMs: context.isTerminal ? 200 : 500,
+      });
+      const outcome = await engine.run({
+        run,
+        event: input,
+        signal: context.signal,
+        onState: ({ type, state, error }) => {
+          output.event({ type: 'state', run, state, status: type, ...(error !== undefined && { error }) });
+        },
+        ...(options.part && { definition: options.part(definition) }),
+      });
+      const status = await progress.stop();
+      return tellOutcome(context, run, outcome, status, options.again);
+    }),
+  );
+}
+
+function tellOutcome(
+  { output }: CommandContext,
+  run: string,
+  outcome: Outcome,
+  status: Awaited<ReturnType<ReturnType<typeof followRun>['stop']>>,
+  again: string,
+): number {
+  const reports = { report: status?.report ?? null, reportPage: status?.reportPage ?? null };
+  if (outcome.status === 'FAILED') {
+    const failure = failureOf(outcome.error, outcome.cause);
+    output.fail(failure);
+    if (reports.reportPage !== null) output.line(`report   ${reports.reportPage}`);
+    if (failure.exitCode === exitCodes.failed) output.line(`go on    ${again}`);
+    return failure.exitCode;
+  }
+  const isDone = outcome.status === 'SUCCEEDED';
+  const result = isDone ? outcome.output : null;
+  output.event({ type: 'result', run, status: isDone ? 'succeeded' : 'interrupted', output: result, ...reports });
+  if (!isDone) {
+    output.line(`stopped; nothing is lost. Go on with: ${again}`);
+    return exitCodes.interrupted;
+  }
+  output.line(`done     ${summaryOf(result)}`);
+  if (reports.reportPage !== null) output.line(`report   ${reports.reportPage}`);
+  return exitCodes.ok;
+}
+
+/** The report's one sentence, or what the last state gave. */
+function summaryOf(result: unknown): string {
+  if (typeof result === 'object' && result !== null && 'summary' in result) return String(result.summary);
+  return JSON.stringify(result);
+}
+
+/** `vecferry plan EVENT`: the run's first state and nothing else; the target is not touched. */
+export async function planCommand(context: CommandContext, run: string, event: GivenEvent): Promise<number> {
+  const { output } = context;
+  return await withEngine(context, async (engine) => {
+    const outcome = await engine.run({ run, event: { ...event.raw, run, dryRun: true }, signal: context.signal });
+    if (outcome.status === 'ABORTED') return exitCodes.interrupted;
+    if (outcome.status === 'FAILED') {
+      const failure = failureOf(outcome.error, outcome.cause);
+      output.fail(failure);
+      return failure.exitCode;
+    }
+    const plan = await planOf(engine.objects, run);
+    output.event({ type: 'plan', ...plan });
+    for (const line of planLines(plan)) output.line(line);
+    return exitCodes.ok;
+  });
+}
+
+export async function planOf(objects: ObjectStore, run: string): Promise<Plan> {
+  const plan = await getJson(objects, runKeys(run).plan, planSchema);
+  if (plan === undefined) throw new NotFound(`there is no run '${run}' in ${objects.locate('runs/')}`, { ids: [run] });
+  return plan;
+}
+
+/** Where validation begins; infra/workflow.ts names it, and a test runs it. */
+const firstOfValidation = 'Choose the queries';
+
+/** `vecferry validate RUN`: compares everything again and measures recall again; moves no data and cuts nothing over. */
+export async function validateCommand(context: CommandContext, given: string): Promise<number> {
+  const run = parseRunId(given);
+  const objects = openFileObjects(context.directory);
+  const plan = await planOf(objects, run);
+  const keys = runKeys(run);
+  if ((await objects.get(keys.manifest)) === undefined) {
+    throw new InvalidEvent(
+      `run '${run}' is not wholly exported; go on with it first: vecferry run EVENT --run ${run}`,
+      { ids: [run] },
+    );
+  }
+  // What an earlier validation found would be taken as done.
+  const found = [...(await objects.list(keys.compared)), ...(await objects.list(keys.neighbours))];
+  for (const key of [...found, keys.queries, keys.recall, keys.report, keys.reportPage]) await objects.delete(key);
+  const input: z.infer<typeof planOutput> = {
+    run,
+    dryRun: false,
+    records: plan.records,
+    exporters: plan.event.parallel.exporters,
+    cutover: false,
+    rangesKey: keys.ranges,
+    shardListKey: keys.shardList,
+  };
+  return await execute(context, run, input, { again: `vecferry validate ${run}`, part: validationPart });
+}
+
+/** The state machine from there on; its input says that nothing is cut over. */
+function validationPart(definition: Machine): Machine {
+  if (definition.States[firstOfValidation] === undefined)
+    throw new Error(`the state machine has no '${firstOfValidation}'`);
+  return { ...definition, StartAt: firstOfValidation };
+}
+
+/** `vecferry cutover RUN` and `vecferry rollback RUN`: one function of the state machine, called by itself. */
+export async function moveCommand(
+  context: CommandContext,
+  given: string,
+  functionName: 'cut-over' | 'roll-back',
+): Promise<number> {
+  const run = parseRunId(given);
+  const { output, directory } = context;
+  await planOf(openFileObjects(directory), run);
+  return await withRunLock(directory, run, () =>
+    withEngine(context, async (engine) => {
+      const moved = moveSchema.parse(await engine.invoke(functionName, { run }));
+      output.event({ type: 'moved', run, ...moved });
+      output.line(moveLine(moved));
+      return exitCodes.ok;
+    }),
+  );
+}
+
+const moveSchema = cutoverEntrySchema.pick({ kind: true, name: true, from: true, to: true });

@@ -1,0 +1,84 @@
+import type { CutoverEntry, Plan } from '../../lib/run-files.ts';
+import type { ShardHeader } from '../../lib/shard.ts';
+import type { RunStatus } from '../../lib/status.ts';
+import type { StoreKind } from '../../lib/stores/port.ts';
+import { count, duration } from './output.ts';
+
+/** What the looking commands print for people; with --json the same objects go out as they are. */
+
+export function planLines(plan: Plan): readonly string[] {
+  const { event, source, target, estimate } = plan;
+  const vectors = target.vectors.map(({ name, dimension, distance }) =>
+    `${name === '' ? '(unnamed)' : name}: ${dimension ?? 'any'} ${distance ?? ''}`.trim(),
+  );
+  return [
+    `plan of run ${plan.run}: nothing was written to the target`,
+    `source   ${event.source.store} ${event.source.collection}: ${count(plan.records)} records, ids ${source.idType}`,
+    `target   ${event.target.store} ${event.target.collection}: ${vectors.join(', ')}; ids ${plan.mapping.ids === 'keep' ? 'kept' : `become UUIDv5, the original in '${plan.mapping.originalId}'`}`,
+    `estimate ${count(estimate.shards)} shards, ${(estimate.bytes / 2 ** 20).toFixed(1)} MiB, about ${duration(estimate.seconds)} and ${estimate.usd.toFixed(2)} USD on AWS`,
+    ...estimate.formula.map((line) => `         ${line}`),
+    ...Object.entries(plan.withoutVector).map(
+      ([name, records]) => `note     ${count(records)} records lack the vector '${name}'`,
+    ),
+    ...plan.notes.map((note) => `note     ${note}`),
+    `changes meanwhile: ${plan.guarantee}`,
+  ];
+}
+
+export function statusLines(status: RunStatus): readonly string[] {
+  return [
+    `run      ${status.run}: ${status.source} -> ${status.target}, ${count(status.records)} records`,
+    ...status.stages.map(({ name, state, done, total, unit }) => {
+      const figures = unit === 'steps' || state === 'skipped' ? '' : `  ${count(done)} of ${count(total)} ${unit}`;
+      return `${name.padEnd(8)} ${state}${figures}`;
+    }),
+    ...(status.skipped === 0 ? [] : [`skipped  ${count(status.skipped)} records, as the mapping says`]),
+    ...status.failed.map(
+      ({ shard, error, message, final }) =>
+        `failed   shard ${shard}${final ? '' : ' (tried again)'}: ${error}: ${message}`,
+    ),
+    ...(status.reportPage === undefined ? [] : [`report   ${status.reportPage}`]),
+    ...(status.lastMove === undefined
+      ? []
+      : [`readers  ${status.lastMove === 'cutover' ? 'cut over to the target' : 'rolled back to the source'}`]),
+  ];
+}
+
+export function moveLine({ kind, name, from, to }: Omit<CutoverEntry, 'at' | 'action'>): string {
+  return `${kind} '${name}' moved from ${from ?? 'nothing'} to ${to ?? 'nothing'}`;
+}
+
+export function storeLine({ name, title, capabilities }: StoreKind): string {
+  const { vectorKinds, maxDimension, distances, pointer } = capabilities;
+  const moves = pointer === false ? 'routing flag' : pointer;
+  return `${name.padEnd(9)} ${title}: ${vectorKinds.join(', ')} vectors of at most ${count(maxDimension)} dimensions; ${distances.join(', ')}; cutover by ${moves}`;
+}
+
+export function shardLines(header: ShardHeader, bytes: number): readonly string[] {
+  const { store, collection, vectors, ...rest } = flat(header);
+  return [
+    `${count(bytes)} bytes, checksum right`,
+    ...Object.entries({ store, collection, vectors, ...rest })
+      .filter(([, value]) => value !== undefined)
+      .map(([name, value]) => `${name.padEnd(17)} ${value}`),
+  ];
+}
+
+/** One line a field; what is an object is shown as JSON. */
+function flat(header: ShardHeader): Readonly<Record<string, string>> {
+  const { schema, ...own } = header;
+  const entries = Object.entries({ ...own, store: schema.store, ids: schema.idType }).map(
+    ([name, value]) => [name, typeof value === 'object' ? JSON.stringify(value) : String(value)] as const,
+  );
+  return Object.fromEntries([
+    ...entries,
+    [
+      'vectors',
+      schema.vectors
+        .map(({ name, kind, dimension, distance }) =>
+          `${name === '' ? '(unnamed)' : name} ${kind} ${dimension ?? ''} ${distance ?? ''}`.trim(),
+        )
+        .join('; '),
+    ],
+  ]);
+}

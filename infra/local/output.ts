@@ -1,0 +1,79 @@
+import type { Stage } from '../../lib/status.ts';
+import type { Failure } from './exit-codes.ts';
+
+/**
+ * What the command line says: lines for people, or one JSON object a line with --json. `type` tells the objects apart;
+ * fields are only ever added.
+ */
+export type OutputEvent =
+  /** A run is about to start, or to go on. */
+  | { readonly type: 'started'; readonly run: string; readonly where: string }
+  /** A state of the state machine began or ended. */
+  | {
+      readonly type: 'state';
+      readonly run: string;
+      readonly state: string;
+      readonly status: string;
+      readonly error?: string;
+    }
+  /** How far a stage is; at most one a second a stage. */
+  | ({
+      readonly type: 'progress';
+      readonly run: string;
+      readonly perSecond: number;
+      readonly secondsLeft: number | null;
+    } & Omit<Stage, 'name'> & { readonly stage: string })
+  /** The end of a command that runs something. */
+  | {
+      readonly type: 'result';
+      readonly run: string;
+      readonly status: 'succeeded' | 'interrupted';
+      readonly output: unknown;
+      readonly report: string | null;
+      readonly reportPage: string | null;
+    }
+  /** The command's answer, where it only looks: a plan, a status, a shard, a store. */
+  | { readonly type: 'plan' | 'status' | 'shard' | 'store' | 'moved'; readonly [field: string]: unknown }
+  /** Something went wrong and is tried again. */
+  | { readonly type: 'warning'; readonly message: string }
+  /** The command failed. */
+  | ({ readonly type: 'error' } & Failure);
+
+export interface Output {
+  readonly json: boolean;
+  /** With --json: the event, as a line. */
+  event(event: OutputEvent): void;
+  /** Without --json: a line for people. */
+  line(text: string): void;
+  /** The one message of a failed command: standard error for people, an event with --json. */
+  fail(failure: Failure): void;
+}
+
+export function makeOutput(json: boolean): Output {
+  return {
+    json,
+    event: (event) => {
+      if (json) process.stdout.write(`${JSON.stringify(event)}\n`);
+    },
+    line: (text) => {
+      if (!json) process.stdout.write(`${text}\n`);
+    },
+    fail: (failure) => {
+      if (json) process.stdout.write(`${JSON.stringify({ type: 'error', ...failure })}\n`);
+      else process.stderr.write(`${failure.error}: ${failure.message}\n`);
+    },
+  };
+}
+
+/** 12,345 */
+export function count(value: number): string {
+  return Math.round(value).toLocaleString('en-US');
+}
+
+/** 1.5 s, 2 min 5 s, 3 h 10 min */
+export function duration(seconds: number): string {
+  if (seconds < 10) return `${seconds.toFixed(1)} s`;
+  if (seconds < 120) return `${Math.round(seconds)} s`;
+  if (seconds < 7200) return `${Math.floor(seconds / 60)} min ${Math.round(seconds % 60)} s`;
+  return `${Math.floor(seconds / 3600)} h ${Math.round((seconds % 3600) / 60)} min`;
+}

@@ -1,0 +1,61 @@
+import { createHash } from 'node:crypto';
+import { mkdir, readdir, readFile, rename, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { type Deployment, readTemplate, type Template, templateSchema } from './deployment.ts';
+
+const root = fileURLToPath(new URL('../../', import.meta.url));
+
+/**
+ * What `cdk deploy` would install, synthesized in this process from the same stack. The template is kept under
+ * `directory`/cache by the hash of everything it is made from: synthesis takes two seconds, reading it none.
+ * @throws Error when the stack cannot be synthesized.
+ */
+export async function loadDeployment(directory: string): Promise<Deployment> {
+  const folder = join(directory, 'cache');
+  const path = join(folder, `template-${await hashSources()}.json`);
+  const kept = await readFile(path, 'utf8').catch(() => undefined);
+  const template = kept === undefined ? await synthesize() : templateSchema.parse(JSON.parse(kept));
+  if (kept === undefined) {
+    await mkdir(folder, { recursive: true });
+    const next = `${path}.${process.pid}`;
+    await writeFile(next, JSON.stringify(template));
+    await rename(next, path);
+  }
+  return readTemplate(template, await functionNames());
+}
+
+/** The stack's template, bundling left out: the functions run from their sources here. */
+export async function synthesize(): Promise<Template> {
+  const [{ App }, { VecferryStack }] = await Promise.all([import('aws-cdk-lib'), import('../stack.ts')]);
+  const app = new App({
+    analyticsReporting: false,
+    // The path of a function's construct tells which file it is.
+    context: {
+      'aws:cdk:bundling-stacks': [],
+      'aws:cdk:disable-asset-staging': true,
+      'aws:cdk:enable-path-metadata': true,
+    },
+  });
+  const stack = new VecferryStack(app, 'Vecferry');
+  return templateSchema.parse(app.synth().getStackByName(stack.stackName).template);
+}
+
+async function functionNames(): Promise<readonly string[]> {
+  const files = await readdir(join(root, 'functions'));
+  return files.filter((file) => file.endsWith('.ts')).map((file) => file.slice(0, -'.ts'.length));
+}
+
+/** The stack reads names from lib/ and versions from the lock file; the functions' own code is not in the template. */
+async function hashSources(): Promise<string> {
+  const hash = createHash('sha256');
+  for (const folder of ['infra', 'lib']) {
+    const files = (await readdir(join(root, folder))).filter((file) => file.endsWith('.ts')).sort();
+    for (const file of files) hash.update(file).update(await readFile(join(root, folder, file)));
+  }
+  hash.update(JSON.stringify(await functionNames()));
+  for (const file of ['package-lock.json', 'cdk.json']) {
+    hash.update(await readFile(join(root, file)).catch(() => ''));
+  }
+  return hash.digest('hex').slice(0, 16);
+}

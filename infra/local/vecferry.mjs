@@ -1,0 +1,24 @@
+#!/usr/bin/env node
+// Plain JavaScript that any Node can read: the command line itself is TypeScript, which Node 24 runs as it is.
+import { spawn } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+
+const wanted = 24;
+const cli = new URL('./cli.ts', import.meta.url);
+const ours = fileURLToPath(new URL('../../node_modules/node/bin/node', import.meta.url));
+
+if (Number(process.versions.node.split('.')[0]) >= wanted) {
+  await import(cli.href);
+} else if (existsSync(ours)) {
+  // Ctrl-C reaches both processes of the group; the inner one decides when to end.
+  process.on('SIGINT', () => {});
+  const child = spawn(ours, [fileURLToPath(cli), ...process.argv.slice(2)], { stdio: 'inherit' });
+  process.on('SIGTERM', () => child.kill('SIGTERM'));
+  child.on('exit', (code, signal) => process.exit(code ?? (signal === null ? 1 : 130)));
+} else {
+  process.stderr.write(
+    `vecferry needs Node ${wanted} or newer, this is ${process.version}; run npm ci in its folder, which brings the right one\n`,
+  );
+  process.exit(2);
+}
