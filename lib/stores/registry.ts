@@ -6,6 +6,7 @@ const loaders: Readonly<Record<string, () => Promise<StoreKind>>> = {
   chroma: async () => (await import('./chroma.ts')).chroma,
   lancedb: async () => (await import('./lancedb.ts')).lancedb,
   pgvector: async () => (await import('./pgvector.ts')).pgvector,
+  qdrant: async () => (await import('./qdrant.ts')).qdrant,
   memory: async () => (await import('./memory.ts')).memory,
 };
 
@@ -14,6 +15,7 @@ export const storeNames: readonly string[] = Object.keys(loaders);
 /** The store called `name`. @throws InvalidEvent when there is none, naming those there are. */
 export async function storeKind(name: string): Promise<StoreKind> {
   const load = loaders[name];
-  if (load === undefined) throw new InvalidEvent(`there is no store '${name}'; there are ${storeNames.join(', ')}`, { ids: [name] });
+  if (load === undefined)
+    throw new InvalidEvent(`there is no store '${name}'; there are ${storeNames.join(', ')}`, { ids: [name] });
   return await load();
 }

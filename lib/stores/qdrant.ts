@@ -1,0 +1,178 @@
+import { z } from 'zod';
+import { Incompatible, InvalidEvent } from '../errors.ts';
+import { parseAs } from '../event.ts';
+import type { CollectionSchema } from '../schema.ts';
+import type { Capabilities, Description, ResolvedConnection, ResolvedEndpoint, Store, StoreKind } from './port.ts';
+import { type Admin, openAdmin } from './qdrant-admin.ts';
+import type { DataPath } from './qdrant-data.ts';
+import { answersGrpc, openGrpc } from './qdrant-grpc.ts';
+import { firstUuid, idTypeOf } from './qdrant-ids.ts';
+import { prepareCollection, readProgress, startIndexes } from './qdrant-index.ts';
+import { fetchByIds, planRanges, type ReadPaths, readRange } from './qdrant-read.ts';
+import { openRest } from './qdrant-rest.ts';
+import { nativeOf, optionsSchema, payloadIndexesOf, type QdrantOptions, vectorsOf } from './qdrant-settings.ts';
+import { writeAll } from './qdrant-write.ts';
+
+/**
+ * Qdrant 1.13 and newer. Records go over gRPC in messages of our own making, collections, aliases and indexes over
+ * Qdrant's REST client; where only HTTP is open, records go over REST too.
+ */
+
+/** Older servers know neither the typed vectors of gRPC nor the has_vector condition. */
+const minVersion = [1, 13] as const;
+/** The first version with update_mode; older servers ignore the field, and would overwrite. */
+const insertOnlyVersion = [1, 17] as const;
+
+const capabilities: Capabilities = {
+  vectorKinds: ['dense', 'sparse', 'multi'],
+  severalVectors: true,
+  defaultVectorName: '',
+  distances: ['cosine', 'dot', 'euclid', 'manhattan'],
+  defaultDistance: 'cosine',
+  // "value 70000 invalid, must be from 1 to 65536", Qdrant 1.18
+  maxDimension: 65_536,
+  precisions: ['float32', 'float16', 'uint8'],
+  indexes: ['hnsw'],
+  missingVectors: true,
+  normalisesCosine: true,
+  ids: { integer: { min: '0', max: '18446744073709551615' }, uuid: true, string: false, composite: false },
+  payload: {
+    types: ['boolean', 'integer', 'float', 'text', 'json', 'list'],
+    any: true,
+    // gRPC's Value has int64. Up to 2^64-1 Qdrant keeps integers too, and we carry them over REST.
+    maxInteger: '9223372036854775807',
+    // A request over REST may hold 32 MiB; what gRPC takes depends on the server.
+    maxBytes: 30 * 1024 * 1024,
+  },
+  insertOnly: true,
+  pointer: 'alias',
+  reads: 'live',
+  localOnly: false,
+};
+
+export const qdrant: StoreKind = {
+  name: 'qdrant',
+  title: 'Qdrant',
+  capabilities,
+  open: async (endpoint) => openQdrant(endpoint),
+};
+
+/** @throws InvalidEvent when connection or options are not of Qdrant's form. */
+function openQdrant({ connection, collection, options: given }: ResolvedEndpoint): Store {
+  const options = parseAs(optionsSchema, given ?? {}, "the qdrant store's options", InvalidEvent);
+  const { url, grpcUrl, apiKey } = addressesOf(connection);
+  const rest = openRest({ url, apiKey, collection });
+  const admin = openAdmin(url, apiKey, collection);
+  const path = once(() => chooseDataPath({ url: grpcUrl, apiKey, collection }, rest, options.transport));
+  const version = once(admin.version);
+  const vectors = once(async () => vectorsOf(await admin.info()));
+  const paths = async (): Promise<ReadPaths> => ({ data: await path(), rest, vectors: await vectors() });
+
+  return {
+    async describe() {
+      requireVersion(await version(), minVersion, url);
+      return describe(admin, await path(), rest);
+    },
+    count: admin.count,
+    fetch: async (ids) => fetchByIds(await paths(), ids),
+    search: async ({ vector, query: values, k, exact = false }) => (await path()).search({ vector, values, k, exact }),
+    ranges: async ({ records }) => planRanges(await path(), await admin.count(), records),
+    async *read(range, limits) {
+      yield* readRange(await paths(), range, limits);
+    },
+    async prepare(schema) {
+      requireVersion(await version(), minVersion, url);
+      await prepareCollection(admin, schema, options);
+    },
+    async write(batch, { mode }) {
+      if (mode === 'insert') requireVersion(await version(), insertOnlyVersion, url);
+      await writeAll(batch, { data: await path(), rest }, mode === 'insert');
+      return { written: batch.count };
+    },
+    buildIndex: (schema) => startIndexes(admin, schema, options),
+    indexProgress: () => readProgress(admin),
+    pointer: admin.pointer,
+    async close() {
+      rest.close();
+      (await path().catch(() => rest)).close();
+    },
+  };
+}
+
+const connectionSchema = z.looseObject({
+  url: z.url({ protocol: /^https?$/ }),
+  apiKey: z.string().min(1).optional(),
+  /** Where gRPC is; left out: port 6334 of the same host. */
+  grpcUrl: z.url({ protocol: /^https?$/ }).optional(),
+});
+
+function addressesOf(connection: ResolvedConnection) {
+  const { url, apiKey, grpcUrl } = parseAs(connectionSchema, connection, "the qdrant store's connection", InvalidEvent);
+  const rest = new URL(url);
+  // Qdrant's own clients take port 6333 where the URL has none; URL drops a default port, so the text is looked at.
+  if (rest.port === '' && !/^https?:\/\/[^/]*:\d+/.test(url)) rest.port = '6333';
+  const grpc = new URL(rest);
+  grpc.port = '6334';
+  grpc.pathname = '';
+  return { url: rest.href.replace(/\/+$/, ''), apiKey, grpcUrl: grpcUrl ?? grpc.href };
+}
+
+/** gRPC where it is asked for or answers, else REST. */
+async function chooseDataPath(
+  grpc: { url: string; apiKey: string | undefined; collection: string },
+  rest: DataPath,
+  transport: QdrantOptions['transport'],
+): Promise<DataPath> {
+  if (transport === 'rest') return rest;
+  if (transport === 'auto' && !(await answersGrpc(grpc.url, grpc.apiKey))) return rest;
+  return openGrpc(grpc);
+}
+
+async function describe(admin: Admin, data: DataPath, rest: DataPath): Promise<Description> {
+  const info = await admin.info();
+  const vectors = vectorsOf(info);
+  const [count, first, uuid, payloadBytes] = await Promise.all([
+    admin.count(),
+    data.scrollIds(null, 1),
+    data.scrollIds(firstUuid, 1),
+    samplePayloadBytes({ data, rest, vectors }),
+  ]);
+  const schema: CollectionSchema = {
+    store: 'qdrant',
+    idType: idTypeOf(first.ids[0], uuid.ids[0]),
+    key: [],
+    vectors: [...vectors],
+    payloadIndexes: payloadIndexesOf(info),
+    native: nativeOf(info),
+  };
+  const withoutVector = await admin.countWithoutVector(vectors.map(({ name }) => name));
+  return { schema, count, payloadBytes, ...(withoutVector === undefined ? {} : { withoutVector }) };
+}
+
+/** Mean bytes of a hundred payloads, drawn at random. */
+async function samplePayloadBytes(paths: ReadPaths): Promise<number> {
+  const ids = await paths.data.sample(100);
+  if (ids.length === 0) return 0;
+  const { payloads } = await fetchByIds(paths, ids);
+  return payloads.reduce((sum, payload) => sum + Buffer.byteLength(payload), 0) / Math.max(1, payloads.length);
+}
+
+/** @throws Incompatible when the server is older than what we use. */
+function requireVersion(found: string, wanted: readonly [number, number], url: string): void {
+  const [major = 0, minor = 0] = found.split('.').map(Number);
+  const isOld = major < wanted[0] || (major === wanted[0] && minor < wanted[1]);
+  if (isOld)
+    throw new Incompatible(`${url} is Qdrant ${found}, and this needs ${wanted.join('.')} or newer; update it`);
+}
+
+/** Runs `make` on the first call; a failure is forgotten, so that the next call tries again. */
+function once<T>(make: () => Promise<T>): () => Promise<T> {
+  let made: Promise<T> | undefined;
+  return () => {
+    made ??= make().catch((error: unknown) => {
+      made = undefined;
+      throw error;
+    });
+    return made;
+  };
+}
