@@ -3,6 +3,7 @@ import { NotFound } from './errors.ts';
 import { nameOfKey, runKeys } from './keys.ts';
 import { getJson, type ObjectStore } from './objects.ts';
 import {
+  type CutoverEntry,
   comparedSchema,
   cutoverLogSchema,
   failedSchema,
@@ -49,8 +50,8 @@ export interface RunStatus {
   /** Where the report is, once it is written. */
   readonly report: string | undefined;
   readonly reportPage: string | undefined;
-  /** What the run last moved: readers are on the target after `cutover`. */
-  readonly lastMove: 'cutover' | 'rollback' | undefined;
+  /** What the run last moved: readers are on the target after a cutover. */
+  readonly lastMove: CutoverEntry | undefined;
 }
 
 /**
@@ -102,7 +103,7 @@ export async function runStatus(options: {
     skipped: sum(loaded, 'skipped'),
     report: has.has(keys.report) ? objects.locate(keys.report) : undefined,
     reportPage: has.has(keys.reportPage) ? objects.locate(keys.reportPage) : undefined,
-    lastMove: moves?.at(-1)?.action,
+    lastMove: moves?.at(-1),
   };
 }
 

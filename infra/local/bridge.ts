@@ -44,8 +44,11 @@ export function bridge(definition: Machine, pace: Pace): Bridged {
 
   const bridgeState = (name: string, state: State): State => {
     refuseUnknownContext(name, state);
+    const { ResultPath: resultPath, ...rest } = state;
     const paced = {
-      ...state,
+      ...rest,
+      // "$" is what it means to leave it out; the library would make a field of that name.
+      ...(resultPath !== undefined && resultPath !== '$' && { ResultPath: resultPath }),
       ...(state.Retry && { Retry: state.Retry.map((retrier) => hurryRetrier(retrier, pace)) }),
     };
     switch (state.Type) {

@@ -1,11 +1,11 @@
-import type { z } from 'zod';
+import { z } from 'zod';
 import { InvalidEvent, NotFound } from '../../lib/errors.ts';
 import { parseRunId } from '../../lib/event.ts';
 import { runKeys } from '../../lib/keys.ts';
 import { getJson, type ObjectStore } from '../../lib/objects.ts';
 import { openFileObjects } from '../../lib/objects-files.ts';
 import { cutoverEntrySchema, type Plan, planSchema } from '../../lib/run-files.ts';
-import type { planOutput } from '../../lib/states.ts';
+import { type planOutput, reportOutput } from '../../lib/states.ts';
 import type { Machine } from './asl.ts';
 import type { Deployment } from './deployment.ts';
 import { moveLine, planLines } from './describe.ts';
@@ -121,14 +121,17 @@ function tellOutcome(
     return exitCodes.interrupted;
   }
   output.line(`done     ${summaryOf(result)}`);
+  if (status?.lastMove !== undefined) output.line(`readers  ${moveLine(status.lastMove)}`);
   if (reports.reportPage !== null) output.line(`report   ${reports.reportPage}`);
   return exitCodes.ok;
 }
 
-/** The report's one sentence, or what the last state gave. */
+const summarySchema = z.object({ report: reportOutput.pick({ summary: true }) });
+
+/** The report's one sentence; a run that stopped before it has none. */
 function summaryOf(result: unknown): string {
-  if (typeof result === 'object' && result !== null && 'summary' in result) return String(result.summary);
-  return JSON.stringify(result);
+  const parsed = summarySchema.safeParse(result);
+  return parsed.success ? parsed.data.report.summary : 'as the event asks';
 }
 
 /** `vecferry plan EVENT`: the run's first state and nothing else; the target is not touched. */
@@ -203,12 +206,10 @@ export async function moveCommand(
   await planOf(openFileObjects(directory), run);
   return await withRunLock(directory, run, () =>
     withEngine(context, async (engine) => {
-      const moved = moveSchema.parse(await engine.invoke(functionName, { run }));
-      output.event({ type: 'moved', run, ...moved });
+      const moved = cutoverEntrySchema.parse(await engine.invoke(functionName, { run }));
+      output.event({ ...moved, type: 'moved', run });
       output.line(moveLine(moved));
       return exitCodes.ok;
     }),
   );
 }
-
-const moveSchema = cutoverEntrySchema.pick({ kind: true, name: true, from: true, to: true });

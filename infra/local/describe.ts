@@ -38,14 +38,13 @@ export function statusLines(status: RunStatus): readonly string[] {
         `failed   shard ${shard}${final ? '' : ' (tried again)'}: ${error}: ${message}`,
     ),
     ...(status.reportPage === undefined ? [] : [`report   ${status.reportPage}`]),
-    ...(status.lastMove === undefined
-      ? []
-      : [`readers  ${status.lastMove === 'cutover' ? 'cut over to the target' : 'rolled back to the source'}`]),
+    ...(status.lastMove === undefined ? [] : [`readers  ${moveLine(status.lastMove)}`]),
   ];
 }
 
-export function moveLine({ kind, name, from, to }: Omit<CutoverEntry, 'at' | 'action'>): string {
-  return `${kind} '${name}' moved from ${from ?? 'nothing'} to ${to ?? 'nothing'}`;
+export function moveLine({ action, kind, name, from, to }: CutoverEntry): string {
+  const whither = action === 'cutover' ? 'cut over to the target' : 'rolled back';
+  return `${whither}: ${kind} '${name}' moved from ${from ?? 'nothing'} to ${to ?? 'nothing'}`;
 }
 
 export function storeLine({ name, title, capabilities }: StoreKind): string {
