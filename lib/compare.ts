@@ -3,19 +3,13 @@ import { type Batch, selectRecords } from './batch.ts';
 import { NotFound, RecordRefused } from './errors.ts';
 import { alone, type Fetched, fetchRecords, type Located, maxFetch, split } from './fetch-records.ts';
 import { getShard } from './get-shard.ts';
-import { comparedKey, runKeys } from './keys.ts';
+import { comparedKey } from './keys.ts';
 import { type Deadline, isNear } from './log.ts';
+import { readManifest } from './manifest.ts';
 import { type Mapped, mapBatch, mapId } from './mapping.ts';
 import { getJson, type ObjectStore, putJson } from './objects.ts';
 import { recordDifference, type Treatments, targetTreatments, untreated } from './record-equal.ts';
-import {
-  type Compared,
-  comparedSchema,
-  type Difference,
-  type Manifest,
-  manifestSchema,
-  type Plan,
-} from './run-files.ts';
+import { type Compared, comparedSchema, type Difference, type Manifest, type Plan } from './run-files.ts';
 import { drawPositions } from './sample.ts';
 import type { ShardOutput } from './states.ts';
 import type { Capabilities, Store } from './stores/port.ts';
@@ -114,15 +108,6 @@ export async function compareShard(options: CompareOptions): Promise<ShardOutput
   tallies.done = tallies.offset >= compare.length + spots.length;
   await putJson(objects, comparedKey(plan.run, shard), tallies);
   return tallies.done ? { done: true } : { done: false, offset: tallies.offset };
-}
-
-/** @throws NotFound when the run has none: it was not exported to its end. */
-async function readManifest(objects: ObjectStore, run: string): Promise<Manifest> {
-  const key = runKeys(run).manifest;
-  const manifest = await getJson(objects, key, manifestSchema);
-  if (manifest === undefined)
-    throw new NotFound(`${objects.locate(key)} is not there: export the run first`, { ids: [key] });
-  return manifest;
 }
 
 /** Positions in the shard, ascending, of a sample of `size` records of the whole run that every shard draws alike. */

@@ -1,13 +1,14 @@
 import { NotFound } from './errors.ts';
 import { patiently, split } from './fetch-records.ts';
 import { getShard } from './get-shard.ts';
-import { comparedKey, loadedKey } from './keys.ts';
+import { comparedKey } from './keys.ts';
 import { type Deadline, isNear } from './log.ts';
+import { readLoaded } from './manifest.ts';
 import { mapId } from './mapping.ts';
 import { carriedRecords } from './neighbours.ts';
 import { getJson, type ObjectStore } from './objects.ts';
 import type { Counts } from './report-schema.ts';
-import { type Compared, comparedSchema, type Loaded, loadedSchema, type Manifest, type Plan } from './run-files.ts';
+import { type Compared, comparedSchema, type Manifest, type Plan } from './run-files.ts';
 import type { Store } from './stores/port.ts';
 import { storeKind } from './stores/registry.ts';
 
@@ -35,7 +36,7 @@ export interface CountOptions {
 export async function countSides(options: CountOptions): Promise<Counts> {
   const { plan, manifest, objects, source, target } = options;
   const [inSource, inTarget] = await Promise.all([patiently(() => source.count()), patiently(() => target.count())]);
-  const loaded = await readMarkers(manifest, (shard) => getJson(objects, loadedKey(plan.run, shard), loadedSchema));
+  const loaded = await readLoaded(objects, plan.run);
   const compared = await readMarkers(manifest, (shard) =>
     getJson(objects, comparedKey(plan.run, shard), comparedSchema),
   );
@@ -64,11 +65,6 @@ async function readMarkers<T>(manifest: Manifest, read: (shard: string) => Promi
     found.push(...markers.flatMap((marker) => (marker === undefined ? [] : [marker])));
   }
   return found;
-}
-
-/** Loaded markers of the run's shards, in the manifest's order; a shard without one is left out. */
-export function readLoaded(plan: Plan, manifest: Manifest, objects: ObjectStore): Promise<Loaded[]> {
-  return readMarkers(manifest, (shard) => getJson(objects, loadedKey(plan.run, shard), loadedSchema));
 }
 
 /** compared/<shard>.json of the run's shards. @throws NotFound when one is not there or was not finished. */

@@ -1,7 +1,8 @@
-import { readCompared, readLoaded } from './counts.ts';
+import { readCompared } from './counts.ts';
 import { NotFound } from './errors.ts';
 import { findingsOf, nextAfterError } from './findings.ts';
 import { runKeys } from './keys.ts';
+import { readLoaded } from './manifest.ts';
 import { getJson, type ObjectStore, putJson } from './objects.ts';
 import { reportPage } from './report-page.ts';
 import { type CompareReport, type Counts, type Report, reportSchema, type Verdict } from './report-schema.ts';
@@ -40,7 +41,7 @@ export interface ReportOutcome {
  */
 export async function writeReport({ plan, manifest, objects, counts, now }: ReportOptions): Promise<ReportOutcome> {
   const compared = await readCompared(plan, manifest, objects);
-  const loaded = await readLoaded(plan, manifest, objects);
+  const loaded = await readLoaded(objects, plan.run);
   const recallKey = runKeys(plan.run).recall;
   const recall = await getJson(objects, recallKey, recallSchema);
   if (recall === undefined) {
