@@ -70,3 +70,67 @@ function* tuplesIn(tuple: Tuple, state: { at: number; isDone: boolean }): Iterab
 function asBuffer(bytes: Uint8Array): Buffer {
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }
+
+/** Collects tuples into one buffer that grows; each method writes one field, but for `tuple`. */
+export interface CopyWriter {
+  tuple(fields: number): void;
+  none(): void;
+  /** The field's bytes, after `head` where there is one. */
+  field(bytes: Uint8Array, head?: Uint8Array): void;
+  /** UTF-8, after `head` where there is one. */
+  text(text: string, head?: Uint8Array): void;
+  /** A field of `length` bytes: `fill` writes them at `at`. */
+  fixed(length: number, fill: (bytes: Buffer, at: number) => void): void;
+  /** The whole COPY, header and trailer included. */
+  finish(): Uint8Array<ArrayBuffer>;
+}
+
+const noBytes = new Uint8Array(0);
+
+/** @param expectedBytes a guess that spares growing */
+export function copyWriter(expectedBytes: number): CopyWriter {
+  let bytes = Buffer.alloc(Math.max(expectedBytes, 1024));
+  let at = bytes.write(copyHeader.toString('latin1'), 'latin1');
+  const reserve = (length: number): void => {
+    if (at + length <= bytes.length) return;
+    const larger = Buffer.alloc(Math.max(bytes.length * 2, at + length));
+    larger.set(bytes.subarray(0, at));
+    bytes = larger;
+  };
+  return {
+    tuple(fields) {
+      reserve(2);
+      at = bytes.writeInt16BE(fields, at);
+    },
+    none() {
+      reserve(4);
+      at = bytes.writeInt32BE(-1, at);
+    },
+    field(value, head = noBytes) {
+      reserve(4 + head.length + value.length);
+      at = bytes.writeInt32BE(head.length + value.length, at);
+      bytes.set(head, at);
+      bytes.set(value, at + head.length);
+      at += head.length + value.length;
+    },
+    text(text, head = noBytes) {
+      // A UTF-16 unit is at most three bytes of UTF-8.
+      reserve(4 + head.length + text.length * 3);
+      bytes.set(head, at + 4);
+      const written = bytes.write(text, at + 4 + head.length, 'utf8');
+      bytes.writeInt32BE(head.length + written, at);
+      at += 4 + head.length + written;
+    },
+    fixed(length, fill) {
+      reserve(4 + length);
+      at = bytes.writeInt32BE(length, at);
+      fill(bytes, at);
+      at += length;
+    },
+    finish() {
+      reserve(2);
+      bytes.set(copyTrailer, at);
+      return bytes.subarray(0, at + 2);
+    },
+  };
+}

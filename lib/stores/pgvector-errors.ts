@@ -1,5 +1,6 @@
 import {
   AccessDenied,
+  Incompatible,
   InvalidEvent,
   NotFound,
   RecordRefused,
@@ -33,7 +34,7 @@ export function serverError(error: unknown): ServerError | undefined {
 /** Data the server will never take: 22 is a data exception, 23 a constraint that does not hold. */
 export function isDataError(error: unknown): boolean {
   const code = serverError(error)?.code;
-  return code !== undefined && (/^2[23]/.test(code) || code === '54000');
+  return code !== undefined && (/^2[123]/.test(code) || code === '54000');
 }
 
 /** The record within a COPY that the server stumbled over, from 0; undefined where it does not say. */
@@ -47,22 +48,22 @@ export function storeError(error: unknown, doing: string, ids: readonly string[]
   if (error instanceof VecferryError) return error;
   const server = serverError(error);
   if (server === undefined) return clientError(error, doing);
-  const { code } = server;
-  const text = `${doing}: ${server.message}${server.detail === undefined ? '' : ` (${server.detail})`} [${code}]`;
-  if (code === '53300') return new Throttled(`${text}; no connection slot is free`, { cause: error });
-  if (code === '57P03' || code.startsWith('08') || code.startsWith('57')) return unavailable(text, error);
-  // Deadlocks, serialization failures, a lock not had in time, memory or disk used up: another try may pass.
-  if (code.startsWith('40') || code === '55P03' || code.startsWith('53') || code.startsWith('58'))
-    return unavailable(text, error);
-  if (code.startsWith('28') || code === '42501') return new AccessDenied(text, { cause: error });
-  if (code === '42P01' || code === '3D000' || code === '3F000') return new NotFound(text, { cause: error });
-  if (isDataError(error)) {
-    const line = copyLine(error);
-    const record = line === undefined ? undefined : ids[line];
-    const named = record === undefined ? ids : [record];
-    return new RecordRefused(record === undefined ? text : `record ${record}: ${text}`, { ids: named, cause: error });
-  }
-  return new StoreUnavailable(text, { cause: error });
+  const text = `${doing}: ${server.message}${server.detail === undefined ? '' : ` (${server.detail})`} [${server.code}]`;
+  if (!isDataError(error)) return faultOf(server.code, text, error);
+  const line = copyLine(error);
+  const record = line === undefined ? undefined : ids[line];
+  const named = record === undefined ? ids : [record];
+  return new RecordRefused(record === undefined ? text : `record ${record}: ${text}`, { ids: named, cause: error });
+}
+
+function faultOf(code: string, text: string, cause: unknown): Error {
+  if (code === '53300') return new Throttled(`${text}; no connection slot is free`, { cause });
+  if (code.startsWith('28') || code === '42501') return new AccessDenied(text, { cause });
+  if (code === '42P01' || code === '3D000' || code === '3F000') return new NotFound(text, { cause });
+  // Statements are ours; what is wrong with one is a name or type of the table's.
+  if (code.startsWith('42') || code.startsWith('0A')) return new Incompatible(text, { cause });
+  // The rest passes: 08 the connection, 57 a shutdown or time-out, 40 and 55P03 locks, 53 and 58 memory and disk.
+  return unavailable(text, cause);
 }
 
 function clientError(error: unknown, doing: string): Error {

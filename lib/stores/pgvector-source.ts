@@ -51,7 +51,7 @@ function payloadIndex({ subject, method, columns, isUnique, definition }: Layout
 }
 
 /** Defaults that mean the same in another database: constants and the functions every server has. */
-const portableDefault =
+export const portableDefault =
   /^(?:'(?:[^']|'')*'(?:::[\w ".()[\],]+)?|-?[\d.]+|true|false|now\(\)|CURRENT_(?:TIMESTAMP|DATE)|gen_random_uuid\(\)|\('(?:[^']|'')*'(?:::[\w ".()[\],]+)?\)(?:::[\w ".()[\],]+)?)$/;
 
 function defaultsOf({ fields, key }: Layout): CollectionSchema['native'] {

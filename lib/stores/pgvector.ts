@@ -1,12 +1,17 @@
 import { z } from 'zod';
-import { Incompatible, InvalidEvent } from '../errors.ts';
+import { InvalidEvent } from '../errors.ts';
 import { parseAs } from '../event.ts';
+import type { CollectionSchema } from '../schema.ts';
 import { type Layout, readLayout } from './pgvector-catalog.ts';
 import { connect, type Database, type Session } from './pgvector-connect.ts';
 import { storeError } from './pgvector-errors.ts';
+import { type IndexMemory, progressOf, startIndexes, wantedIndexes } from './pgvector-index.ts';
 import { parseTableName, quoteTable, requireTable, type TableName } from './pgvector-names.ts';
+import { prepareTable } from './pgvector-prepare.ts';
 import { tableOf } from './pgvector-read.ts';
 import { describeTable, fetchRecords, planRanges, readRange, searchNearest } from './pgvector-source.ts';
+import { viewPointer } from './pgvector-view.ts';
+import { type WriteMemory, writeBatch } from './pgvector-write.ts';
 import type { Capabilities, Piece, Range, ReadOptions, ResolvedEndpoint, Store, StoreKind } from './port.ts';
 
 /**
@@ -102,8 +107,19 @@ function openTable(database: Database, name: TableName, options: Options): Store
     await readLayout(session, await requireTable(session, name), options.key);
   const withLayout = async <T>(doing: string, work: (session: Session, layout: Layout) => Promise<T>): Promise<T> =>
     await guard(doing, async () => await database.use(async (session) => await work(session, await layoutIn(session))));
-  const notYet = async (): Promise<never> => {
-    throw new Incompatible('a pgvector store can only be a source in this release');
+  const writes: WriteMemory = { meetsRecords: false };
+  const builds: IndexMemory = { failure: undefined };
+  let known: Layout | undefined;
+  /** A write's layout is read once for a table: a batch must not cost five queries of the catalog. */
+  const layoutForWrite = async (): Promise<Layout> =>
+    await database.use(async (session) => {
+      const oid = await requireTable(session, name);
+      known = known?.oid === oid ? known : await readLayout(session, oid, options.key);
+      return known;
+    });
+  const indexes = async (schema: CollectionSchema) => {
+    const layout = await database.use(layoutIn);
+    return { layout, wanted: wantedIndexes(layout, schema, defaultDistance) };
   };
 
   return {
@@ -127,10 +143,32 @@ function openTable(database: Database, name: TableName, options: Options): Store
               await searchNearest(session, await layoutIn(session), request, { ...options, defaultDistance }),
           ),
       ),
-    prepare: notYet,
-    write: notYet,
-    buildIndex: notYet,
-    indexProgress: notYet,
+    prepare: async (schema) =>
+      await guard('preparing', async () => {
+        known = undefined;
+        await prepareTable(database, name, schema, options.key);
+      }),
+    write: async (batch, writeOptions) =>
+      await guard('writing to', async () => {
+        try {
+          return await writeBatch(database, await layoutForWrite(), batch, writeOptions, writes);
+        } catch (error) {
+          // The table may have changed under us; the next try looks again.
+          known = undefined;
+          throw error;
+        }
+      }),
+    buildIndex: async (schema) =>
+      await guard('building the indexes of', async () => {
+        const { layout, wanted } = await indexes(schema);
+        await startIndexes(database, layout, wanted, builds);
+      }),
+    indexProgress: async (schema) =>
+      await guard('watching the indexes of', async () => {
+        const { layout, wanted } = await indexes(schema);
+        return await progressOf(database, layout, wanted, builds);
+      }),
+    pointer: viewPointer(database, guard),
     close: async () => {
       await database.close();
     },
