@@ -20,6 +20,7 @@ from .errors import QdrantError, from_engine
 T = TypeVar("T")
 # The optimizer blocks the shard, so it starts once updates have paused; the real one runs beside them.
 QUIET_SECONDS = 0.2
+INDEX_SETTINGS = ("params", "hnsw_config", "optimizer_config", "quantization_config")
 
 
 class Collection:
@@ -96,8 +97,9 @@ class Collection:
                 self.shard.flush()
                 self.shard.close()
                 self.shard = edge.EdgeShard.load(str(self.directory), engine_config(config))
+                index_changed = any(config[part] != self.config[part] for part in INDEX_SETTINGS)
+                self.settings_changed = self.settings_changed or index_changed
                 self.config = config
-                self.settings_changed = True
                 self.last_update = 0.0
             self.plan_rebuild()
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import qdrant_edge as edge
 
-from .errors import format_error, invalid
+from .errors import format_error, invalid, wrong_input
 from .serde import member_end
 
 MAX_SIZE = 65536
@@ -40,8 +40,6 @@ Config = dict[str, Any]
 
 def create_config(body: Any, text: bytes) -> Config:
     """The settings of a new collection in the form that GET /collections/NAME shows. `text` is for error positions."""
-    if not isinstance(body, dict):
-        raise format_error("invalid type, expected struct CreateCollection")
     params: Config = {}
     vectors = body.get("vectors")
     if vectors is not None:
@@ -49,7 +47,8 @@ def create_config(body: Any, text: bytes) -> Config:
     params["shard_number"] = at_least(body, "shard_number", 1, 1)
     params["replication_factor"] = at_least(body, "replication_factor", 1, 1)
     params["write_consistency_factor"] = at_least(body, "write_consistency_factor", 1, 1)
-    params["on_disk_payload"] = body.get("on_disk_payload", True)
+    on_disk = body.get("on_disk_payload")
+    params["on_disk_payload"] = True if on_disk is None else on_disk
     if body.get("sparse_vectors"):
         params["sparse_vectors"] = {name: compact(each or {}) for name, each in body["sparse_vectors"].items()}
         for name, each in params["sparse_vectors"].items():
@@ -66,17 +65,11 @@ def create_config(body: Any, text: bytes) -> Config:
         config["strict_mode_config"] = compact(body["strict_mode_config"])
     if body.get("metadata"):
         config["metadata"] = body["metadata"]
-    try:
-        engine_config(config)
-    except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
-        raise format_error(f"{error}") from None
-    return config
+    return checked(config)
 
 
 def update_config(config: Config, body: Any) -> Config:
     """The settings after PATCH; the given ones stay as they are."""
-    if not isinstance(body, dict):
-        raise format_error("invalid type, expected struct UpdateCollection")
     changed = deepcopy(config)
     changed["optimizer_config"].update(compact(body.get("optimizers_config") or {}))
     changed["hnsw_config"].update(hnsw_diff(body.get("hnsw_config")))
@@ -87,22 +80,24 @@ def update_config(config: Config, body: Any) -> Config:
     for name, each in (body.get("vectors") or {}).items():
         vector = named_vectors(changed).get(name)
         if vector is None:
-            raise invalid_vector(name)
+            raise wrong_input(f"Not existing vector name error: {name}")
         update_vector(vector, each)
     for name, each in (body.get("sparse_vectors") or {}).items():
         if name not in changed["params"].get("sparse_vectors", {}):
-            raise invalid_vector(name)
+            raise wrong_input(f"Not existing vector name error: {name}")
         changed["params"]["sparse_vectors"][name].update(compact(each))
     if body.get("metadata"):
         changed["metadata"] = {**changed.get("metadata", {}), **body["metadata"]}
-    engine_config(changed)
-    return changed
+    return checked(changed)
 
 
-def invalid_vector(name: str) -> Exception:
-    from .errors import wrong_input
-
-    return wrong_input(f"Not existing vector name error: {name}")
+def checked(config: Config) -> Config:
+    """Refuses values of a type or size that the engine's settings cannot hold."""
+    try:
+        engine_config(config)
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
+        raise format_error(str(error)) from None
+    return config
 
 
 def update_vector(vector: Config, diff: Config) -> None:

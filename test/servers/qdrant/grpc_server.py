@@ -45,7 +45,7 @@ class Guard:
             try:
                 answer = method(request)
             except QdrantError as error:
-                context.abort(error.code, error.text)
+                context.abort(error.code, error.text.replace(" in JSON body", " in body"))
             except Exception as error:  # A defect of the front: say so as the server would.
                 context.abort(grpc.StatusCode.INTERNAL, f"Service internal error: {type(error).__name__}: {error}")
             if "time" in answer.DESCRIPTOR.fields_by_name:

@@ -28,8 +28,11 @@ class Call:
     query: dict[str, str]
     text: bytes
 
-    def body(self) -> Any:
-        return parse(self.text)
+    def body(self) -> dict[str, Any]:
+        body = parse(self.text)
+        if not isinstance(body, dict):
+            raise format_error("invalid type: expected a struct at line 1 column 0")
+        return body
 
     def collection(self) -> Collection:
         return self.registry.get(self.path["name"])
@@ -75,7 +78,7 @@ def collection_exists(call: Call) -> Any:
 
 def change_aliases(call: Call) -> Any:
     body = call.body()
-    if not isinstance(body, dict) or not isinstance(body.get("actions"), list):
+    if not isinstance(body.get("actions"), list):
         raise format_error("missing field `actions`")
     call.registry.change_aliases(body["actions"])
     return True
@@ -87,7 +90,7 @@ def list_aliases(call: Call) -> Any:
 
 def create_index(call: Call) -> Any:
     body = call.body()
-    if not isinstance(body, dict) or not isinstance(body.get("field_name"), str):
+    if not isinstance(body.get("field_name"), str):
         raise format_error("missing field `field_name`")
     if body.get("field_schema") is None:
         raise wrong_input("`field_schema` is required")
@@ -123,11 +126,11 @@ def upsert_points(call: Call) -> Any:
     return updated(*p.upsert(call.collection(), new_points, call.waits(), condition, mode))
 
 
-def selected(body: Any) -> tuple[list[Any] | None, edge.Filter | None]:
+def selected(body: dict[str, Any]) -> tuple[list[Any] | None, edge.Filter | None]:
     """The points that an update is for: ids or a filter."""
-    if isinstance(body, dict) and isinstance(body.get("points"), list):
+    if isinstance(body.get("points"), list):
         return [parse_id(each) for each in body["points"]], None
-    if isinstance(body, dict) and body.get("filter") is not None:
+    if body.get("filter") is not None:
         return None, parse_filter(body["filter"])
     raise format_error("data did not match any variant of untagged enum PointsSelector")
 
@@ -141,7 +144,7 @@ def delete_points(call: Call) -> Any:
 
 def update_vectors(call: Call) -> Any:
     body = call.body()
-    if not isinstance(body, dict) or not isinstance(body.get("points"), list):
+    if not isinstance(body.get("points"), list):
         raise format_error("missing field `points`")
     changes = [
         (parse_id(each["id"]), p.parse_vectors(each["vector"], f"points[{at}].vector")) for at, each in enumerate(body["points"])
@@ -191,6 +194,8 @@ def change_payload(call: Call, how: str) -> Any:
 def delete_payload(call: Call) -> Any:
     body = call.body()
     ids, filter_ = selected(body)
+    if not isinstance(body.get("keys"), list):
+        raise format_error("missing field `keys`")
     operations = edge.UpdateOperation
     operation = (
         operations.delete_payload(ids, body["keys"])
@@ -221,7 +226,7 @@ def scroll(call: Call) -> Any:
 
 def retrieve(call: Call) -> Any:
     body = call.body()
-    if not isinstance(body, dict) or not isinstance(body.get("ids"), list):
+    if not isinstance(body.get("ids"), list):
         raise format_error("missing field `ids`")
     ids = [parse_id(each) for each in body["ids"]]
     payload, vector = q.with_payload(body.get("with_payload"), True), q.with_vector(body)
@@ -256,7 +261,7 @@ def query(call: Call) -> Any:
 
 def query_batch(call: Call) -> Any:
     body = call.body()
-    if not isinstance(body, dict) or not isinstance(body.get("searches"), list):
+    if not isinstance(body.get("searches"), list):
         raise format_error("missing field `searches`")
     collection = call.collection()
     return [run_query(collection, each) for each in body["searches"]]
@@ -264,6 +269,8 @@ def query_batch(call: Call) -> Any:
 
 def facet(call: Call) -> Any:
     body = call.body()
+    if not isinstance(body.get("key"), str):
+        raise format_error("missing field `key`")
     request = edge.FacetRequest(
         key=body["key"],
         limit=q.number(body, "limit", q.DEFAULT_LIMIT, 1) or q.DEFAULT_LIMIT,

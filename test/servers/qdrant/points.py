@@ -30,11 +30,11 @@ class NewPoint:
     payload: dict[str, Any] | None
 
 
-def parse_points(body: Any) -> list[NewPoint]:
+def parse_points(body: dict[str, Any]) -> list[NewPoint]:
     """The points of an upsert, in the list form or the batch form."""
-    if isinstance(body, dict) and isinstance(body.get("points"), list):
+    if isinstance(body.get("points"), list):
         return [parse_point(each, f"points[{index}]") for index, each in enumerate(body["points"])]
-    if isinstance(body, dict) and isinstance(body.get("batch"), dict):
+    if isinstance(body.get("batch"), dict):
         return parse_batch(body["batch"])
     raise format_error("Invalid PointInsertOperations format")
 
@@ -128,7 +128,11 @@ def upsert(
         raise bad_request("Empty update request")
     for point in points:
         check_dimensions(collection, point.vector)
-    made = [edge.Point(point.id, point.vector, point.payload or {}) for point in points]
+    try:
+        made = [edge.Point(point.id, point.vector, point.payload or {}) for point in points]
+    except (OverflowError, TypeError, ValueError) as error:
+        # NaN in a payload, which only gRPC can carry.
+        raise wrong_input(str(error)) from None
     operation = edge.UpdateOperation.upsert_points(made, condition, mode)
     return collection.update(operation, wait, points=len(points))
 

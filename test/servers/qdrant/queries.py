@@ -67,9 +67,7 @@ def order_by(given: Any) -> edge.OrderBy | None:
     raise format_error("data did not match any variant of untagged enum OrderByInterface")
 
 
-def scroll_request(body: Any) -> edge.ScrollRequest:
-    if not isinstance(body, dict):
-        raise format_error("invalid type, expected struct ScrollRequest")
+def scroll_request(body: dict[str, Any]) -> edge.ScrollRequest:
     limit = number(body, "limit", DEFAULT_LIMIT, 1, "scroll_request.")
     offset = body.get("offset")
     order = order_by(body.get("order_by"))
@@ -113,7 +111,7 @@ def query_request(collection: Collection, body: Any) -> edge.QueryRequest:
     prefetch = body.get("prefetch")
     listed = [] if prefetch is None else prefetch if isinstance(prefetch, list) else [prefetch]
     return edge.QueryRequest(
-        limit=number(body, "limit", DEFAULT_LIMIT, 1),
+        limit=number(body, "limit", DEFAULT_LIMIT, 1, "internal."),
         offset=number(body, "offset", 0, 0),
         query=query,
         prefetches=[parse_prefetch(collection, each) for each in listed],

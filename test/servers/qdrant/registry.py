@@ -7,9 +7,11 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import grpc
+
 from .collection import Collection
 from .config import Config
-from .errors import collection_exists, collection_not_found, format_error, invalid
+from .errors import QdrantError, collection_exists, collection_not_found, format_error, invalid, wrong_input
 
 # Characters that a file system refuses in a name; the collection's name is one.
 FORBIDDEN = '<>:"/\\|?*\0\x1f'
@@ -51,7 +53,7 @@ class Registry:
             if name in self.collections:
                 raise collection_exists(name)
             if name in self.aliases:
-                raise format_alias(name)
+                raise wrong_input(f"Can't create collection with name {name}. Alias with the same name already exists")
             self.made += 1
             directory = self.directory / f"collection-{self.made}"
             directory.mkdir(parents=True)
@@ -106,15 +108,5 @@ class Registry:
         ]
 
 
-def alias_not_found(name: str) -> Exception:
-    import grpc
-
-    from .errors import QdrantError
-
+def alias_not_found(name: str) -> QdrantError:
     return QdrantError(404, grpc.StatusCode.NOT_FOUND, f"Not found: Alias {name} does not exists!")
-
-
-def format_alias(name: str) -> Exception:
-    from .errors import wrong_input
-
-    return wrong_input(f"Can't create collection with name {name}. Alias with the same name already exists")

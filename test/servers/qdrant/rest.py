@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import grpc
 import orjson
 from aiohttp import web
 
@@ -164,8 +165,6 @@ async def read(request: web.Request) -> bytes:
         if length <= MAX_REQUEST_BYTES:
             chunks.append(chunk)
     if length > MAX_REQUEST_BYTES:
-        import grpc
-
         text = f"JSON payload ({length} bytes) is larger than allowed (limit: {MAX_REQUEST_BYTES} bytes)."
         raise QdrantError(400, grpc.StatusCode.INVALID_ARGUMENT, text)
     return b"".join(chunks)

@@ -10,7 +10,8 @@ import orjson
 from .errors import format_error
 
 SPACE = b" \t\n\r"
-NUMBER = b"-0123456789"
+NUMBER_STARTS = tuple(b"-0123456789"[at : at + 1] for at in range(11))
+NUMBER_BYTES = b"0123456789.eE+-"
 
 
 class Broken(Exception):
@@ -97,9 +98,9 @@ def skip_value(text: bytes, at: int) -> int:
                 if text[at + offset] != letter:
                     raise Broken("expected ident", at + offset + 1)
             return at + len(word)
-    if first in (bytes([digit]) for digit in NUMBER):
+    if first in NUMBER_STARTS:
         end = at + 1
-        while end < len(text) and text[end : end + 1] in (b"0", b"1", b"2", b"3", b"4", b"5", b"6", b"7", b"8", b"9", b".", b"e", b"E", b"+", b"-"):
+        while end < len(text) and text[end] in NUMBER_BYTES:
             end += 1
         try:
             orjson.loads(text[at:end])
