@@ -60,7 +60,8 @@ export function encodeUpsert(batch: Batch, positions: readonly number[], options
     const fits = writePayload(payload, pointStruct.payload, batch.payloads[at] ?? '{}', id);
     const vectors = vectorsSize(columns, at);
     const size = fieldSize(pointStruct.id, idSize(id)) + payload.length + fieldSize(pointStruct.vectors, vectors);
-    if (held.length > 0 && (writer.length + size > options.maxBytes || held.length >= options.maxRecords)) break;
+    const end = writer.length + fieldSize(upsert.points, size);
+    if (held.length > 0 && (end > options.maxBytes || held.length >= options.maxRecords)) break;
     taken++;
     if (!fits) {
       restOnly.push(at);

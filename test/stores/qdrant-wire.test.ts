@@ -1,0 +1,484 @@
+import { create, fromBinary, toBinary } from '@bufbuild/protobuf';
+import { describe, expect, test } from '@jest/globals';
+import {
+  GetPointsSchema,
+  type PointStruct,
+  QueryPointsSchema,
+  QueryResponseSchema,
+  ScrollPointsSchema,
+  ScrollResponseSchema,
+  UpdateMode,
+  UpsertPointsSchema,
+  type Value,
+  type Vector,
+} from '@qdrant/js-client-grpc';
+import fc from 'fast-check';
+import { type Batch, column, hasVector } from '../../lib/batch.ts';
+import type { VectorSpec } from '../../lib/schema.ts';
+import { decodeGet, decodeHits, decodeScroll, isCompleted } from '../../lib/stores/qdrant-answers.ts';
+import { endOfValue, pathAt } from '../../lib/stores/qdrant-json.ts';
+import { checkRestPayload, lossOf } from '../../lib/stores/qdrant-payload.ts';
+import { encodeGet, encodeSample, encodeScroll, encodeSearch, encodeUpsert } from '../../lib/stores/qdrant-points.ts';
+import { decodeRestHits, decodeRestPoints, encodeRestUpsert } from '../../lib/stores/qdrant-rest.ts';
+import { ProtoReader, ProtoWriter } from '../../lib/stores/qdrant-wire.ts';
+import { canonicalJson, makeBatch } from '../make.ts';
+
+const roomy = { collection: 'c', insertOnly: false, maxBytes: 1 << 24, maxRecords: 100_000 };
+
+const allKinds: readonly VectorSpec[] = [
+  { name: '', kind: 'dense', dimension: 3, distance: 'dot', precision: 'float32' },
+  { name: 'título', kind: 'dense', dimension: 2, distance: 'dot', precision: 'float32' },
+  { name: 'terms', kind: 'sparse', distance: 'dot', precision: 'float32' },
+  { name: 'late', kind: 'multi', dimension: 2, distance: 'dot', precision: 'float32' },
+];
+const one: readonly VectorSpec[] = [{ name: '', kind: 'dense', dimension: 3, distance: 'dot', precision: 'float32' }];
+
+const positionsOf = (batch: Batch): number[] => batch.ids.map((_, at) => at);
+
+const keyText = fc.oneof(fc.constantFrom('a.b', '', 'n', '"q\\"'), fc.string({ unit: 'grapheme', maxLength: 50 }));
+
+/** A JSON value as text, with the integers and doubles that break tools. */
+const jsonText = fc.letrec<{ value: string }>((tie) => ({
+  value: fc.oneof(
+    { maxDepth: 4, depthIdentifier: 'json' },
+    fc.constantFrom(
+      'null',
+      'true',
+      'false',
+      '""',
+      '[]',
+      '{}',
+      '-0',
+      '0.1',
+      '1e300',
+      '-2.5e-7',
+      '100000000000000000000.0',
+    ),
+    fc.bigInt({ min: -(2n ** 63n), max: 2n ** 63n - 1n }).map(String),
+    fc
+      .double({ noNaN: true, noDefaultInfinity: true })
+      .map((x) => (Number.isInteger(x) ? `${x.toExponential()}` : `${x}`)),
+    fc
+      .string({ unit: 'binary', maxLength: 60 })
+      .filter((s) => s.isWellFormed())
+      .map((s) => JSON.stringify(s)),
+    fc.array(tie('value'), { maxLength: 3 }).map((items) => `[ ${items.join(' ,')}]`),
+    fc.array(fc.tuple(keyText, tie('value')), { maxLength: 3 }).map(objectText),
+  ),
+})).value;
+const payloadText = fc.array(fc.tuple(keyText, jsonText), { maxLength: 4 }).map(objectText);
+
+function objectText(fields: readonly (readonly [string, string])[]): string {
+  const unique = [...new Map(fields)];
+  return `{${unique.map(([key, value]) => `${JSON.stringify(key)}: ${value}`).join(',\n')}}`;
+}
+
+const id = fc.oneof(
+  fc.bigInt({ min: 0n, max: 2n ** 64n - 1n }).map(String),
+  fc.constantFrom('0', '127', '128', '9007199254740993', '18446744073709551615'),
+  fc.uuid(),
+);
+
+const batches = (vectors: readonly VectorSpec[]) =>
+  fc
+    .uniqueArray(fc.tuple(id, payloadText, fc.boolean()), { selector: ([each]) => each, maxLength: 6 })
+    .chain((records) =>
+      fc.nat().map((seed) =>
+        makeBatch({
+          ids: records.map(([each]) => each),
+          payloads: records.map(([, payload]) => payload),
+          missing: records.flatMap(([, , isMissing], at) => (isMissing ? [at] : [])),
+          vectors: [...vectors],
+          seed,
+        }),
+      ),
+    );
+
+describe('an upsert in our protobuf', () => {
+  test.each([
+    ['one unnamed vector', one],
+    ['every kind of vector, named and unnamed', allKinds],
+  ])("is what Qdrant's own classes read, and their answer is what we read: %s", (_, vectors) => {
+    fc.assert(
+      fc.property(batches(vectors), (batch) => {
+        const { message, positions, taken } = encodeUpsert(batch, positionsOf(batch), roomy);
+        expect(taken).toBe(batch.count);
+        expect(positions).toHaveLength(batch.count);
+        const sent = fromBinary(UpsertPointsSchema, message);
+        expect(sent.collectionName).toBe('c');
+        expect(sent.wait).toBe(true);
+        expect(sent.updateMode).toBeUndefined();
+        expect(sent.points.map(idOf)).toEqual(batch.ids);
+        for (const [at, point] of sent.points.entries())
+          expect(canonicalJson(textOfMap(point.payload))).toBe(canonicalJson(batch.payloads[at] ?? ''));
+        const answer = decodeScroll(Buffer.from(answerWith(sent.points)), vectors);
+        expectSameBatch(answer.batch, batch);
+      }),
+      { numRuns: 200 },
+    );
+  });
+
+  test('names the update mode that only inserts, since a default would overwrite newer values', () => {
+    const batch = makeBatch({ vectors: [...one] });
+    const { message } = encodeUpsert(batch, [0, 2], { ...roomy, insertOnly: true });
+    const sent = fromBinary(UpsertPointsSchema, message);
+    expect(sent.updateMode).toBe(UpdateMode.InsertOnly);
+    expect(sent.points.map(idOf)).toEqual(['1', '3']);
+  });
+
+  test('is cut where the next record would pass the limit, and holds one record at least', () => {
+    const batch = makeBatch({ vectors: [...one], ids: ['1', '2', '3', '4', '5'] });
+    const all = encodeUpsert(batch, positionsOf(batch), roomy);
+    const cut = encodeUpsert(batch, positionsOf(batch), { ...roomy, maxBytes: all.message.length - 1 });
+    expect(cut.taken).toBe(4);
+    expect(cut.message.length).toBeLessThan(all.message.length);
+    expect(encodeUpsert(batch, positionsOf(batch), { ...roomy, maxBytes: 1 }).taken).toBe(1);
+    expect(encodeUpsert(batch, positionsOf(batch), { ...roomy, maxRecords: 2 }).taken).toBe(2);
+  });
+
+  test('leaves to REST what only REST holds: integers up to 2^64-1 and very deep nesting', () => {
+    const deep = `{"a":${'['.repeat(60)}${']'.repeat(60)}}`;
+    const payloads = ['{"n":18446744073709551615}', '{"n":1}', deep];
+    const batch = makeBatch({ vectors: [...one], payloads });
+    const { restOnly, positions, taken } = encodeUpsert(batch, [0, 1, 2], roomy);
+    expect({ restOnly, positions, taken }).toEqual({ restOnly: [0, 2], positions: [1], taken: 3 });
+    expect(() => encodeRestUpsert(batch, [0, 1, 2], roomy)).not.toThrow();
+  });
+
+  test.each([
+    ['{"a":{"b":[0,18446744073709551616]}}', "field 'a.b.1' of record '1' is 18446744073709551616"],
+    ['{"n":-9223372036854775809}', "field 'n' of record '1' is -9223372036854775809"],
+    ['{"x":1e400}', 'beyond a double'],
+    ['{"x":0.1234567890123456789}', '19 significant digits'],
+    ['{"x":12345678901234567.8}', '18 significant digits'],
+    ['{"x":1234567890123456.78}', '18 significant digits'],
+    ['{"x":1e-400}', 'would become 0'],
+    ['{"s":"\\ud800"}', 'half of a surrogate pair'],
+    ['{"\\udc00":1}', 'half of a surrogate pair'],
+    ['{"s":"\ud800"}', 'half of a surrogate pair'],
+    ['{"x":NaN}', 'not a JSON object'],
+    ['{"x":01}', 'not a JSON object'],
+    ['{"x":}', 'not a JSON object'],
+    ['{"x":1', 'not a JSON object'],
+    ['[1]', 'not a JSON object'],
+    ['{"x":1}{', 'not a JSON object'],
+  ])('refuses the payload %s by record and field, since Qdrant would keep another value', (payload, words) => {
+    const batch = makeBatch({ vectors: [...one], ids: ['1'], payloads: [payload] });
+    const refusal = { name: 'RecordRefused', ids: ['1'], message: expect.stringContaining(words) };
+    expect(caught(() => encodeUpsert(batch, [0], roomy))).toMatchObject(refusal);
+    if (payload !== '[1]' && payload !== '{"x":1}{')
+      expect(caught(() => checkRestPayload(payload, '1'))).toMatchObject(refusal);
+  });
+
+  test.each(['-1', '007', '18446744073709551616', 'abc', '', '550E8400-E29B-41D4-A716-446655440000'])(
+    'refuses the id %j, which Qdrant has no place for or would change',
+    (each) => {
+      const batch = makeBatch({ vectors: [...one], ids: [each] });
+      const refusal = { name: 'RecordRefused', ids: [each] };
+      expect(caught(() => encodeUpsert(batch, [0], roomy))).toMatchObject(refusal);
+      expect(caught(() => encodeRestUpsert(batch, [0], roomy))).toMatchObject(refusal);
+    },
+  );
+});
+
+describe('answers', () => {
+  test('vectors in the form of servers before 1.16 are read too, since the collection may be on one', () => {
+    const old = create(ScrollResponseSchema, {
+      result: [
+        {
+          id: { pointIdOptions: { case: 'num', value: 7n } },
+          vectors: {
+            vectorsOptions: {
+              case: 'vectors',
+              value: {
+                vectors: {
+                  '': { data: [1, 2, 3] },
+                  título: { data: [4, 5] },
+                  terms: { data: [0.5, 0.25], indices: { data: [300, 2] } },
+                  late: { data: [1, 2, 3, 4], vectorsCount: 2 },
+                },
+              },
+            },
+          },
+        },
+      ],
+    });
+    const { batch, next } = decodeScroll(Buffer.from(toBinary(ScrollResponseSchema, old)), allKinds);
+    expect(next).toBeNull();
+    expect(batch.payloads).toEqual(['{}']);
+    expect([...column(batch, '').values]).toEqual([1, 2, 3]);
+    expect(column(batch, 'terms')).toMatchObject({
+      indices: Uint32Array.of(2, 300),
+      values: Float32Array.of(0.25, 0.5),
+    });
+    expect(column(batch, 'late')).toMatchObject({ offsets: Uint32Array.of(0, 2), values: Float32Array.of(1, 2, 3, 4) });
+  });
+
+  test('a double where a 64-bit unsigned integer may have been makes the record doubtful', () => {
+    const message = (value: number) => {
+      const n = { kind: { case: 'doubleValue' as const, value } };
+      const result = [{ id: { pointIdOptions: { case: 'num' as const, value: 1n } }, payload: { n } }];
+      return Buffer.from(toBinary(ScrollResponseSchema, create(ScrollResponseSchema, { result })));
+    };
+    expect(decodeScroll(message(2 ** 63), []).doubtful).toEqual(['1']);
+    expect(decodeScroll(message(1.5), []).doubtful).toEqual([]);
+    expect(decodeScroll(message(1e20), []).batch.payloads).toEqual(['{"n":100000000000000000000.0}']);
+  });
+
+  test('a vector that the collection did not have is refused by name, and is not dropped', () => {
+    const batch = makeBatch({ vectors: [...allKinds], ids: ['5'] });
+    const { points } = fromBinary(UpsertPointsSchema, encodeUpsert(batch, [0], roomy).message);
+    expect(caught(() => decodeScroll(Buffer.from(answerWith(points)), one))).toMatchObject({
+      name: 'RecordRefused',
+      ids: ['5'],
+    });
+  });
+
+  test('an answer that is cut short throws, at whatever byte', () => {
+    const batch = makeBatch({ vectors: [...allKinds] });
+    const { points } = fromBinary(UpsertPointsSchema, encodeUpsert(batch, positionsOf(batch), roomy).message);
+    const whole = Buffer.from(answerWith(points));
+    let thrown = 0;
+    for (let length = 1; length < whole.length; length++) {
+      try {
+        expect(decodeScroll(whole.subarray(0, length), allKinds).batch.count).toBeLessThan(3);
+      } catch {
+        thrown++;
+      }
+    }
+    expect(thrown).toBeGreaterThan(whole.length / 2);
+  });
+
+  test('an upsert is done only when the server says completed: acknowledged is not applied', () => {
+    // PointsOperationResponse { result = 1: UpdateResult { operation_id = 1, status = 2 } }
+    expect(isCompleted(Buffer.from([0x0a, 4, 0x08, 9, 0x10, 2]))).toBe(true);
+    expect(isCompleted(Buffer.from([0x0a, 4, 0x08, 9, 0x10, 1]))).toBe(false);
+    expect(isCompleted(Buffer.alloc(0))).toBe(false);
+  });
+});
+
+describe('requests for records', () => {
+  const wanted = { payload: true, vectors: false };
+
+  test('a scroll names its offset, limit and what it wants', () => {
+    const sent = fromBinary(ScrollPointsSchema, encodeScroll('c', '18446744073709551615', 500, wanted));
+    expect(sent).toMatchObject({
+      collectionName: 'c',
+      limit: 500,
+      offset: { pointIdOptions: { case: 'num', value: 18446744073709551615n } },
+      withPayload: { selectorOptions: { case: 'enable', value: true } },
+      withVectors: { selectorOptions: { case: 'enable', value: false } },
+    });
+    expect(fromBinary(ScrollPointsSchema, encodeScroll('c', null, 1, wanted)).offset).toBeUndefined();
+  });
+
+  test('a get names its ids', () => {
+    const ids = ['3', '00000000-0000-4000-8000-000000000001'];
+    const sent = fromBinary(GetPointsSchema, encodeGet('c', ids, wanted));
+    expect(sent.ids.map((each) => String(each.pointIdOptions.value))).toEqual(ids);
+  });
+
+  test('a search and a sample are queries without payload and vectors', () => {
+    const values = Float32Array.of(1, 2.5);
+    const search = fromBinary(QueryPointsSchema, encodeSearch('c', { vector: 'v', values, k: 10, exact: true }));
+    expect(search).toMatchObject({ using: 'v', limit: 10n, params: { exact: true } });
+    expect(search.query?.variant).toMatchObject({
+      case: 'nearest',
+      value: { variant: { case: 'dense', value: { data: [1, 2.5] } } },
+    });
+    const plain = fromBinary(QueryPointsSchema, encodeSearch('c', { vector: '', values, k: 10, exact: false }));
+    expect([plain.using, plain.params]).toEqual([undefined, undefined]);
+    const sample = fromBinary(QueryPointsSchema, encodeSample('c', 50));
+    expect(sample).toMatchObject({ limit: 50n, query: { variant: { case: 'sample', value: 0 } } });
+  });
+
+  test('hits come in order with id and score', () => {
+    const answer = create(QueryResponseSchema, {
+      result: [
+        { id: { pointIdOptions: { case: 'num', value: 0n } }, score: 0.5 },
+        { id: { pointIdOptions: { case: 'uuid', value: '00000000-0000-4000-8000-000000000001' } }, score: -1 },
+      ],
+    });
+    expect(decodeHits(Buffer.from(toBinary(QueryResponseSchema, answer)))).toEqual([
+      { id: '0', score: 0.5 },
+      { id: '00000000-0000-4000-8000-000000000001', score: -1 },
+    ]);
+    const empty = decodeGet(Buffer.alloc(0), one);
+    expect(empty.batch.count).toBe(0);
+  });
+});
+
+describe('records as JSON', () => {
+  test.each([
+    ['one unnamed vector', one],
+    ['every kind of vector', allKinds],
+  ])('come back bit for bit: %s', (_, vectors) => {
+    fc.assert(
+      fc.property(batches(vectors), (batch) => {
+        const { body, taken } = encodeRestUpsert(batch, positionsOf(batch), roomy);
+        expect(taken).toBe(batch.count);
+        const answer = `{"result":${body.slice(0, -1)},"next_page_offset":null},"status":"ok","time":0.1}`;
+        const decoded = decodeRestPoints(answer, vectors);
+        expectSameBatch(decoded.batch, batch);
+        for (const [at, payload] of decoded.batch.payloads.entries()) expect(payload).toBe(batch.payloads[at]);
+      }),
+      { numRuns: 200 },
+    );
+  });
+
+  test('nine digits hold every float32 exactly', () => {
+    fc.assert(
+      fc.property(fc.float32Array({ noNaN: true, noDefaultInfinity: true, minLength: 3, maxLength: 3 }), (values) => {
+        const batch: Batch = {
+          count: 1,
+          ids: ['1'],
+          payloads: ['{}'],
+          vectors: new Map([['', { kind: 'dense', dimension: 3, values }]]),
+        };
+        const { points } = JSON.parse(encodeRestUpsert(batch, [0], roomy).body);
+        const bits = (floats: Float32Array) => [...new Uint32Array(floats.buffer)].map((each) => each % 2 ** 31);
+        expect(bits(Float32Array.from(points[0].vector))).toEqual(bits(values));
+      }),
+    );
+  });
+
+  test('a body is cut at its limits in bytes and in records', () => {
+    const batch = makeBatch({ vectors: [...one] });
+    expect(encodeRestUpsert(batch, [0, 1, 2], { ...roomy, maxRecords: 2 }).taken).toBe(2);
+    expect(encodeRestUpsert(batch, [0, 1, 2], { ...roomy, maxBytes: 1 }).taken).toBe(1);
+    expect(JSON.parse(encodeRestUpsert(batch, [0], { ...roomy, insertOnly: true }).body).update_mode).toBe(
+      'insert_only',
+    );
+  });
+
+  test('ids above 2^53 keep their digits in pages, offsets and hits', () => {
+    const text =
+      '{"time":0,"result":{"next_page_offset":18446744073709551615,"points":[{"id":9007199254740993,"payload":null}]}}';
+    const { batch, next } = decodeRestPoints(text, []);
+    expect([batch.ids, batch.payloads, next]).toEqual([['9007199254740993'], ['{}'], '18446744073709551615']);
+    expect(decodeRestHits('{"result":{"points":[{"id":9007199254740993,"version":1,"score":-0.5}]}}')).toEqual([
+      { id: '9007199254740993', score: -0.5 },
+    ]);
+  });
+});
+
+describe('the small parts', () => {
+  test.each(['0.1', '0.10000000000000001', '1e300', '1.50', '5e-324', '0.0', '-123456.789'])(
+    'the number %s is kept by a double',
+    (digits) => expect(lossOf(digits)).toBeUndefined(),
+  );
+
+  test.each(['9007199254740993.0', '0.1000000000000000055', '1e999', '123456789.1234567891'])(
+    'the number %s is not',
+    (digits) => expect(lossOf(digits)).toBeDefined(),
+  );
+
+  test('any 64-bit integer goes through a varint', () => {
+    fc.assert(
+      fc.property(fc.bigInt({ min: -(2n ** 63n), max: 2n ** 64n - 1n }), (value) => {
+        const writer = new ProtoWriter(1);
+        writer.varint64(value);
+        if (value >= 0n && value <= 2n ** 53n) writer.varint(Number(value));
+        const reader = new ProtoReader(Buffer.from(writer.written()));
+        expect(reader.integer(value < 0n)).toBe(String(value));
+        if (value >= 0n && value <= 2n ** 53n) expect(reader.integer(false)).toBe(String(value));
+        expect(reader.at).toBe(writer.length);
+      }),
+    );
+  });
+
+  test('a field of any length gets its length in front, and text of any script its bytes', () => {
+    fc.assert(
+      fc.property(fc.string({ unit: 'grapheme', maxLength: 300 }), fc.nat(40_000), (text, size) => {
+        const writer = new ProtoWriter(1);
+        const start = writer.open(3);
+        writer.text(1, text);
+        writer.text(2, 'x'.repeat(size));
+        writer.close(start);
+        const reader = new ProtoReader(Buffer.from(writer.written()));
+        reader.varint();
+        expect(reader.end()).toBe(writer.length);
+        reader.varint();
+        expect(reader.text()).toBe(text);
+        reader.varint();
+        expect(reader.text().length).toBe(size);
+      }),
+    );
+  });
+
+  test('the scanner finds the end of any JSON value, with brackets and quotes within strings', () => {
+    fc.assert(fc.property(jsonText, (text) => expect(endOfValue(`${text},`, 0)).toBe(text.length)));
+  });
+
+  test('a path names the field of an offset', () => {
+    const text = '{"a.b":1,"c":[{"d":"x]"},[2,30]]}';
+    expect(pathAt(text, text.indexOf('30'))).toBe('c.1.1');
+    expect(pathAt(text, text.indexOf('1'))).toBe('a.b');
+  });
+});
+
+function caught(run: () => unknown): unknown {
+  try {
+    run();
+  } catch (error) {
+    return error;
+  }
+  return undefined;
+}
+
+const idOf = ({ id: found }: PointStruct): string => String(found?.pointIdOptions.value);
+
+/** Qdrant's payload, read with its own classes, as JSON text. */
+function textOfMap(fields: Readonly<Record<string, Value>>): string {
+  return `{${Object.entries(fields)
+    .map(([key, value]) => `${JSON.stringify(key)}:${textOf(value)}`)
+    .join(',')}}`;
+}
+
+function textOf({ kind }: Value): string {
+  if (kind.case === 'structValue') return textOfMap(kind.value.fields);
+  if (kind.case === 'listValue') return `[${kind.value.values.map(textOf).join(',')}]`;
+  if (kind.case === 'integerValue') return String(kind.value);
+  if (kind.case === 'doubleValue') return Object.is(kind.value, -0) ? '-0' : String(kind.value);
+  if (kind.case === 'nullValue') return 'null';
+  return JSON.stringify(kind.value);
+}
+
+/** A scroll's answer that holds the points, made with Qdrant's own classes. */
+function answerWith(points: readonly PointStruct[]): Uint8Array {
+  const output = ({ vector }: Vector) =>
+    vector.case === 'dense' || vector.case === 'sparse' || vector.case === 'multiDense' ? { vector } : {};
+  return toBinary(
+    ScrollResponseSchema,
+    create(ScrollResponseSchema, {
+      result: points.map(({ id: found, payload, vectors }) => {
+        const { vectorsOptions: held } = vectors ?? { vectorsOptions: { case: undefined } };
+        const named =
+          held.case === 'vectors'
+            ? {
+                case: 'vectors' as const,
+                value: {
+                  vectors: Object.fromEntries(Object.entries(held.value.vectors).map(([k, v]) => [k, output(v)])),
+                },
+              }
+            : { case: 'vector' as const, value: held.case === 'vector' ? output(held.value) : {} };
+        return { ...(found === undefined ? {} : { id: found }), payload, vectors: { vectorsOptions: named } };
+      }),
+    }),
+  );
+}
+
+function expectSameBatch(found: Batch, written: Batch): void {
+  expect(found.ids).toEqual(written.ids);
+  for (const [at, payload] of found.payloads.entries())
+    expect(canonicalJson(payload)).toBe(canonicalJson(written.payloads[at] ?? ''));
+  for (const [name, there] of written.vectors) {
+    const back = column(found, name);
+    for (let at = 0; at < written.count; at++) expect(hasVector(back, at)).toBe(hasVector(there, at));
+    expect(Buffer.from(back.values.buffer, back.values.byteOffset, back.values.byteLength)).toEqual(
+      Buffer.from(there.values.buffer, there.values.byteOffset, there.values.byteLength),
+    );
+    if (there.kind !== 'dense' && back.kind !== 'dense') expect(back.offsets).toEqual(there.offsets);
+    if (there.kind === 'sparse' && back.kind === 'sparse') expect(back.indices).toEqual(there.indices);
+  }
+}
