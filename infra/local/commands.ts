@@ -5,7 +5,7 @@ import { runKeys } from '../../lib/keys.ts';
 import { getJson, type ObjectStore } from '../../lib/objects.ts';
 import { openFileObjects } from '../../lib/objects-files.ts';
 import { cutoverEntrySchema, type Plan, planSchema } from '../../lib/run-files.ts';
-import { type planOutput, reportOutput } from '../../lib/states.ts';
+import type { planOutput } from '../../lib/states.ts';
 import type { Machine } from './asl.ts';
 import type { Deployment } from './deployment.ts';
 import { moveLine, planLines } from './describe.ts';
@@ -126,7 +126,7 @@ function tellOutcome(
   return exitCodes.ok;
 }
 
-const summarySchema = z.object({ report: reportOutput.pick({ summary: true }) });
+const summarySchema = z.object({ report: z.object({ summary: z.string() }) });
 
 /** The report's one sentence; a run that stopped before it has none. */
 function summaryOf(result: unknown): string {

@@ -20,7 +20,7 @@ export type OutputEvent =
   | ({
       readonly type: 'progress';
       readonly run: string;
-      readonly perSecond: number;
+      readonly perSecond: number | null;
       readonly secondsLeft: number | null;
     } & Omit<Stage, 'name'> & { readonly stage: string })
   /** The end of a command that runs something. */

@@ -15,17 +15,16 @@ export interface ProgressOptions {
   readonly intervalMs: number;
 }
 
-/** A stage with how fast it goes. */
-export interface Pace {
+/** A stage with how long it has taken and how fast it goes; null where there is nothing to work it out from. */
+export interface Timed {
   readonly stage: Stage;
-  readonly seconds: number;
-  readonly perSecond: number;
-  /** null while there is nothing to work it out from. */
+  readonly seconds: number | null;
+  readonly perSecond: number | null;
   readonly secondsLeft: number | null;
 }
 
 interface View {
-  show(paces: readonly Pace[]): void;
+  show(stages: readonly Timed[]): void;
   close(): void;
 }
 
@@ -38,7 +37,7 @@ export function followRun(options: ProgressOptions): { stop(): Promise<RunStatus
   const look = async (): Promise<RunStatus | undefined> => {
     try {
       const status = await runStatus({ objects: options.objects, run: options.run, cache });
-      view.show(status.stages.map((stage) => clock(stage)));
+      view.show(clock(status.stages));
       return status;
     } catch (error) {
       // The plan is not written yet.
@@ -63,34 +62,48 @@ export function followRun(options: ProgressOptions): { stop(): Promise<RunStatus
   };
 }
 
-/** Times each stage from when it was first seen running; work of an earlier try does not count for the rate. */
-function stageClock(now: () => number = () => performance.now()): (stage: Stage) => Pace {
+/**
+ * Times each stage by the looks: from the look before it was first seen to be under way, so a rate is never too high.
+ * What was done before the first look, by an earlier try, is not counted for the rate.
+ */
+export function stageClock(
+  now: () => number = () => performance.now(),
+): (stages: readonly Stage[]) => readonly Timed[] {
   const began = new Map<string, { readonly at: number; readonly done: number }>();
   const ended = new Map<string, number>();
-  return (stage) => {
-    if (stage.state === 'waiting' || stage.state === 'skipped')
-      return { stage, seconds: 0, perSecond: 0, secondsLeft: null };
-    const first = began.get(stage.name) ?? { at: now(), done: stage.state === 'done' ? 0 : stage.done };
+  let before: { readonly at: number; readonly stages: readonly Stage[] } | undefined;
+  const time = (stage: Stage, at: number): Timed => {
+    const idle = { stage, seconds: null, perSecond: null, secondsLeft: null };
+    if (stage.state === 'waiting' || stage.state === 'skipped') return idle;
+    const earlier = before?.stages.find(({ name }) => name === stage.name) ?? stage;
+    const first = began.get(stage.name) ?? { at: before?.at ?? at, done: earlier.done };
     began.set(stage.name, first);
-    const end = ended.get(stage.name) ?? now();
-    if (stage.state === 'done') ended.set(stage.name, end);
-    const seconds = (end - first.at) / 1000;
-    const perSecond = seconds > 0.05 ? (stage.done - first.done) / seconds : 0;
-    const secondsLeft = stage.state === 'done' ? 0 : perSecond > 0 ? (stage.total - stage.done) / perSecond : null;
-    return { stage, seconds, perSecond, secondsLeft };
+    if (stage.state === 'done' && !ended.has(stage.name)) ended.set(stage.name, at);
+    const seconds = ((ended.get(stage.name) ?? at) - first.at) / 1000;
+    const moved = stage.done - first.done;
+    if (seconds === 0 || moved === 0)
+      return { ...idle, seconds: moved === 0 && stage.unit !== 'steps' ? null : seconds };
+    const perSecond = moved / seconds;
+    return { stage, seconds, perSecond, secondsLeft: (stage.total - stage.done) / perSecond };
+  };
+  return (stages) => {
+    const at = now();
+    const timed = stages.map((stage) => time(stage, at));
+    before = { at, stages };
+    return timed;
   };
 }
 
 function eventView({ output, run }: ProgressOptions): View {
   const shown = new Map<string, string>();
   return {
-    show: (paces) => {
-      for (const { stage, perSecond, secondsLeft } of paces) {
+    show: (stages) => {
+      for (const { stage, perSecond, secondsLeft } of stages) {
         const { name, ...rest } = stage;
         const text = JSON.stringify(rest);
         if (shown.get(name) === text || stage.state === 'waiting') continue;
         shown.set(name, text);
-        output.event({ type: 'progress', run, stage: name, ...rest, perSecond: Math.round(perSecond), secondsLeft });
+        output.event({ type: 'progress', run, stage: name, ...rest, perSecond, secondsLeft });
       }
     },
     close: () => undefined,
@@ -100,11 +113,11 @@ function eventView({ output, run }: ProgressOptions): View {
 function lineView(output: Output): View {
   const shown = new Set<string>();
   return {
-    show: (paces) => {
-      for (const pace of paces) {
-        if (pace.stage.state !== 'done' || shown.has(pace.stage.name)) continue;
-        shown.add(pace.stage.name);
-        output.line(`${pace.stage.name.padEnd(8)} ${figures(pace)}`);
+    show: (stages) => {
+      for (const timed of stages) {
+        if (timed.stage.state !== 'done' || shown.has(timed.stage.name)) continue;
+        shown.add(timed.stage.name);
+        output.line(`${timed.stage.name.padEnd(8)} ${figures(timed)}`);
       }
     },
     close: () => undefined,
@@ -124,10 +137,10 @@ function barView(): View {
   );
   const byStage = new Map<string, cliProgress.SingleBar>();
   return {
-    show: (paces) => {
-      for (const pace of paces.filter(({ stage }) => stage.state !== 'skipped')) {
-        const { name, done, total, state } = pace.stage;
-        const payload = { name: name.padEnd(8), figures: figures(pace) };
+    show: (stages) => {
+      for (const timed of stages.filter(({ stage }) => stage.state !== 'skipped')) {
+        const { name, done, total, state } = timed.stage;
+        const payload = { name: name.padEnd(8), figures: figures(timed) };
         const bar = byStage.get(name) ?? bars.create(1, 0, payload);
         byStage.set(name, bar);
         // A stage without work (an empty collection) is a full bar once it is done.
@@ -140,11 +153,12 @@ function barView(): View {
   };
 }
 
-function figures({ stage, seconds, perSecond, secondsLeft }: Pace): string {
+function figures({ stage, seconds, perSecond, secondsLeft }: Timed): string {
   if (stage.state === 'waiting') return '';
-  const rate = perSecond > 0 && stage.unit === 'records' ? `  ${count(perSecond)}/s` : '';
-  const time =
-    stage.state === 'done' ? `  ${duration(seconds)}` : secondsLeft === null ? '' : `  ${duration(secondsLeft)} left`;
-  if (stage.unit === 'steps') return stage.state === 'done' ? `built${time}` : 'building';
-  return `${count(stage.done)} of ${count(stage.total)} ${stage.unit}${rate}${time}`;
+  const isDone = stage.state === 'done';
+  const took = seconds === null ? '' : `  ${duration(seconds)}`;
+  if (stage.unit === 'steps') return isDone ? `built${took}` : 'building';
+  const rate = perSecond !== null && stage.unit === 'records' ? `  ${count(perSecond)}/s` : '';
+  const left = secondsLeft === null ? '' : `  ${duration(secondsLeft)} left`;
+  return `${count(stage.done)} of ${count(stage.total)} ${stage.unit}${rate}${isDone ? took : left}`;
 }
