@@ -11,7 +11,8 @@ const named = z.object({ run: z.string() });
 
 /**
  * State "Report the failure": every other state's Catch leads here. Writes the report of a run that ended early; the
- * execution then fails under the error's own name and message.
+ * execution then fails under the error's own name and message. A map's children report by themselves ("Report the failed
+ * range"), since the map then fails with a count alone: what they said stays.
  */
 export const handler = makeHandler({
   input: failureInput,
@@ -25,8 +26,10 @@ export const handler = makeHandler({
       if (error instanceof NotFound) return undefined;
       throw error;
     });
-    const { summary } = await writeFailure({ objects, run, error: failure.Error, message, plan });
-    return { run, error: failure.Error, message: failure.Error === errorNames.validationFailed ? summary : message };
+    const report = await writeFailure({ objects, run, error: failure.Error, message, plan });
+    if (failure.Error === errorNames.validationFailed) return { run, error: failure.Error, message: report.summary };
+    const { error, message: reported } = report.failure ?? { error: failure.Error, message };
+    return { run, error, message: reported };
   },
 });
 

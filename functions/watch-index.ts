@@ -1,15 +1,17 @@
+import { expectIndex } from '../lib/patience.ts';
 import { readPlan } from '../lib/plan.ts';
-import { indexOutput, runInput } from '../lib/states.ts';
+import { indexOutput, waitInput } from '../lib/states.ts';
 import { makeHandler } from './lambda.ts';
 
 /** State "Watch the index": called again after a wait until the store says that it is built. */
 export const handler = makeHandler({
-  input: runInput,
+  input: waitInput,
   output: indexOutput,
-  run: async ({ run }, { services }) => {
+  run: async ({ run, since }, { services }) => {
     const plan = await readPlan(services.objects, run);
     const { store } = await services.open(plan.event.target);
     const { done, detail = '' } = await store.indexProgress(plan.target);
+    if (!done) expectIndex({ run, state: detail, since, now: new Date() });
     return { done, detail };
   },
 });

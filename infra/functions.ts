@@ -1,8 +1,6 @@
-import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { Duration, RemovalPolicy, Stack } from 'aws-cdk-lib';
-import type { ISecurityGroup, IVpc, SubnetSelection } from 'aws-cdk-lib/aws-ec2';
 import { ManagedPolicy, PolicyStatement, Role, ServicePrincipal } from 'aws-cdk-lib/aws-iam';
 import { Architecture, Runtime, Tracing } from 'aws-cdk-lib/aws-lambda';
 import { type ICommandHooks, NodejsFunction, OutputFormat } from 'aws-cdk-lib/aws-lambda-nodejs';
@@ -11,6 +9,7 @@ import type { IBucket } from 'aws-cdk-lib/aws-s3';
 import { Construct } from 'constructs';
 import { type FunctionName, functionSettings } from './function-settings.ts';
 import type { ImportQueue } from './import-queue.ts';
+import type { Network } from './network.ts';
 import { logRetention } from './runs-bucket.ts';
 
 export type { FunctionName } from './function-settings.ts';
@@ -24,22 +23,10 @@ export interface FunctionsProps {
   readonly network: Network | undefined;
 }
 
-/** Where the functions run, when the databases are private. */
-export interface Network {
-  readonly vpc: IVpc;
-  readonly vpcSubnets: SubnetSelection;
-  readonly securityGroups?: ISecurityGroup[];
-}
-
 /** SSM parameters that hold routing flags. */
 const flagPrefix = '/vecferry/flags/';
 
 const root = join(import.meta.dirname, '..');
-
-function entryOf(name: FunctionName): string {
-  const entry = join(root, 'functions', `${name}.ts`);
-  return existsSync(entry) ? entry : join(root, 'functions', 'plan.ts'); // until all are written
-}
 
 /** Every file of functions/ as a Lambda, with a role of its own that allows what function-settings.ts names and no more. */
 export class AllFunctions extends Construct {
@@ -71,13 +58,14 @@ export class AllFunctions extends Construct {
   private make(name: FunctionName, props: FunctionsProps): NodejsFunction {
     const { memoryMiB, minutes } = functionSettings[name];
     const { runs, queue, network } = props;
+    const { vpc, vpcSubnets, securityGroups } = network ?? {};
     const id = name.replace(/(?:^|-)([a-z])/g, (_, letter: string) => letter.toUpperCase());
     const logGroup = new LogGroup(this, `${id}Logs`, {
       retention: logRetention,
       removalPolicy: RemovalPolicy.DESTROY,
     });
     const made = new NodejsFunction(this, id, {
-      entry: entryOf(name),
+      entry: join(root, 'functions', `${name}.ts`),
       description: `vecferry: functions/${name}.ts`,
       runtime: Runtime.NODEJS_24_X,
       architecture: Architecture.ARM_64,
@@ -104,11 +92,17 @@ export class AllFunctions extends Construct {
         // The bundle holds the versions that were tested, not those that the runtime happens to have.
         bundleAwsSDK: true,
         mainFields: ['module', 'main'],
-        externalModules: embeddedEngines,
+        sourcesContent: false,
+        externalModules: ['pg-native'],
+        esbuildArgs: Object.fromEntries(
+          embeddedEngines.map((engine) => [`--alias:${engine}`, join(import.meta.dirname, 'no-embedded-engine.cjs')]),
+        ),
         banner: requireInEsm,
         commandHooks: copyWasm,
       },
-      ...network,
+      ...(vpc && { vpc }),
+      ...(vpcSubnets && { vpcSubnets }),
+      ...(securityGroups && { securityGroups }),
     });
     return made;
   }
@@ -168,11 +162,11 @@ export class AllFunctions extends Construct {
 }
 
 /**
- * Engines that live inside the process, on a local disk. A function has none, so lib/services.ts refuses them on AWS with
- * InvalidEvent, and their files stay out of the bundle: LanceDB's native module alone has 178 MB of the 250 MB that a
- * function may have unzipped (docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html).
+ * Engines that live inside the process, on a local disk. A function has none that lasts, so lib/services.ts refuses them on
+ * AWS with InvalidEvent, and their files stay out of the bundle: LanceDB's native module alone has 178 MB of the 250 MB that
+ * a function may have unzipped (docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html).
  */
-const embeddedEngines = ['@lancedb/lancedb', '@electric-sql/pglite', '@electric-sql/pglite-pgvector', 'pg-native'];
+const embeddedEngines = ['@lancedb/lancedb', '@electric-sql/pglite', '@electric-sql/pglite-pgvector'];
 
 /** CommonJS dependencies call `require`, which an ES module lacks. Named so that no bundled import can collide. */
 const requireInEsm =

@@ -1,12 +1,16 @@
-import { Stack, type StackProps } from 'aws-cdk-lib';
+import { CfnOutput, Stack, type StackProps } from 'aws-cdk-lib';
 import { LogGroup } from 'aws-cdk-lib/aws-logs';
 import { DefinitionBody, LogLevel, StateMachine } from 'aws-cdk-lib/aws-stepfunctions';
 import { STEPFUNCTIONS_USE_DISTRIBUTED_MAP_RESULT_WRITER_V2 } from 'aws-cdk-lib/cx-api';
 import type { Construct } from 'constructs';
+import { Alarms } from './alarms.ts';
+import { runDashboard } from './dashboard.ts';
 import { AllFunctions } from './functions.ts';
 import { ImportQueue } from './import-queue.ts';
+import { Network } from './network.ts';
 import { longestRun } from './retries.ts';
 import { logRetention, runsBucket } from './runs-bucket.ts';
+import { Schedules } from './schedules.ts';
 import { readSettings } from './settings.ts';
 import { runWorkflow } from './workflow.ts';
 
@@ -25,7 +29,7 @@ export class VecferryStack extends Stack {
       runs,
       queue,
       secrets: settings.secrets,
-      network: undefined,
+      network: settings.vpc === null ? undefined : new Network(this, 'Network', settings.vpc),
     }).byName;
     queue.feed(functions['import-shard'], settings.importers);
     this.machine = new StateMachine(this, 'Run', {
@@ -34,5 +38,17 @@ export class VecferryStack extends Stack {
       tracingEnabled: true,
       logs: { destination: new LogGroup(this, 'RunLogs', { retention: logRetention }), level: LogLevel.ALL },
     });
+    const schedules =
+      settings.schedules.length === 0 ? undefined : new Schedules(this, 'Schedules', settings.schedules, this.machine);
+    const alarms = new Alarms(this, 'Alarms', {
+      machine: this.machine,
+      queue,
+      schedules,
+      emails: settings.alarmEmails,
+    });
+    runDashboard(this, { machine: this.machine, queue, functions, alarms });
+    new CfnOutput(this, 'StateMachineArn', { value: this.machine.stateMachineArn });
+    new CfnOutput(this, 'RollBackFunction', { value: functions['roll-back'].functionName });
+    new CfnOutput(this, 'RunsBucket', { value: runs.bucketName });
   }
 }

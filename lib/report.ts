@@ -200,6 +200,9 @@ export interface FailureOptions {
   readonly now?: () => Date;
 }
 
+/** What Step Functions says of a Distributed Map whose child failed. */
+const mapFailed = 'States.ExceedToleratedFailureThreshold';
+
 /**
  * The report of a run that ended early: what went wrong and what to do next. A report that the validation wrote before
  * is kept within it; for ValidationFailed it is the report already, and stays as it is.
@@ -208,6 +211,8 @@ export async function writeFailure(options: FailureOptions): Promise<Report> {
   const { objects, run, error, message, ids = [], plan } = options;
   const earlier = await getJson(objects, runKeys(run).report, reportSchema);
   if (earlier !== undefined && error === 'ValidationFailed') return earlier;
+  // A map fails with a count alone, after its child has reported why.
+  if (earlier?.failure && error === mapFailed) return earlier;
   const failure = { error, message, ids: ids.slice(0, maxNamed) };
   const finding = {
     check: 'run',

@@ -29,6 +29,8 @@ export const planOutput = z.strictObject({
 
 /** Every state that needs nothing but the run. */
 export const runInput = z.strictObject({ run });
+/** The states that wait for the target; `since` is when the execution began. */
+export const waitInput = z.strictObject({ run, since: z.string() });
 
 /** An item of ranges.json: a range of the source, numbered from 0. Keys are the source store's own text. */
 export const rangeItem = z.strictObject({
@@ -86,7 +88,8 @@ export const reportOutput = z.strictObject({ passed: z.boolean(), summary: z.str
 export const failureInput = z.strictObject({
   execution: z.string(),
   event: z.unknown(),
-  failure: z.object({ Error: z.string(), Cause: z.string() }),
+  /** Step Functions leaves the cause out where it has none, as for a timeout. */
+  failure: z.object({ Error: z.string(), Cause: z.string().default('') }),
 });
 export const failureOutput = z.strictObject({ run, error: z.string(), message: z.string() });
 

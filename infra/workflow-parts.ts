@@ -1,0 +1,156 @@
+import { Duration } from 'aws-cdk-lib';
+import * as sfn from 'aws-cdk-lib/aws-stepfunctions';
+import { LambdaInvoke, type LambdaInvokeProps } from 'aws-cdk-lib/aws-stepfunctions-tasks';
+import type { Construct } from 'constructs';
+import { runKeys } from '../lib/keys.ts';
+import type { FunctionName } from './functions.ts';
+import { firstWaitSeconds, retries } from './retries.ts';
+import type { WorkflowProps } from './workflow.ts';
+
+/** What the workflow's states are made of. */
+export interface WorkflowParts {
+  /** A state that calls a function with `{run}`: timed, retried, and reported when it fails for good. */
+  call(name: string, fn: FunctionName, props?: CallProps): sfn.TaskStateBase;
+  /** Calls a function that looks at something until it says done, waiting longer each time: retries.ts works it out. */
+  lookUntilDone(name: string, fn: FunctionName): sfn.Chain;
+  /** In a map's child: calls a function with run and item, and again with the cursor that it hands back at its deadline. */
+  callUntilDone(name: string, fn: FunctionName, item: ItemLoop): sfn.Chain;
+  /** A Distributed Map over the list whose key stands at `list`; none of its children may fail. */
+  mapOver(
+    name: string,
+    options: { readonly list: string; readonly item: string; readonly child: sfn.IChainable },
+  ): sfn.DistributedMap;
+  /** Goes to `exit` when the condition holds, else on. */
+  leaveIf(name: string, condition: sfn.Condition, exit: sfn.IChainable): sfn.Chain;
+  /** Where every failure of the run ends. */
+  readonly failed: sfn.IChainable;
+}
+
+export interface ItemLoop {
+  /** `range` or `shard`, as lib/states.ts names it. */
+  readonly item: string;
+  /** The field by which the function goes on where it stopped. */
+  readonly cursor: string;
+}
+
+export type CallProps = Partial<Pick<LambdaInvokeProps, 'payload' | 'resultPath' | 'resultSelector'>>;
+
+const { stringAt, numberAt, objectAt, DISCARD } = sfn.JsonPath;
+
+export function workflowParts(scope: Construct, { functions, runs }: WorkflowProps): WorkflowParts {
+  /** Step Functions' own limit lies a minute past the function's, which ends first. */
+  const task = (name: string, fn: FunctionName, props: CallProps): LambdaInvoke => {
+    const timeout = (functions[fn].timeout ?? Duration.seconds(3)).plus(Duration.minutes(1));
+    const made = new LambdaInvoke(scope, name, {
+      lambdaFunction: functions[fn],
+      payloadResponseOnly: true,
+      retryOnServiceExceptions: false,
+      taskTimeout: sfn.Timeout.duration(timeout),
+      ...props,
+    });
+    for (const retry of retries) made.addRetry(retry);
+    return made;
+  };
+
+  /** Reports the error at `error`, then fails under the name and message that the report gives it. */
+  const reportThenFail = (name: string, payload: Record<string, unknown>, error: string): sfn.IChainable => {
+    const report = task(name, 'report-failure', { payload: sfn.TaskInput.fromObject(payload), resultPath: '$.report' });
+    const unreported = new sfn.Fail(scope, `Unreported: ${name}`, {
+      errorPath: `${error}.Error`,
+      causePath: `${error}.Cause`,
+    });
+    return report
+      .addCatch(unreported, { resultPath: '$.unreported' })
+      .next(new sfn.Fail(scope, `Done: ${name}`, { errorPath: '$.report.error', causePath: '$.report.message' }));
+  };
+
+  // The error is the whole state then, so that an input which is no object is reported too.
+  const failed = reportThenFail(
+    'Report the failure',
+    { execution: stringAt('$$.Execution.Name'), event: objectAt('$$.Execution.Input'), failure: objectAt('$') },
+    '$',
+  );
+
+  // A map whose child failed fails with a count; why, only the child knows, so it reports by itself.
+  const childFailed = new Map(
+    ['range', 'shard'].map((item) => [
+      item,
+      reportThenFail(
+        `Report the failed ${item}`,
+        { execution: stringAt('$.run'), event: {}, failure: objectAt('$.failure') },
+        '$.failure',
+      ),
+    ]),
+  );
+
+  const runOnly = sfn.TaskInput.fromObject({ run: stringAt('$.run') });
+  const sinceStart = sfn.TaskInput.fromObject({ run: stringAt('$.run'), since: stringAt('$$.Execution.StartTime') });
+
+  return {
+    failed,
+
+    call: (name, fn, props = {}) =>
+      task(name, fn, { payload: runOnly, resultPath: DISCARD, ...props }).addCatch(failed),
+
+    lookUntilDone: (name, fn) => {
+      const look = task(name, fn, { payload: sinceStart, resultPath: '$.look' }).addCatch(failed);
+      const longer = { seconds: sfn.JsonPath.mathAdd(numberAt('$.wait.seconds'), firstWaitSeconds) };
+      const again = new sfn.Wait(scope, `Wait: ${name}`, { time: sfn.WaitTime.secondsPath('$.wait.seconds') })
+        .next(new sfn.Pass(scope, `Wait longer: ${name}`, { parameters: longer, resultPath: '$.wait' }))
+        .next(look);
+      const choice = new sfn.Choice(scope, `Done: ${name}?`).otherwise(again);
+      look.next(choice);
+      return goesOn(look, choice, (next) => choice.when(sfn.Condition.booleanEquals('$.look.done', true), next));
+    },
+
+    callUntilDone: (name, fn, { item, cursor }) => {
+      const own = { run: stringAt('$.run'), [item]: objectAt(`$.${item}`) };
+      const onward = { ...own, [cursor]: objectAt(`$.result.${cursor}`) };
+      const begin = new sfn.Pass(scope, `Begin: ${name}`, { parameters: own });
+      const made = task(name, fn, { resultPath: '$.result' });
+      const tell = childFailed.get(item);
+      if (tell !== undefined) made.addCatch(tell, { resultPath: '$.failure' });
+      const choice = new sfn.Choice(scope, `Done: ${name}?`);
+      choice.otherwise(new sfn.Pass(scope, `Go on: ${name}`, { parameters: onward }).next(made));
+      begin.next(made).next(choice);
+      return goesOn(begin, choice, (next) => choice.when(sfn.Condition.booleanEquals('$.result.done', true), next));
+    },
+
+    mapOver: (name, { list, item, child }) =>
+      new sfn.DistributedMap(scope, name, {
+        label: name.replaceAll(' ', ''),
+        itemReader: new sfn.S3JsonItemReader({ bucket: runs, key: stringAt(list) }),
+        itemSelector: {
+          run: stringAt('$.run'),
+          [item]: objectAt('$$.Map.Item.Value'),
+        },
+        maxConcurrencyPath: '$.exporters',
+        // Children's outputs would grow with the collection, past the 256 KiB that a state may hold.
+        resultWriterV2: new sfn.ResultWriterV2({
+          bucket: runs,
+          prefix: sfn.JsonPath.format(`${runKeys('{}').prefix}map-runs`, stringAt('$.run')),
+          writerConfig: new sfn.WriterConfig({
+            transformation: sfn.Transformation.NONE,
+            outputType: sfn.OutputType.JSON,
+          }),
+        }),
+        resultPath: DISCARD,
+      })
+        .itemProcessor(child)
+        .addCatch(failed),
+
+    leaveIf: (name, condition, exit) => {
+      const choice = new sfn.Choice(scope, name).when(condition, exit);
+      return goesOn(choice, choice, (next) => choice.otherwise(next));
+    },
+  };
+}
+
+/** A chain that begins with `start` and goes on from `choice` by the branch that `next` sets. */
+function goesOn(start: sfn.State, choice: sfn.Choice, next: (state: sfn.IChainable) => unknown): sfn.Chain {
+  const follow = (state: sfn.IChainable): sfn.Chain => {
+    next(state);
+    return sfn.Chain.start(state);
+  };
+  return sfn.Chain.custom(start, [{ next: follow }], choice);
+}
