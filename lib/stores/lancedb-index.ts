@@ -1,13 +1,15 @@
-import { Index, type Table } from '@lancedb/lancedb';
+import { Index, type IndexConfig, type Table } from '@lancedb/lancedb';
+import { z } from 'zod';
 import { Incompatible } from '../errors.ts';
-import type { CollectionSchema, Distance, VectorIndex, VectorSpec } from '../schema.ts';
+import type { CollectionSchema, Distance, PayloadIndex, VectorIndex, VectorSpec } from '../schema.ts';
 import type { Layout } from './lancedb-layout.ts';
 import type { Options } from './lancedb-options.ts';
 import type { IndexProgress } from './port.ts';
 
 /** What LanceDB searches by when a query does not say (its documentation of VectorQuery.distanceType). */
 export const defaultDistance = 'euclid' as const;
-/** Adds what the table does not say in its schema: the distance and kind of an index that somebody else built. */
+
+/** Adds what the table does not say in its schema: the distance and settings of an index that somebody else built. */
 export async function withIndex(
   table: Table,
   column: string,
@@ -16,22 +18,45 @@ export async function withIndex(
   options: Options,
 ): Promise<VectorSpec> {
   if (layout.isOurs) return spec;
-  const index = (await table.listIndices()).find(({ columns }) => columns[0] === column);
-  const stats = index === undefined ? undefined : await table.indexStats(index.name);
-  const distance = distanceNames[stats?.distanceType ?? ''] ?? options.distance;
+  const index = await indexOn(table, column);
+  const details = detailsSchema.safeParse(index?.indexDetails).data;
+  const distance = distanceNames[details?.metric_type ?? ''] ?? options.distance;
   return {
     ...spec,
     ...(distance === undefined ? {} : { distance }),
-    ...(index === undefined ? {} : { index: indexKind(index.indexType) }),
+    ...(index === undefined ? {} : { index: indexKind(index.indexType, details) }),
   };
 }
 
-const distanceNames: Readonly<Record<string, Distance>> = { l2: 'euclid', cosine: 'cosine', dot: 'dot' };
+/** Payload indexes of a table that was made elsewhere. */
+export async function payloadIndexes(table: Table, layout: Layout): Promise<PayloadIndex[]> {
+  const indexes = await table.listIndices();
+  return indexes.flatMap(({ columns: [field], indexType }) =>
+    layout.fields.some(({ name }) => name === field) ? [{ field: field ?? '', type: indexType }] : [],
+  );
+}
+
+/** What LanceDB tells about a vector index, as far as we use it. */
+const detailsSchema = z.object({
+  metric_type: z.string().optional(),
+  hnsw: z.object({ construction_ef: z.int().optional(), max_connections: z.int().optional() }).nullish(),
+});
+const distanceNames: Readonly<Record<string, Distance>> = { L2: 'euclid', COSINE: 'cosine', DOT: 'dot' };
 const lanceDistances = { cosine: 'cosine', dot: 'dot', euclid: 'l2', manhattan: undefined } as const;
 
-function indexKind(type: string): VectorIndex {
-  if (/hnsw/i.test(type)) return { kind: 'hnsw' };
-  return /ivf_?flat/i.test(type) ? { kind: 'ivfflat' } : { kind: 'other', name: type };
+async function indexOn(table: Table, column: string): Promise<IndexConfig | undefined> {
+  return (await table.listIndices()).find(({ columns }) => columns[0] === column);
+}
+
+function indexKind(type: string, details: z.infer<typeof detailsSchema> | undefined): VectorIndex {
+  if (/ivf_?flat/i.test(type)) return { kind: 'ivfflat' };
+  if (!/hnsw/i.test(type)) return { kind: 'other', name: type };
+  const { max_connections: m, construction_ef: efConstruction } = details?.hnsw ?? {};
+  return {
+    kind: 'hnsw',
+    ...(m === undefined ? {} : { m }),
+    ...(efConstruction === undefined ? {} : { efConstruction }),
+  };
 }
 
 export function lanceDistance(spec: VectorSpec): 'l2' | 'cosine' | 'dot' {
@@ -58,16 +83,14 @@ export async function buildIndex(
     for (const { column, spec } of indexedVectors(layout, schema))
       await buildOnce(table, column, () => vectorIndex(spec));
   }
-  for (const { field } of schema.payloadIndexes) {
+  for (const { field, type } of schema.payloadIndexes) {
     if (rows > 0 && layout.fields.some(({ name }) => name === field))
-      await buildOnce(table, field, () => Index.btree());
+      await buildOnce(table, field, () => scalarIndex(type));
   }
 }
 
 async function buildOnce(table: Table, column: string, make: () => Index): Promise<void> {
-  const index = (await table.listIndices()).find(({ columns }) => columns[0] === column);
-  const stats = index === undefined ? undefined : await table.indexStats(index.name);
-  if (stats !== undefined && stats.numUnindexedRows === 0) return;
+  if ((await indexOn(table, column))?.numUnindexedRows === 0) return;
   await table.createIndex(column, { config: make(), replace: true });
 }
 
@@ -80,6 +103,13 @@ function indexedVectors(
     const asked = schema.vectors.find(({ name }) => name === spec.name) ?? spec;
     return asked.index?.kind === 'none' ? [] : [{ column, spec: asked }];
   });
+}
+
+/** An index of LanceDB's own kinds stays of its kind; any other becomes a sorted one. */
+function scalarIndex(type: string): Index {
+  if (/^bitmap$/i.test(type)) return Index.bitmap();
+  if (/^label_?list$/i.test(type)) return Index.labelList();
+  return /^(fts|inverted)$/i.test(type) ? Index.fts() : Index.btree();
 }
 
 function vectorIndex(spec: VectorSpec): Index {
@@ -110,16 +140,12 @@ export async function indexProgress(
       done: true,
       detail: `${rows} records are searched exactly; an index is built from ${options.indexFrom} on`,
     };
-  const indices = await table.listIndices();
-  let indexed = 0;
+  let [indexed, left] = [0, 0];
   for (const { column } of vectors) {
-    const index = indices.find(({ columns }) => columns[0] === column);
-    indexed += index === undefined ? 0 : ((await table.indexStats(index.name))?.numIndexedRows ?? 0);
+    const index = await indexOn(table, column);
+    indexed += index?.numIndexedRows ?? 0;
+    left += index?.numUnindexedRows ?? rows;
   }
-  const fraction = indexed / (rows * vectors.length);
-  return {
-    done: fraction >= 1,
-    fraction: Math.min(1, fraction),
-    detail: `${indexed} of ${rows * vectors.length} vectors indexed`,
-  };
+  const fraction = indexed / Math.max(1, indexed + left);
+  return { done: left === 0, fraction, detail: `${indexed} of ${indexed + left} vectors indexed` };
 }

@@ -5,7 +5,7 @@ import { InvalidEvent, NotFound, RecordRefused, StoreUnavailable } from '../erro
 import { parseAs } from '../event.ts';
 import type { VectorSpec } from '../schema.ts';
 import { guard } from './lancedb-errors.ts';
-import { lanceDistance, withIndex } from './lancedb-index.ts';
+import { lanceDistance, payloadIndexes, withIndex } from './lancedb-index.ts';
 import { type Layout, layoutOf, restColumn } from './lancedb-layout.ts';
 import type { Options } from './lancedb-options.ts';
 import { cellText, childOf, toBatch } from './lancedb-rows.ts';
@@ -32,7 +32,11 @@ export async function describe(table: Table, layout: Layout, options: Options): 
     layout.vectors.map(({ column, spec }) => withIndex(table, column, spec, layout, options)),
   );
   return {
-    schema: { ...layout.schema, vectors },
+    schema: {
+      ...layout.schema,
+      vectors,
+      ...(layout.isOurs ? {} : { payloadIndexes: await payloadIndexes(table, layout) }),
+    },
     count,
     payloadBytes: sample.count === 0 ? 0 : bytes / sample.count,
     ...(Object.keys(withoutVector).length > 0 ? { withoutVector } : {}),

@@ -1,0 +1,73 @@
+import { describe, expect, test } from '@jest/globals';
+import fc from 'fast-check';
+import { jsonEqual } from '../../lib/json-equal.ts';
+import { fitsDouble, joinObject, splitArray, splitObject, stringOf } from '../../lib/stores/json-members.ts';
+
+describe('an object taken apart into the texts of its members', () => {
+  test('is the same value when put together again, whatever it holds and however it is spaced', () => {
+    const spaced = fc.tuple(fc.dictionary(fc.string(), fc.jsonValue()), fc.constantFrom(0, 1, '\t'));
+    fc.assert(
+      fc.property(spaced, ([value, space]) => {
+        const text = JSON.stringify(value, undefined, space);
+        expect(jsonEqual(joinObject(splitObject(text)), text)).toBe(true);
+      }),
+    );
+  });
+
+  test('has each value as JSON.parse finds it', () => {
+    fc.assert(
+      fc.property(fc.dictionary(fc.string(), fc.jsonValue({ depthSize: 'medium' })), (value) => {
+        const text = JSON.stringify(value);
+        const parsed: Record<string, unknown> = JSON.parse(text);
+        const members = splitObject(text);
+        expect([...members.keys()].sort()).toEqual(Object.keys(parsed).sort());
+        for (const [name, raw] of members) expect(JSON.parse(raw)).toEqual(parsed[name]);
+      }),
+    );
+  });
+
+  test('keeps digits that a double would lose', () => {
+    expect(splitObject('{"n": 9007199254740993 ,"d":0.1234567890123456789}')).toEqual(
+      new Map([
+        ['n', '9007199254740993'],
+        ['d', '0.1234567890123456789'],
+      ]),
+    );
+  });
+
+  test('is not fooled by quotes, braces and backslashes inside strings', () => {
+    const value = { 'a"}': '\\', b: '{"x":[1,"]"]}', c: ['\\"', { d: '}' }] };
+    const members = splitObject(JSON.stringify(value));
+    expect([...members].map(([name, raw]) => [name, JSON.parse(raw)])).toEqual(Object.entries(value));
+    expect(stringOf(members.get('a"}') ?? '')).toBe('\\');
+  });
+
+  test.each(['', '[]', '{', '{"a"}', '{"a":1', '{"a":"b}', '{"a":[1}', '{"a":,}', 'null'])(
+    'a text that is no object, %s, is a SyntaxError and never half an answer',
+    (text) => {
+      expect(() => splitObject(text)).toThrow(SyntaxError);
+    },
+  );
+});
+
+test('an array is cut between its elements only', () => {
+  fc.assert(
+    fc.property(fc.array(fc.jsonValue()), (value) => {
+      expect(splitArray(JSON.stringify(value)).map((raw) => JSON.parse(raw))).toEqual(
+        JSON.parse(JSON.stringify(value)),
+      );
+    }),
+  );
+});
+
+test.each([
+  ['0.1', true],
+  ['1e3', true],
+  ['-0.30000000000000004', true],
+  ['1.7976931348623157e308', true],
+  ['9007199254740993', false],
+  ['0.12345678901234567890', false],
+  ['1e400', false],
+])('%s survives a double: %s', (raw, fits) => {
+  expect(fitsDouble(raw)).toBe(fits);
+});
