@@ -168,6 +168,18 @@ test('the index is built once the threshold is switched on: yellow, then green w
   expect((await ask('PUT', '/points?wait=true', { points: points.slice(0, 3) })).status).toBe(200);
 });
 
+test('reads and updates are refused as the real server words it, over either protocol', async () => {
+  const scroll = grpc.api('points').scroll({ collectionName: collection, limit: 0 });
+  expect((await failure(scroll)).message).toBe(
+    'Validation error in body: [limit: value 0 invalid, must be 1 or larger]',
+  );
+  const nobody = await ask('POST', '/points/delete?wait=true', { points: [] });
+  expect([nobody.status, JSON.parse(nobody.text).status.error]).toEqual([400, 'Bad request: Empty update request']);
+  expect((await ask('POST', '/points/count', '[]')).status).toBe(400);
+  expect((await ask('POST', '/points/scroll', { filter: { must: [{ key: 'a', equals: 1 }] } })).status).toBe(400);
+  expect((await ask('POST', '/points/scroll', { filter: { shall: [] } })).status).toBe(400);
+});
+
 describe('faults', () => {
   test('REST answers 429 with Retry-After as often as asked, then works again', async () => {
     await failQdrant({
@@ -216,6 +228,11 @@ describe('API key over gRPC', () => {
       ...(apiKey === undefined ? {} : { apiKey }),
     });
     expect(await failure(client.api('collections').list({}))).toEqual({ code: 16, message });
+  });
+
+  test('the health check needs none, because load balancers have none', async () => {
+    const client = new QdrantClient({ url: locked.addresses.QDRANT_GRPC_URL!, checkCompatibility: false });
+    expect((await client.api('service').healthCheck({})).version).toBe('1.18.3');
   });
 
   test('the right one is taken', async () => {

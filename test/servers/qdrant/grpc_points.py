@@ -15,7 +15,7 @@ from .grpc_convert import (
     filter_json, payload_json, read_id, read_point, read_sparse, read_value, read_vectors, refused,
     vectors_json, write_id, write_record,
 )  # fmt: skip
-from .operations import drop_index, make_index
+from .operations import change_points, change_vectors, drop_index, make_index
 from .payload_index import parse_schema
 from .registry import Registry
 
@@ -62,15 +62,14 @@ class PointMethods:
 
     def change(self, request: Any, selector: pb.PointsSelector, kind: str, *arguments: Any) -> Any:
         """An update of the points that a selector names: by ids or by filter."""
-        chosen = selector.WhichOneof("points_selector_one_of")
-        if chosen == "points":
-            operation = getattr(edge.UpdateOperation, kind)([read_id(each) for each in selector.points.ids], *arguments)
-        elif chosen == "filter":
-            condition = parse_filter(filter_json(selector.filter))
-            operation = getattr(edge.UpdateOperation, f"{kind}_by_filter")(condition, *arguments)
+        kind_of = selector.WhichOneof("points_selector_one_of")
+        if kind_of == "points":
+            chosen = ([read_id(each) for each in selector.points.ids], None)
+        elif kind_of == "filter":
+            chosen = (None, parse_filter(filter_json(selector.filter)))
         else:
             raise refused("PointsSelector is missing")
-        return updated(self.registry.get(request.collection_name).update(operation, request.wait))
+        return updated(change_points(self.registry.get(request.collection_name), chosen, kind, arguments, request.wait))
 
     def Delete(self, request: pb.DeletePoints) -> Any:
         return self.change(request, request.points, "delete_points")
@@ -95,12 +94,8 @@ class PointMethods:
         return self.change(request, request.points, "clear_payload")
 
     def UpdateVectors(self, request: pb.UpdatePointVectors) -> Any:
-        collection = self.registry.get(request.collection_name)
         changes = [(read_id(each.id), read_vectors(each.vectors)) for each in request.points]
-        for _, vector in changes:
-            p.check_dimensions(collection, vector)
-        operation = edge.UpdateOperation.update_vectors([edge.PointVectors(*each) for each in changes])
-        return updated(collection.update(operation, request.wait, points=len(changes)))
+        return updated(change_vectors(self.registry.get(request.collection_name), changes, request.wait))
 
     def CreateFieldIndex(self, request: pb.CreateFieldIndexCollection) -> Any:
         kind: Any = FIELD_TYPES[request.field_type] if request.HasField("field_type") else None

@@ -11,7 +11,7 @@ from . import points as p
 from . import queries as q
 from .collection import Collection
 from .config import create_config
-from .errors import format_error, point_not_found, wrong_input
+from .errors import bad_request, format_error, invalid, point_not_found, wrong_input
 from .filters import parse_filter
 from .ids import parse_id
 from .payload_index import parse_schema
@@ -39,6 +39,13 @@ class Call:
 
     def waits(self) -> bool:
         return self.query.get("wait") == "true"
+
+
+def member(body: dict[str, Any], name: str, kind: type) -> Any:
+    """A member that must be there and of that kind."""
+    if not isinstance(body.get(name), kind):
+        raise format_error(f"missing field `{name}`")
+    return body[name]
 
 
 def updated(number: int, completed: bool) -> dict[str, Any]:
@@ -78,9 +85,7 @@ def collection_exists(call: Call) -> Any:
 
 def change_aliases(call: Call) -> Any:
     body = call.body()
-    if not isinstance(body.get("actions"), list):
-        raise format_error("missing field `actions`")
-    call.registry.change_aliases(body["actions"])
+    call.registry.change_aliases(member(body, "actions", list))
     return True
 
 
@@ -90,12 +95,11 @@ def list_aliases(call: Call) -> Any:
 
 def create_index(call: Call) -> Any:
     body = call.body()
-    if not isinstance(body.get("field_name"), str):
-        raise format_error("missing field `field_name`")
+    field = member(body, "field_name", str)
     if body.get("field_schema") is None:
         raise wrong_input("`field_schema` is required")
     schema, described = parse_schema(body["field_schema"], call.text)
-    return updated(*make_index(call.collection(), body["field_name"], schema, described, call.waits()))
+    return updated(*make_index(call.collection(), field, schema, described, call.waits()))
 
 
 def make_index(collection: Collection, field: str, schema: Any, described: Any, wait: bool) -> tuple[int, bool]:
@@ -135,81 +139,72 @@ def selected(body: dict[str, Any]) -> tuple[list[Any] | None, edge.Filter | None
     raise format_error("data did not match any variant of untagged enum PointsSelector")
 
 
+def change_points(
+    collection: Collection, chosen: tuple[list[Any] | None, edge.Filter | None], kind: str, arguments: tuple[Any, ...], wait: bool
+) -> tuple[int, bool]:
+    """Runs the engine's update `kind` for ids, or its twin for a filter."""
+    ids, filter_ = chosen
+    if ids is None:
+        operation = getattr(edge.UpdateOperation, f"{kind}_by_filter")(filter_, *arguments)
+    elif ids:
+        operation = getattr(edge.UpdateOperation, kind)(ids, *arguments)
+    else:
+        raise bad_request("Empty update request")
+    return collection.update(operation, wait)
+
+
+def change(call: Call, body: dict[str, Any], kind: str, *arguments: Any) -> dict[str, Any]:
+    chosen = selected(body)
+    return updated(*change_points(call.collection(), chosen, kind, arguments, call.waits()))
+
+
 def delete_points(call: Call) -> Any:
-    ids, filter_ = selected(call.body())
-    operations = edge.UpdateOperation
-    operation = operations.delete_points(ids) if ids is not None else operations.delete_points_by_filter(filter_)
-    return updated(*call.collection().update(operation, call.waits()))
+    return change(call, call.body(), "delete_points")
 
 
 def update_vectors(call: Call) -> Any:
-    body = call.body()
-    if not isinstance(body.get("points"), list):
-        raise format_error("missing field `points`")
-    changes = [
-        (parse_id(each["id"]), p.parse_vectors(each["vector"], f"points[{at}].vector")) for at, each in enumerate(body["points"])
-    ]
-    collection = call.collection()
+    changes = []
+    for at, each in enumerate(member(call.body(), "points", list)):
+        if not isinstance(each, dict) or not {"id", "vector"} <= set(each):
+            raise format_error("missing field `id` or `vector`")
+        changes.append((parse_id(each["id"]), p.parse_vectors(each["vector"], f"points[{at}].vector")))
+    return updated(*change_vectors(call.collection(), changes, call.waits()))
+
+
+def change_vectors(collection: Collection, changes: list[tuple[Any, Any]], wait: bool) -> tuple[int, bool]:
+    if not changes:
+        raise bad_request("Empty update request")
     for _, vector in changes:
         p.check_dimensions(collection, vector)
     operation = edge.UpdateOperation.update_vectors([edge.PointVectors(*each) for each in changes])
-    return updated(*collection.update(operation, call.waits(), points=len(changes)))
+    return collection.update(operation, wait, points=len(changes))
 
 
 def delete_vectors(call: Call) -> Any:
     body = call.body()
-    ids, filter_ = selected(body)
-    if not isinstance(body.get("vector"), list) or not body["vector"]:
-        raise format_error("missing field `vector`")
-    operations = edge.UpdateOperation
-    operation = (
-        operations.delete_vectors(ids, body["vector"])
-        if ids is not None
-        else operations.delete_vectors_by_filter(filter_, body["vector"])
-    )
-    return updated(*call.collection().update(operation, call.waits()))
+    names = member(body, "vector", list)
+    if not names:
+        raise invalid("vector", "Validation error: length must be at least 1 [{}]")
+    return change(call, body, "delete_vectors", names)
 
 
 def set_payload(call: Call) -> Any:
-    return change_payload(call, "set_payload")
+    body = call.body()
+    return change(call, body, "set_payload", member(body, "payload", dict), body.get("key"))
 
 
 def overwrite_payload(call: Call) -> Any:
-    return change_payload(call, "overwrite_payload")
-
-
-def change_payload(call: Call, how: str) -> Any:
     body = call.body()
-    ids, filter_ = selected(body)
-    if not isinstance(body.get("payload"), dict):
-        raise format_error("missing field `payload`")
-    arguments = (body["payload"], body.get("key"))
-    if ids is not None:
-        operation = getattr(edge.UpdateOperation, how)(ids, *arguments)
-    else:
-        operation = getattr(edge.UpdateOperation, f"{how}_by_filter")(filter_, *arguments)
-    return updated(*call.collection().update(operation, call.waits()))
+    return change(call, body, "overwrite_payload", member(body, "payload", dict), body.get("key"))
 
 
 def delete_payload(call: Call) -> Any:
     body = call.body()
-    ids, filter_ = selected(body)
-    if not isinstance(body.get("keys"), list):
-        raise format_error("missing field `keys`")
-    operations = edge.UpdateOperation
-    operation = (
-        operations.delete_payload(ids, body["keys"])
-        if ids is not None
-        else operations.delete_payload_by_filter(filter_, body["keys"])
-    )
-    return updated(*call.collection().update(operation, call.waits()))
+    return change(call, body, "delete_payload", member(body, "keys", list))
 
 
 def clear_payload(call: Call) -> Any:
-    ids, filter_ = selected(call.body())
-    operations = edge.UpdateOperation
-    operation = operations.clear_payload(ids) if ids is not None else operations.clear_payload_by_filter(filter_)
-    return updated(*call.collection().update(operation, call.waits()))
+    return change(call, call.body(), "clear_payload")
 
 
 # Reads
@@ -226,9 +221,7 @@ def scroll(call: Call) -> Any:
 
 def retrieve(call: Call) -> Any:
     body = call.body()
-    if not isinstance(body.get("ids"), list):
-        raise format_error("missing field `ids`")
-    ids = [parse_id(each) for each in body["ids"]]
+    ids = [parse_id(each) for each in member(body, "ids", list)]
     payload, vector = q.with_payload(body.get("with_payload"), True), q.with_vector(body)
     return [p.json_record(each) for each in call.collection().read(lambda shard: shard.retrieve(ids, payload, vector))]
 
@@ -261,18 +254,15 @@ def query(call: Call) -> Any:
 
 def query_batch(call: Call) -> Any:
     body = call.body()
-    if not isinstance(body.get("searches"), list):
-        raise format_error("missing field `searches`")
+    searches = member(body, "searches", list)
     collection = call.collection()
-    return [run_query(collection, each) for each in body["searches"]]
+    return [run_query(collection, each) for each in searches]
 
 
 def facet(call: Call) -> Any:
     body = call.body()
-    if not isinstance(body.get("key"), str):
-        raise format_error("missing field `key`")
     request = edge.FacetRequest(
-        key=body["key"],
+        key=member(body, "key", str),
         limit=q.number(body, "limit", q.DEFAULT_LIMIT, 1) or q.DEFAULT_LIMIT,
         exact=body.get("exact") or False,
         filter=parse_filter(body.get("filter")),
