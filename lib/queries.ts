@@ -9,7 +9,7 @@ import type { Distance } from './schema.ts';
 import { storeKind } from './stores/registry.ts';
 
 /** Records drawn for one wanted query at most, where most records lack the vector. */
-const maxDrawn = 16;
+const maxDrawn = 256;
 
 export interface QueriesOptions {
   readonly plan: Plan;
