@@ -1,7 +1,8 @@
 import { randomUUID } from 'node:crypto';
+import type { BigIntStats } from 'node:fs';
 import { mkdir, open, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
 import { dirname, join, resolve, sep } from 'node:path';
-import { InvalidEvent } from './errors.ts';
+import { InvalidEvent, StoreUnavailable } from './errors.ts';
 import type { ObjectStore } from './objects.ts';
 
 export interface ListedObject {
@@ -14,6 +15,11 @@ export interface ListedObject {
 export interface ListingObjectStore extends ObjectStore {
   /** What `list` gives, with sizes and tags. */
   entries(prefix: string): Promise<readonly ListedObject[]>;
+  /**
+   * Bytes `from` (inclusive) to `to` (exclusive, within the object).
+   * @throws StoreUnavailable when the object is no longer the one that was listed.
+   */
+  range(object: ListedObject, from: number, to: number): Promise<Uint8Array>;
 }
 
 /** Names of files that are being written: never listed, and left behind only by a process that was killed. */
@@ -69,8 +75,22 @@ export function openFileObjects(directory: string): ListingObjectStore {
         keys.map(async (key) => ({ key, stats: await stat(pathOf(root, key), { bigint: true }).catch(absent) })),
       );
       return found.flatMap(({ key, stats }) =>
-        stats === undefined ? [] : [{ key, size: Number(stats.size), tag: `${stats.mtimeNs}-${stats.ino}` }],
+        stats === undefined ? [] : [{ key, size: Number(stats.size), tag: tagOf(stats) }],
       );
+    },
+
+    async range(object, from, to) {
+      const path = pathOf(root, object.key);
+      const file = await open(path).catch(absent);
+      if (file === undefined) throw changedWhileRead(path);
+      try {
+        const { buffer, bytesRead } = await file.read(Buffer.alloc(to - from), 0, to - from, from);
+        if (bytesRead !== to - from || tagOf(await file.stat({ bigint: true })) !== object.tag)
+          throw changedWhileRead(path);
+        return buffer;
+      } finally {
+        await file.close();
+      }
     },
 
     async delete(key) {
@@ -79,6 +99,15 @@ export function openFileObjects(directory: string): ListingObjectStore {
 
     locate: (key) => pathOf(root, key),
   };
+}
+
+/** Some other process writes what we read. */
+export function changedWhileRead(where: string): StoreUnavailable {
+  return new StoreUnavailable(`${where} was written or deleted while it was read; start again once its writer is done`);
+}
+
+function tagOf({ mtimeNs, ino, size }: BigIntStats): string {
+  return `${mtimeNs}-${ino}-${size}`;
 }
 
 /** The file of a key. @throws InvalidEvent when the key would lead out of the directory or names none. */

@@ -8,7 +8,7 @@ import {
   S3ServiceException,
 } from '@aws-sdk/client-s3';
 import { AccessDenied, NotFound, StoreUnavailable, Throttled } from './errors.ts';
-import { byBytes, type ListedObject, type ListingObjectStore } from './objects-files.ts';
+import { byBytes, changedWhileRead, type ListedObject, type ListingObjectStore } from './objects-files.ts';
 
 /**
  * Objects in an S3 bucket. S3 itself writes whole objects or none, and reads what was last written.
@@ -66,6 +66,20 @@ export function openS3Objects(bucket: string, client: S3Client): ListingObjectSt
       return await entries(prefix).catch((error: unknown) => {
         throw translate(error, locate(prefix));
       });
+    },
+
+    async range({ key, tag }, from, to) {
+      try {
+        const range = `bytes=${from}-${to - 1}`;
+        const { Body } = await client.send(
+          new GetObjectCommand({ Bucket: bucket, Key: key, Range: range, IfMatch: tag }),
+        );
+        return (await Body?.transformToByteArray()) ?? new Uint8Array();
+      } catch (error) {
+        const status = error instanceof S3ServiceException ? error.$metadata.httpStatusCode : undefined;
+        if (status === 412 || error instanceof NoSuchKey) throw changedWhileRead(locate(key));
+        throw translate(error, locate(key));
+      }
     },
 
     async delete(key) {

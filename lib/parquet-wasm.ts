@@ -72,18 +72,32 @@ export function writeParquet(
   return wasm.writeParquet(wasm.Table.fromIPCStream(ipc), properties.build());
 }
 
+export interface ReadParquetOptions {
+  readonly batchRecords: number;
+  /** Left out: all. */
+  readonly rowGroups?: readonly number[];
+  readonly columns?: readonly string[];
+}
+
 /**
  * The records of a Parquet file as Arrow batches of at most `batchRecords`, of all row groups or those named.
  * The values are views into one copy outside of the wasm memory.
  */
 export function readParquet(
   file: Uint8Array,
-  { batchRecords, rowGroups }: { readonly batchRecords: number; readonly rowGroups?: readonly number[] },
+  { batchRecords, rowGroups, columns }: ReadParquetOptions,
 ): readonly RecordBatch[] {
   load();
   const options = {
     batchSize: Math.max(1, batchRecords),
     ...(rowGroups === undefined ? {} : { rowGroups: [...rowGroups] }),
+    ...(columns === undefined ? {} : { columns: [...columns] }),
   };
   return tableFromIPC(wasm.readParquet(file, options).intoIPCStream()).batches;
+}
+
+/** The schema of a Parquet file. @throws Error as parquet-wasm does. */
+export function parquetSchema(file: Uint8Array): Schema {
+  load();
+  return tableFromIPC(wasm.readSchema(file).intoIPCStream()).schema;
 }

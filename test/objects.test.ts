@@ -60,6 +60,16 @@ describe.each(Object.keys(stores))('objects in %s', (name) => {
     expect(after?.tag).not.toBe(before?.tag);
   });
 
+  test('a range of bytes is read, and refused once the object is another', async () => {
+    await open().put('e/one', '0123456789');
+    const [listed] = await open().entries('e/');
+    expect(Buffer.from(await open().range(listed!, 3, 6)).toString()).toBe('345');
+    await open().put('e/one', '9876543210');
+    await expect(open().range(listed!, 3, 6)).rejects.toMatchObject({ name: 'StoreUnavailable' });
+    await open().delete('e/one');
+    await expect(open().range(listed!, 3, 6)).rejects.toMatchObject({ name: 'StoreUnavailable' });
+  });
+
   test('list in the order of their bytes, by any prefix, as S3 does', async () => {
     const keys = ['c/1.json', 'c/10.json', 'c/2/x', 'c/Z', 'c/a', 'c/ﬀ', 'c/😀'];
     await Promise.all([...keys].reverse().map((key) => open().put(key, key)));

@@ -7,6 +7,7 @@ const loaders: Readonly<Record<string, () => Promise<StoreKind>>> = {
   lancedb: async () => (await import('./lancedb.ts')).lancedb,
   pgvector: async () => (await import('./pgvector.ts')).pgvector,
   qdrant: async () => (await import('./qdrant.ts')).qdrant,
+  files: async () => (await import('./files.ts')).files,
   memory: async () => (await import('./memory.ts')).memory,
 };
 

@@ -1,0 +1,143 @@
+import type { RecordBatch, Schema } from 'apache-arrow';
+import { parquetSchema, readParquet } from './parquet-wasm.ts';
+import { readThrift, type ThriftStruct, type ThriftValue, writeThrift } from './thrift.ts';
+
+/**
+ * Reads a Parquet file of any size, row group by row group. parquet-wasm reads whole files from memory, or a Blob in a way
+ * that ends the process when a slice is damaged or gone; so it is handed one row group at a time, as a file of its own.
+ */
+
+/** Where a file's bytes come from: a file, an S3 object. */
+export interface ByteRanges {
+  readonly size: number;
+  /** Bytes `from` (inclusive) to `to` (exclusive). */
+  range(from: number, to: number): Promise<Uint8Array>;
+}
+
+export interface ParquetFile {
+  readonly schema: Schema;
+  /** Key-value metadata. */
+  readonly metadata: ReadonlyMap<string, string>;
+  /** Records of each row group. */
+  readonly rowGroups: readonly number[];
+  /** The records of a row group as Arrow batches of at most `batchRecords`; all columns or those named. */
+  read(rowGroup: number, batchRecords: number, columns?: readonly string[]): Promise<readonly RecordBatch[]>;
+}
+
+/** Field numbers of parquet.thrift, https://github.com/apache/parquet-format/blob/master/src/main/thrift/parquet.thrift */
+const inFile = { records: 3, rowGroups: 4, metadata: 5 } as const;
+const inGroup = { chunks: 1, records: 3, offset: 5 } as const;
+const inChunk = { offset: 2, column: 3, pageIndexes: [4, 5, 6, 7] } as const;
+const inColumn = { bytes: 7, dataPage: 9, indexPage: 10, dictionaryPage: 11, bloomFilter: [14, 15] } as const;
+
+const magic = Buffer.from('PAR1');
+
+/** @throws RangeError when the bytes are no Parquet file, or cut short. */
+export async function openParquet({ size, range }: ByteRanges): Promise<ParquetFile> {
+  if (size < 12) throw new RangeError(`it has ${size} bytes, and no Parquet file is that short`);
+  const tail = Buffer.from(await range(size - 8, size));
+  if (!tail.subarray(4).equals(magic))
+    throw new RangeError('it does not end as a Parquet file: it is cut short, or of another format');
+  const length = tail.readUInt32LE(0);
+  if (length > size - 12) throw new RangeError('its metadata is longer than the file: it is cut short or altered');
+  const file = readThrift(Buffer.from(await range(size - 8 - length, size - 8)));
+  const groups = list(file, inFile.rowGroups).map(asStruct);
+  return {
+    schema: parquetSchema(assemble([], withGroups(file, [], 0))),
+    metadata: metadataOf(file),
+    rowGroups: groups.map((group) => integer(group, inGroup.records)),
+    read: async (rowGroup, batchRecords, columns) => {
+      const group = groups[rowGroup];
+      if (group === undefined) throw new RangeError(`there is no row group ${rowGroup}`);
+      const chunks = list(group, inGroup.chunks).map((chunk) => asStruct(asStruct(chunk).fields.get(inChunk.column)));
+      const from = Math.min(...chunks.map(startOf));
+      const to = Math.max(...chunks.map((chunk) => startOf(chunk) + integer(chunk, inColumn.bytes)));
+      if (!(from >= 0 && to <= size && from < to))
+        throw new RangeError(`row group ${rowGroup} lies outside of the file`);
+      const alone = assemble(
+        [await range(from, to)],
+        withGroups(file, [moved(group, from - magic.length)], integer(group, inGroup.records)),
+      );
+      return readParquet(alone, { batchRecords, ...(columns === undefined ? {} : { columns }) });
+    },
+  };
+}
+
+function assemble(pages: readonly Uint8Array[], file: ThriftStruct): Buffer {
+  const footer = writeThrift(file);
+  const length = Buffer.alloc(4);
+  length.writeUInt32LE(footer.length);
+  return Buffer.concat([magic, ...pages, footer, length, magic]);
+}
+
+function withGroups(file: ThriftStruct, groups: readonly ThriftStruct[], records: number): ThriftStruct {
+  const fields = new Map(file.fields);
+  fields.set(inFile.records, { kind: 'integer', type: 6, value: BigInt(records) });
+  fields.set(inFile.rowGroups, { kind: 'list', element: 12, items: groups });
+  return { kind: 'struct', fields };
+}
+
+/** The row group with its pages `by` bytes nearer to the file's start; indexes and filters lie elsewhere and are left out. */
+function moved(group: ThriftStruct, by: number): ThriftStruct {
+  const chunks = list(group, inGroup.chunks).map((each): ThriftStruct => {
+    const chunk = asStruct(each);
+    const fields = shifted(chunk, by, [inChunk.offset], inChunk.pageIndexes);
+    const column = asStruct(chunk.fields.get(inChunk.column));
+    const offsets = [inColumn.dataPage, inColumn.indexPage, inColumn.dictionaryPage];
+    fields.set(inChunk.column, { kind: 'struct', fields: shifted(column, by, offsets, inColumn.bloomFilter) });
+    return { kind: 'struct', fields };
+  });
+  const fields = shifted(group, by, [inGroup.offset], []);
+  fields.set(inGroup.chunks, { kind: 'list', element: 12, items: chunks });
+  return { kind: 'struct', fields };
+}
+
+function shifted(
+  { fields }: ThriftStruct,
+  by: number,
+  offsets: readonly number[],
+  dropped: readonly number[],
+): Map<number, ThriftValue> {
+  const kept = new Map([...fields].filter(([id]) => !dropped.includes(id)));
+  for (const id of offsets) {
+    const value = kept.get(id);
+    // 0 stands for none, as old writers have it.
+    if (value?.kind === 'integer' && value.value > 0n) kept.set(id, { ...value, value: value.value - BigInt(by) });
+  }
+  return kept;
+}
+
+/** A column chunk begins with its dictionary, where it has one. */
+function startOf(column: ThriftStruct): number {
+  const dictionary = column.fields.has(inColumn.dictionaryPage) ? integer(column, inColumn.dictionaryPage) : 0;
+  const data = integer(column, inColumn.dataPage);
+  return dictionary > 0 ? Math.min(dictionary, data) : data;
+}
+
+function metadataOf(file: ThriftStruct): ReadonlyMap<string, string> {
+  if (!file.fields.has(inFile.metadata)) return new Map();
+  return new Map(list(file, inFile.metadata).map((pair) => [text(asStruct(pair), 1), text(asStruct(pair), 2)]));
+}
+
+function asStruct(value: ThriftValue | undefined): ThriftStruct {
+  if (value?.kind !== 'struct') throw new RangeError('its metadata is not that of a Parquet file');
+  return value;
+}
+
+function list({ fields }: ThriftStruct, id: number): readonly ThriftValue[] {
+  const value = fields.get(id);
+  if (value?.kind !== 'list') throw new RangeError('its metadata is not that of a Parquet file');
+  return value.items;
+}
+
+function integer({ fields }: ThriftStruct, id: number): number {
+  const value = fields.get(id);
+  if (value?.kind !== 'integer') throw new RangeError('its metadata is not that of a Parquet file');
+  return Number(value.value);
+}
+
+/** Empty where it is left out, as a value may be. */
+function text({ fields }: ThriftStruct, id: number): string {
+  const value = fields.get(id);
+  return value?.kind === 'bytes' ? value.value.toString('utf8') : '';
+}
