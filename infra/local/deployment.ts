@@ -74,9 +74,8 @@ export function readTemplate(template: Template, functionNames: readonly string[
     functions.set(name, { timeoutMs: Timeout * 1000, memoryMiB: MemorySize });
   }
   const [, machine] = only(ofType(template, 'AWS::StepFunctions::StateMachine'), 'state machine');
-  const definition = machineSchema.parse(
-    JSON.parse(resolve(text.parse(machine.Properties['DefinitionString']), names)),
-  );
+  const { DefinitionString } = machine.Properties;
+  const definition = machineSchema.parse(JSON.parse(resolve(text.parse(DefinitionString), names)));
   return { definition, functions, ...readQueue(template, names) };
 }
 

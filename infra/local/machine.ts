@@ -155,7 +155,8 @@ async function watch(
 async function callFunction(name: string, state: State, input: unknown, invoke: Invoke): Promise<unknown> {
   const resource = state.Resource ?? '';
   if (resource === 'arn:aws:states:::lambda:invoke' && isObject(input)) {
-    const payload = await invoke(functionName(String(input['FunctionName'])), input['Payload'] ?? {});
+    const { FunctionName, Payload = {} } = input;
+    const payload = await invoke(functionName(String(FunctionName)), Payload);
     return { ExecutedVersion: '$LATEST', StatusCode: 200, Payload: payload };
   }
   if (resource.includes(':function:')) return await invoke(functionName(resource), input);

@@ -50,6 +50,10 @@ export interface Output {
 }
 
 export function makeOutput(json: boolean): Output {
+  // Whoever reads may leave (`| head`); the run goes on without them.
+  process.stdout.on('error', (error: Error & { readonly code?: string }) => {
+    if (error.code !== 'EPIPE') throw error;
+  });
   return {
     json,
     event: (event) => {

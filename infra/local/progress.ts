@@ -40,9 +40,10 @@ export function followRun(options: ProgressOptions): { stop(): Promise<RunStatus
       view.show(clock(status.stages));
       return status;
     } catch (error) {
-      // The plan is not written yet.
-      if (error instanceof NotFound) return undefined;
-      throw error;
+      if (!(error instanceof NotFound)) throw error;
+      // The plan is not written yet; what comes was done after this look.
+      clock([]);
+      return undefined;
     }
   };
   const watching = (async () => {
@@ -75,8 +76,9 @@ export function stageClock(
   const time = (stage: Stage, at: number): Timed => {
     const idle = { stage, seconds: null, perSecond: null, secondsLeft: null };
     if (stage.state === 'waiting' || stage.state === 'skipped') return idle;
-    const earlier = before?.stages.find(({ name }) => name === stage.name) ?? stage;
-    const first = began.get(stage.name) ?? { at: before?.at ?? at, done: earlier.done };
+    const earlier = before?.stages.find(({ name }) => name === stage.name);
+    const doneBefore = before === undefined ? stage.done : (earlier?.done ?? 0);
+    const first = began.get(stage.name) ?? { at: before?.at ?? at, done: doneBefore };
     began.set(stage.name, first);
     if (stage.state === 'done' && !ended.has(stage.name)) ended.set(stage.name, at);
     const seconds = ((ended.get(stage.name) ?? at) - first.at) / 1000;

@@ -9,6 +9,7 @@ import { makeSampleDatabase } from './sample.ts';
 
 /** `npm start`: the whole of vecferry on real data, in a minute, with no account and no Docker. */
 
+const directory = '.vecferry';
 const event = join('events', 'sample.json');
 const local = z.object({ path: z.string() });
 
@@ -21,14 +22,15 @@ async function start(): Promise<number> {
   output.line(`from     PostgreSQL with pgvector, embedded, in ${source}`);
   output.line(`to       LanceDB, in ${target}`);
   if (await makeSampleDatabase(source)) output.line(`made     the source, with its HNSW index, in ${seconds(began)}`);
-  // Each start moves into an empty target; a run of your own refuses one that is not.
+  // Each start moves into an empty target, and readers begin at the source; a run of your own refuses a target with records.
   await rm(target, { recursive: true, force: true });
+  await rm(join(directory, 'flags', `${parsed.target.collection}.json`), { force: true });
   const stopping = new AbortController();
   process.once('SIGINT', () => stopping.abort());
   const run = newRunId();
   const code = await runCommand(
     {
-      directory: '.vecferry',
+      directory,
       output,
       isTerminal: process.stderr.isTTY === true,
       verbose: false,
