@@ -190,7 +190,8 @@ function findKey(
     index.columns.flatMap((name) => columns.find((column) => column.name === name) ?? []);
   const isKey = (index: TableIndex): boolean =>
     index.isUnique && index.isPlain && index.isValid && named(index).every(({ notNull }) => notNull);
-  const candidates = indexes.filter(isKey);
+  // The narrowest first.
+  const candidates = indexes.filter(isKey).sort((a, b) => a.columns.length - b.columns.length);
   const same = (index: TableIndex): boolean =>
     wanted === undefined || JSON.stringify(index.columns) === JSON.stringify(wanted);
   const chosen = candidates.find((index) => index.isPrimary && same(index)) ?? candidates.find(same);
@@ -235,7 +236,7 @@ async function relationOf(session: Session, oid: string): Promise<string> {
 
 /** Rows as one JSON text a row: the same from every client. */
 async function jsonRows<T>(session: Session, sql: string, oid: string, schema: z.ZodType<T>): Promise<T[]> {
-  const rows = await session.rows(`SELECT row_to_json(r)::text AS json FROM (${sql}) r`, [oid]);
+  const rows = await session.rows(`SELECT row_to_json(answer)::text AS json FROM (${sql}) answer`, [oid]);
   return rows.map((row) =>
     parseAs(schema, JSON.parse(row['json'] ?? 'null'), "an answer of PostgreSQL's catalog", ShardDamaged),
   );

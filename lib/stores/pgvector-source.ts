@@ -1,9 +1,10 @@
 import { parse } from 'lossless-json';
 import { type Batch, concatBatches, noRecords } from '../batch.ts';
 import { Incompatible, NotFound } from '../errors.ts';
-import type { CollectionSchema, Distance, IdType, PayloadIndex, VectorSpec } from '../schema.ts';
+import type { CollectionSchema, Distance, IdType, PayloadIndex, VectorIndex, VectorSpec } from '../schema.ts';
 import { type Column, distanceOperators, type Layout, vectorForms } from './pgvector-catalog.ts';
 import type { Database, Session } from './pgvector-connect.ts';
+import { isDataError } from './pgvector-errors.ts';
 import { quoteName, quoteText } from './pgvector-names.ts';
 import { keyList, keyLiterals, rangeFilter, readPieces, selectRecords, tableOf, writeBound } from './pgvector-read.ts';
 import { fieldOf } from './pgvector-types.ts';
@@ -78,9 +79,9 @@ async function payloadBytes(session: Session, layout: Layout): Promise<number> {
   const { payload, fields } = layout;
   if (payload === undefined && fields.length === 0) return 2;
   const columns = (payload === undefined ? fields : [payload]).map(({ name }) => quoteName(name)).join(', ');
-  const text = payload === undefined ? 'row_to_json(r)::text' : `r.${quoteName(payload.name)}::text`;
+  const text = payload === undefined ? 'row_to_json("vecferry row")::text' : `${quoteName(payload.name)}::text`;
   const [row] = await session.rows(
-    `SELECT coalesce(round(avg(octet_length(${text}))), 0)::text AS bytes FROM (SELECT ${columns} FROM ${tableOf(layout)} LIMIT ${sampleRows}) r`,
+    `SELECT coalesce(round(avg(octet_length(${text}))), 0)::text AS bytes FROM (SELECT ${columns} FROM ${tableOf(layout)} LIMIT ${sampleRows}) "vecferry row"`,
   );
   return Number(row?.['bytes'] ?? 0);
 }
@@ -112,9 +113,10 @@ async function cutPoints(session: Session, layout: Layout, count: number, parts:
   const texts = keys.map((name, at) => `${name}::text AS k${at}`).join(', ');
   const rows = await session.rows(
     `SELECT ${texts} FROM (
-      SELECT ${keys.join(', ')}, row_number() OVER (ORDER BY ${keys.join(', ')}) - 1 AS position, count(*) OVER () AS total
-      FROM ${tableOf(layout)} ${sample}) r
-    WHERE position > 0 AND position * ${parts} / total > (position - 1) * ${parts} / total ORDER BY position`,
+      SELECT ${keys.join(', ')}, row_number() OVER (ORDER BY ${keys.join(', ')}) - 1 AS "vecferry position", count(*) OVER () AS "vecferry total"
+      FROM ${tableOf(layout)} ${sample}) sampled
+    WHERE "vecferry position" * ${parts} / "vecferry total" > ("vecferry position" - 1) * ${parts} / "vecferry total"
+      AND "vecferry position" > 0 ORDER BY "vecferry position"`,
   );
   return rows.map((row) => writeBound(keys.map((_, at) => row[`k${at}`] ?? '')));
 }
@@ -129,14 +131,22 @@ const unlimited: ReadOptions = { maxRecords: Number.POSITIVE_INFINITY, maxBytes:
 export async function fetchRecords(session: Session, layout: Layout, ids: readonly string[]): Promise<Batch> {
   const keys = ids.flatMap((id) => {
     const values = keyOfId(layout.key, id);
-    return values === undefined ? [] : [`(${keyLiterals(layout.key, values)})`];
+    return values === undefined ? [] : [values];
+  });
+  const empty = noRecords(schemaOf(layout).vectors);
+  if (keys.length === 0) return empty;
+  const select = (filter: string): string => selectRecords(layout, `WHERE ${filter}`);
+  const typed = keys.map((values) => `(${keyLiterals(layout.key, values)})`).join(', ');
+  const body = await session.copyOut(select(`(${keyList(layout)}) IN (${typed})`)).catch(async (error: unknown) => {
+    if (!isDataError(error)) throw error;
+    // An id that is no value of the key's type is not there; as texts they can all be compared, if slower.
+    const texts = keys.map((values) => `(${values.map(quoteText).join(', ')})`).join(', ');
+    const columns = layout.key.map(({ name }) => `${quoteName(name)}::text`).join(', ');
+    return await session.copyOut(select(`(${columns}) IN (${texts})`));
   });
   const pieces: Batch[] = [];
-  if (keys.length > 0) {
-    const body = await session.copyOut(selectRecords(layout, `WHERE (${keyList(layout)}) IN (${keys.join(', ')})`));
-    for await (const { batch } of readPieces(layout, once(body), null, unlimited)) pieces.push(batch);
-  }
-  return pieces.length === 0 ? noRecords(schemaOf(layout).vectors) : concatBatches(pieces);
+  for await (const { batch } of readPieces(layout, once(body), null, unlimited)) pieces.push(batch);
+  return pieces.length === 0 ? empty : concatBatches(pieces);
 }
 
 async function* once(body: Uint8Array): AsyncIterable<Uint8Array> {
@@ -181,9 +191,8 @@ export interface SearchSettings {
 /** pgvector's default hnsw.ef_search, and the bound of the setting: an index scan returns no more rows than that. */
 const [defaultEfSearch, maxEfSearch] = [40, 1000];
 
-/** Runs in a transaction: settings are local to it. */
 export async function searchNearest(
-  session: Session,
+  database: Database,
   layout: Layout,
   { vector, query, k, exact = false }: SearchRequest,
   { efSearch, probes, defaultDistance }: SearchSettings,
@@ -195,27 +204,39 @@ export async function searchNearest(
   }
   if (field.form === 'sparsevec')
     throw new Incompatible(`vector '${vector}' is sparse; only dense vectors are searched`, { ids: [vector] });
-  const ef = Math.min(maxEfSearch, Math.max(efSearch ?? defaultEfSearch, k));
-  if (exact) await session.run('SET LOCAL enable_indexscan = off');
-  else if (field.index.kind === 'hnsw' && ef !== defaultEfSearch) await session.run(`SET LOCAL hnsw.ef_search = ${ef}`);
-  else if (field.index.kind === 'ivfflat' && probes !== undefined)
-    await session.run(`SET LOCAL ivfflat.probes = ${probes}`);
   const { operator } = distanceOperators[field.distance ?? defaultDistance];
   const column = quoteName(field.column.name);
-  const keys = layout.key.map(({ name }, at) => `${quoteName(name)}::text AS k${at}`).join(', ');
-  const literal = `${quoteText(`[${query.join(',')}]`)}::${field.form}`;
-  const rows = await session.rows(
-    `SELECT ${keys}, (${column} ${operator} ${literal})::text AS score FROM ${tableOf(layout)} WHERE ${column} IS NOT NULL ORDER BY ${column} ${operator} ${literal} LIMIT ${k}`,
-  );
-  return rows.map(
-    (row): Hit => ({
-      id: idOf(
-        layout.key,
-        layout.key.map((_, at) => row[`k${at}`] ?? ''),
-      ),
-      score: Number(row['score']),
-    }),
-  );
+  const keys = layout.key.map(({ name }, at) => `${quoteName(name)}::text AS "vecferry k${at}"`).join(', ');
+  const nearness = `${column} ${operator} ${quoteText(`[${query.join(',')}]`)}::${field.form}`;
+  const select = `SELECT ${keys}, (${nearness})::text AS "vecferry score" FROM ${tableOf(layout)} WHERE ${column} IS NOT NULL ORDER BY ${nearness} LIMIT ${k}`;
+  const setting = searchSetting(field.index, { k, exact, efSearch, probes });
+  const rows =
+    setting === undefined
+      ? await database.use(async (session) => await session.rows(select))
+      : await database.transact(async (session) => {
+          await session.run(`SET LOCAL ${setting}`);
+          return await session.rows(select);
+        });
+  return rows.map((row): Hit => {
+    const values = layout.key.map((_, at) => row[`vecferry k${at}`] ?? '');
+    return { id: idOf(layout.key, values), score: Number(row['vecferry score']) };
+  });
+}
+
+/** What this search needs otherwise than the server is set; local to its transaction. */
+function searchSetting(
+  index: VectorIndex,
+  {
+    k,
+    exact,
+    efSearch,
+    probes,
+  }: { k: number; exact: boolean; efSearch: number | undefined; probes: number | undefined },
+): string | undefined {
+  if (exact) return index.kind === 'none' ? undefined : 'enable_indexscan = off';
+  if (index.kind === 'ivfflat') return probes === undefined ? undefined : `ivfflat.probes = ${probes}`;
+  if (index.kind !== 'hnsw' || (efSearch === undefined && k <= defaultEfSearch)) return undefined;
+  return `hnsw.ef_search = ${Math.min(maxEfSearch, Math.max(efSearch ?? defaultEfSearch, k))}`;
 }
 
 function idOf(key: readonly Column[], values: readonly string[]): string {

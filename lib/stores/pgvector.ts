@@ -33,6 +33,9 @@ type Options = z.infer<typeof optionsSchema>;
 
 const defaultDistance = 'cosine';
 
+/** An index that another process built changes how this one searches, after this time at the latest. */
+const layoutMaxAgeMs = 10_000;
+
 /** Limits: pgvector README, "Vector Type", "Half Vector Type", "HNSW"; names are in the source files beside. */
 const capabilities: Capabilities = {
   vectorKinds: ['dense', 'sparse'],
@@ -109,15 +112,23 @@ function openTable(database: Database, name: TableName, options: Options): Store
     await guard(doing, async () => await database.use(async (session) => await work(session, await layoutIn(session))));
   const writes: WriteMemory = { meetsRecords: false };
   const builds: IndexMemory = { failure: undefined };
-  let known: Layout | undefined;
-  /** A write's layout is read once for a table: a batch must not cost five queries of the catalog. */
-  const layoutForWrite = async (): Promise<Layout> =>
-    await database.use(async (session) => {
-      const oid = await requireTable(session, name);
-      known = known?.oid === oid ? known : await readLayout(session, oid, options.key);
-      return known;
-    });
+  let known: { readonly layout: Layout; readonly at: number } | undefined;
+  const learn = async (session: Session): Promise<Layout> => {
+    const layout = await layoutIn(session);
+    known = { layout, at: performance.now() };
+    return layout;
+  };
+  /** A search or fetch is one statement, as an application's is: the catalog is not asked again each time. */
+  const recentLayout = async (session: Session): Promise<Layout> =>
+    known !== undefined && performance.now() - known.at < layoutMaxAgeMs ? known.layout : await learn(session);
+  /** Of a write only the table's oid is looked up, so that records never go into a ledger of a table that was dropped. */
+  const layoutForWrite = async (session: Session): Promise<Layout> =>
+    known?.layout.oid === (await requireTable(session, name)) ? known.layout : await learn(session);
+  const forget = (): void => {
+    known = undefined;
+  };
   const indexes = async (schema: CollectionSchema) => {
+    forget();
     const layout = await database.use(layoutIn);
     return { layout, wanted: wantedIndexes(layout, schema, defaultDistance) };
   };
@@ -133,28 +144,28 @@ function openTable(database: Database, name: TableName, options: Options): Store
       await withLayout('cutting ranges of', async (session, layout) => await planRanges(session, layout, records)),
     read: (range, limits) => readGuarded(range, limits),
     fetch: async (ids) =>
-      await withLayout('fetching records of', async (session, layout) => await fetchRecords(session, layout, ids)),
-    search: async (request) =>
       await guard(
-        'searching',
+        'fetching records of',
         async () =>
-          await database.transact(
-            async (session) =>
-              await searchNearest(session, await layoutIn(session), request, { ...options, defaultDistance }),
-          ),
+          await database.use(async (session) => await fetchRecords(session, await recentLayout(session), ids)),
       ),
+    search: async (request) =>
+      await guard('searching', async () => {
+        const layout = await database.use(recentLayout);
+        return await searchNearest(database, layout, request, { ...options, defaultDistance });
+      }),
     prepare: async (schema) =>
       await guard('preparing', async () => {
-        known = undefined;
+        forget();
         await prepareTable(database, name, schema, options.key);
       }),
     write: async (batch, writeOptions) =>
       await guard('writing to', async () => {
         try {
-          return await writeBatch(database, await layoutForWrite(), batch, writeOptions, writes);
+          return await writeBatch(database, await database.use(layoutForWrite), batch, writeOptions, writes);
         } catch (error) {
           // The table may have changed under us; the next try looks again.
-          known = undefined;
+          forget();
           throw error;
         }
       }),
