@@ -52,16 +52,16 @@ export function isValid(data: Data, index: number): boolean {
   return (((data.nullBitmap[at >> 3] ?? 0) >> (at & 7)) & 1) === 1;
 }
 
-/** The microseconds since 1970 of an ISO 8601 text with `Z` and at most six decimals; undefined for any other text. */
+/** The microseconds since 1970 of an ISO 8601 text with a zone, finer digits cut off; undefined for any other text. */
 export function parseTimestamp(text: string): bigint | undefined {
-  const match = /^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,6}))?Z$/.exec(text);
+  const match = /^(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d)$/.exec(text);
   if (match === null) return undefined;
-  const seconds = Date.parse(`${match[1]}Z`) / 1000;
+  const seconds = Date.parse(`${match[1]}T${match[2]}${match[4]}`) / 1000;
   if (!Number.isFinite(seconds)) return undefined;
-  return BigInt(seconds) * 1_000_000n + BigInt((match[2] ?? '').padEnd(6, '0'));
+  return BigInt(seconds) * 1_000_000n + BigInt((match[3] ?? '').slice(0, 6).padEnd(6, '0'));
 }
 
-/** A timestamp without its zone, with as many decimals as it needs. */
+/** A timestamp without its zone, with all decimals of its unit unless they are zeros: as our PostgreSQL store prints it. */
 export function timestampText(value: bigint, unit: TimeUnit): string {
   const digits = decimalsOf(unit);
   const [seconds, fraction] = floorDivide(value, 10n ** BigInt(digits));
@@ -164,5 +164,5 @@ function floorDivide(value: bigint, by: bigint): readonly [bigint, bigint] {
 }
 
 function fractionText(fraction: bigint, digits: number): string {
-  return fraction === 0n ? '' : `.${String(fraction).padStart(digits, '0').replace(/0+$/, '')}`;
+  return fraction === 0n ? '' : `.${String(fraction).padStart(digits, '0')}`;
 }

@@ -63,20 +63,7 @@ const capabilities: Capabilities = {
   ids: { integer: false, uuid: true, string: { maxLength: 65_536 }, composite: false },
   payload: {
     // What can be filtered on. All else is carried as JSON text under the metadata key vecferry_json.
-    types: [
-      'boolean',
-      'integer',
-      'float',
-      'text',
-      'uuid',
-      'timestamp',
-      'date',
-      'time',
-      'bytes',
-      'decimal',
-      'json',
-      'list',
-    ],
+    types: ['boolean', 'integer', 'float', 'text', 'uuid', 'timestamp', 'date', 'time', 'bytes', 'list'],
     any: true,
     // One record has to fit into a request.
     maxBytes: 8 * 1024 * 1024,

@@ -16,28 +16,33 @@ import { RecordRefused } from '../errors.ts';
 import { dayText, parseTimestamp, timestampText } from './arrow-cells.ts';
 import { fitsDouble, isNumber, stringOf } from './json-members.ts';
 
-/** JSON values into typed Arrow columns: only those that the column gives back exactly. */
+/** JSON values into typed Arrow columns. */
 
 const int64 = { min: -(2n ** 63n), max: 2n ** 63n - 1n };
 
+/**
+ * exact: the column gives the value back as it is. near: filters find it, but its digits or its spelling stand in the
+ * JSON column too. none: the column is null.
+ */
+export type Fit = 'exact' | 'near' | 'none';
+
 export interface ColumnWriter {
-  /** Stores the JSON value, if the column gives it back exactly; false if not. */
-  put(at: number, raw: string): boolean;
+  put(at: number, raw: string): Fit;
   finish(): Data;
 }
 
 /** A writer for a column of `count` cells of the table's type; one that takes nothing for types that are only read. */
 export function columnWriter(type: DataType | undefined, count: number): ColumnWriter {
   if (Type.isBool(type)) return boolWriter(count);
-  if (Type.isInt(type) && type.bitWidth === 64 && type.isSigned) return bigintWriter(count, new Int64(), parseInteger);
+  if (Type.isInt(type) && type.bitWidth === 64 && type.isSigned) return integerWriter(count);
   if (Type.isFloat(type) && type.precision === 2) return doubleWriter(count);
   if (Type.isTimestamp(type) && type.unit === TimeUnit.MICROSECOND && type.timezone === 'UTC')
-    return bigintWriter(count, new TimestampMicrosecond('UTC'), parseInstant);
+    return instantWriter(count);
   if (Type.isDate(type) && type.unit === 0) return dayWriter(count);
   if (Type.isBinary(type)) return bytesWriter(count, new Binary(), base64Bytes);
   if (Type.isUtf8(type)) return bytesWriter(count, new Utf8(), utf8Bytes);
   // Any other type of a table that was not made here.
-  return { put: () => false, finish: () => makeNulls(type, count) };
+  return { put: () => 'none', finish: () => makeNulls(type, count) };
 }
 
 function makeNulls(type: DataType | undefined, count: number): Data {
@@ -46,93 +51,120 @@ function makeNulls(type: DataType | undefined, count: number): Data {
   );
 }
 
-function boolWriter(count: number): ColumnWriter {
-  const values = new Uint8Array(Math.ceil(count / 8));
-  const there = new Uint8Array(count);
-  return {
-    put(at, raw) {
-      if (raw !== 'true' && raw !== 'false') return false;
-      if (raw === 'true') values[at >> 3] = (values[at >> 3] ?? 0) | (1 << (at & 7));
-      there[at] = 1;
-      return true;
-    },
-    finish: () => makeData({ type: new Bool(), length: count, ...validity(there), data: values }),
-  };
+interface Parsed<T> {
+  readonly value: T;
+  readonly isExact: boolean;
 }
 
-function bigintWriter(
+/** A writer that stores parsed values one by one and knows which are there. */
+function writer<T>(
   count: number,
-  type: Int64 | TimestampMicrosecond,
-  parse: (raw: string) => bigint | undefined,
+  parse: (raw: string) => Parsed<T> | undefined,
+  store: (at: number, value: T) => void,
+  finish: (cells: Cells) => Data,
 ): ColumnWriter {
-  const values = new BigInt64Array(count);
   const there = new Uint8Array(count);
   return {
     put(at, raw) {
-      const value = parse(raw);
-      if (value === undefined) return false;
-      values[at] = value;
+      const parsed = parse(raw);
+      if (parsed === undefined) return 'none';
+      store(at, parsed.value);
       there[at] = 1;
-      return true;
+      return parsed.isExact ? 'exact' : 'near';
     },
-    finish: () =>
-      type instanceof Int64
-        ? makeData({ type, length: count, ...validity(there), data: values })
-        : makeData({ type, length: count, ...validity(there), data: values }),
+    finish: () => finish({ length: count, ...validity(there) }),
   };
 }
 
-function parseInteger(raw: string): bigint | undefined {
-  return isInt64(raw) ? BigInt(raw) : undefined;
+function boolWriter(count: number): ColumnWriter {
+  const data = new Uint8Array(Math.ceil(count / 8));
+  const store = (at: number, value: number): void => {
+    data[at >> 3] = (data[at >> 3] ?? 0) | (value << (at & 7));
+  };
+  return writer(count, parseBoolean, store, (cells) => makeData({ type: new Bool(), ...cells, data }));
 }
 
-function parseInstant(raw: string): bigint | undefined {
-  if (!raw.startsWith('"')) return undefined;
-  const text = stringOf(raw);
-  const value = parseTimestamp(text);
-  return value !== undefined && `${timestampText(value, TimeUnit.MICROSECOND)}Z` === text ? value : undefined;
+function integerWriter(count: number): ColumnWriter {
+  const data = new BigInt64Array(count);
+  const store = (at: number, value: bigint): void => {
+    data[at] = value;
+  };
+  return writer(count, parseInteger, store, (cells) => makeData({ type: new Int64(), ...cells, data }));
+}
+
+function instantWriter(count: number): ColumnWriter {
+  const data = new BigInt64Array(count);
+  const type = new TimestampMicrosecond('UTC');
+  const store = (at: number, value: bigint): void => {
+    data[at] = value;
+  };
+  return writer(count, parseInstant, store, (cells) => makeData({ type, ...cells, data }));
 }
 
 function doubleWriter(count: number): ColumnWriter {
-  const values = new Float64Array(count);
-  const there = new Uint8Array(count);
-  return {
-    put(at, raw) {
-      if (!isNumber(raw) || !fitsDouble(raw)) return false;
-      values[at] = Number(raw);
-      there[at] = 1;
-      return true;
-    },
-    finish: () => makeData({ type: new Float64(), length: count, ...validity(there), data: values }),
+  const data = new Float64Array(count);
+  const store = (at: number, value: number): void => {
+    data[at] = value;
   };
+  return writer(count, parseDouble, store, (cells) => makeData({ type: new Float64(), ...cells, data }));
 }
 
 function dayWriter(count: number): ColumnWriter {
-  const values = new Int32Array(count);
-  const there = new Uint8Array(count);
-  return {
-    put(at, raw) {
-      if (!/^"\d{4}-\d\d-\d\d"$/.test(raw)) return false;
-      const days = Date.parse(`${stringOf(raw)}T00:00:00Z`) / 86_400_000;
-      if (!Number.isInteger(days) || dayText(days) !== stringOf(raw)) return false;
-      values[at] = days;
-      there[at] = 1;
-      return true;
-    },
-    finish: () => makeData({ type: new DateDay(), length: count, ...validity(there), data: values }),
+  const data = new Int32Array(count);
+  const store = (at: number, value: number): void => {
+    data[at] = value;
   };
+  return writer(count, parseDay, store, (cells) => makeData({ type: new DateDay(), ...cells, data }));
 }
 
 function bytesWriter(count: number, type: Binary | Utf8, parse: (text: string) => Buffer | undefined): ColumnWriter {
   const values: (Buffer | undefined)[] = new Array(count);
   return {
     put(at, raw) {
-      if (!raw.startsWith('"')) return false;
+      if (!raw.startsWith('"')) return 'none';
       values[at] = parse(stringOf(raw));
-      return values[at] !== undefined;
+      return values[at] === undefined ? 'none' : 'exact';
     },
     finish: () => bytesData(values, type),
   };
+}
+
+function parseBoolean(raw: string): Parsed<number> | undefined {
+  return raw === 'true' || raw === 'false' ? { value: raw === 'true' ? 1 : 0, isExact: true } : undefined;
+}
+
+function parseInteger(raw: string): Parsed<bigint> | undefined {
+  return isInt64(raw) ? { value: BigInt(raw), isExact: true } : undefined;
+}
+
+function parseInstant(raw: string): Parsed<bigint> | undefined {
+  if (!raw.startsWith('"')) return undefined;
+  const text = stringOf(raw);
+  const value = parseTimestamp(text);
+  if (value === undefined) return undefined;
+  return { value, isExact: `${timestampText(value, TimeUnit.MICROSECOND)}Z` === text };
+}
+
+/** Numbers, and decimals that stand as text because a double cannot hold all their digits. */
+function parseDouble(raw: string): Parsed<number> | undefined {
+  const text = raw.startsWith('"') ? stringOf(raw) : raw;
+  const value = Number(text);
+  if (!isNumber(text) || !Number.isFinite(value)) return undefined;
+  return { value, isExact: text === raw && fitsDouble(raw) };
+}
+
+function parseDay(raw: string): Parsed<number> | undefined {
+  if (!/^"\d{4}-\d\d-\d\d"$/.test(raw)) return undefined;
+  const value = Date.parse(`${stringOf(raw)}T00:00:00Z`) / 86_400_000;
+  return Number.isInteger(value) && dayText(value) === stringOf(raw) ? { value, isExact: true } : undefined;
+}
+
+/** True when the column's value `there` is what `put` made of `raw`, so nobody has changed the column since. */
+export function isNear(there: string, raw: string): boolean {
+  const number = parseDouble(raw);
+  if (number !== undefined) return Number(there) === number.value;
+  const instant = parseInstant(raw);
+  return instant !== undefined && parseInstant(there)?.value === instant.value;
 }
 
 function base64Bytes(text: string): Buffer | undefined {
@@ -164,7 +196,13 @@ function bytesData(values: readonly (Buffer | undefined)[], type: Binary | Utf8)
   return type instanceof Utf8 ? makeData({ type, ...common }) : makeData({ type, ...common });
 }
 
-function validity(there: Uint8Array): { readonly nullCount: number; readonly nullBitmap: Uint8Array } {
+interface Cells {
+  readonly length: number;
+  readonly nullCount: number;
+  readonly nullBitmap: Uint8Array;
+}
+
+function validity(there: Uint8Array): Omit<Cells, 'length'> {
   return {
     nullCount: there.reduce((sum, each) => sum + 1 - each, 0),
     nullBitmap: bitmap(there.length, (at) => there[at] === 1),

@@ -23,7 +23,8 @@ import { type CollectionSchema, collectionSchema, type FieldSpec, type FieldType
  *
  * A table made here has `id`, a fixed-size list of floats per vector, a typed column per declared payload field (so that
  * it can be filtered on), and `payload`: the JSON of everything else. A value that its typed column cannot give back
- * exactly is null there and stands in `payload`, so each record's payload comes back equal as JSON. The schema that the
+ * exactly stands in `payload` too, beside the nearest value that the column holds, so filters find it and each record's
+ * payload comes back equal as JSON. The schema that the
  * table was prepared with stands in the Arrow schema's metadata under `vecferry`. Of any other table all columns but the
  * id and the vectors are the payload.
  */
@@ -132,21 +133,15 @@ function preparedWith(arrow: Schema, table: string): z.infer<typeof metadataSche
 }
 
 /** The Arrow type of a declared field; undefined where its values stay in the JSON column. */
-function columnType({ type, native }: FieldSpec): DataType | undefined {
+function columnType({ type }: FieldSpec): DataType | undefined {
   if (type === 'boolean') return new Bool();
   if (type === 'integer') return new Int64();
   if (type === 'float') return new Float64();
   if (type === 'timestamp') return new TimestampMicrosecond('UTC');
   if (type === 'date') return new DateDay();
   if (type === 'bytes') return new Binary();
-  if (type === 'decimal') return isShortDecimal(native) ? new Float64() : new Utf8();
+  if (type === 'decimal') return new Float64();
   return type === 'json' || type === 'list' ? undefined : new Utf8();
-}
-
-/** numeric(12,4): at most 15 digits, which stand as JSON numbers (FieldType's documentation). */
-function isShortDecimal(native: string | undefined): boolean {
-  const precision = /\((\d+)/.exec(native ?? '')?.[1];
-  return precision !== undefined && Number(precision) <= 15;
 }
 
 /** @throws Incompatible when LanceDB cannot hold the vector. */

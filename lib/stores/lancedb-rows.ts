@@ -15,7 +15,7 @@ import { type Batch, type DenseColumn, hasVector } from '../batch.ts';
 import { RecordRefused, StoreUnavailable } from '../errors.ts';
 import { cellJson, isValid } from './arrow-cells.ts';
 import { joinObject, splitObject, stringOf } from './json-members.ts';
-import { bitmap, columnWriter, isInt64, textData } from './lancedb-columns.ts';
+import { bitmap, columnWriter, isInt64, isNear, textData } from './lancedb-columns.ts';
 import { type Layout, restColumn, type VectorColumnLayout, vectorType } from './lancedb-layout.ts';
 
 /** A batch as an Arrow table and back. Vectors are handed over as they are, without touching a float. */
@@ -92,17 +92,22 @@ function payloadText(
   isOurs: boolean,
   id: string,
 ): string {
-  const members: [string, string][] = [];
+  const members = new Map<string, string>();
   for (const { name, data } of fields) {
     const value = valueText(data, at, name, id);
     // In a table made here a null stands in the JSON column; an empty cell is a field that the record lacks.
-    if (value !== null) members.push([name, value]);
-    else if (!isOurs) members.push([name, 'null']);
+    if (value !== null) members.set(name, value);
+    else if (!isOurs) members.set(name, 'null');
   }
   const json = rest === undefined ? null : cellJson(rest, at);
   if (json === null) return joinObject(members);
   const others = stringOf(json);
-  return members.length === 0 ? others : joinObject([...members, ...splitObject(others)]);
+  if (members.size === 0) return others;
+  for (const [name, raw] of splitObject(others)) {
+    const there = members.get(name);
+    if (there === undefined || isNear(there, raw)) members.set(name, raw);
+  }
+  return joinObject(members);
 }
 
 function valueText(data: Data, at: number, name: string, id: string): string | null {
@@ -217,7 +222,7 @@ function fieldColumns(batch: Batch, layout: Layout, arrow: Schema): FieldColumns
     if (writers.size === 0 && layout.isOurs) return payload === '{}' ? null : payload;
     const left: [string, string][] = [];
     for (const [name, raw] of splitObject(payload)) {
-      if (writers.get(name)?.put(at, raw) !== true) left.push([name, raw]);
+      if (writers.get(name)?.put(at, raw) !== 'exact') left.push([name, raw]);
     }
     if (left.length === 0) return null;
     if (!layout.isOurs) refuseLeft(batch.ids[at] ?? '', left);

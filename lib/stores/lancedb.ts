@@ -41,20 +41,8 @@ const capabilities: Capabilities = {
     composite: false,
   },
   payload: {
-    types: [
-      'boolean',
-      'integer',
-      'float',
-      'decimal',
-      'text',
-      'uuid',
-      'timestamp',
-      'date',
-      'time',
-      'bytes',
-      'json',
-      'list',
-    ],
+    // json and list stay in the JSON column.
+    types: ['boolean', 'integer', 'float', 'decimal', 'text', 'uuid', 'timestamp', 'date', 'time', 'bytes'],
     any: true,
     // Offsets of an Arrow text column are 32 bits wide.
     maxBytes: 2 ** 31 - 1,

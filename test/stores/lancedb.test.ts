@@ -98,8 +98,24 @@ describe('declared payload fields', () => {
     const table = await raw('filtered');
     expect(await table.countRows('rank = 9007199254740993')).toBe(1);
     expect(await table.countRows('price > 12 AND live')).toBe(1);
-    expect(await table.countRows("at > timestamp '2026-03-29 02:00:00'")).toBe(1);
+    expect(await table.countRows("at > timestamp '2026-03-29 02:00:00'")).toBe(2);
+    // Near values: the decimal text, the long float, and both timestamps that are spelled in another way.
+    expect(await table.countRows('amount > 1e29 AND amount < 2e29')).toBe(1);
+    expect(await table.countRows('score > 0.1234 AND score < 0.1235')).toBe(1);
+    expect(await table.countRows("at >= timestamp '2026-03-29 00:00:00'")).toBe(3);
     expect(await table.countRows("title = '🦜' AND day = date '2026-03-29'")).toBe(1);
+  });
+
+  test('that somebody changes later in the column are read as changed, not as they were moved', async () => {
+    const store = await filled('changed', schema, batch);
+    const table = await raw('changed');
+    await table.update({ where: 'id = 2', valuesSql: { score: '7.5', at: "timestamp '2030-01-01 00:00:00'" } });
+    const [payload] = (await store.fetch(['2'])).payloads;
+    expect(JSON.parse(payload ?? '')).toMatchObject({
+      score: 7.5,
+      at: '2030-01-01T00:00:00Z',
+      extra: { deep: [1, null] },
+    });
   });
 
   test('are described as they were declared, so the same columns can be made again elsewhere', async () => {
@@ -146,7 +162,7 @@ describe('a table that was made elsewhere', () => {
     expect(found.ids).toEqual(['b', "it's ü"]);
     expect(canonicalJson(found.payloads[1] ?? '')).toBe(
       canonicalJson(
-        '{"small":-3,"big":9007199254740993,"ratio":0.1,"nested":{"a":9007199254740993,"b":"x"},"list":["a",null,""],"at":"2026-03-29T02:30:00.123Z","local":"2026-03-29T02:30:00","day":"2026-03-29","bytes":"AP8="}',
+        '{"small":-3,"big":9007199254740993,"ratio":0.1,"nested":{"a":9007199254740993,"b":"x"},"list":["a",null,""],"at":"2026-03-29T02:30:00.123000Z","local":"2026-03-29T02:30:00","day":"2026-03-29","bytes":"AP8="}',
       ),
     );
     expect(JSON.parse(found.payloads[0] ?? '')).toMatchObject({ small: null, list: null, at: null });
