@@ -17,6 +17,7 @@ export interface Folder {
   put(name: string, body: Uint8Array | string, contentType: string): Promise<void>;
   /** For people. */
   locate(name: string): string;
+  close(): void;
 }
 
 export const filesOptions = z.strictObject({
@@ -40,7 +41,7 @@ export function openFolder({ connection, collection }: ResolvedEndpoint): Folder
   const parts = collection.split('/').filter((part) => part !== '' && part !== '.');
   if (parts.includes('..'))
     throw new InvalidEvent(`collection '${collection}' leads out of its folder`, { ids: [collection] });
-  if (connection.path !== undefined) return folderOf(openFileObjects(connection.path), parts);
+  if (connection.path !== undefined) return folderOf(openFileObjects(connection.path), parts, () => {});
   const url = connection.url === undefined ? null : URL.parse(connection.url);
   if (url?.protocol !== 's3:' || url.hostname === '') {
     throw new InvalidEvent('the files store needs connection {"path": FOLDER} or {"url": "s3://BUCKET/PREFIX"}');
@@ -48,7 +49,8 @@ export function openFolder({ connection, collection }: ResolvedEndpoint): Folder
   const prefix = decodeURIComponent(url.pathname)
     .split('/')
     .filter((part) => part !== '');
-  return folderOf(openS3Objects(url.hostname, new S3Client({})), [...prefix, ...parts]);
+  const client = new S3Client({});
+  return folderOf(openS3Objects(url.hostname, client), [...prefix, ...parts], () => client.destroy());
 }
 
 /** The options of an event. @throws InvalidEvent */
@@ -56,7 +58,7 @@ export function parseFilesOptions(options: unknown): FilesOptions {
   return parseAs(filesOptions, options ?? {}, "the files store's options", InvalidEvent);
 }
 
-function folderOf(objects: ListingObjectStore, parts: readonly string[]): Folder {
+function folderOf(objects: ListingObjectStore, parts: readonly string[], close: () => void): Folder {
   const last = parts.at(-1);
   const only = last !== undefined && dataFile.test(last) ? last : undefined;
   const prefix = (only === undefined ? parts : parts.slice(0, -1)).map((part) => `${part}/`).join('');
@@ -77,5 +79,6 @@ function folderOf(objects: ListingObjectStore, parts: readonly string[]): Folder
     get: (name) => objects.get(prefix + name),
     put: (name, body, contentType) => objects.put(prefix + name, body, contentType),
     locate: (name) => objects.locate(prefix + name),
+    close,
   };
 }

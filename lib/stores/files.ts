@@ -131,7 +131,7 @@ function openFiles(endpoint: ResolvedEndpoint): Store {
       return found.length === 0 ? noRecords(schema.vectors) : concatBatches(found);
     },
     search: async (request) => await searchExactly(await snapshot(), index, request),
-    close: async () => {},
+    close: async () => folder.close(),
     ranges: async ({ records }) => await cutRanges(await snapshot(), records),
     async *read(range, limits) {
       yield* readRange(await snapshot(), range, limits);
