@@ -140,7 +140,7 @@ describe('the interval of a mean recall', () => {
     const random = fastRandom(name.length * 7919 + 1);
     for (const n of [50, 200]) {
       let covered = 0;
-      const rounds = 500;
+      const rounds = 1000;
       for (let round = 0; round < rounds; round++) {
         const { low, high } = recallInterval(
           Array.from({ length: n }, () => draw(random)),
@@ -148,8 +148,8 @@ describe('the interval of a mean recall', () => {
         );
         if (low <= mean + 1e-12 && mean - 1e-12 <= high) covered++;
       }
-      // 1.5 standard errors of a coverage of 94 % simulated 500 times are 1.6 %.
-      expect(covered / rounds).toBeGreaterThanOrEqual(0.94 - 0.016);
+      // 1.5 standard errors of a coverage of 94 % simulated 1,000 times are 1.1 %.
+      expect(covered / rounds).toBeGreaterThanOrEqual(0.94 - 0.011);
     }
   });
 
