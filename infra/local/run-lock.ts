@@ -24,7 +24,7 @@ const token = randomUUID();
 
 async function take(path: string): Promise<boolean> {
   // Linked, not written in place: nobody sees a lock without its owner.
-  const ours = `${path}.${token}`;
+  const ours = `${path}.${randomUUID()}`;
   await writeFile(ours, `${process.pid} ${token}`);
   try {
     await link(ours, path);
@@ -45,7 +45,7 @@ async function evict(path: string, run: string): Promise<void> {
     const text = `process ${owner.split(' ')[0]} is running '${run}' already; wait for it, or stop it and start this again`;
     throw new RunMismatch(`${text}. If it is no vecferry, delete ${path}`, { ids: [run] });
   }
-  const aside = `${path}.${process.pid}`;
+  const aside = `${path}.${randomUUID()}`;
   await rename(path, aside).catch(ignoreAbsent);
   const moved = await readOwner(aside);
   // Another taker was faster and its new lock was moved instead: put it back.
@@ -74,5 +74,5 @@ function ignoreAbsent(error: unknown): undefined {
 }
 
 function codeOf(error: unknown): unknown {
-  return error instanceof Error && 'code' in error ? error.code : undefined;
+  return typeof error === 'object' && error !== null && 'code' in error ? error.code : undefined;
 }

@@ -58,7 +58,10 @@ describe('a task', () => {
   test('gets the payload that the service call would send, and its answer goes on', async () => {
     const seen: unknown[] = [];
     const outcome = await run(machine({ Plan: call('plan') }), {
-      plan: (payload) => (seen.push(payload), { ok: true }),
+      plan: (payload) => {
+        seen.push(payload);
+        return { ok: true };
+      },
     });
     expect(seen).toEqual([{ run: 'r1', key: 'items.json' }]);
     expect(outcome).toEqual({ status: 'SUCCEEDED', output: { ok: true } });
@@ -107,10 +110,17 @@ describe('a task', () => {
     expect(outcome).toEqual({ status: 'SUCCEEDED', output: 5 });
   });
 
+  test('puts its answer in place of its input where ResultPath is $', async () => {
+    const definition = machine({ Plan: call('plan', { ResultPath: '$' }) });
+    const outcome = await run(definition, { plan: () => ({ ok: true }) });
+    expect(outcome).toEqual({ status: 'SUCCEEDED', output: { ok: true } });
+  });
+
   test('that names no timeout may take longer than a minute, as on AWS', async () => {
     const { bridge, localPace } = await import('../../infra/local/bridge.ts');
     const { definition } = bridge(machine({ Plan: call('plan') }), localPace);
-    expect(definition.States['Plan']?.TimeoutSeconds).toBeGreaterThan(900);
+    const { Plan } = definition.States;
+    expect(Plan?.TimeoutSeconds).toBeGreaterThan(900);
   });
 });
 

@@ -1,0 +1,66 @@
+import { mkdir, mkdtemp, readdir, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { beforeEach, describe, expect, test } from '@jest/globals';
+import { withRunLock } from '../../infra/local/run-lock.ts';
+
+let directory: string;
+beforeEach(async () => {
+  directory = await mkdtemp(join(tmpdir(), 'vecferry-lock-'));
+});
+const leftBehind = async (owner: string): Promise<void> => {
+  await mkdir(join(directory, 'locks'));
+  await writeFile(join(directory, 'locks', 'r1.lock'), owner);
+};
+const locks = () => readdir(join(directory, 'locks'));
+
+describe('the lock of a run', () => {
+  test('lets one in at a time, and says who is at it', async () => {
+    await withRunLock(directory, 'r1', async () => {
+      await expect(withRunLock(directory, 'r1', async () => 1)).rejects.toThrow(
+        `process ${process.pid} is running 'r1'`,
+      );
+      await expect(withRunLock(directory, 'r2', async () => 2)).resolves.toBe(2);
+    });
+    expect(await locks()).toEqual([]);
+  });
+
+  test('is given back when the work fails', async () => {
+    const failing = withRunLock(directory, 'r1', async () => {
+      throw new Error('no');
+    });
+    await expect(failing).rejects.toThrow('no');
+    await expect(withRunLock(directory, 'r1', async () => 1)).resolves.toBe(1);
+  });
+
+  test('of a process that is gone is taken over', async () => {
+    // No process has this pid: Linux gives at most 2^22.
+    await leftBehind('99999999 00000000-0000-0000-0000-000000000000');
+    await expect(withRunLock(directory, 'r1', async () => 1)).resolves.toBe(1);
+    expect(await locks()).toEqual([]);
+  });
+
+  test('of an earlier process with our own pid is taken over, which happens in every container', async () => {
+    await leftBehind(`${process.pid} 00000000-0000-0000-0000-000000000000`);
+    await expect(withRunLock(directory, 'r1', async () => 1)).resolves.toBe(1);
+  });
+
+  test('of a living process is not', async () => {
+    await leftBehind(`${process.ppid} 00000000-0000-0000-0000-000000000000`);
+    await expect(withRunLock(directory, 'r1', async () => 1)).rejects.toMatchObject({ name: 'RunMismatch' });
+  });
+
+  test('lets exactly one of several in that find it left behind', async () => {
+    await leftBehind('99999999 00000000-0000-0000-0000-000000000000');
+    let inside = 0;
+    let most = 0;
+    const work = async (): Promise<void> => {
+      most = Math.max(most, ++inside);
+      await new Promise((resolve) => setTimeout(resolve, 50));
+      inside--;
+    };
+    const all = await Promise.allSettled(Array.from({ length: 5 }, () => withRunLock(directory, 'r1', work)));
+    expect(most).toBe(1);
+    expect(all.filter(({ status }) => status === 'fulfilled')).toHaveLength(1);
+  });
+});

@@ -1,0 +1,164 @@
+import { describe, expect, test } from '@jest/globals';
+import { parseEvent } from '../lib/event.ts';
+import { exportedKey, failedKey, loadedKey, runKeys } from '../lib/keys.ts';
+import { type ObjectStore, putJson } from '../lib/objects.ts';
+import type { Failed, Loaded, Plan, ShardEntry } from '../lib/run-files.ts';
+import { type RunStatus, runStatus } from '../lib/status.ts';
+import { memoryObjects } from './local/memory-objects.ts';
+import { makeSchema } from './make.ts';
+
+const run = 'r1';
+const keys = runKeys(run);
+const at = '2026-01-01T00:00:00.000Z';
+
+const makePlan = (event: Record<string, unknown> = {}): Plan => ({
+  format: 1,
+  run,
+  attempt: 1,
+  createdAt: at,
+  event: parseEvent({
+    source: { store: 'pgvector', connection: { path: 'a' }, collection: 'public.words' },
+    target: { store: 'lancedb', connection: { path: 'b' }, collection: 'words' },
+    ...event,
+  }),
+  fingerprint: 'f',
+  source: makeSchema(),
+  target: makeSchema(),
+  mapping: {
+    vectors: {},
+    dropFields: [],
+    castFields: {},
+    ids: 'keep',
+    originalId: 'original_id',
+    missingVectors: 'keep',
+  },
+  records: 100,
+  withoutVector: {},
+  notes: [],
+  guarantee: '',
+  estimate: { records: 100, bytes: 1, shards: 2, seconds: 1, invocations: 1, usd: 0, formula: [] },
+  shardBytes: 1,
+});
+const entry = (shard: string, records: number): ShardEntry => ({
+  shard,
+  range: 0,
+  part: 0,
+  records,
+  bytes: 1,
+  checksum: '',
+  rest: null,
+});
+const loaded = (shard: string, records: number, skipped = 0): Loaded => ({
+  shard,
+  records,
+  written: records - skipped,
+  skipped,
+  skippedIds: [],
+  throttled: 0,
+  at,
+});
+const failed = (shard: string): Failed => ({
+  shard,
+  error: 'RecordRefused',
+  message: 'bad',
+  ids: [],
+  attempts: 1,
+  final: true,
+  at,
+});
+
+async function makeObjects(files: Record<string, unknown>, plan: Plan = makePlan()): Promise<ObjectStore> {
+  const objects = memoryObjects({});
+  for (const [key, value] of Object.entries({ [keys.plan]: plan, ...files })) await putJson(objects, key, value);
+  return objects;
+}
+const stages = ({ stages: all }: RunStatus) => all.map(({ name, state, done }) => `${name} ${state} ${done}`);
+
+describe('the status of a run', () => {
+  test('says that there is no such run, and where it looked', async () => {
+    const looking = runStatus({ objects: memoryObjects({}), run });
+    await expect(looking).rejects.toMatchObject({ name: 'NotFound', message: expect.stringContaining('runs/') });
+  });
+
+  test('of a run just planned has its export under way and nothing else', async () => {
+    const status = await runStatus({ objects: await makeObjects({}), run });
+    expect(stages(status)).toEqual([
+      'export running 0',
+      'import waiting 0',
+      'index waiting 0',
+      'compare waiting 0',
+      'recall waiting 0',
+    ]);
+    expect(status).toMatchObject({ records: 100, report: undefined, lastMove: undefined });
+  });
+
+  test('shows import while the export is still going on, from the markers of both', async () => {
+    const objects = await makeObjects({
+      [exportedKey(run, '00000-000')]: entry('00000-000', 40),
+      [exportedKey(run, '00001-000')]: entry('00001-000', 30),
+      [loadedKey(run, '00000-000')]: loaded('00000-000', 40, 3),
+    });
+    const status = await runStatus({ objects, run });
+    expect(stages(status).slice(0, 2)).toEqual(['export running 70', 'import running 40']);
+    expect(status.skipped).toBe(3);
+  });
+
+  test('counts the records that were exported once the manifest says how many, not those that were planned', async () => {
+    const shards = [entry('00000-000', 55), entry('00001-000', 50)];
+    const objects = await makeObjects({
+      [keys.manifest]: { format: 1, run, records: 105, bytes: 2, shards },
+      ...Object.fromEntries(shards.map((each) => [exportedKey(run, each.shard), each])),
+      ...Object.fromEntries(shards.map(({ shard, records }) => [loadedKey(run, shard), loaded(shard, records)])),
+    });
+    const status = await runStatus({ objects, run });
+    expect(status.records).toBe(105);
+    expect(stages(status)).toEqual([
+      'export done 105',
+      'import done 105',
+      'index running 0',
+      'compare waiting 0',
+      'recall waiting 0',
+    ]);
+  });
+
+  test('names the shards that failed, but not those that a later try has loaded', async () => {
+    const objects = await makeObjects({
+      [failedKey(run, '00000-000')]: failed('00000-000'),
+      [failedKey(run, '00001-000')]: failed('00001-000'),
+      [loadedKey(run, '00001-000')]: loaded('00001-000', 5),
+    });
+    const status = await runStatus({ objects, run });
+    expect(status.failed).toEqual([{ shard: '00000-000', error: 'RecordRefused', message: 'bad', final: true }]);
+  });
+
+  test('skips recall where the event asks for none', async () => {
+    const objects = await makeObjects({}, makePlan({ validate: { recall: null } }));
+    expect(stages(await runStatus({ objects, run })).at(-1)).toBe('recall skipped 0');
+  });
+
+  test('has nothing under way for a plan alone', async () => {
+    const objects = await makeObjects({}, makePlan({ dryRun: true }));
+    expect(stages(await runStatus({ objects, run }))[0]).toBe('export waiting 0');
+  });
+
+  test('reads a marker once, however often a run is looked at', async () => {
+    const objects = await makeObjects({ [loadedKey(run, '00000-000')]: loaded('00000-000', 40) });
+    const reads: string[] = [];
+    const counting: ObjectStore = {
+      ...objects,
+      get: async (key) => {
+        reads.push(key);
+        return await objects.get(key);
+      },
+    };
+    const cache = new Map<string, unknown>();
+    await runStatus({ objects: counting, run, cache });
+    await runStatus({ objects: counting, run, cache });
+    expect(reads.filter((key) => key === loadedKey(run, '00000-000'))).toHaveLength(1);
+  });
+
+  test('fails clearly when a file of the run is not ours', async () => {
+    const objects = await makeObjects({ [keys.manifest]: { format: 99 } });
+    await expect(runStatus({ objects, run })).rejects.toMatchObject({ name: 'ShardDamaged' });
+  });
+});
