@@ -87,7 +87,11 @@ function install() {
   console.log(
     `Installing the test servers (PostgreSQL, Qdrant, Chroma) into ${where}; this takes about half a minute once.`,
   );
-  const created = run(base, ['-m', 'venv', '--clear', environment]);
+  // What is there stays: servers may be running from it, and pip adds only what changed.
+  const created =
+    run(python, ['-m', 'pip', '--version']) === undefined
+      ? undefined
+      : run(base, ['-m', 'venv', '--clear', environment]);
   if (created !== undefined) {
     return fail(
       `Cannot make a Python virtual environment; install python3-venv and run this again. Python said: ${created}`,

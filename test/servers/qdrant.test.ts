@@ -209,6 +209,74 @@ describe('faults', () => {
   });
 });
 
+test('a collection loaded with m 0 gets its graph when m is switched on, as bulk loads do', async () => {
+  const name = `${collection}-late`;
+  const call = async (method: string, path: string, body?: unknown) => {
+    const answer = await fetch(`${rest}/collections/${name}${path}`, { method, body: JSON.stringify(body) });
+    return await answer.json();
+  };
+  await call('DELETE', '');
+  const quantization = { scalar: { type: 'int8', quantile: 0.99, always_ram: true } };
+  const vectors = { size: dimension, distance: 'Dot', quantization_config: quantization };
+  await call('PUT', '', { vectors, hnsw_config: { m: 0 }, optimizers_config: { indexing_threshold: 10 } });
+  const points = Array.from({ length: 500 }, (_, at) => ({ id: at, vector: dense(at) }));
+  await call('PUT', '/points?wait=true', { points });
+  const settled = async () => {
+    const deadline = Date.now() + 20_000;
+    let info = (await call('GET', '')).result;
+    while (info.status !== 'green' && Date.now() < deadline) {
+      await new Promise((resolve) => setTimeout(resolve, 50));
+      info = (await call('GET', '')).result;
+    }
+    return info;
+  };
+  await settled();
+  await call('PATCH', '', { hnsw_config: { m: 16 } });
+  const info = await settled();
+  expect(info).toMatchObject({ status: 'green', indexed_vectors_count: 500, points_count: 500 });
+  expect(info.config.hnsw_config.m).toBe(16);
+  expect(info.config.params.vectors.quantization_config).toEqual(quantization);
+  const found = await call('POST', '/points/query', { query: dense(3), limit: 1 });
+  expect(found.result.points).toHaveLength(1);
+  await call('DELETE', '');
+});
+
+test('named, sparse and multi vectors created and written over gRPC come back as they went in', async () => {
+  const name = `${collection}-kinds`;
+  const collections = grpc.api('collections');
+  await collections.delete({ collectionName: name });
+  const multivectorConfig = { comparator: 0 };
+  await collections.create({
+    collectionName: name,
+    vectorsConfig: {
+      config: {
+        case: 'paramsMap',
+        value: { map: { title: { size: 2n, distance: 3 }, late: { size: 2n, distance: 3, multivectorConfig } } },
+      },
+    },
+    sparseVectorsConfig: { map: { terms: { modifier: 1 } } },
+  });
+  const info = await collections.get({ collectionName: name });
+  expect(Object.keys(info.result?.config?.params?.sparseVectorsConfig?.map ?? {})).toEqual(['terms']);
+  const written = {
+    title: { vector: { case: 'dense' as const, value: { data: [1, 2] } } },
+    late: { vector: { case: 'multiDense' as const, value: { vectors: [{ data: [1, 0] }, { data: [0, 3] }] } } },
+    terms: { vector: { case: 'sparse' as const, value: { indices: [4294967295, 7], values: [0.5, 1.5] } } },
+  };
+  const vectors = { vectorsOptions: { case: 'vectors' as const, value: { vectors: written } } };
+  const id = { pointIdOptions: { case: 'uuid' as const, value: '5C56C793-69F3-4FBF-87E6-C4BF54C28C26' } };
+  await grpc.api('points').upsert({ collectionName: name, wait: true, points: [{ id, vectors }] });
+  const all = { selectorOptions: { case: 'enable' as const, value: true } };
+  const { result } = await grpc.api('points').scroll({ collectionName: name, withVectors: all });
+  expect(result[0]?.id?.pointIdOptions.value).toBe('5c56c793-69f3-4fbf-87e6-c4bf54c28c26');
+  const read = result[0]?.vectors?.vectorsOptions;
+  expect(read?.case === 'vectors' ? read.value.vectors : undefined).toMatchObject({
+    ...written,
+    terms: { vector: { case: 'sparse', value: { indices: [7, 4294967295], values: [1.5, 0.5] } } },
+  });
+  await collections.delete({ collectionName: name });
+});
+
 describe('API key over gRPC', () => {
   let locked: RunningServer;
   beforeAll(async () => {
@@ -225,7 +293,7 @@ describe('API key over gRPC', () => {
     const client = new QdrantClient({
       url: locked.addresses.QDRANT_GRPC_URL!,
       checkCompatibility: false,
-      ...(apiKey === undefined ? {} : { apiKey }),
+      ...(apiKey === undefined ? {} : { headers: { 'api-key': apiKey } }),
     });
     expect(await failure(client.api('collections').list({}))).toEqual({ code: 16, message });
   });
@@ -238,7 +306,7 @@ describe('API key over gRPC', () => {
   test('the right one is taken', async () => {
     const client = new QdrantClient({
       url: locked.addresses.QDRANT_GRPC_URL!,
-      apiKey: 'secret-1',
+      headers: { 'api-key': 'secret-1' },
       checkCompatibility: false,
     });
     expect((await client.api('collections').list({})).collections).toEqual([]);

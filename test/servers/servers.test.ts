@@ -1,5 +1,8 @@
-import { spawn } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
+import { cpSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { expect, test } from '@jest/globals';
 import pg from 'pg';
 import { chromaUrl, postgresUrl } from './urls.ts';
@@ -37,6 +40,24 @@ test('a server ends with the process that started it, even when that is killed',
   const deadline = Date.now() + 10_000;
   while ((await connects(url)) && Date.now() < deadline) await new Promise((resolve) => setTimeout(resolve, 100));
   expect(await connects(url)).toBe(false);
+});
+
+test('the installer does nothing when the same requirements are installed', () => {
+  const done = spawnSync(process.execPath, [join(import.meta.dirname, 'install.mjs')], { encoding: 'utf8' });
+  expect([done.status, done.stdout.trim()]).toEqual([0, 'The test servers are installed already.']);
+});
+
+test('the installer says in one sentence what is missing where there is no Python', () => {
+  const project = mkdtempSync(join(tmpdir(), 'vecferry-test-'));
+  try {
+    const copy = join(project, 'test', 'servers');
+    for (const file of ['install.mjs', 'requirements.txt']) cpSync(join(import.meta.dirname, file), join(copy, file));
+    const done = spawnSync(process.execPath, [join(copy, 'install.mjs')], { encoding: 'utf8', env: { PATH: project } });
+    expect(done.status).toBe(1);
+    expect(done.stderr).toMatch(/^The test servers need Python 3\.11 or newer as python3; .+\n$/);
+  } finally {
+    rmSync(project, { recursive: true });
+  }
 });
 
 async function connects(url: string): Promise<boolean> {

@@ -1,6 +1,6 @@
 """Serves Qdrant's REST and gRPC until it is ended.
 
-    python -m qdrant --directory DIRECTORY --port PORT --grpc-port PORT [--api-key KEY]
+python -m qdrant --directory DIRECTORY --port PORT --grpc-port PORT [--api-key KEY]
 """
 
 from __future__ import annotations

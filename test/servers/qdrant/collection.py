@@ -15,7 +15,7 @@ import orjson
 import qdrant_edge as edge
 
 from .config import Config, engine_config, named_vectors, segments, sparse_vectors, update_config
-from .errors import QdrantError, from_engine
+from .errors import QdrantError, collection_not_found, from_engine
 
 T = TypeVar("T")
 # The optimizer blocks the shard, so it starts once updates have paused; the real one runs beside them.
@@ -65,6 +65,8 @@ class Collection:
         Without `wait` a refusal of the engine goes unseen, as in the real server.
         """
         with self.submitting:
+            if self.closed:
+                raise collection_not_found(self.name)
             self.operation += takes
             number = self.operation
             done = self.updates.submit(self.apply, operation, number, points)
@@ -76,7 +78,7 @@ class Collection:
     def apply(self, operation: Any, number: int, points: int) -> None:
         with self.lock:
             if self.closed:
-                return
+                raise collection_not_found(self.name)
             self.engine_version += 1
             self.versions[self.engine_version] = number
             try:
@@ -107,6 +109,8 @@ class Collection:
 
     def queue(self, task: Callable[[], T]) -> Future[T]:
         with self.submitting:
+            if self.closed:
+                raise collection_not_found(self.name)
             return self.updates.submit(task)
 
     # The index
@@ -168,6 +172,8 @@ class Collection:
     def read(self, ask: Callable[[edge.EdgeShard], T]) -> T:
         """Asks the engine; its refusals become Qdrant's."""
         with self.lock:
+            if self.closed:
+                raise collection_not_found(self.name)
             try:
                 return ask(self.shard)
             except QdrantError:
@@ -202,4 +208,4 @@ class Collection:
             if self.timer is not None:
                 self.timer.cancel()
             self.shard.close()
-        self.updates.shutdown(wait=False, cancel_futures=True)
+        self.updates.shutdown(wait=False)

@@ -19,7 +19,13 @@ VECTOR_MEMBERS = (
 HNSW_MEMBERS = (
     "m", "ef_construct", "full_scan_threshold", "max_indexing_threads", "on_disk", "payload_m", "inline_storage",
 )  # fmt: skip
-HNSW_DEFAULTS = {"m": 16, "ef_construct": 100, "full_scan_threshold": 10000, "max_indexing_threads": 0, "on_disk": False}
+HNSW_DEFAULTS = {
+    "m": 16,
+    "ef_construct": 100,
+    "full_scan_threshold": 10000,
+    "max_indexing_threads": 0,
+    "on_disk": False,
+}
 OPTIMIZER_DEFAULTS = {
     "deleted_threshold": 0.2,
     "vacuum_min_vector_number": 1000,
@@ -51,7 +57,7 @@ def create_config(body: Any, text: bytes) -> Config:
     params["on_disk_payload"] = True if on_disk is None else on_disk
     if body.get("sparse_vectors"):
         params["sparse_vectors"] = {name: compact(each or {}) for name, each in body["sparse_vectors"].items()}
-        for name, each in params["sparse_vectors"].items():
+        for each in params["sparse_vectors"].values():
             if each.get("modifier") not in (None, "idf", "none"):
                 raise refused("sparse_vectors", "Modifier", text)
     config: Config = {
@@ -135,8 +141,9 @@ def vectors_config(given: Any, text: bytes) -> Config:
 
 def vector_params(given: Config, field: str, text: bytes) -> Config:
     size = given.get("size")
-    forms = type(size) is int and size >= 1 and given.get("distance") in DISTANCES
-    if not forms or given.get("datatype") not in {None, *DATATYPES}:
+    if type(size) is not int or size < 1 or given.get("distance") not in DISTANCES:
+        raise refused("vectors", "VectorsConfig", text)
+    if given.get("datatype") not in {None, *DATATYPES}:
         raise refused("vectors", "VectorsConfig", text)
     if size > MAX_SIZE:
         raise invalid(f"{field}.size", f"value {size} invalid, must be from 1 to {MAX_SIZE}")

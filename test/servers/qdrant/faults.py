@@ -42,7 +42,9 @@ class Fault:
     text: str | None = None
 
     def words(self) -> str:
-        return self.text or TEXTS.get(self.status or 0, f"Service internal error: fault {self.status} asked for by a test")
+        return self.text or TEXTS.get(
+            self.status or 0, f"Service internal error: fault {self.status} asked for by a test"
+        )
 
     def code(self) -> grpc.StatusCode:
         return GRPC_CODES.get(self.status or 0, grpc.StatusCode.UNKNOWN)

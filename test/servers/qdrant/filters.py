@@ -52,7 +52,8 @@ def parse_condition(given: Any) -> Any:
             if set(given) == {"is_null"}:
                 return edge.IsNullCondition(given["is_null"]["key"])
             if set(given) == {"nested"}:
-                return edge.NestedCondition(given["nested"]["key"], parse_filter(given["nested"]["filter"]))
+                inner = parse_filter(given["nested"]["filter"])
+                return edge.NestedCondition(given["nested"]["key"], inner or edge.Filter())
             if set(given) <= CLAUSES:
                 return parse_filter(given)
         except (KeyError, TypeError, ValueError):

@@ -56,7 +56,9 @@ def update_json(request: pb.UpdateCollection) -> dict[str, Any]:
     if request.HasField("vectors_config"):
         vectors = request.vectors_config
         one = vectors.WhichOneof("config") == "params"
-        body["vectors"] = {"": plain(vectors.params)} if one else {n: plain(v) for n, v in vectors.params_map.map.items()}
+        body["vectors"] = (
+            {"": plain(vectors.params)} if one else {n: plain(v) for n, v in vectors.params_map.map.items()}
+        )
     return body
 
 
@@ -93,7 +95,10 @@ def info_message(info: dict[str, Any]) -> pb.CollectionInfo:
     params["vectors_config"] = {"params": vectors[""]} if list(vectors) == [""] else {"params_map": {"map": vectors}}
     if sparse is not None:
         params["sparse_vectors_config"] = {
-            "map": {n: {**v, **({"modifier": v["modifier"].capitalize()} if "modifier" in v else {})} for n, v in sparse.items()}
+            "map": {
+                n: {**v, **({"modifier": v["modifier"].capitalize()} if "modifier" in v else {})}
+                for n, v in sparse.items()
+            }
         }
     made = {
         "optimizer_status": {"ok": True},
@@ -155,7 +160,9 @@ class CollectionMethods:
         return done(self.registry.delete(request.collection_name))
 
     def CollectionExists(self, request: pb.CollectionExistsRequest) -> Any:
-        return pb.CollectionExistsResponse(result=pb.CollectionExists(exists=self.registry.exists(request.collection_name)))
+        return pb.CollectionExistsResponse(
+            result=pb.CollectionExists(exists=self.registry.exists(request.collection_name))
+        )
 
     def UpdateAliases(self, request: pb.ChangeAliases) -> Any:
         self.registry.change_aliases([plain(each) for each in request.actions])

@@ -213,6 +213,8 @@ def field_json(field: common.FieldCondition) -> dict[str, Any]:
     made: dict[str, Any] = {"key": field.key}
     if field.HasField("match"):
         kind = field.match.WhichOneof("match_value")
+        if kind is None:
+            raise refused("Malformed Match condition")
         value = getattr(field.match, kind)
         match kind:
             case "keyword" | "integer" | "boolean":

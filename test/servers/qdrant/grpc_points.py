@@ -12,9 +12,18 @@ from . import queries as q
 from .collection import Collection
 from .filters import parse_filter
 from .grpc_convert import (
-    filter_json, payload_json, read_id, read_point, read_sparse, read_value, read_vectors, refused,
-    vectors_json, write_id, write_record,
-)  # fmt: skip
+    filter_json,
+    payload_json,
+    read_id,
+    read_point,
+    read_sparse,
+    read_value,
+    read_vectors,
+    refused,
+    vectors_json,
+    write_id,
+    write_record,
+)
 from .operations import change_points, change_vectors, drop_index, make_index
 from .payload_index import parse_schema
 from .registry import Registry
@@ -62,6 +71,7 @@ class PointMethods:
 
     def change(self, request: Any, selector: pb.PointsSelector, kind: str, *arguments: Any) -> Any:
         """An update of the points that a selector names: by ids or by filter."""
+        chosen: tuple[list[Any] | None, edge.Filter | None]
         kind_of = selector.WhichOneof("points_selector_one_of")
         if kind_of == "points":
             chosen = ([read_id(each) for each in selector.points.ids], None)
@@ -114,7 +124,7 @@ class PointMethods:
 
     def Get(self, request: pb.GetPoints) -> Any:
         ids = [read_id(each) for each in request.ids]
-        payload = q.with_payload(payload_json(request.with_payload), False)
+        payload = q.with_payload(payload_json(request.with_payload), True)
         vectors = vectors_json(request.with_vectors) or False
         collection = self.registry.get(request.collection_name)
         answer = pb.GetResponse()
@@ -126,7 +136,7 @@ class PointMethods:
         body: dict[str, Any] = {
             "filter": filter_json(optional(request, "filter")),
             "limit": optional(request, "limit"),
-            "with_payload": payload_json(request.with_payload) or False,
+            "with_payload": payload_json(request.with_payload),
             "with_vector": vectors_json(request.with_vectors),
         }
         if request.HasField("offset"):
@@ -185,6 +195,8 @@ def order_json(order: pb.OrderBy) -> dict[str, Any]:
         made["direction"] = ("asc", "desc")[order.direction]
     if order.HasField("start_from"):
         kind = order.start_from.WhichOneof("value")
+        if kind is None:
+            raise refused("Malformed StartFrom")
         value = getattr(order.start_from, kind)
         made["start_from"] = value.ToJsonString() if kind == "timestamp" else value
     return made
@@ -234,5 +246,3 @@ def input_json(given: pb.VectorInput) -> Any:
         case "multi_dense":
             return [list(row.data) for row in given.multi_dense.vectors]
     raise refused("VectorInput variant is missing")
-
-

@@ -97,5 +97,3 @@ def serve(registry: Registry, faults: Faults, api_key: str | None, address: str)
         raise OSError(f"cannot listen on {address}")
     server.start()
     return server
-
-

@@ -140,7 +140,11 @@ def selected(body: dict[str, Any]) -> tuple[list[Any] | None, edge.Filter | None
 
 
 def change_points(
-    collection: Collection, chosen: tuple[list[Any] | None, edge.Filter | None], kind: str, arguments: tuple[Any, ...], wait: bool
+    collection: Collection,
+    chosen: tuple[list[Any] | None, edge.Filter | None],
+    kind: str,
+    arguments: tuple[Any, ...],
+    wait: bool,
 ) -> tuple[int, bool]:
     """Runs the engine's update `kind` for ids, or its twin for a filter."""
     ids, filter_ = chosen
@@ -263,7 +267,7 @@ def facet(call: Call) -> Any:
     body = call.body()
     request = edge.FacetRequest(
         key=member(body, "key", str),
-        limit=q.number(body, "limit", q.DEFAULT_LIMIT, 1) or q.DEFAULT_LIMIT,
+        limit=q.number(body, "limit", q.DEFAULT_LIMIT, 1),
         exact=body.get("exact") or False,
         filter=parse_filter(body.get("filter")),
     )

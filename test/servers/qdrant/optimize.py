@@ -1,6 +1,6 @@
 """Runs the engine's optimizer on a closed shard in a process of its own, for it holds Python's lock while it builds.
 
-    python -m qdrant.optimize DIRECTORY < settings.json
+python -m qdrant.optimize DIRECTORY < settings.json
 """
 
 from __future__ import annotations

@@ -68,7 +68,9 @@ def parse_batch(batch: dict[str, Any]) -> list[NewPoint]:
     if payloads is not None and len(payloads) != count:
         raise invalid("batch", f"number of ids ({count}) and payloads ({len(payloads)}) must be equal")
     return [
-        NewPoint(ids[at], parse_vectors(rows[at], f"batch.vectors[{at}]"), parse_payload(payloads[at] if payloads else None))
+        NewPoint(
+            ids[at], parse_vectors(rows[at], f"batch.vectors[{at}]"), parse_payload(payloads[at] if payloads else None)
+        )
         for at in range(count)
     ]
 
@@ -122,7 +124,11 @@ def check_dimensions(collection: Collection, vector: Any) -> None:
 
 
 def upsert(
-    collection: Collection, points: list[NewPoint], wait: bool, condition: edge.Filter | None, mode: edge.UpdateMode | None
+    collection: Collection,
+    points: list[NewPoint],
+    wait: bool,
+    condition: edge.Filter | None,
+    mode: edge.UpdateMode | None,
 ) -> tuple[int, bool]:
     if not points:
         raise bad_request("Empty update request")

@@ -42,7 +42,7 @@ def with_vector(body: dict[str, Any]) -> Any:
     raise format_error("data did not match any variant of untagged enum WithVector")
 
 
-def number(body: dict[str, Any], name: str, default: int | None, least: int, where: str = "") -> int | None:
+def number(body: dict[str, Any], name: str, default: int, least: int, where: str = "") -> int:
     value = body.get(name)
     if value is None:
         return default
