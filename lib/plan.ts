@@ -56,7 +56,7 @@ export async function planRun(input: PlanInput): Promise<Plan> {
     mapping: fitted.mapping,
     records: described.count,
     withoutVector: { ...described.withoutVector },
-    notes: [...fitted.notes],
+    notes: [...(described.notes ?? []), ...fitted.notes],
     guarantee: guarantees[input.sourceKind.capabilities.reads],
     estimate: estimateRun({
       records: described.count,

@@ -28,6 +28,8 @@ export interface Description {
   readonly payloadBytes: number;
   /** Records that lack a vector, by vector name, where any do and the store can tell; what the plan warns about. */
   readonly withoutVector?: Readonly<Record<string, number>>;
+  /** What a person should know about how this collection is read; the plan passes it on. */
+  readonly notes?: readonly string[];
 }
 
 /** A read's next piece, and what is left of the range after it: null at the end. */

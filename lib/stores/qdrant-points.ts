@@ -42,7 +42,7 @@ export interface UpsertRequest {
 /** The next request for the records at `positions`, as many as fit. @throws RecordRefused for an id or a value that Qdrant cannot keep. */
 export function encodeUpsert(batch: Batch, positions: readonly number[], options: UpsertOptions): UpsertRequest {
   const columns = columnViews(batch);
-  const writer = new ProtoWriter(Math.min(options.maxBytes, 64 * 1024 + positions.length * 1024));
+  const writer = new ProtoWriter();
   const payload = new ProtoWriter();
   writer.text(upsert.collection, options.collection);
   writer.varint(tagOf(upsert.wait, 'varint'));
@@ -61,6 +61,7 @@ export function encodeUpsert(batch: Batch, positions: readonly number[], options
     const vectors = vectorsSize(columns, at);
     const size = fieldSize(pointStruct.id, idSize(id)) + payload.length + fieldSize(pointStruct.vectors, vectors);
     const end = writer.length + fieldSize(upsert.points, size);
+    if (taken === 0) writer.reserve(Math.min(options.maxBytes, (size + 16) * positions.length));
     if (held.length > 0 && (end > options.maxBytes || held.length >= options.maxRecords)) break;
     taken++;
     if (!fits) {

@@ -75,6 +75,8 @@ async function readPage(paths: ReadPaths, from: string | null, to: string | null
   const [first] = ids;
   if (from !== null && first !== undefined && compareIds(first, from) < 0)
     throw new StoreUnavailable(`Qdrant answered a scroll from ${from} with ${first}, which comes before it`);
+  if (from !== null && found.next !== null && compareIds(found.next, from) <= 0)
+    throw new StoreUnavailable(`Qdrant answered a scroll from ${from} with ${found.next} as the next, which goes back`);
   const end = to === null ? -1 : ids.findIndex((id) => compareIds(id, to) >= 0);
   const inside = end === -1 ? found : { ...found, batch: sliceBatch(found.batch, 0, end) };
   const batch = await withExactNumbers(paths, inside);

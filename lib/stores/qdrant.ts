@@ -71,7 +71,8 @@ function openQdrant({ connection, collection, options: given }: ResolvedEndpoint
   return {
     async describe() {
       requireVersion(await version(), minVersion, url);
-      return describe(admin, await path(), rest);
+      const notes = notesOn(await path(), options.transport, grpcUrl);
+      return describe(admin, await path(), rest, notes);
     },
     count: admin.count,
     fetch: async (ids) => fetchByIds(await paths(), ids),
@@ -90,7 +91,11 @@ function openQdrant({ connection, collection, options: given }: ResolvedEndpoint
       return { written: batch.count };
     },
     buildIndex: (schema) => startIndexes(admin, schema, options),
-    indexProgress: () => readProgress(admin),
+    async indexProgress() {
+      const progress = await readProgress(admin);
+      const [note] = notesOn(await path(), options.transport, grpcUrl);
+      return note === undefined ? progress : { ...progress, detail: `${progress.detail}; ${note}` };
+    },
     pointer: admin.pointer,
     async close() {
       rest.close();
@@ -128,7 +133,7 @@ async function chooseDataPath(
   return openGrpc(grpc);
 }
 
-async function describe(admin: Admin, data: DataPath, rest: DataPath): Promise<Description> {
+async function describe(admin: Admin, data: DataPath, rest: DataPath, notes: readonly string[]): Promise<Description> {
   const info = await admin.info();
   const vectors = vectorsOf(info);
   const [count, first, uuid, payloadBytes] = await Promise.all([
@@ -146,7 +151,19 @@ async function describe(admin: Admin, data: DataPath, rest: DataPath): Promise<D
     native: nativeOf(info),
   };
   const withoutVector = await admin.countWithoutVector(vectors.map(({ name }) => name));
-  return { schema, count, payloadBytes, ...(withoutVector === undefined ? {} : { withoutVector }) };
+  const custom = info.config.params.sharding_method === 'custom';
+  return { schema, count, payloadBytes, withoutVector, notes: custom ? [...notes, shardKeysNote] : notes };
+}
+
+const shardKeysNote =
+  'the collection has custom sharding: its records are moved, which shard key each had is not; a Qdrant target shards by id';
+
+/** Said where auto has fallen back, because REST takes several times the processor time. */
+function notesOn(data: DataPath, transport: QdrantOptions['transport'], grpcUrl: string): readonly string[] {
+  if (transport !== 'auto' || data.name === 'grpc') return [];
+  return [
+    `Qdrant's gRPC does not answer at ${grpcUrl}, so records go over REST, which is slower; connection.grpcUrl names another address`,
+  ];
 }
 
 /** Mean bytes of a hundred payloads, drawn at random. */
