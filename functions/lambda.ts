@@ -1,7 +1,6 @@
 import { Logger } from '@aws-lambda-powertools/logger';
 import { injectLambdaContext } from '@aws-lambda-powertools/logger/middleware';
 import { Metrics } from '@aws-lambda-powertools/metrics';
-import { logMetrics } from '@aws-lambda-powertools/metrics/middleware';
 import { Tracer } from '@aws-lambda-powertools/tracer';
 import { captureLambdaHandler } from '@aws-lambda-powertools/tracer/middleware';
 import middy from '@middy/core';
@@ -36,7 +35,7 @@ interface Definition<Input, Output> {
 
 const logger = new Logger({ serviceName: 'vecferry' });
 const tracer = new Tracer({ serviceName: 'vecferry' });
-const metrics = new Metrics({ namespace: 'vecferry', serviceName: 'vecferry' });
+const metrics = new Metrics({ namespace: 'vecferry', serviceName: 'vecferry', logger });
 
 /** @throws InvalidEvent when the input is not of its schema: nothing was done. */
 export function makeHandler<Input, Output>({ input, output, run }: Definition<Input, Output>) {
@@ -51,11 +50,15 @@ export function makeHandler<Input, Output>({ input, output, run }: Definition<In
       },
       count: (metric, value) => metrics.addMetric(metric, 'Count', value),
     };
-    return parseAs(output, await run(parsed, around), 'the output of this function', InvalidEvent);
+    try {
+      return parseAs(output, await run(parsed, around), 'the output of this function', InvalidEvent);
+    } finally {
+      // Most functions count nothing, and Powertools warns of an empty publication.
+      if (metrics.hasStoredMetrics()) metrics.publishStoredMetrics();
+    }
   };
   return middy<unknown, Output>()
     .use(injectLambdaContext(logger))
     .use(captureLambdaHandler(tracer, { captureResponse: false }))
-    .use(logMetrics(metrics))
     .handler(handle);
 }

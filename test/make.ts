@@ -1,6 +1,5 @@
 import { isLosslessNumber, parse } from 'lossless-json';
 import type { Batch, VectorColumn } from '../lib/batch.ts';
-import { canonicalNumber } from '../lib/json-equal.ts';
 import { seededRandom } from '../lib/sample.ts';
 import type { CollectionSchema, VectorSpec } from '../lib/schema.ts';
 
@@ -80,12 +79,22 @@ export function canonicalJson(text: string): string {
 }
 
 function write(value: unknown): string {
-  // 1e3 and 1000 are one value: jsonb gives every number back in digits.
-  if (isLosslessNumber(value)) return canonicalNumber(value.value);
+  if (isLosslessNumber(value)) return exactNumber(value.value);
   if (Array.isArray(value)) return `[${value.map(write).join(',')}]`;
   if (typeof value === 'object' && value !== null) {
     const fields = Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1));
     return `{${fields.map(([key, each]) => `${JSON.stringify(key)}:${write(each)}`).join(',')}}`;
   }
   return JSON.stringify(value);
+}
+
+/** 1, 1.0 and 10e-1 as `1`; 17000 and 1.7e4 as `17e3`: one text a value, no digit rounded. */
+function exactNumber(text: string): string {
+  const [, sign = '', whole = '', fraction = '', exponent = '0'] =
+    /^(-?)(\d+)(?:\.(\d*))?(?:[eE]([+-]?\d+))?$/.exec(text) ?? [];
+  const digits = `${whole}${fraction}`.replace(/^0+/, '');
+  const significant = digits.replace(/0+$/, '');
+  if (significant === '') return '0';
+  const power = Number(exponent) - fraction.length + digits.length - significant.length;
+  return `${sign}${significant}${power === 0 ? '' : `e${power}`}`;
 }

@@ -68,17 +68,12 @@ async function receive(
     const request = new ReceiveMessageCommand({
       QueueUrl: queueUrl,
       MaxNumberOfMessages: wanted,
-      // The first wait is long; while a window fills, short looks are enough.
-      WaitTimeSeconds: messages.length === 0 ? 20 : 1,
+      // Short, and never broken off: the queue would still hand a message to a request that nobody waits for any more.
+      WaitTimeSeconds: 1,
       MessageSystemAttributeNames: ['All'],
     });
-    try {
-      const { Messages = [] } = await client.send(request, { abortSignal: signal });
-      messages.push(...Messages);
-    } catch (error) {
-      if (signal.aborted) break;
-      throw error;
-    }
+    const { Messages = [] } = await client.send(request);
+    messages.push(...Messages);
   } while (messages.length > 0 && messages.length < settings.batchSize && Date.now() < until && !signal.aborted);
   return messages;
 }
