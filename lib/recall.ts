@@ -255,7 +255,7 @@ function percentile(values: readonly number[], percent: number): number {
 function judge(target: RecallSide, k: number, atLeast: number): Pick<Recall['vectors'][number], 'outcome' | 'note'> {
   if (!target.measured) return { outcome: 'unproven', note: `The target could not be searched: ${target.reason}.` };
   const { low, mean, queries } = target;
-  const figure = `recall@${k} of the target is ${percent(mean)}, at least ${percent(low)} with 95 % confidence`;
+  const figure = `recall@${k} of the target is ${percent(mean)}, at least ${percent(low)} with 95% confidence`;
   if (low >= atLeast) return { outcome: 'passed', note: `The ${figure}.` };
   if (mean < atLeast) return { outcome: 'failed', note: `The ${figure}, below the ${percent(atLeast)} asked for.` };
   const needed = queriesNeeded(atLeast);

@@ -29,8 +29,8 @@ export function reportPage(report: Report): string {
 ${header(report)}
 ${checks(report)}
 ${findings(report.findings)}
-${countsSection(report)}
-${compareSection(report)}
+${figuresPair(countsSection(report), compareSection(report))}
+${recordLists(report)}
 ${recallSection(report.recall)}
 ${runSection(report)}
 ${notes(report)}
@@ -156,7 +156,7 @@ function figures(rows: readonly (readonly [string, string])[]): Markup {
   )}</tbody></table>`;
 }
 
-function compareSection({ compare, spotCheck, skipped }: Report): Markup {
+function compareSection({ compare }: Report): Markup {
   if (compare === null) return html``;
   const rows: [string, string][] = [
     ['Equal', count(compare.equal)],
@@ -169,6 +169,12 @@ function compareSection({ compare, spotCheck, skipped }: Report): Markup {
       count(value),
     ]),
   ];
+  return html`<section><h2>Record by record</h2>${bar(compare)}${figures(rows)}${sampleNote(compare)}</section>`;
+}
+
+/** The first records of each kind, with what is wrong with each. */
+function recordLists({ compare, spotCheck, skipped }: Report): Markup {
+  if (compare === null) return html``;
   const lists = [
     entries('Different records', compare.first.different, compare.different),
     entries('Missing records', compare.first.missing, compare.missing),
@@ -182,7 +188,13 @@ function compareSection({ compare, spotCheck, skipped }: Report): Markup {
       skipped?.records ?? 0,
     ),
   ];
-  return html`<section><h2>Record by record</h2>${bar(compare)}${figures(rows)}${sampleNote(compare)}${join(lists)}</section>`;
+  const shown = join(lists);
+  return shown.markup === '' ? shown : html`<section><h2>Which records</h2>${shown}</section>`;
+}
+
+/** Two small tables beside each other where there is room. */
+function figuresPair(one: Markup, other: Markup): Markup {
+  return one.markup === '' || other.markup === '' ? join([one, other]) : html`<div class="pair">${one}${other}</div>`;
 }
 
 function sampleNote({ asked, notInSample }: CompareReport): Markup {

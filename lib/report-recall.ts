@@ -9,7 +9,7 @@ export function recallSection(recall: Recall | null): Markup {
     return html`<section><h2>Recall</h2><p>Not measured: ${recall.reason}.</p></section>`;
   }
   return html`<section><h2>Recall and latency</h2>${join(recall.vectors.map((each) => vectorPart(each, recall.vectors.length > 1)))}
-<p class="dim">The truth is the exact nearest neighbours, worked out from the shards. A hit counts when it is no farther than the true k-th neighbour, as in ann-benchmarks; the query's own record is one of them. The interval covers the mean over all queries with 95 % confidence, and its lower end is held against the goal.</p></section>`;
+<p class="dim">The truth is the exact nearest neighbours, worked out from the shards. A hit counts when it is no farther than the true k‑th neighbour, as in ann-benchmarks; the query's own record is one of them. The interval covers the mean over all queries with 95% confidence, and its lower end is held against the goal.</p></section>`;
 }
 
 function vectorPart(vector: Recall['vectors'][number], isOneOfSeveral: boolean): Markup {
@@ -22,8 +22,10 @@ function vectorPart(vector: Recall['vectors'][number], isOneOfSeveral: boolean):
     ['target', vector.target],
   ] as const;
   return html`${title}<p>${vector.note}</p>
-<div class="scroll"><table class="recall"><thead><tr><td></td><th scope="col" class="number">recall@${String(vector.k)}</th><th scope="col" class="number">95 % interval</th><th scope="col" class="scale">${scaleText(vector)}</th><th scope="col" class="number">p50</th><th scope="col" class="number">p95</th><th scope="col" class="number">p99</th></tr></thead>
-<tbody>${join(sides.map(([side, found]) => sideRow(side, found, vector)))}</tbody></table></div>
+<div class="pair"><table class="recall"><thead><tr><td></td><th scope="col" class="number">recall@${String(vector.k)}</th><th scope="col" class="number">95% interval</th><th scope="col" class="scale">${scaleText(vector)}</th></tr></thead>
+<tbody>${join(sides.map(([side, found]) => recallRow(side, found, vector)))}</tbody></table>
+<table class="latency"><thead><tr><td></td><th scope="col" class="number">p50</th><th scope="col" class="number">p95</th><th scope="col" class="number">p99</th></tr></thead>
+<tbody>${join(sides.map(([side, found]) => latencyRow(side, found)))}</tbody></table></div>
 <p class="dim">${plural(queriesOf(vector), 'query').replace(/querys$/, 'queries')} by ${vector.distance} distance among ${plural(vector.candidates, 'record')}; goal ${percent(vector.atLeast)}.</p>
 ${worstPart(vector.target)}`;
 }
@@ -33,12 +35,16 @@ function queriesOf({ source, target }: Recall['vectors'][number]): number {
   return source.measured ? source.queries : 0;
 }
 
-function sideRow(side: string, found: RecallSide, vector: Recall['vectors'][number]): Markup {
-  if (!found.measured) {
-    return html`<tr><th scope="row">${side}</th><td colspan="6" class="dim">not measured: ${found.reason}</td></tr>`;
-  }
+function recallRow(side: string, found: RecallSide, vector: Recall['vectors'][number]): Markup {
+  if (!found.measured)
+    return html`<tr><th scope="row">${side}</th><td colspan="3" class="dim">not measured: ${found.reason}</td></tr>`;
+  return html`<tr><th scope="row">${side}</th><td class="number"><b>${percent(found.mean)}</b></td><td class="number">${percent(found.low)} – ${percent(found.high)}</td><td class="scale">${whisker(found, vector)}</td></tr>`;
+}
+
+function latencyRow(side: string, found: RecallSide): Markup {
+  if (!found.measured) return html``;
   const { p50, p95, p99 } = found.latency;
-  return html`<tr><th scope="row">${side}</th><td class="number"><b>${percent(found.mean)}</b></td><td class="number">${percent(found.low)} – ${percent(found.high)}</td><td class="scale">${whisker(found, vector)}</td><td class="number">${milliseconds(p50)}</td><td class="number">${milliseconds(p95)}</td><td class="number">${milliseconds(p99)}</td></tr>`;
+  return html`<tr><th scope="row">${side}</th><td class="number">${milliseconds(p50)}</td><td class="number">${milliseconds(p95)}</td><td class="number">${milliseconds(p99)}</td></tr>`;
 }
 
 /** The scale ends at 100 % and begins at a round figure below all that is drawn. */
@@ -48,7 +54,7 @@ function scaleStart({ source, target, atLeast }: Recall['vectors'][number]): num
 }
 
 function scaleText(vector: Recall['vectors'][number]): string {
-  return `${count(Math.round(scaleStart(vector) * 100))} to 100 %`;
+  return `${count(Math.round(scaleStart(vector) * 100))} to 100%`;
 }
 
 function whisker(

@@ -2,7 +2,7 @@
 export const pageStyle = `
 :root {
   --ground: #f6f5f2; --sheet: #ffffff; --ink: #1c1e21; --dim: #5d636b; --line: #e2e0da; --code: #f0eee9;
-  --good: #1a7f4b; --good-soft: #e4f3ea; --bad: #b3261e; --bad-soft: #fbe9e7; --open: #8a5a00; --open-soft: #fbf0d9; --accent: #2457a6;
+  --good: #166b3f; --good-soft: #e4f3ea; --bad: #b3261e; --bad-soft: #fbe9e7; --open: #8a5a00; --open-soft: #fbf0d9; --accent: #2457a6;
 }
 @media (prefers-color-scheme: dark) {
   :root {
@@ -45,10 +45,12 @@ tr:last-child > th, tr:last-child > td { border-bottom: 0; }
 th:last-child, td:last-child { padding-right: 0; }
 thead th, thead td { color: var(--dim); font-size: .875rem; border-bottom: 1px solid var(--line) !important; }
 .number { text-align: right; white-space: nowrap; }
-.figures { max-width: 34rem; }
+.pair { display: grid; grid-template-columns: repeat(2, minmax(0, 1fr)); gap: 1rem; margin: 0 0 1rem; }
+.pair > section { margin: 0; }
+.figures caption { text-align: left; }
 .entries { table-layout: fixed; margin: .3rem 0 .6rem; } .entries td, .entries th { overflow-wrap: anywhere; }
-.entries th { width: 34%; }
-.scroll { overflow-x: auto; } .recall { min-width: 40rem; } .recall td { vertical-align: middle; } .scale { text-align: center; white-space: nowrap; }
+.entries tr > :first-child { width: 28%; } .entries tbody { font-size: .9375rem; }
+.pair > table { align-self: start; } section > .pair { grid-template-columns: 3fr 2fr; gap: 1.5rem; } .recall td { vertical-align: middle; } .scale { text-align: center; white-space: nowrap; }
 svg { display: block; margin: 0 auto; } .axis { stroke: var(--line); stroke-width: 2; } .goal { stroke: var(--dim); stroke-width: 1.5; stroke-dasharray: 3 2; }
 .range { stroke: var(--accent); stroke-width: 4; stroke-linecap: round; } .mean { fill: var(--accent); stroke: var(--sheet); stroke-width: 1.5; }
 .bar { display: flex; gap: 2px; height: 10px; border-radius: 5px; overflow: hidden; margin: .2rem 0 .8rem; }
@@ -56,7 +58,9 @@ svg { display: block; margin: 0 auto; } .axis { stroke: var(--line); stroke-widt
 details { border-top: 1px solid var(--line); padding: .5rem 0 0; margin-top: .5rem; } summary { cursor: pointer; font-weight: 600; padding: .15rem 0; }
 .time { display: inline-block; margin-right: 1.25rem; } ul { padding-left: 1.2rem; margin: .2rem 0; } li { overflow-wrap: anywhere; }
 @media (max-width: 40rem) {
-  main { padding: .6rem .6rem 3rem; } section, header { padding: .9rem 1rem; } h1 { font-size: 1.6rem; } .checks { grid-template-columns: minmax(0, 1fr); }
+  main { padding: .6rem .6rem 3rem; } section, header { padding: .9rem 1rem; } h1 { font-size: 1.6rem; } .checks, .pair, section > .pair { grid-template-columns: minmax(0, 1fr); } .scale { display: none; }
+  .entries, .entries tbody, .entries tr, .entries td, .entries th { display: block; } .entries thead { display: none; }
+  .entries tr { border-bottom: 1px solid var(--line); padding: .4rem 0; } .entries tr > :first-child, .entries tr > * { width: auto; border: 0; padding: .05rem 0; }
 }
 @media print { body { background: none; } section, header { break-inside: avoid; } }
 `;

@@ -14,7 +14,7 @@ export function plural(value: number, word: string): string {
 
 /** A share of 1 with two digits, rounded down, so that 99.999 % never reads as 100. */
 export function percent(share: number): string {
-  return `${(Math.floor(share * 10_000 + 1e-9) / 100).toFixed(2)} %`;
+  return `${(Math.floor(share * 10_000 + 1e-9) / 100).toFixed(2)}%`;
 }
 
 /** 512 bytes, 1.5 MiB */

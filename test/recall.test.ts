@@ -148,7 +148,7 @@ describe('the interval of a mean recall', () => {
         );
         if (low <= mean + 1e-12 && mean - 1e-12 <= high) covered++;
       }
-      // 1.5 standard errors of a coverage of 94 % simulated 1,000 times are 1.1 %.
+      // 1.5 standard errors of a coverage of 94% simulated 1,000 times are 1.1%.
       expect(covered / rounds).toBeGreaterThanOrEqual(0.94 - 0.011);
     }
   });
@@ -232,7 +232,7 @@ describe('recall', () => {
     const [found] = (await recallOf(world, { target })).vectors;
     expect(found?.target).toMatchObject({ measured: true, mean: expect.closeTo(0.8, 10) });
     expect(found?.outcome).toBe('failed');
-    expect(found?.note).toMatch(/^The recall@5 of the target is 80.00 %, .* below the 95.00 % asked for\.$/);
+    expect(found?.note).toMatch(/^The recall@5 of the target is 80.00%, .* below the 95.00% asked for\.$/);
   });
 
   test('counts a record at the same distance as the k-th, whichever the store hands over', async () => {

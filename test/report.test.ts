@@ -54,7 +54,7 @@ describe('the report', () => {
     expect(report.findings).toEqual([]);
     expect(outcome).toMatchObject({ passed: true, summary: report.summary });
     expect(report.summary).toMatch(
-      /^Validated, memory articles to memory articles2: all 300 records compared and equal\. The recall@10 of the target is 100\.00 %/,
+      /^Validated, memory articles to memory articles2: all 300 records compared and equal\. The recall@10 of the target is 100\.00%/,
     );
     expect(report.counts).toMatchObject({
       source: 300,
