@@ -8,7 +8,7 @@ export const handler = makeHandler({
   output: runInput,
   run: async ({ run }, { services }) => {
     const plan = await readPlan(services.objects, run);
-    const { store } = await services.open(plan.event.target);
+    const { store } = await services.openTarget(plan);
     await store.buildIndex(plan.target);
     return { run };
   },

@@ -9,8 +9,8 @@ export const handler = makeHandler({
   output: shardOutput,
   run: async ({ run, shard, offset }, { services, deadline }) => {
     const plan = await readPlan(services.objects, run);
-    const source = await services.open(plan.event.source);
-    const target = await services.open(plan.event.target);
+    const source = await services.openSource(plan);
+    const target = await services.openTarget(plan);
     return await compareShard({
       plan,
       shard,

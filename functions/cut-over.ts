@@ -16,7 +16,7 @@ export const handler = makeHandler({
     const { objects, flags } = services;
     const plan = await readPlan(objects, run);
     const passed = await hasPassed(objects, run);
-    const { store, kind } = await services.open(plan.event.target);
+    const { store, kind } = await services.openTarget(plan);
     return await cutOver({ plan, objects, flags, target: store, targetKind: kind, passed, now: () => new Date() });
   },
 });

@@ -36,7 +36,7 @@ async function mustComeAgain(
   const plan = await readPlan(objects, message.run);
   const queue = services.queue();
   try {
-    const { store, kind } = await services.open(plan.event.target);
+    const { store, kind } = await services.openTarget(plan);
     const outcome: ImportOutcome = await importShard({
       plan,
       message,

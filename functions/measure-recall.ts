@@ -11,8 +11,8 @@ export const handler = makeHandler({
   run: async ({ run }, { services, deadline }) => {
     const { objects } = services;
     const [plan, manifest] = await Promise.all([readPlan(objects, run), readManifest(objects, run)]);
-    const source = await services.open(plan.event.source);
-    const target = await services.open(plan.event.target);
+    const source = await services.openSource(plan);
+    const target = await services.openTarget(plan);
     await measureRecall({ plan, manifest, objects, source: source.store, target: target.store, deadline });
     return { run };
   },

@@ -11,7 +11,7 @@ export const handler = makeHandler({
   output: runInput,
   run: async ({ run }, { services }) => {
     const plan = await readPlan(services.objects, run);
-    const { store } = await services.open(plan.event.target);
+    const { store } = await services.openTarget(plan);
     await store.prepare(plan.target);
     return { run };
   },

@@ -14,7 +14,7 @@ export const handler = makeHandler({
   run: async ({ run }, { services }) => {
     const { objects, flags } = services;
     const plan = await readPlan(objects, run);
-    const { store, kind } = await services.open(plan.event.target);
+    const { store, kind } = await services.openTarget(plan);
     return await rollBack({ plan, objects, flags, target: store, targetKind: kind, now: () => new Date() });
   },
 });

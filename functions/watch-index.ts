@@ -9,7 +9,7 @@ export const handler = makeHandler({
   output: indexOutput,
   run: async ({ run, since }, { services }) => {
     const plan = await readPlan(services.objects, run);
-    const { store } = await services.open(plan.event.target);
+    const { store } = await services.openTarget(plan);
     const { done, detail = '' } = await store.indexProgress(plan.target);
     if (!done) expectIndex({ run, state: detail, since, now: new Date() });
     return { done, detail };

@@ -12,8 +12,8 @@ export const handler = makeHandler({
   run: async ({ run }, { services }) => {
     const { objects } = services;
     const [plan, manifest] = await Promise.all([readPlan(objects, run), readManifest(objects, run)]);
-    const source = await services.open(plan.event.source);
-    const target = await services.open(plan.event.target);
+    const source = await services.openSource(plan);
+    const target = await services.openTarget(plan);
     const counts = await countSides({ plan, manifest, objects, source: source.store, target: target.store });
     return await writeReport({ plan, manifest, objects, counts });
   },

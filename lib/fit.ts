@@ -137,7 +137,8 @@ function fitVector(
     kind,
     ...(dimension === undefined ? {} : { dimension }),
     ...(kind === 'sparse' && vector.distance === undefined ? {} : { distance }),
-    precision: fitPrecision(vector, wanted.precision, target, found),
+    precision: fitPrecision(vector, wanted.precision, source.schema, target, found),
+    ...(vector.nullable === undefined ? {} : { nullable: vector.nullable }),
     ...fitIndex(vector, source.schema, target, found),
   };
   return { from: name, spec };
@@ -180,10 +181,13 @@ function fitMissing(
 function fitPrecision(
   { name, precision }: VectorSpec,
   wanted: VectorSpec['precision'] | undefined,
+  schema: CollectionSchema,
   target: StoreKind,
   found: Findings,
 ): VectorSpec['precision'] {
   const { precisions } = target.capabilities;
+  // A float32 holds every lesser float: files say what the source had, so that the next store can have it again.
+  if (wanted === undefined && keepsNative(schema, target)) return precision;
   if (wanted !== undefined && !precisions.includes(wanted)) {
     found.problems.push({
       field: name,

@@ -47,6 +47,8 @@ export const vectorSpecSchema = z.strictObject({
   /** Undefined where the source does not say (a file, an unindexed pgvector column): the event or the target's default decides. */
   distance: distanceSchema.optional(),
   precision: precisionSchema.default('float32'),
+  /** False where the store itself forbids a record without this vector. Left out: it may be missing. */
+  nullable: z.boolean().optional(),
   index: indexSchema.optional(),
 });
 export type VectorSpec = z.infer<typeof vectorSpecSchema>;

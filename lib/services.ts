@@ -10,6 +10,7 @@ import type { ObjectStore } from './objects.ts';
 import { openFileObjects } from './objects-files.ts';
 import { openS3Objects } from './objects-s3.ts';
 import { type ShardQueue, sqsQueue } from './queue.ts';
+import type { Plan } from './run-files.ts';
 import { resolveConnection, secretsOf } from './secrets.ts';
 import type { Store, StoreKind } from './stores/port.ts';
 import { storeKind } from './stores/registry.ts';
@@ -21,7 +22,10 @@ export interface Services {
   /** @throws InvalidEvent when the environment names no queue. */
   queue(): ShardQueue;
   /** The endpoint's store, opened once a process: a warm function keeps its connections. */
-  open(endpoint: Endpoint): Promise<OpenStore>;
+  open(endpoint: Endpoint, omitFields?: readonly string[]): Promise<OpenStore>;
+  /** Both sides of a run; fields that its mapping leaves out are not read from the source. */
+  openSource(plan: Plan): Promise<OpenStore>;
+  openTarget(plan: Plan): Promise<OpenStore>;
   /** Closes every store that was opened. */
   close(): Promise<void>;
 }
@@ -43,20 +47,22 @@ export function services(): Services {
 }
 
 function makeServices(environment: Environment): Services {
-  const isLocal = environment.VECFERRY_RUNS.startsWith('file://');
   const stores = new Map<string, Promise<OpenStore>>();
+  const open: Services['open'] = async (endpoint, omitFields = []) => {
+    const key = JSON.stringify([endpoint, omitFields]);
+    const there = stores.get(key) ?? openStore(endpoint, omitFields, environment);
+    stores.set(key, there);
+    // A store that did not open is tried again by the next call.
+    there.catch(() => stores.delete(key));
+    return await there;
+  };
   return {
     objects: openObjects(environment.VECFERRY_RUNS),
     flags: openFlags(environment.VECFERRY_FLAGS),
     queue: () => openQueue(environment),
-    open: async (endpoint) => {
-      const key = JSON.stringify(endpoint);
-      const there = stores.get(key) ?? openStore(endpoint, environment, isLocal);
-      stores.set(key, there);
-      // A store that did not open is tried again by the next call.
-      there.catch(() => stores.delete(key));
-      return await there;
-    },
+    open,
+    openSource: (plan) => open(plan.event.source, plan.mapping.dropFields),
+    openTarget: (plan) => open(plan.event.target),
     close: async () => {
       const all = await Promise.allSettled(stores.values());
       stores.clear();
@@ -65,7 +71,12 @@ function makeServices(environment: Environment): Services {
   };
 }
 
-async function openStore(endpoint: Endpoint, environment: Environment, isLocal: boolean): Promise<OpenStore> {
+async function openStore(
+  endpoint: Endpoint,
+  omitFields: readonly string[],
+  environment: Environment,
+): Promise<OpenStore> {
+  const isLocal = environment.VECFERRY_RUNS.startsWith('file://');
   const kind = await storeKind(endpoint.store);
   if (
     !isLocal &&
@@ -77,7 +88,10 @@ async function openStore(endpoint: Endpoint, environment: Environment, isLocal: 
     });
   }
   const connection = await resolveConnection(endpoint.connection, secretsOf[environment.VECFERRY_SECRETS]);
-  return { kind, store: await kind.open({ connection, collection: endpoint.collection, options: endpoint.options }) };
+  return {
+    kind,
+    store: await kind.open({ connection, collection: endpoint.collection, options: endpoint.options, omitFields }),
+  };
 }
 
 function openObjects(runs: string): ObjectStore {

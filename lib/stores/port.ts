@@ -194,6 +194,8 @@ export interface ResolvedEndpoint {
   readonly collection: string;
   /** The store's own options of the event, unparsed: each store has a schema for them. */
   readonly options: unknown;
+  /** Payload fields that the run leaves out: a source that can leaves them unread, as if they were not there. `describe` names them still. */
+  readonly omitFields?: readonly string[];
 }
 
 export interface ResolvedConnection {

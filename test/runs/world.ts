@@ -112,10 +112,8 @@ export async function endpointIn(runs: Runs, store: StoreName, name: string): Pr
     pgvector: async () => ({ url: await postgresUrl() }),
     qdrant: async () => {
       // gRPC listens where no event says, so both addresses come as a secret does.
-      process.env.VECFERRY_SECRET_TEST_QDRANT = JSON.stringify({
-        url: await qdrantUrl(),
-        grpcUrl: await qdrantGrpcUrl(),
-      });
+      const secret = { url: await qdrantUrl(), grpcUrl: await qdrantGrpcUrl() };
+      Object.assign(process.env, { VECFERRY_SECRET_TEST_QDRANT: JSON.stringify(secret) });
       return { secret: 'test/qdrant' };
     },
     chroma: async () => ({ url: await chromaUrl() }),
