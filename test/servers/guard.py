@@ -46,17 +46,19 @@ def guard(
     signal.signal(signal.SIGTERM, leave)
     # Ctrl-C reaches the whole terminal group; the test run decides when its servers go.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    server = subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, preexec_fn=prepare_child, start_new_session=True, cwd=directory
-    )
+    server: subprocess.Popen[bytes] | None = None
     try:
+        server = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, preexec_fn=prepare_child, start_new_session=True, cwd=directory
+        )
         while server.poll() is None:
             readable, _, _ = select.select([sys.stdin], [], [], 0.2)
             if readable and os.read(sys.stdin.fileno(), 4096) == b"":
                 return 0
         return server.returncode
     finally:
-        stop(server, stop_signal)
+        if server is not None:
+            stop(server, stop_signal)
         shutil.rmtree(directory, ignore_errors=True)
 
 

@@ -6,7 +6,7 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { mkdtemp } from 'node:fs/promises';
+import { mkdtemp, rm } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -55,6 +55,18 @@ export async function startServers(names: readonly ServerName[]): Promise<Readon
 
 /** Starts one server and waits until it answers. @throws Error that says what failed, with the server's last words. */
 export async function startServer(name: ServerName, options: ServerOptions = {}): Promise<RunningServer> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await startOnce(name, options);
+    } catch (error) {
+      // Between our look for a free port and the server's bind another process may take it.
+      const taken = error instanceof Error && /in use|not available|cannot listen/i.test(error.message);
+      if (!taken || attempt === 3) throw error;
+    }
+  }
+}
+
+async function startOnce(name: ServerName, options: ServerOptions): Promise<RunningServer> {
   const given = options.apiKey === undefined ? addressesFromEnvironment(name) : undefined;
   if (given !== undefined) return { addresses: given, stop: async () => undefined };
   if (!existsSync(python)) {
@@ -68,14 +80,16 @@ export async function startServer(name: ServerName, options: ServerOptions = {})
     case 'postgres': {
       const url = `postgresql://postgres@127.0.0.1:${port}/postgres`;
       const script = join(here, 'postgres.py');
-      return await launch(name, [script, directory, String(port)], { POSTGRES_URL: url }, () => postgresAnswers(url));
+      return await launch(name, directory, [script, directory, String(port)], { POSTGRES_URL: url }, () =>
+        postgresAnswers(url),
+      );
     }
     case 'chroma': {
       const url = `http://127.0.0.1:${port}`;
       const chroma = join(here, '..', '..', '.venv', 'bin', 'chroma');
       const command = [chroma, 'run', '--path', join(directory, 'data'), '--host', '127.0.0.1', '--port', String(port)];
       const args = [join(here, 'guard.py'), directory, ...command];
-      return await launch(name, args, { CHROMA_URL: url }, () => httpAnswers(`${url}/api/v2/heartbeat`));
+      return await launch(name, directory, args, { CHROMA_URL: url }, () => httpAnswers(`${url}/api/v2/heartbeat`));
     }
     case 'qdrant': {
       const url = `http://127.0.0.1:${port}`;
@@ -94,7 +108,7 @@ export async function startServer(name: ServerName, options: ServerOptions = {})
       if (options.apiKey !== undefined) front.push('--api-key', options.apiKey);
       const args = [join(here, 'guard.py'), directory, ...front];
       const addresses = { QDRANT_URL: url, QDRANT_GRPC_URL: `http://127.0.0.1:${grpcPort}` };
-      return await launch(name, args, addresses, () => httpAnswers(`${url}/readyz`));
+      return await launch(name, directory, args, addresses, () => httpAnswers(`${url}/readyz`));
     }
   }
 }
@@ -110,6 +124,7 @@ function addressesFromEnvironment(name: ServerName): Addresses | undefined {
 
 async function launch(
   name: ServerName,
+  directory: string,
   args: readonly string[],
   addresses: Addresses,
   answers: () => Promise<boolean>,
@@ -128,6 +143,8 @@ async function launch(
   const remember = (chunk: Buffer) => {
     words = (words + chunk.toString()).slice(-4000);
   };
+  // Closing the pipe of a server that has ended is no fault.
+  child.stdin.on('error', () => undefined);
   child.stdout.on('data', remember);
   child.stderr.on('data', remember);
   const ended = new Promise<void>((resolve) => child.once('exit', () => resolve()));
@@ -138,8 +155,11 @@ async function launch(
   };
   const deadline = Date.now() + startTimeoutMs;
   while (!(await answers())) {
-    if (child.exitCode !== null || child.signalCode !== null)
+    if (child.exitCode !== null || child.signalCode !== null) {
+      // Normally the guard does this; it may be the guard that could not start.
+      await rm(directory, { recursive: true, force: true });
       throw new Error(`test server ${name} ended while starting: ${words}`);
+    }
     if (Date.now() > deadline) {
       await stop();
       throw new Error(`test server ${name} did not answer within ${startTimeoutMs / 1000} s: ${words}`);
