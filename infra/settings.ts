@@ -23,12 +23,12 @@ const settingsSchema = z.strictObject({
    */
   vpc: z
     .strictObject({
-      vpcId: z.string().regex(/^vpc-/),
-      subnetIds: z.array(z.string().regex(/^subnet-/)).min(1),
+      vpcId: z.string().regex(/^vpc-[0-9a-f]{8,17}$/, 'a VPC id'),
+      subnetIds: z.array(z.string().regex(/^subnet-[0-9a-f]{8,17}$/, 'a subnet id')).min(1),
       /** One for each subnet, in the same order. */
       availabilityZones: z.array(z.string()).min(1),
       /** Left out: a new group that may call anything. */
-      securityGroupIds: z.array(z.string().regex(/^sg-/)).optional(),
+      securityGroupIds: z.array(z.string().regex(/^sg-[0-9a-f]{8,17}$/, 'a security group id')).optional(),
     })
     .refine(({ subnetIds, availabilityZones }) => subnetIds.length === availabilityZones.length, {
       message: 'needs as many availabilityZones as subnetIds',

@@ -1,0 +1,117 @@
+import { execFile } from 'node:child_process';
+import { mkdtempSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { describe, expect, test } from '@jest/globals';
+import { AwsSolutionsChecks } from 'cdk-nag';
+import { at, listAt, makeStack, synthesize } from './template.ts';
+
+/** Every setting in use, so that everything the stack can have is checked. */
+const allSettings = {
+  vpc: { vpcId: 'vpc-0123456789abcdef0', subnetIds: ['subnet-0123456789abcdef0'], availabilityZones: ['eu-west-1a'] },
+  schedules: [
+    {
+      name: 'daily',
+      expression: 'rate(1 day)',
+      event: { source: { store: 'memory', collection: 'a' }, target: { store: 'memory', collection: 'b' } },
+    },
+  ],
+  secrets: ['vecferry/*', 'team/qdrant'],
+  alarmEmails: ['a@example.com'],
+};
+
+interface Acknowledged {
+  readonly rule: RegExp;
+  readonly at: RegExp;
+  readonly reason: string;
+}
+
+const acknowledged: readonly Acknowledged[] = [
+  {
+    rule: /^AwsSolutions-S1$/,
+    at: /^Vecferry\/Runs\//,
+    reason:
+      'Who read a run is in CloudTrail where an account records data events; a log bucket would be one more to guard.',
+  },
+  {
+    rule: /^AwsSolutions-IAM4\[.*AWSLambdaVPCAccessExecutionRole\]$/,
+    at: /^Vecferry\/Functions\/\w+Role\//,
+    reason: "Lambda's own policy for functions in a VPC; the interfaces that it makes have no ARN to name.",
+  },
+  {
+    rule: /^AwsSolutions-IAM5\[Resource::<Runs\w+\.Arn>\/runs\/\*\]$/,
+    at: /^Vecferry\/Functions\/\w+Role\//,
+    reason: 'A function works on any run, and its keys begin with runs/.',
+  },
+  {
+    rule: /^AwsSolutions-IAM5\[Resource::arn:<AWS::Partition>:secretsmanager:.*:secret:(vecferry\/\*|team\/qdrant-\?{6})\]$/,
+    at: /^Vecferry\/Functions\/\w+Role\//,
+    reason: 'The settings name them; Secrets Manager adds six characters of its own to each ARN.',
+  },
+  {
+    rule: /^AwsSolutions-IAM5\[Resource::arn:<AWS::Partition>:ssm:.*:parameter\/vecferry\/flags\/\*\]$/,
+    at: /^Vecferry\/Functions\/(CutOver|RollBack)Role\//,
+    reason: 'An event names its flag; all lie under this path.',
+  },
+  {
+    rule: /^AwsSolutions-IAM5\[Resource::\*\]$/,
+    at: /^Vecferry\/(Functions\/\w+Role|Run\/Role)\//,
+    reason: "X-Ray, and the delivery of a state machine's log, have no resources that a policy could name.",
+  },
+  {
+    rule: /^AwsSolutions-IAM5\[Resource::<Functions\w+\.Arn>:\*\]$/,
+    at: /^Vecferry\/Run\/Role\//,
+    reason: 'The state machine may call a function in each of its versions; there is one.',
+  },
+  {
+    rule: /^AwsSolutions-IAM5\[Resource::arn:<AWS::Partition>:s3:::<Runs\w+>\/\*\]$/,
+    at: /^Vecferry\/Run\/Role\//,
+    reason: 'Distributed Maps read and write under the prefix of any run, in a bucket that holds nothing else.',
+  },
+  {
+    rule: /^AwsSolutions-IAM5\[Resource::arn:<AWS::Partition>:states:.*\]$/,
+    at: /^Vecferry\/Run\/DistributedMapPolicy\//,
+    reason: 'A map starts and stops its own children, which have names that Step Functions gives them.',
+  },
+];
+
+test('cdk-nag finds nothing in the stack that is not explained, and nothing explained is gone', () => {
+  const { app, stack } = makeStack(allSettings);
+  const { violations } = new AwsSolutionsChecks(app).validateScope(stack);
+  const findings = violations.flatMap((violation) =>
+    listAt(violation, 'violatingResources').map((found) => ({
+      rule: violation.ruleName,
+      at: String(at(found, 'constructPath')),
+    })),
+  );
+  expect(findings.length).toBeGreaterThan(10);
+  const explains = (each: Acknowledged) =>
+    findings.filter((found) => each.rule.test(found.rule) && each.at.test(found.at));
+  const explained = new Set(acknowledged.flatMap(explains));
+  expect(findings.filter((found) => !explained.has(found))).toEqual([]);
+  expect(acknowledged.filter((each) => explains(each).length === 0)).toEqual([]);
+});
+
+describe('cfn-lint', () => {
+  test.each([
+    ['as it comes', {}],
+    ['with every setting in use', allSettings],
+  ])('finds nothing wrong in the template %s', async (_, settings) => {
+    const path = join(mkdtempSync(join(tmpdir(), 'vecferry-lint-')), 'Vecferry.template.json');
+    writeFileSync(path, JSON.stringify(synthesize(settings)));
+    const linter = new URL('../../.venv/bin/cfn-lint', import.meta.url).pathname;
+    // W3005: the CDK names a function's role as a dependency although its ARN is one already.
+    const lint = promisify(execFile)(linter, [
+      '--ignore-checks',
+      'W3005',
+      '--regions',
+      'eu-west-1',
+      'us-east-1',
+      '--template',
+      path,
+    ]);
+    const { stdout } = await lint.catch((failed: { stdout: string }) => failed);
+    expect(stdout).toBe('');
+  });
+});
