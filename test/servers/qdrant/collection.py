@@ -46,6 +46,8 @@ class Collection:
         self.last_update = 0.0
         self.seen: dict[str, int] = {"points": 0, "indexed": 0}
         self.rebuilding = False
+        # Why the last rebuild failed: the collection is red then, as in the real server.
+        self.failure: str | None = None
         self.set_dimensions()
         try:
             self.shard = edge.EdgeShard.create(str(directory), engine_config(config))
@@ -152,14 +154,16 @@ class Collection:
                 self.shard.flush()
                 self.shard.close()
                 command = [sys.executable, "-m", "qdrant.optimize", str(self.directory)]
-                subprocess.run(command, input=orjson.dumps(self.config), check=True)
+                done = subprocess.run(command, input=orjson.dumps(self.config), stderr=subprocess.PIPE)
+                self.failure = done.stderr.decode()[-500:] if done.returncode else None
                 self.shard = edge.EdgeShard.load(str(self.directory), engine_config(self.config))
                 self.written = 0
                 self.settings_changed = False
             finally:
                 self.rebuilding = False
                 self.timer = None
-        self.plan_rebuild()
+        if self.failure is None:
+            self.plan_rebuild()
 
     def look(self) -> edge.ShardInfo:
         info = self.shard.info()
@@ -189,9 +193,10 @@ class Collection:
         """What GET /collections/NAME shows; answers while the index is rebuilt, with the counts from before."""
         if not self.rebuilding:
             self.read(lambda _: self.look())
+        calm = "green" if self.failure is None else "red"
         return {
-            "status": "green" if self.timer is None else "yellow",
-            "optimizer_status": "ok",
+            "status": calm if self.timer is None else "yellow",
+            "optimizer_status": "ok" if self.failure is None else {"error": self.failure},
             "indexed_vectors_count": self.seen["indexed"],
             "points_count": self.seen["points"],
             "segments_count": segments(self.config),

@@ -11,7 +11,7 @@ from .config import create_config, named_vectors
 from .grpc_points import optional, plain
 from .registry import Registry, check_name
 
-STATUSES = {"green": pb.CollectionStatus.Green, "yellow": pb.CollectionStatus.Yellow}
+STATUSES = {"green": pb.CollectionStatus.Green, "yellow": pb.CollectionStatus.Yellow, "red": pb.CollectionStatus.Red}
 
 
 def done(result: bool) -> pb.CollectionOperationResponse:
@@ -101,7 +101,9 @@ def info_message(info: dict[str, Any]) -> pb.CollectionInfo:
             }
         }
     made = {
-        "optimizer_status": {"ok": True},
+        "optimizer_status": {"ok": True}
+        if info["optimizer_status"] == "ok"
+        else {"ok": False, **info["optimizer_status"]},
         "segments_count": info["segments_count"],
         "points_count": info["points_count"],
         "indexed_vectors_count": info["indexed_vectors_count"],
