@@ -55,8 +55,10 @@ export async function fetchByIds(paths: ReadPaths, ids: readonly string[]): Prom
   return concatBatches(parts);
 }
 
+type IdLister = Pick<DataPath, 'sample' | 'scrollIds'>;
+
 /** Ranges of about `perRange` records that cover all ids. */
-export async function planRanges(data: DataPath, count: number, perRange: number): Promise<readonly PlannedRange[]> {
+export async function planRanges(data: IdLister, count: number, perRange: number): Promise<readonly PlannedRange[]> {
   if (count <= perRange) return [{ from: null, to: null, records: count }];
   if (count <= allIdsUpTo) return cutRanges(await allIds(data), count, perRange);
   const samples = Math.min(maxSamples, Math.ceil(count / perRange) * samplesPerRange);
@@ -120,7 +122,7 @@ function splitByBytes(batch: Batch, maxBytes: number): { start: number; end: num
   return pieces;
 }
 
-async function allIds(data: DataPath): Promise<readonly string[]> {
+async function allIds(data: IdLister): Promise<readonly string[]> {
   const ids: string[] = [];
   let from: string | null = null;
   do {

@@ -13,86 +13,13 @@ import {
   type Vector,
 } from '@qdrant/js-client-grpc';
 import fc from 'fast-check';
-import { type Batch, column, hasVector } from '../../lib/batch.ts';
-import type { VectorSpec } from '../../lib/schema.ts';
+import { column } from '../../lib/batch.ts';
 import { decodeGet, decodeHits, decodeScroll, isCompleted } from '../../lib/stores/qdrant-answers.ts';
-import { endOfValue, pathAt } from '../../lib/stores/qdrant-json.ts';
-import { checkRestPayload, lossOf } from '../../lib/stores/qdrant-payload.ts';
+import { checkRestPayload } from '../../lib/stores/qdrant-payload.ts';
 import { encodeGet, encodeSample, encodeScroll, encodeSearch, encodeUpsert } from '../../lib/stores/qdrant-points.ts';
-import { decodeRestHits, decodeRestPoints, encodeRestUpsert } from '../../lib/stores/qdrant-rest.ts';
-import { ProtoReader, ProtoWriter } from '../../lib/stores/qdrant-wire.ts';
+import { encodeRestUpsert } from '../../lib/stores/qdrant-rest.ts';
 import { canonicalJson, makeBatch } from '../make.ts';
-
-const roomy = { collection: 'c', insertOnly: false, maxBytes: 1 << 24, maxRecords: 100_000 };
-
-const allKinds: readonly VectorSpec[] = [
-  { name: '', kind: 'dense', dimension: 3, distance: 'dot', precision: 'float32' },
-  { name: 'título', kind: 'dense', dimension: 2, distance: 'dot', precision: 'float32' },
-  { name: 'terms', kind: 'sparse', distance: 'dot', precision: 'float32' },
-  { name: 'late', kind: 'multi', dimension: 2, distance: 'dot', precision: 'float32' },
-];
-const one: readonly VectorSpec[] = [{ name: '', kind: 'dense', dimension: 3, distance: 'dot', precision: 'float32' }];
-
-const positionsOf = (batch: Batch): number[] => batch.ids.map((_, at) => at);
-
-const keyText = fc.oneof(fc.constantFrom('a.b', '', 'n', '"q\\"'), fc.string({ unit: 'grapheme', maxLength: 50 }));
-
-/** A JSON value as text, with the integers and doubles that break tools. */
-const jsonText = fc.letrec<{ value: string }>((tie) => ({
-  value: fc.oneof(
-    { maxDepth: 4, depthIdentifier: 'json' },
-    fc.constantFrom(
-      'null',
-      'true',
-      'false',
-      '""',
-      '[]',
-      '{}',
-      '-0',
-      '0.1',
-      '1e300',
-      '-2.5e-7',
-      '100000000000000000000.0',
-    ),
-    fc.bigInt({ min: -(2n ** 63n), max: 2n ** 63n - 1n }).map(String),
-    fc
-      .double({ noNaN: true, noDefaultInfinity: true })
-      .map((x) => (Number.isInteger(x) ? `${x.toExponential()}` : `${x}`)),
-    fc
-      .string({ unit: 'binary', maxLength: 60 })
-      .filter((s) => s.isWellFormed())
-      .map((s) => JSON.stringify(s)),
-    fc.array(tie('value'), { maxLength: 3 }).map((items) => `[ ${items.join(' ,')}]`),
-    fc.array(fc.tuple(keyText, tie('value')), { maxLength: 3 }).map(objectText),
-  ),
-})).value;
-const payloadText = fc.array(fc.tuple(keyText, jsonText), { maxLength: 4 }).map(objectText);
-
-function objectText(fields: readonly (readonly [string, string])[]): string {
-  const unique = [...new Map(fields)];
-  return `{${unique.map(([key, value]) => `${JSON.stringify(key)}: ${value}`).join(',\n')}}`;
-}
-
-const id = fc.oneof(
-  fc.bigInt({ min: 0n, max: 2n ** 64n - 1n }).map(String),
-  fc.constantFrom('0', '127', '128', '9007199254740993', '18446744073709551615'),
-  fc.uuid(),
-);
-
-const batches = (vectors: readonly VectorSpec[]) =>
-  fc
-    .uniqueArray(fc.tuple(id, payloadText, fc.boolean()), { selector: ([each]) => each, maxLength: 6 })
-    .chain((records) =>
-      fc.nat().map((seed) =>
-        makeBatch({
-          ids: records.map(([each]) => each),
-          payloads: records.map(([, payload]) => payload),
-          missing: records.flatMap(([, , isMissing], at) => (isMissing ? [at] : [])),
-          vectors: [...vectors],
-          seed,
-        }),
-      ),
-    );
+import { allKinds, batches, caught, expectSameBatch, one, positionsOf, roomy } from './qdrant-arbitraries.ts';
 
 describe('an upsert in our protobuf', () => {
   test.each([
@@ -308,124 +235,6 @@ describe('requests for records', () => {
   });
 });
 
-describe('records as JSON', () => {
-  test.each([
-    ['one unnamed vector', one],
-    ['every kind of vector', allKinds],
-  ])('come back bit for bit: %s', (_, vectors) => {
-    fc.assert(
-      fc.property(batches(vectors), (batch) => {
-        const { body, taken } = encodeRestUpsert(batch, positionsOf(batch), roomy);
-        expect(taken).toBe(batch.count);
-        const answer = `{"result":${body.slice(0, -1)},"next_page_offset":null},"status":"ok","time":0.1}`;
-        const decoded = decodeRestPoints(answer, vectors);
-        expectSameBatch(decoded.batch, batch);
-        for (const [at, payload] of decoded.batch.payloads.entries()) expect(payload).toBe(batch.payloads[at]);
-      }),
-      { numRuns: 200 },
-    );
-  });
-
-  test('nine digits hold every float32 exactly', () => {
-    fc.assert(
-      fc.property(fc.float32Array({ noNaN: true, noDefaultInfinity: true, minLength: 3, maxLength: 3 }), (values) => {
-        const batch: Batch = {
-          count: 1,
-          ids: ['1'],
-          payloads: ['{}'],
-          vectors: new Map([['', { kind: 'dense', dimension: 3, values }]]),
-        };
-        const { points } = JSON.parse(encodeRestUpsert(batch, [0], roomy).body);
-        const bits = (floats: Float32Array) => [...new Uint32Array(floats.buffer)].map((each) => each % 2 ** 31);
-        expect(bits(Float32Array.from(points[0].vector))).toEqual(bits(values));
-      }),
-    );
-  });
-
-  test('a body is cut at its limits in bytes and in records', () => {
-    const batch = makeBatch({ vectors: [...one] });
-    expect(encodeRestUpsert(batch, [0, 1, 2], { ...roomy, maxRecords: 2 }).taken).toBe(2);
-    expect(encodeRestUpsert(batch, [0, 1, 2], { ...roomy, maxBytes: 1 }).taken).toBe(1);
-    expect(JSON.parse(encodeRestUpsert(batch, [0], { ...roomy, insertOnly: true }).body).update_mode).toBe(
-      'insert_only',
-    );
-  });
-
-  test('ids above 2^53 keep their digits in pages, offsets and hits', () => {
-    const text =
-      '{"time":0,"result":{"next_page_offset":18446744073709551615,"points":[{"id":9007199254740993,"payload":null}]}}';
-    const { batch, next } = decodeRestPoints(text, []);
-    expect([batch.ids, batch.payloads, next]).toEqual([['9007199254740993'], ['{}'], '18446744073709551615']);
-    expect(decodeRestHits('{"result":{"points":[{"id":9007199254740993,"version":1,"score":-0.5}]}}')).toEqual([
-      { id: '9007199254740993', score: -0.5 },
-    ]);
-  });
-});
-
-describe('the small parts', () => {
-  test.each(['0.1', '0.10000000000000001', '1e300', '1.50', '5e-324', '0.0', '-123456.789'])(
-    'the number %s is kept by a double',
-    (digits) => expect(lossOf(digits)).toBeUndefined(),
-  );
-
-  test.each(['9007199254740993.0', '0.1000000000000000055', '1e999', '123456789.1234567891'])(
-    'the number %s is not',
-    (digits) => expect(lossOf(digits)).toBeDefined(),
-  );
-
-  test('any 64-bit integer goes through a varint', () => {
-    fc.assert(
-      fc.property(fc.bigInt({ min: -(2n ** 63n), max: 2n ** 64n - 1n }), (value) => {
-        const writer = new ProtoWriter(1);
-        writer.varint64(value);
-        if (value >= 0n && value <= 2n ** 53n) writer.varint(Number(value));
-        const reader = new ProtoReader(Buffer.from(writer.written()));
-        expect(reader.integer(value < 0n)).toBe(String(value));
-        if (value >= 0n && value <= 2n ** 53n) expect(reader.integer(false)).toBe(String(value));
-        expect(reader.at).toBe(writer.length);
-      }),
-    );
-  });
-
-  test('a field of any length gets its length in front, and text of any script its bytes', () => {
-    fc.assert(
-      fc.property(fc.string({ unit: 'grapheme', maxLength: 300 }), fc.nat(40_000), (text, size) => {
-        const writer = new ProtoWriter(1);
-        const start = writer.open(3);
-        writer.text(1, text);
-        writer.text(2, 'x'.repeat(size));
-        writer.close(start);
-        const reader = new ProtoReader(Buffer.from(writer.written()));
-        reader.varint();
-        expect(reader.end()).toBe(writer.length);
-        reader.varint();
-        expect(reader.text()).toBe(text);
-        reader.varint();
-        expect(reader.text().length).toBe(size);
-      }),
-    );
-  });
-
-  test('the scanner finds the end of any JSON value, with brackets and quotes within strings', () => {
-    fc.assert(fc.property(jsonText, (text) => expect(endOfValue(`${text},`, 0)).toBe(text.length)));
-  });
-
-  test('a path names the field of an offset', () => {
-    const text = '{"a.b":1,"c":[{"d":"x]"},[2,30]]}';
-    expect(pathAt(text, text.indexOf('30'))).toBe('c.1.1');
-    expect(pathAt(text, text.indexOf('1'))).toBe('a.b');
-  });
-});
-
-function caught(run: () => unknown): unknown {
-  try {
-    run();
-  } catch (error) {
-    return error;
-  }
-  return undefined;
-}
-
 const idOf = ({ id: found }: PointStruct): string => String(found?.pointIdOptions.value);
 
 /** Qdrant's payload, read with its own classes, as JSON text. */
@@ -466,19 +275,4 @@ function answerWith(points: readonly PointStruct[]): Uint8Array {
       }),
     }),
   );
-}
-
-function expectSameBatch(found: Batch, written: Batch): void {
-  expect(found.ids).toEqual(written.ids);
-  for (const [at, payload] of found.payloads.entries())
-    expect(canonicalJson(payload)).toBe(canonicalJson(written.payloads[at] ?? ''));
-  for (const [name, there] of written.vectors) {
-    const back = column(found, name);
-    for (let at = 0; at < written.count; at++) expect(hasVector(back, at)).toBe(hasVector(there, at));
-    expect(Buffer.from(back.values.buffer, back.values.byteOffset, back.values.byteLength)).toEqual(
-      Buffer.from(there.values.buffer, there.values.byteOffset, there.values.byteLength),
-    );
-    if (there.kind !== 'dense' && back.kind !== 'dense') expect(back.offsets).toEqual(there.offsets);
-    if (there.kind === 'sparse' && back.kind === 'sparse') expect(back.indices).toEqual(there.indices);
-  }
 }
