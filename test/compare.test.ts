@@ -153,10 +153,22 @@ describe('comparing a shard with the target', () => {
     const world = await makeWorld({ records: makeRecords(9000), schema });
     const planned = await load(world);
     const whole = await compareAll(world, planned);
-    let calls = 0;
-    const inPieces = await compareAll(world, planned, { deadline: () => nearAfter(calls++ % 2) });
+    let [calls, fetched] = [0, 0];
+    const counting: Store = {
+      ...world.target,
+      fetch: async (ids) => {
+        fetched += ids.length;
+        return await world.target.fetch(ids);
+      },
+    };
+    const inPieces = await compareAll(world, planned, {
+      target: counting,
+      deadline: () => nearAfter(calls++ % 2),
+    });
     expect(calls).toBeGreaterThan(whole.length);
     expect(inPieces).toEqual(whole);
+    // A call that goes on starts where the last one ended: nothing is fetched twice.
+    expect(fetched).toBe(9000);
     const { shard, offset } = whole[0]!;
     // A last call that is delivered again finds its work done.
     const again = { ...world, plan: planned, shard, offset: offset - 1, deadline: noDeadline };
