@@ -1,3 +1,5 @@
+import { Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
 import pg from 'pg';
 import { from as copyFrom, to as copyTo } from 'pg-copy-streams';
 import { InvalidEvent } from '../errors.ts';
@@ -29,7 +31,7 @@ export interface Session {
   /** `COPY (select) TO STDOUT (FORMAT binary)`, whole: for few records. */
   copyOut(select: string): Promise<Uint8Array>;
   /** `COPY into FROM STDIN (FORMAT binary)`. `into` is a table with its columns. */
-  copyIn(into: string, body: Uint8Array<ArrayBuffer>): Promise<void>;
+  copyIn(into: string, body: Iterable<Uint8Array<ArrayBuffer>>): Promise<void>;
 }
 
 export type Row = Readonly<Record<string, string | null>>;
@@ -52,8 +54,6 @@ const statementTimeout = '15min';
 /** A reader that stopped without a word must not hold its snapshot, and with it the server's vacuum, for ever. */
 const idleTimeout = '10min';
 const timeouts = `SET lock_timeout = '${lockTimeout}'; SET statement_timeout = '${statementTimeout}'; SET idle_in_transaction_session_timeout = '${idleTimeout}';`;
-
-const copyChunkBytes = 1 << 20;
 
 /** @throws InvalidEvent when the connection has neither a postgresql:// url nor a path. */
 export async function connect(connection: ResolvedConnection, maxConnections: number): Promise<Database> {
@@ -165,7 +165,7 @@ function openServer(config: pg.ClientConfig, maxConnections: number): Database {
       let isBroken = true;
       try {
         await client.query('BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY');
-        yield* client.query(copyTo(copyOutText(select), { highWaterMark: copyChunkBytes }));
+        yield* client.query(copyTo(copyOutText(select)));
         await client.query('COMMIT');
         isBroken = false;
       } finally {
@@ -226,20 +226,12 @@ function serverSession(client: pg.PoolClient): Session {
     },
     copyOut: async (select) => {
       const chunks: Uint8Array[] = [];
-      for await (const chunk of client.query(copyTo(copyOutText(select), { highWaterMark: copyChunkBytes })))
-        chunks.push(chunk);
+      for await (const chunk of client.query(copyTo(copyOutText(select)))) chunks.push(chunk);
       return Buffer.concat(chunks);
     },
     copyIn: async (into, body) => {
-      const stream = client.query(
-        copyFrom(`COPY ${into} FROM STDIN (FORMAT binary)`, { highWaterMark: copyChunkBytes }),
-      );
-      await new Promise<void>((resolve, reject) => {
-        stream.on('finish', resolve);
-        stream.on('error', reject);
-        for (let at = 0; at < body.length; at += copyChunkBytes) stream.write(body.subarray(at, at + copyChunkBytes));
-        stream.end();
-      });
+      const stream = client.query(copyFrom(`COPY ${into} FROM STDIN (FORMAT binary)`));
+      await pipeline(Readable.from(body, { objectMode: true, highWaterMark: 2 }), stream);
     },
   };
 }

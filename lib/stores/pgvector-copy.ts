@@ -17,30 +17,49 @@ export interface Tuple {
   readonly lengths: Int32Array;
 }
 
+/** Bytes of a new chunk that are joined to the end of the last one: the tuple between them, most of the time. */
+const joinBytes = 16 * 1024;
+
 /** The tuples of a COPY stream of `fields` columns, as they come in. The same tuple object is handed out again and again. */
 export async function* readTuples(chunks: AsyncIterable<Uint8Array>, fields: number): AsyncIterable<Iterable<Tuple>> {
   const tuple: Tuple = { bytes: Buffer.alloc(0), starts: new Int32Array(fields), lengths: new Int32Array(fields) };
-  const state = { at: copyHeader.length, isDone: false };
-  let waiting: Uint8Array[] = [];
-  let waitingBytes = 0;
-  let neededBytes = copyHeader.length;
-  const scan = (): Iterable<Tuple> => {
-    tuple.bytes = asBuffer(waiting.length === 1 && waiting[0] !== undefined ? waiting[0] : Buffer.concat(waiting));
+  const state = { at: 0, isDone: false };
+  const scan = (bytes: Buffer, from: number): Iterable<Tuple> => {
+    tuple.bytes = bytes;
+    state.at = from;
     return tuplesIn(tuple, state);
   };
+  let left: Buffer[] = [];
+  let leftBytes = 0;
+  let neededBytes = copyHeader.length;
+  let isFirst = true;
   for await (const chunk of chunks) {
-    waiting.push(chunk);
-    waitingBytes += chunk.length;
-    if (waitingBytes < neededBytes) continue;
-    yield scan();
-    const left = tuple.bytes.subarray(state.at);
-    state.at = 0;
-    waiting = [left];
-    waitingBytes = left.length;
+    if (leftBytes + chunk.length < neededBytes) {
+      left.push(asBuffer(chunk));
+      leftBytes += chunk.length;
+      continue;
+    }
+    const bytes = asBuffer(chunk);
+    let from = isFirst ? copyHeader.length : 0;
+    if (leftBytes > 0) {
+      const joined = Buffer.concat([...left, bytes.subarray(0, joinBytes)]);
+      yield scan(joined, from);
+      from = state.at - leftBytes;
+    }
+    if (from >= 0) yield scan(bytes, from);
+    else {
+      // One tuple is longer than what was joined.
+      const start = state.at;
+      yield scan(Buffer.concat([...left, bytes]), start);
+    }
+    isFirst = false;
+    const rest = tuple.bytes.subarray(state.at);
+    left = rest.length === 0 ? [] : [rest];
+    leftBytes = rest.length;
     // A record of many chunks is joined a few times, not once a chunk.
-    neededBytes = left.length * 2;
+    neededBytes = leftBytes * 2;
   }
-  if (!state.isDone && waitingBytes > 0) yield scan();
+  if (!state.isDone && leftBytes > 0) yield scan(Buffer.concat(left), isFirst ? copyHeader.length : 0);
   if (!state.isDone)
     throw new StoreUnavailable('PostgreSQL ended a COPY before its end; the same read may succeed later');
 }
@@ -50,7 +69,6 @@ function* tuplesIn(tuple: Tuple, state: { at: number; isDone: boolean }): Iterab
   while (!state.isDone && bytes.length >= state.at + 2) {
     if (bytes.readInt16BE(state.at) === -1) {
       state.isDone = true;
-      state.at = bytes.length;
       return;
     }
     let at = state.at + 2;
@@ -67,33 +85,32 @@ function* tuplesIn(tuple: Tuple, state: { at: number; isDone: boolean }): Iterab
   }
 }
 
-function asBuffer(bytes: Uint8Array): Buffer {
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-}
-
-/** Collects tuples into one buffer that grows; each method writes one field, but for `tuple`. */
+/** Collects tuples into a buffer that grows; each method writes one field, but for `tuple`, `size` and `take`. */
 export interface CopyWriter {
   tuple(fields: number): void;
   none(): void;
-  /** The field's bytes, after `head` where there is one. */
-  field(bytes: Uint8Array, head?: Uint8Array): void;
+  field(bytes: Uint8Array): void;
+  /** A field of `head` and the bytes of `from` between `start` and `end`. */
+  copy(from: Buffer, start: number, end: number, head: Uint8Array): void;
   /** UTF-8, after `head` where there is one. */
   text(text: string, head?: Uint8Array): void;
   /** A field of `length` bytes: `fill` writes them at `at`. */
   fixed(length: number, fill: (bytes: Buffer, at: number) => void): void;
-  /** The whole COPY, header and trailer included. */
-  finish(): Uint8Array<ArrayBuffer>;
+  /** Bytes collected. */
+  size(): number;
+  /** Hands out what was collected, and begins anew. */
+  take(): Uint8Array<ArrayBuffer>;
 }
 
 const noBytes = new Uint8Array(0);
 
-/** @param expectedBytes a guess that spares growing */
-export function copyWriter(expectedBytes: number): CopyWriter {
-  let bytes = Buffer.alloc(Math.max(expectedBytes, 1024));
-  let at = bytes.write(copyHeader.toString('latin1'), 'latin1');
+/** @param roomBytes a guess that spares growing */
+export function copyWriter(roomBytes: number): CopyWriter {
+  let bytes = Buffer.allocUnsafeSlow(roomBytes);
+  let at = 0;
   const reserve = (length: number): void => {
     if (at + length <= bytes.length) return;
-    const larger = Buffer.alloc(Math.max(bytes.length * 2, at + length));
+    const larger = Buffer.allocUnsafeSlow(Math.max(bytes.length * 2, at + length));
     larger.set(bytes.subarray(0, at));
     bytes = larger;
   };
@@ -106,12 +123,19 @@ export function copyWriter(expectedBytes: number): CopyWriter {
       reserve(4);
       at = bytes.writeInt32BE(-1, at);
     },
-    field(value, head = noBytes) {
-      reserve(4 + head.length + value.length);
-      at = bytes.writeInt32BE(head.length + value.length, at);
+    field(value) {
+      reserve(4 + value.length);
+      at = bytes.writeInt32BE(value.length, at);
+      bytes.set(value, at);
+      at += value.length;
+    },
+    copy(from, start, end, head) {
+      const length = head.length + end - start;
+      reserve(4 + length);
+      at = bytes.writeInt32BE(length, at);
       bytes.set(head, at);
-      bytes.set(value, at + head.length);
-      at += head.length + value.length;
+      from.copy(bytes, at + head.length, start, end);
+      at += length;
     },
     text(text, head = noBytes) {
       // A UTF-16 unit is at most three bytes of UTF-8.
@@ -127,10 +151,16 @@ export function copyWriter(expectedBytes: number): CopyWriter {
       fill(bytes, at);
       at += length;
     },
-    finish() {
-      reserve(2);
-      bytes.set(copyTrailer, at);
-      return bytes.subarray(0, at + 2);
+    size: () => at,
+    take() {
+      const taken = bytes.subarray(0, at);
+      bytes = Buffer.allocUnsafeSlow(roomBytes);
+      at = 0;
+      return taken;
     },
   };
+}
+
+function asBuffer(bytes: Uint8Array): Buffer {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }

@@ -75,7 +75,7 @@ function embeddedSession(engine: PGlite | Transaction): Session {
       return blob === undefined ? new Uint8Array(0) : new Uint8Array(await blob.arrayBuffer());
     },
     copyIn: async (into, body) => {
-      await engine.query(`COPY ${into} FROM '/dev/blob' WITH (FORMAT binary)`, [], { blob: new Blob([body]) });
+      await engine.query(`COPY ${into} FROM '/dev/blob' WITH (FORMAT binary)`, [], { blob: new Blob([...body]) });
     },
   };
 }

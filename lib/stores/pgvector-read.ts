@@ -53,7 +53,7 @@ export async function* readPieces(
   limits: ReadOptions,
 ): AsyncIterable<Piece> {
   const rows = rowReader(layout);
-  let builder = batchBuilder(layout.vectors);
+  let builder = batchBuilder(layout.vectors, 256);
   for await (const tuples of readTuples(chunks, rows.fields)) {
     for (const tuple of tuples) {
       const payload = rows.payload(tuple);
@@ -62,7 +62,8 @@ export async function* readPieces(
         builder.bytes() + payload.length + rows.vectorBytes(tuple) > limits.maxBytes;
       if (isFull && builder.count() > 0) {
         yield { batch: builder.finish(), rest: { from: writeBound(rows.key(tuple)), to } };
-        builder = batchBuilder(layout.vectors);
+        // The next batch will be about as long.
+        builder = batchBuilder(layout.vectors, builder.count() + 1);
       }
       builder.add(rows.id(tuple), payload, tuple, layout.key.length);
     }
@@ -138,10 +139,10 @@ function floatBytes(form: VectorField['form'], length: number): number {
   return form === 'halfvec' ? (length - 4) * 2 : length - 12;
 }
 
-function batchBuilder(fields: readonly VectorField[]) {
+function batchBuilder(fields: readonly VectorField[], expected: number) {
   const ids: string[] = [];
   const payloads: string[] = [];
-  const vectors = fields.map((field) => (field.form === 'sparsevec' ? sparseBuilder() : denseBuilder(field)));
+  const vectors = fields.map((field) => (field.form === 'sparsevec' ? sparseBuilder() : denseBuilder(field, expected)));
   let bytes = 0;
   return {
     count: (): number => ids.length,
@@ -174,31 +175,35 @@ interface VectorBuilder {
 }
 
 /** vector: int16 dimension, int16 0, float32s; halfvec the same with float16s (vector_send, halfvec_send). */
-function denseBuilder({ name, form, dimension = 0 }: VectorField): VectorBuilder {
+function denseBuilder({ name, form, dimension = 0 }: VectorField, expected: number): VectorBuilder {
   const width = form === 'halfvec' ? 2 : 4;
   const stride = dimension * width;
-  let room = 256;
-  let bytes = Buffer.alloc(room * stride);
+  let room = expected;
+  let bytes = Buffer.allocUnsafeSlow(room * stride);
   let count = 0;
   const missing: number[] = [];
   return {
     add(row, start, length, id) {
       if (count === room) {
         room *= 2;
-        const larger = Buffer.alloc(room * stride);
+        const larger = Buffer.allocUnsafeSlow(room * stride);
         larger.set(bytes);
         bytes = larger;
       }
-      if (length < 0) missing.push(count);
-      else {
-        const found = row.readInt16BE(start);
+      if (length < 0) {
+        missing.push(count);
+        bytes.fill(0, count * stride, (count + 1) * stride);
+      } else {
+        const found = row.readUInt16BE(start);
         if (found !== dimension) {
           throw new RecordRefused(
             `record ${id}: vector '${name}' has ${found} dimensions, the others have ${dimension}`,
-            { ids: [id] },
+            {
+              ids: [id],
+            },
           );
         }
-        bytes.set(row.subarray(start + 4, start + length), count * stride);
+        row.copy(bytes, count * stride, start + 4, start + length);
       }
       count++;
       return dimension * 4;

@@ -1,8 +1,8 @@
-import { type Batch, batchBytes, hasVector, type VectorColumn } from '../batch.ts';
+import { type Batch, hasVector, type VectorColumn } from '../batch.ts';
 import { Incompatible, RecordRefused } from '../errors.ts';
 import { splitObject } from './json-members.ts';
 import { type Column, type Layout, maxSparseDimension, type VectorField } from './pgvector-catalog.ts';
-import { type CopyWriter, copyWriter } from './pgvector-copy.ts';
+import { type CopyWriter, copyHeader, copyTrailer, copyWriter } from './pgvector-copy.ts';
 import {
   checkedText,
   encodeForCast,
@@ -14,9 +14,10 @@ import {
 } from './pgvector-encode.ts';
 import { keyOfId } from './pgvector-source.ts';
 
-/** A batch as the body of a binary COPY, and the columns that it fills. */
+/** A batch as binary COPY, and the columns that it fills. */
 export interface EncodedBatch {
-  readonly body: Uint8Array<ArrayBuffer>;
+  /** The COPY in chunks, made while the server takes the ones before: each call begins anew. @throws RecordRefused */
+  body(): Iterable<Uint8Array<ArrayBuffer>>;
   /** In the order of the fields. */
   readonly columns: readonly EncodedColumn[];
 }
@@ -29,8 +30,7 @@ export interface EncodedColumn {
 }
 
 /**
- * @throws RecordRefused naming the first record that the table cannot take. @throws Incompatible when the batch has a vector
- * that the table has no column for.
+ * @throws Incompatible when the batch has a vector that the table has no column for.
  */
 export function encodeBatch(layout: Layout, batch: Batch): EncodedBatch {
   const fields = layout.fields.filter(({ isGenerated }) => !isGenerated);
@@ -46,8 +46,7 @@ export function encodeBatch(layout: Layout, batch: Batch): EncodedBatch {
   const keys = keyWriter(layout);
   const vectors = vectorWriters(layout, batch);
   const payload = layout.payload === undefined ? fieldsWriter(layout, fields) : wholePayload;
-  const writer = copyWriter(Math.ceil(batchBytes(batch) * 1.1) + batch.count * (columns.length * 8 + 32));
-  for (let at = 0; at < batch.count; at++) {
+  const write = (at: number, writer: CopyWriter): void => {
     const id = batch.ids[at] ?? '';
     writer.tuple(columns.length);
     try {
@@ -59,8 +58,21 @@ export function encodeBatch(layout: Layout, batch: Batch): EncodedBatch {
         throw new RecordRefused(`record ${id}: ${cause.message}`, { ids: [id], cause });
       throw cause;
     }
+  };
+  return { columns, body: () => chunksOf(batch.count, write) };
+}
+
+const chunkBytes = 256 * 1024;
+
+function* chunksOf(count: number, write: (at: number, writer: CopyWriter) => void): Iterable<Uint8Array<ArrayBuffer>> {
+  const writer = copyWriter(chunkBytes + chunkBytes / 4);
+  yield copyHeader;
+  for (let at = 0; at < count; at++) {
+    write(at, writer);
+    if (writer.size() >= chunkBytes) yield writer.take();
   }
-  return { body: writer.finish(), columns };
+  if (writer.size() > 0) yield writer.take();
+  yield copyTrailer;
 }
 
 function keyWriter({ key }: Layout): (id: string, writer: CopyWriter) => void {
@@ -148,7 +160,7 @@ function denseWriter(form: 'vector' | 'halfvec', dimension: number, values: Floa
   const stride = dimension * (form === 'vector' ? 4 : 2);
   const head = Buffer.alloc(4);
   head.writeUInt16BE(dimension, 0);
-  return (at, writer) => writer.field(bytes.subarray(at * stride, (at + 1) * stride), head);
+  return (at, writer) => writer.copy(bytes, at * stride, (at + 1) * stride, head);
 }
 
 function bigEndianFloats(values: Float32Array): Buffer {

@@ -56,7 +56,7 @@ async function copyInto(session: Session, layout: Layout, { body, columns }: Enc
   const names = columns.map(({ column }) => quoteName(column.name)).join(', ');
   await session.run('SAVEPOINT before_copy');
   try {
-    await session.copyIn(`${tableOf(layout)} (${names})`, body);
+    await session.copyIn(`${tableOf(layout)} (${names})`, body());
     return true;
   } catch (error) {
     if (serverError(error)?.code !== '23505') throw error;
@@ -74,7 +74,7 @@ async function stage(
   const staged = columns.map((each, at) => ({ ...each, name: quoteName(each.column.name), stage: `c${at}` }));
   const definitions = staged.map(({ stage: name, column, isDirect }) => `${name} ${isDirect ? column.native : 'text'}`);
   await session.run(`CREATE TEMP TABLE vecferry_stage (${definitions.join(', ')}) ON COMMIT DROP`);
-  await session.copyIn(`vecferry_stage (${staged.map(({ stage: name }) => name).join(', ')})`, body);
+  await session.copyIn(`vecferry_stage (${staged.map(({ stage: name }) => name).join(', ')})`, body());
   const names = staged.map(({ name }) => name).join(', ');
   const values = staged
     .map(({ stage: name, column, isDirect }) => (isDirect ? name : `${name}::${column.type}`))
