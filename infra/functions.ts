@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { Duration, RemovalPolicy, Stack } from 'aws-cdk-lib';
 import { ManagedPolicy, PolicyStatement, Role, ServicePrincipal } from 'aws-cdk-lib/aws-iam';
 import { Architecture, Runtime, Tracing } from 'aws-cdk-lib/aws-lambda';
-import { type ICommandHooks, NodejsFunction, OutputFormat } from 'aws-cdk-lib/aws-lambda-nodejs';
+import { type ICommandHooks, LogLevel, NodejsFunction, OutputFormat } from 'aws-cdk-lib/aws-lambda-nodejs';
 import { LogGroup } from 'aws-cdk-lib/aws-logs';
 import type { IBucket } from 'aws-cdk-lib/aws-s3';
 import { Construct } from 'constructs';
@@ -93,6 +93,7 @@ export class AllFunctions extends Construct {
         bundleAwsSDK: true,
         mainFields: ['module', 'main'],
         sourcesContent: false,
+        logLevel: LogLevel.ERROR,
         externalModules: ['pg-native'],
         esbuildArgs: Object.fromEntries(
           embeddedEngines.map((engine) => [`--alias:${engine}`, join(import.meta.dirname, 'no-embedded-engine.cjs')]),
