@@ -1,5 +1,5 @@
 import type { RecordBatch, Schema } from 'apache-arrow';
-import { parquetSchema, readParquet } from './parquet-wasm.ts';
+import { parquetSchema, readParquet, releaseMemory } from './parquet-wasm.ts';
 import { readThrift, type ThriftStruct, type ThriftValue, writeThrift } from './thrift.ts';
 
 /**
@@ -26,7 +26,7 @@ export interface ParquetFile {
 
 /** Field numbers of parquet.thrift, https://github.com/apache/parquet-format/blob/master/src/main/thrift/parquet.thrift */
 const inFile = { records: 3, rowGroups: 4, metadata: 5 } as const;
-const inGroup = { chunks: 1, records: 3, offset: 5 } as const;
+const inGroup = { chunks: 1, records: 3, offset: 5, ordinal: 7 } as const;
 const inChunk = { offset: 2, column: 3, pageIndexes: [4, 5, 6, 7] } as const;
 const inColumn = { bytes: 7, dataPage: 9, indexPage: 10, dictionaryPage: 11, bloomFilter: [14, 15] } as const;
 
@@ -49,9 +49,7 @@ export async function openParquet({ size, range }: ByteRanges): Promise<ParquetF
     read: async (rowGroup, batchRecords, columns) => {
       const group = groups[rowGroup];
       if (group === undefined) throw new RangeError(`there is no row group ${rowGroup}`);
-      const chunks = list(group, inGroup.chunks).map((chunk) => asStruct(asStruct(chunk).fields.get(inChunk.column)));
-      const from = Math.min(...chunks.map(startOf));
-      const to = Math.max(...chunks.map((chunk) => startOf(chunk) + integer(chunk, inColumn.bytes)));
+      const { from, to } = spanOf(group);
       if (!(from >= 0 && to <= size && from < to))
         throw new RangeError(`row group ${rowGroup} lies outside of the file`);
       const alone = assemble(
@@ -61,6 +59,54 @@ export async function openParquet({ size, range }: ByteRanges): Promise<ParquetF
       return readParquet(alone, { batchRecords, ...(columns === undefined ? {} : { columns }) });
     },
   };
+}
+
+/**
+ * One file of files that hold one row group each and the same columns, in order; those of no records add nothing. This way
+ * parquet-wasm, whose memory never shrinks, sees a row group at a time and not the file. The parts are used up.
+ */
+export function joinRowGroups(parts: readonly Uint8Array[], metadata: ReadonlyMap<string, string>): Uint8Array {
+  const groups: ThriftStruct[] = [];
+  const pages: Uint8Array[] = [];
+  let footer: ThriftStruct | undefined;
+  let records = 0;
+  let end = magic.length;
+  for (const part of parts) {
+    const bytes = Buffer.from(part.buffer, part.byteOffset, part.byteLength);
+    footer = readThrift(bytes.subarray(bytes.length - 8 - bytes.readUInt32LE(bytes.length - 8), bytes.length - 8));
+    const [group] = list(footer, inFile.rowGroups).map(asStruct);
+    if (group === undefined) continue;
+    const { from, to } = spanOf(group);
+    const fields = new Map(moved(group, from - end).fields);
+    if (fields.has(inGroup.ordinal))
+      fields.set(inGroup.ordinal, { kind: 'integer', type: 4, value: BigInt(groups.length) });
+    groups.push({ kind: 'struct', fields });
+    pages.push(bytes.subarray(from, to));
+    records += integer(group, inGroup.records);
+    end += to - from;
+  }
+  if (footer === undefined) throw new RangeError('there is no file to join');
+  const joined = assemble(pages, withMetadata(withGroups(footer, groups, records), metadata));
+  for (const part of parts) releaseMemory(part);
+  return joined;
+}
+
+function withMetadata(file: ThriftStruct, metadata: ReadonlyMap<string, string>): ThriftStruct {
+  const text = (value: string): ThriftValue => ({ kind: 'bytes', type: 8, value: Buffer.from(value) });
+  const pairs = [...metadata].map(
+    ([key, value]): ThriftStruct => ({
+      kind: 'struct',
+      fields: new Map([
+        [1, text(key)],
+        [2, text(value)],
+      ]),
+    }),
+  );
+  const there = file.fields.has(inFile.metadata) ? list(file, inFile.metadata) : [];
+  const fields = new Map(file.fields);
+  fields.set(inFile.metadata, { kind: 'list', element: 12, items: [...there, ...pairs] });
+  // Thrift's short form wants ascending field numbers.
+  return { kind: 'struct', fields: new Map([...fields].sort(([a], [b]) => a - b)) };
 }
 
 function assemble(pages: readonly Uint8Array[], file: ThriftStruct): Buffer {
@@ -105,6 +151,13 @@ function shifted(
     if (value?.kind === 'integer' && value.value > 0n) kept.set(id, { ...value, value: value.value - BigInt(by) });
   }
   return kept;
+}
+
+/** Where the group's pages lie in the file. */
+function spanOf(group: ThriftStruct): { readonly from: number; readonly to: number } {
+  const columns = list(group, inGroup.chunks).map((chunk) => asStruct(asStruct(chunk).fields.get(inChunk.column)));
+  const ends = columns.map((column) => startOf(column) + integer(column, inColumn.bytes));
+  return { from: Math.min(...columns.map(startOf)), to: Math.max(...ends) };
 }
 
 /** A column chunk begins with its dictionary, where it has one. */

@@ -32,6 +32,14 @@ function load(): void {
 }
 let loaded = false;
 
+/**
+ * Gives an array's memory back at once. The collector counts array buffers late, and a process that writes shard after
+ * shard would hold hundreds of megabytes of them.
+ */
+export function releaseMemory({ buffer }: Uint8Array | Float32Array): void {
+  if (buffer instanceof ArrayBuffer && !buffer.detached) buffer.transfer(0);
+}
+
 /** One Parquet column: its Arrow field and its values, all of one length. */
 export interface ArrowColumn {
   readonly field: Field;
@@ -40,21 +48,11 @@ export interface ArrowColumn {
   readonly compressed: boolean;
 }
 
-export interface ParquetLayout {
-  /** Key-value metadata of the file. */
-  readonly metadata: ReadonlyMap<string, string>;
-  readonly rowGroupRecords: number;
-}
-
 /**
- * A Parquet file of these columns. Snappy, because every reader we test has it (parquetjs-lite has no zstd) and it costs
+ * A Parquet file of these columns in one row group. Snappy, because every reader we test has it (parquetjs-lite has no zstd) and it costs
  * next to nothing; no dictionaries and no statistics, which only pay where values repeat.
  */
-export function writeParquet(
-  columns: readonly ArrowColumn[],
-  length: number,
-  { metadata, rowGroupRecords }: ParquetLayout,
-): Uint8Array {
+export function writeParquet(columns: readonly ArrowColumn[], length: number): Uint8Array {
   load();
   const schema = new Schema(columns.map(({ field }) => field));
   const type = new Struct(schema.fields);
@@ -64,12 +62,13 @@ export function writeParquet(
     .setCompression(wasm.Compression.UNCOMPRESSED)
     .setDictionaryEnabled(false)
     .setStatisticsEnabled(wasm.EnabledStatistics.None)
-    .setMaxRowGroupSize(rowGroupRecords)
-    .setKeyValueMetadata(new Map(metadata));
+    .setMaxRowGroupSize(Math.max(1, length));
   for (const { field, compressed } of columns) {
     if (compressed) properties = properties.setColumnCompression(field.name, wasm.Compression.SNAPPY);
   }
-  return wasm.writeParquet(wasm.Table.fromIPCStream(ipc), properties.build());
+  const table = wasm.Table.fromIPCStream(ipc);
+  releaseMemory(ipc);
+  return wasm.writeParquet(table, properties.build());
 }
 
 export interface ReadParquetOptions {

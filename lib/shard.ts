@@ -3,7 +3,8 @@ import { z } from 'zod';
 import { type Batch, batchBytes, concatBatches, sliceBatch } from './batch.ts';
 import { ShardDamaged } from './errors.ts';
 import { parseAs } from './event.ts';
-import { readParquet, writeParquet } from './parquet-wasm.ts';
+import { joinRowGroups, openParquet } from './parquet-file.ts';
+import { releaseMemory, writeParquet } from './parquet-wasm.ts';
 import { collectionSchema } from './schema.ts';
 import { batchFromArrow, batchToArrow, noRecords, shardColumnSchema, shardColumns } from './shard-arrow.ts';
 
@@ -37,7 +38,6 @@ const headerSchema = z.strictObject({
   ...shardMetaSchema.shape,
   records: z.int().nonnegative(),
   columns: z.array(shardColumnSchema),
-  rowGroupRecords: z.int().positive(),
   /** SHA-256 of the schema's JSON text, to tell two shards of one collection at a glance. */
   fingerprint: z.string(),
 });
@@ -70,10 +70,14 @@ export async function encodeShard(batch: Batch, meta: ShardMeta): Promise<Uint8A
     ['vecferry.fingerprint', createHash('sha256').update(schema).digest('hex')],
     ['vecferry.columns', JSON.stringify(columns)],
     ['vecferry.records', String(batch.count)],
-    ['vecferry.rowGroupRecords', String(rowGroupRecords)],
     ...(meta.model === undefined ? [] : [['vecferry.model', JSON.stringify(meta.model)] as const]),
   ]);
-  const bytes = writeParquet(batchToArrow(batch, columns), batch.count, { metadata, rowGroupRecords });
+  const parts: Uint8Array[] = [];
+  for (let at = 0; at < batch.count || parts.length === 0; at += rowGroupRecords) {
+    const group = sliceBatch(batch, at, at + rowGroupRecords);
+    parts.push(writeParquet(batchToArrow(group, columns), group.count));
+  }
+  const bytes = joinRowGroups(parts, metadata);
   return sealed(bytes);
 }
 
@@ -83,9 +87,11 @@ export async function decodeShard(
   where: string,
 ): Promise<{ readonly meta: ShardHeader; readonly batch: Batch }> {
   const meta = verifyShard(bytes, where);
-  const batch = decodeRecords(bytes, meta, where);
-  if (batch.count !== meta.records)
-    throw damaged(where, `holds ${batch.count} records, its metadata says ${meta.records}`);
+  const groups: Batch[] = [];
+  for await (const { batch } of rowGroupsOf(bytes, meta, where, 0)) groups.push(batch);
+  const batch = groups.length === 0 ? noRecords(meta.columns) : concatBatches(groups);
+  if (groups.length > 1)
+    for (const group of groups) for (const { values } of group.vectors.values()) releaseMemory(values);
   return { meta, batch };
 }
 
@@ -99,13 +105,7 @@ export async function* readShard(
   { maxRecords, offset = 0 }: { readonly maxRecords: number; readonly offset?: number },
 ): AsyncGenerator<Batch, void, undefined> {
   const meta = verifyShard(bytes, where);
-  const groups = Math.ceil(meta.records / meta.rowGroupRecords);
-  for (let group = Math.floor(offset / meta.rowGroupRecords); group < groups; group++) {
-    const start = group * meta.rowGroupRecords;
-    const batch = decodeRecords(bytes, meta, where, group);
-    const expected = Math.min(meta.rowGroupRecords, meta.records - start);
-    if (batch.count !== expected)
-      throw damaged(where, `holds ${batch.count} records in row group ${group}, its metadata says ${expected}`);
+  for await (const { batch, start } of rowGroupsOf(bytes, meta, where, offset)) {
     for (let at = Math.max(0, offset - start); at < batch.count; at += maxRecords)
       yield sliceBatch(batch, at, at + maxRecords);
   }
@@ -124,7 +124,7 @@ export function verifyShard(bytes: Uint8Array, where: string): ShardHeader {
   if (checksum === undefined || checksumOf(file, checksum) !== text(checksumKey)) {
     throw damaged(where, 'was altered or cut short after it was written: its checksum is another');
   }
-  const json = (key: string): unknown => attempt(where, () => JSON.parse(text(key) ?? 'null'));
+  const json = (key: string): unknown => JSON.parse(text(key) ?? 'null');
   const header = {
     run: text('vecferry.run'),
     shard: text('vecferry.shard'),
@@ -134,7 +134,6 @@ export function verifyShard(bytes: Uint8Array, where: string): ShardHeader {
     fingerprint: text('vecferry.fingerprint'),
     columns: json('vecferry.columns'),
     records: json('vecferry.records'),
-    rowGroupRecords: json('vecferry.rowGroupRecords'),
     ...(text('vecferry.model') === undefined ? {} : { model: json('vecferry.model') }),
   };
   return parseAs(headerSchema, header, `the metadata of ${where}`, ShardDamaged);
@@ -145,15 +144,32 @@ export function shardChecksum(bytes: Uint8Array): string {
   return createHash('sha256').update(bytes).digest('hex');
 }
 
-function decodeRecords(bytes: Uint8Array, meta: ShardHeader, where: string, rowGroup?: number): Batch {
-  const span =
-    rowGroup === undefined
-      ? { batchRecords: meta.records }
-      : { batchRecords: meta.rowGroupRecords, rowGroups: [rowGroup] };
-  return attempt(where, () => {
-    if (meta.records === 0) return noRecords(meta.columns);
-    return concatBatches(readParquet(bytes, span).map((each) => batchFromArrow(each, meta.columns)));
-  });
+interface RowGroup {
+  readonly batch: Batch;
+  /** The number of its first record. */
+  readonly start: number;
+}
+
+/** From the row group that holds record `offset` on. */
+async function* rowGroupsOf(
+  bytes: Uint8Array,
+  meta: ShardHeader,
+  where: string,
+  offset: number,
+): AsyncGenerator<RowGroup> {
+  const range = async (from: number, to: number): Promise<Uint8Array> => bytes.subarray(from, to);
+  const file = await attempt(where, () => openParquet({ size: bytes.length, range }));
+  const records = file.rowGroups.reduce((sum, count) => sum + count, 0);
+  if (records !== meta.records) throw damaged(where, `holds ${records} records, its metadata says ${meta.records}`);
+  let start = 0;
+  for (const [group, count] of file.rowGroups.entries()) {
+    if (start + count > offset) {
+      const read = async (): Promise<Batch> =>
+        concatBatches((await file.read(group, count)).map((each) => batchFromArrow(each, meta.columns)));
+      yield { batch: await attempt(where, read), start };
+    }
+    start += count;
+  }
 }
 
 interface Span {
@@ -236,9 +252,9 @@ function damaged(where: string, what: string, cause?: unknown): ShardDamaged {
   });
 }
 
-function attempt<T>(where: string, read: () => T): T {
+async function attempt<T>(where: string, read: () => T | Promise<T>): Promise<T> {
   try {
-    return read();
+    return await read();
   } catch (cause) {
     throw damaged(where, `cannot be read: ${cause instanceof Error ? cause.message : String(cause)}`, cause);
   }
