@@ -8,7 +8,7 @@ from typing import Any
 import qdrant_edge as edge
 
 from .errors import format_error, invalid, wrong_input
-from .serde import member_end
+from .serde import display, member_end
 
 MAX_SIZE = 65536
 DISTANCES = {"Cosine", "Euclid", "Dot", "Manhattan"}
@@ -40,6 +40,7 @@ OPTIMIZER_DEFAULTS = {
 WAL_DEFAULTS = {"wal_capacity_mb": 32, "wal_segments_ahead": 0, "wal_retain_closed": 1}
 # Segments that the recorded server makes of one shard when default_segment_number is 0.
 SEGMENTS = 2
+NO_VECTOR = "vecferry-none"
 
 Config = dict[str, Any]
 
@@ -48,15 +49,15 @@ def create_config(body: Any, text: bytes) -> Config:
     """The settings of a new collection in the form that GET /collections/NAME shows. `text` is for error positions."""
     params: Config = {}
     vectors = body.get("vectors")
-    if vectors is not None:
-        params["vectors"] = vectors_config(vectors, text)
+    params["vectors"] = {} if vectors is None else vectors_config(vectors, text)
     params["shard_number"] = at_least(body, "shard_number", 1, 1)
     params["replication_factor"] = at_least(body, "replication_factor", 1, 1)
     params["write_consistency_factor"] = at_least(body, "write_consistency_factor", 1, 1)
     on_disk = body.get("on_disk_payload")
     params["on_disk_payload"] = True if on_disk is None else on_disk
-    if body.get("sparse_vectors"):
-        params["sparse_vectors"] = {name: compact(each or {}) for name, each in body["sparse_vectors"].items()}
+    sparse = compact(body.get("sparse_vectors") or {})
+    if sparse:
+        params["sparse_vectors"] = {name: compact(each) for name, each in sparse.items()}
         for each in params["sparse_vectors"].values():
             if each.get("modifier") not in (None, "idf", "none"):
                 raise refused("sparse_vectors", "Modifier", text)
@@ -83,12 +84,12 @@ def update_config(config: Config, body: Any) -> Config:
     wanted = body.get("quantization_config")
     if wanted is not None:
         changed["quantization_config"] = None if wanted == "Disabled" else quantization(wanted, b"")
-    for name, each in (body.get("vectors") or {}).items():
+    for name, each in compact(body.get("vectors") or {}).items():
         vector = named_vectors(changed).get(name)
         if vector is None:
             raise wrong_input(f"Not existing vector name error: {name}")
         update_vector(vector, each)
-    for name, each in (body.get("sparse_vectors") or {}).items():
+    for name, each in compact(body.get("sparse_vectors") or {}).items():
         if name not in changed["params"].get("sparse_vectors", {}):
             raise wrong_input(f"Not existing vector name error: {name}")
         changed["params"]["sparse_vectors"][name].update(compact(each))
@@ -107,6 +108,7 @@ def checked(config: Config) -> Config:
 
 
 def update_vector(vector: Config, diff: Config) -> None:
+    diff = compact(diff)
     if diff.get("hnsw_config") is not None:
         vector["hnsw_config"] = {**vector.get("hnsw_config", {}), **hnsw_diff(diff["hnsw_config"])}
     if diff.get("quantization_config") == "Disabled":
@@ -161,7 +163,7 @@ def refused(member: str, enum: str, text: bytes) -> Exception:
 
 
 def hnsw_diff(given: Any) -> Config:
-    kept = {name: given[name] for name in HNSW_MEMBERS if given.get(name) is not None} if given else {}
+    kept = {name: value for name, value in compact({} if given is None else given).items() if name in HNSW_MEMBERS}
     construct = kept.get("ef_construct")
     if construct is not None and construct < 4:
         raise invalid("hnsw_config.ef_construct", f"value {construct} invalid, must be 4 or larger")
@@ -180,6 +182,8 @@ def quantization(given: Any, text: bytes) -> Config | None:
 
 def compact(given: Config) -> Config:
     """Without the members that are null: serde leaves those at their defaults."""
+    if not isinstance(given, dict):
+        raise format_error(f"invalid type: {display(given)}, expected a map")
     return {name: value for name, value in given.items() if value is not None}
 
 
@@ -195,9 +199,13 @@ def at_least(body: Config, name: str, least: int, default: int) -> int:
 def engine_config(config: Config) -> edge.EdgeConfig:
     """The engine's form. Data is thrown away with the test run, so it writes no log of its own."""
     optimizers = config["optimizer_config"]
+    sparse = sparse_vectors(config)
+    if not sparse and not named_vectors(config):
+        # The server holds collections of payloads alone; the engine wants one vector, so it gets one.
+        sparse = {NO_VECTOR: {}}
     return edge.EdgeConfig(
         vectors={name: engine_vector(each, config["hnsw_config"]) for name, each in named_vectors(config).items()},
-        sparse_vectors={name: engine_sparse(each) for name, each in sparse_vectors(config).items()},
+        sparse_vectors={name: engine_sparse(each) for name, each in sparse.items()},
         on_disk_payload=False,
         hnsw_config=engine_hnsw(config["hnsw_config"]),
         quantization_config=engine_quantization(config["quantization_config"]),

@@ -89,6 +89,13 @@ def scroll_request(body: dict[str, Any]) -> edge.ScrollRequest:
 def search_params(given: Any) -> edge.SearchParams | None:
     if given is None:
         return None
+    try:
+        return engine_params(given)
+    except (AttributeError, TypeError) as error:
+        raise format_error(f"invalid search params: {error}") from None
+
+
+def engine_params(given: dict[str, Any]) -> edge.SearchParams:
     quantization = given.get("quantization")
     return edge.SearchParams(
         hnsw_ef=given.get("hnsw_ef"),
