@@ -8,7 +8,7 @@ import type { Hit, Piece, PlannedRange, Range, ReadOptions, SearchRequest } from
 
 /**
  * Reading a Chroma collection. Chroma cannot filter by a range of ids nor sort by them: it gives records by id, or by
- * position in the order in which they were added. So all ids are listed first (ids alone, 20 ms for 10,000), sorted
+ * position in the order in which they were added. So all ids are listed first (ids alone: 100,000 of 20 characters take 0.6 s), sorted
  * here, and a range is the ids between two of them, fetched by id. No page of records depends on a position, so records
  * added or deleted meanwhile make no other record slip; one that is deleted after the listing is left out, one that is
  * added after it is not read. Every handle lists once, and again when the number of records has changed:
