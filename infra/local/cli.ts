@@ -3,17 +3,23 @@ import { Command, CommanderError, Option } from 'commander';
 import { InvalidEvent, NotFound } from '../../lib/errors.ts';
 import { parseRunId } from '../../lib/event.ts';
 import { openFileObjects } from '../../lib/objects-files.ts';
-import { shardChecksum, verifyShard } from '../../lib/shard.ts';
-import { runStatus } from '../../lib/status.ts';
-import { storeKind, storeNames } from '../../lib/stores/registry.ts';
-import { type CommandContext, moveCommand, planCommand, runCommand, validateCommand } from './commands.ts';
-import { deployedRollback, deployedRun, deployedStatus } from './deployed.ts';
-import { shardLines, statusLines, storeLine } from './describe.ts';
+import type { CommandContext } from './commands.ts';
 import { newRunId, readEvent } from './event-input.ts';
 import { exitCodes, failureFrom } from './exit-codes.ts';
 import { makeOutput } from './output.ts';
 
-/** The command line `vecferry`. vecferry.mjs starts it under the right Node. */
+/**
+ * The command line `vecferry`. vecferry.mjs starts it under the right Node. Each command loads what it needs when it runs:
+ * the engine and the AWS clients take a second, which a mistyped event should not cost.
+ */
+const load = {
+  commands: () => import('./commands.ts'),
+  deployed: () => import('./deployed.ts'),
+  describe: () => import('./describe.ts'),
+  shard: () => import('../../lib/shard.ts'),
+  status: () => import('../../lib/status.ts'),
+  stores: () => import('../../lib/stores/registry.ts'),
+};
 
 const help = `
 EVENT is a file, - for standard input, or JSON itself. events/ holds one a use.
@@ -46,6 +52,7 @@ program
   .action((argument: string) =>
     work(async (context) => {
       const event = await readEvent(argument);
+      const { planCommand } = await load.commands();
       return await planCommand(context, event.parsed.run ?? newRunId(), event);
     }),
   );
@@ -60,7 +67,9 @@ program
     work(async (context) => {
       const event = await readEvent(argument);
       const run = options.run === undefined ? (event.parsed.run ?? newRunId()) : parseRunId(options.run);
-      if (options.stack !== undefined) return await deployedRun(context, options.stack, run, event);
+      if (options.stack !== undefined)
+        return await (await load.deployed()).deployedRun(context, options.stack, run, event);
+      const { runCommand } = await load.commands();
       const shown = argument.trimStart().startsWith('{') ? `'${argument}'` : argument;
       return await runCommand(context, run, event, `vecferry run ${shown} --run ${run}`);
     }),
@@ -75,7 +84,8 @@ program
     work(async (context) => {
       const { output, directory } = context;
       const run = parseRunId(given);
-      if (options.stack !== undefined) return await deployedStatus(context, options.stack, run);
+      if (options.stack !== undefined) return await (await load.deployed()).deployedStatus(context, options.stack, run);
+      const [{ runStatus }, { statusLines }] = await Promise.all([load.status(), load.describe()]);
       const status = await runStatus({ objects: openFileObjects(directory), run });
       output.event({ type: 'status', ...status });
       for (const line of statusLines(status)) output.line(line);
@@ -87,13 +97,13 @@ program
   .command('validate')
   .description('compare everything again and measure recall again; moves and cuts over nothing')
   .argument('<run>')
-  .action((run: string) => work((context) => validateCommand(context, run)));
+  .action((run: string) => work(async (context) => (await load.commands()).validateCommand(context, run)));
 
 program
   .command('cutover')
   .description('make readers use the target of a run that passed')
   .argument('<run>')
-  .action((run: string) => work((context) => moveCommand(context, run, 'cut-over')));
+  .action((run: string) => work(async (context) => (await load.commands()).moveCommand(context, run, 'cut-over')));
 
 program
   .command('rollback')
@@ -102,8 +112,8 @@ program
   .addOption(stack)
   .action((run: string, options: { stack?: string }) =>
     work(async (context) => {
-      if (options.stack !== undefined) return await deployedRollback(context, options.stack, parseRunId(run));
-      return await moveCommand(context, run, 'roll-back');
+      if (options.stack === undefined) return await (await load.commands()).moveCommand(context, run, 'roll-back');
+      return await (await load.deployed()).deployedRollback(context, options.stack, parseRunId(run));
     }),
   );
 
@@ -112,6 +122,7 @@ program
   .description('list the stores and what they hold')
   .action(() =>
     work(async ({ output }) => {
+      const [{ storeKind, storeNames }, { storeLine }] = await Promise.all([load.stores(), load.describe()]);
       for (const kind of await Promise.all(storeNames.map(storeKind))) {
         output.event({ type: 'store', name: kind.name, title: kind.title, capabilities: kind.capabilities });
         output.line(storeLine(kind));
@@ -129,6 +140,7 @@ program
       const bytes = await readFile(file).catch((cause: unknown) => {
         throw new NotFound(`there is no file '${file}'; shards lie in .vecferry/runs/RUN/shards/`, { cause });
       });
+      const [{ shardChecksum, verifyShard }, { shardLines }] = await Promise.all([load.shard(), load.describe()]);
       const header = verifyShard(bytes, file);
       output.event({ type: 'shard', file, bytes: bytes.length, sha256: shardChecksum(bytes), ...header });
       for (const line of shardLines(header, bytes.length)) output.line(line);

@@ -72,10 +72,10 @@ interface ExecuteOptions {
 
 async function execute(context: CommandContext, run: string, input: unknown, options: ExecuteOptions): Promise<number> {
   const { directory, output } = context;
-  return await withRunLock(directory, run, () =>
-    withEngine(context, async (engine, { definition }) => {
-      output.event({ type: 'started', run, where: engine.objects.locate(runKeys(run).prefix) });
-      output.line(`run ${run}`);
+  return await withRunLock(directory, run, () => {
+    output.event({ type: 'started', run, where: openFileObjects(directory).locate(runKeys(run).prefix) });
+    output.line(`run ${run}`);
+    return withEngine(context, async (engine, { definition }) => {
       const progress = followRun({
         objects: engine.objects,
         run,
@@ -94,8 +94,8 @@ async function execute(context: CommandContext, run: string, input: unknown, opt
       });
       const status = await progress.stop();
       return tellOutcome(context, run, outcome, status, options.again);
-    }),
-  );
+    });
+  });
 }
 
 function tellOutcome(

@@ -1,0 +1,250 @@
+import { spawn } from 'node:child_process';
+import { mkdtempSync } from 'node:fs';
+import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { beforeAll, describe, expect, jest, test } from '@jest/globals';
+
+/** The command line as its users meet it: a process, its exit code, and what it prints. */
+
+interface Answer {
+  readonly code: number | null;
+  readonly out: string;
+  readonly err: string;
+  /** Standard output's lines as JSON; of --json alone. */
+  readonly events: () => readonly Event[];
+}
+interface Event {
+  readonly type: string;
+  readonly [field: string]: unknown;
+}
+
+/** Some tests start several processes, on machines that do other things too. */
+jest.setTimeout(180_000);
+
+const work = mkdtempSync(join(tmpdir(), 'vecferry-cli-'));
+const kept = join(work, 'kept');
+
+function vecferry(
+  args: readonly string[],
+  options: { input?: string; onLine?: (line: string, kill: () => void) => void } = {},
+) {
+  return new Promise<Answer>((resolve, reject) => {
+    const child = spawn(process.execPath, ['infra/local/vecferry.mjs', '--dir', kept, ...args], {
+      env: { ...process.env, NODE_OPTIONS: '' },
+    });
+    let out = '';
+    let err = '';
+    createInterface({ input: child.stdout }).on('line', (line) => {
+      out += `${line}\n`;
+      options.onLine?.(line, () => child.kill('SIGINT'));
+    });
+    child.stderr.on('data', (data) => (err += data));
+    child.on('error', reject);
+    child.on('close', (code) => {
+      const events = (): readonly Event[] =>
+        out
+          .trimEnd()
+          .split('\n')
+          .map((line) => JSON.parse(line));
+      resolve({ code, out, err, events });
+    });
+    child.stdin.end(options.input ?? '');
+  });
+}
+
+/** Records in a folder, going into a LanceDB of its own; small shards, so that there are several. */
+const event = (target: string, more: Record<string, unknown> = {}) =>
+  JSON.stringify({
+    source: { store: 'files', connection: { path: join(work, 'source') }, collection: 'records.jsonl' },
+    target: { store: 'lancedb', connection: { path: join(work, target) }, collection: 'records' },
+    parallel: { shardMiB: 0.05 },
+    validate: { recall: { k: 3, queries: 20, atLeast: 0.5 } },
+    ...more,
+  });
+const records = 3000;
+/** The same records but the last. */
+const fewer = { store: 'files', connection: { path: join(work, 'source') }, collection: 'fewer.jsonl' };
+
+beforeAll(async () => {
+  await mkdir(join(work, 'source'));
+  const lines = Array.from({ length: records }, (_, i) =>
+    JSON.stringify({ id: i + 1, embedding: Array.from({ length: 8 }, (_, j) => Math.sin((i + 1) * (j + 1))), n: i }),
+  );
+  await writeFile(join(work, 'source', 'records.jsonl'), `${lines.join('\n')}\n`);
+  await writeFile(join(work, 'source', 'fewer.jsonl'), `${lines.slice(0, -1).join('\n')}\n`);
+  // The first command synthesizes the stack; it must not be one whose time is measured.
+  await vecferry(['run', event('moved'), '--run', 'moved']);
+}, 180_000);
+
+describe('vecferry run', () => {
+  test('moves, validates and cuts over, and says so in plain lines where there is no terminal', async () => {
+    const { code, out, err } = await vecferry(['run', event('plain'), '--run', 'plain']);
+    expect({ code, err }).toEqual({ code: 0, err: '' });
+    expect(out).toMatch(/^export +3,000 of 3,000 records/m);
+    expect(out).toMatch(/^done +Validated.*3,000 records compared and equal/m);
+    expect(out).toMatch(/^readers +cut over to the target/m);
+    expect(out.split('\n').length).toBeLessThan(15);
+  });
+
+  test('prints one JSON object a line with --json, ending with the result', async () => {
+    const { code, events } = await vecferry(['--json', 'run', event('json'), '--run', 'json']);
+    expect(code).toBe(0);
+    const types = new Set(events().map(({ type }) => type));
+    expect([...types].sort()).toEqual(['progress', 'result', 'started', 'state']);
+    expect(events().at(-1)).toMatchObject({
+      type: 'result',
+      run: 'json',
+      status: 'succeeded',
+      report: expect.any(String),
+    });
+    const done = events().filter((each) => each.type === 'progress' && each['state'] === 'done');
+    expect(new Set(done.map((each) => each['stage']))).toEqual(
+      new Set(['export', 'import', 'index', 'compare', 'recall']),
+    );
+  });
+
+  test('stops cleanly at Ctrl-C, and the same command goes on without exporting a shard twice', async () => {
+    const args = ['--json', 'run', event('stopped'), '--run', 'stopped'];
+    let isStopped = false;
+    const first = await vecferry(args, {
+      onLine: (line, kill) => {
+        const { type, state, status } = JSON.parse(line);
+        if (isStopped || type !== 'state' || state !== 'Await the import' || status !== 'entered') return;
+        isStopped = true;
+        kill();
+      },
+    });
+    expect({ code: first.code, last: first.events().at(-1) }).toMatchObject({
+      code: 130,
+      last: { status: 'interrupted' },
+    });
+    const shards = join(kept, 'runs', 'stopped', 'exported');
+    const before = await readdir(shards);
+    expect(before.length).toBeGreaterThan(1);
+
+    const second = await vecferry(args);
+    expect(second.events().at(-1)).toMatchObject({ status: 'succeeded' });
+    expect(second.code).toBe(0);
+    expect(await readdir(shards)).toEqual(before);
+    const report = JSON.parse(await readFile(join(kept, 'runs', 'stopped', 'report.json'), 'utf8'));
+    expect(report).toMatchObject({ verdict: 'validated', compare: { equal: records } });
+  });
+
+  test('tells people how to go on after Ctrl-C, and leaves no lock', async () => {
+    const { code, out } = await vecferry(['run', event('told'), '--run', 'told'], {
+      onLine: (line, kill) => void (line.startsWith('run ') && setTimeout(kill, 800)),
+    });
+    expect(code).toBe(130);
+    expect(out).toMatch(/Go on with: vecferry run .* --run told/);
+    expect(await readdir(join(kept, 'locks'))).toEqual([]);
+  });
+
+  test('takes the event from standard input', async () => {
+    const { code, events } = await vecferry(['--json', 'run', '-'], { input: event('stdin', { dryRun: true }) });
+    expect(code).toBe(0);
+    expect(events().at(-1)).toMatchObject({ type: 'result', status: 'succeeded' });
+  });
+});
+
+describe('vecferry after a run', () => {
+  test('shows its status, validates it again, rolls it back, and cuts it over again', async () => {
+    const status = await vecferry(['--json', 'status', 'moved']);
+    expect(status.events()).toMatchObject([{ type: 'status', run: 'moved', records, lastMove: { action: 'cutover' } }]);
+    const back = await vecferry(['--json', 'rollback', 'moved']);
+    expect(back.events()).toMatchObject([{ type: 'moved', action: 'rollback', from: 'lancedb:records' }]);
+    const again = await vecferry(['cutover', 'moved']);
+    expect({ code: again.code, out: again.out }).toEqual({
+      code: 0,
+      out: expect.stringContaining('cut over to the target'),
+    });
+    expect((await vecferry(['validate', 'moved'])).code).toBe(0);
+  });
+
+  test('finds what was lost since when it validates again, and says so by its exit code', async () => {
+    await rm(join(work, 'plain'), { recursive: true });
+    await vecferry(['run', event('plain', { source: fewer }), '--run', 'fewer']);
+    const { code, err } = await vecferry(['validate', 'plain']);
+    expect({ code, err }).toEqual({ code: 5, err: expect.stringMatching(/^ValidationFailed: /) });
+  });
+
+  test('inspects a shard', async () => {
+    const [shard = ''] = await readdir(join(kept, 'runs', 'plain', 'shards'));
+    const { events } = await vecferry(['--json', 'inspect', join(kept, 'runs', 'plain', 'shards', shard)]);
+    expect(events()).toMatchObject([
+      { type: 'shard', run: 'plain', records: expect.any(Number), sha256: expect.stringMatching(/^[0-9a-f]{64}$/) },
+    ]);
+  });
+});
+
+describe('vecferry plan and stores', () => {
+  test('plans without writing to the target', async () => {
+    const { code, events } = await vecferry(['--json', 'plan', event('planned')]);
+    expect({ code, events: events() }).toMatchObject({
+      code: 0,
+      events: [{ type: 'plan', records, estimate: { records } }],
+    });
+    // Opening LanceDB makes its directory; a table would be another one in it.
+    expect(await readdir(join(work, 'planned'))).toEqual([]);
+  });
+
+  test('lists every store with what it can hold', async () => {
+    const { events } = await vecferry(['--json', 'stores']);
+    const names = events().map((each) => each['name']);
+    expect(names).toEqual(expect.arrayContaining(['pgvector', 'qdrant', 'chroma', 'lancedb', 'files', 'memory']));
+  });
+});
+
+describe('vecferry gives one message and an exit code for', () => {
+  const cases: readonly (readonly [string, readonly string[], number, RegExp])[] = [
+    [
+      'an event that is not there',
+      ['run', 'events/nope.json'],
+      2,
+      /^InvalidEvent: there is no event 'events\/nope\.json'/,
+    ],
+    ['an event that is not JSON', ['run', '{"source"'], 2, /^InvalidEvent: the argument is not JSON/],
+    [
+      'an event without a target',
+      ['run', '{"source":{"store":"memory","collection":"a"}}'],
+      2,
+      /^InvalidEvent: .*target/,
+    ],
+    ['an unknown command', ['fly'], 2, /^InvalidEvent: unknown command 'fly'/],
+    ['no command', [], 2, /^InvalidEvent: name a command/],
+    ['a run that is not there', ['status', 'nope'], 2, /^NotFound: there is no run 'nope'/],
+    ['a bad run id', ['status', '../x'], 2, /^InvalidEvent: the run id is not valid/],
+    ['a cutover of no run', ['cutover', 'nope'], 2, /^NotFound/],
+    ['a validation of no run', ['validate', 'nope'], 2, /^NotFound/],
+    ['a shard that is not there', ['inspect', 'nope.parquet'], 2, /^NotFound: there is no file 'nope\.parquet'/],
+  ];
+  test.each(cases)('%s', async (_, args, expected, message) => {
+    const { code, out, err } = await vecferry(args);
+    expect({ code, out, err }).toEqual({ code: expected, out: '', err: expect.stringMatching(message) });
+    expect(err.trimEnd().split('\n')).toHaveLength(1);
+  });
+
+  test('a target that holds records already', async () => {
+    const { code, err } = await vecferry(['run', event('moved'), '--run', 'second']);
+    expect({ code, err }).toEqual({ code: 3, err: expect.stringMatching(/^TargetNotEmpty: .*\n$/) });
+  });
+
+  test('a run started again with another event', async () => {
+    const { code, err } = await vecferry(['run', event('another'), '--run', 'moved']);
+    expect({ code, err }).toEqual({ code: 3, err: expect.stringMatching(/^RunMismatch: /) });
+  });
+
+  test('a shard that was altered', async () => {
+    const path = join(work, 'altered.parquet');
+    await writeFile(path, 'PAR1 nothing PAR1');
+    const { code, err } = await vecferry(['inspect', path]);
+    expect({ code, err }).toEqual({ code: 4, err: expect.stringMatching(/^ShardDamaged: /) });
+  });
+
+  test('a failure with --json, as an event', async () => {
+    const { code, events } = await vecferry(['--json', 'status', 'nope']);
+    expect(events()).toEqual([{ type: 'error', error: 'NotFound', message: expect.any(String), exitCode: 2 }]);
+    expect(code).toBe(2);
+  });
+});
