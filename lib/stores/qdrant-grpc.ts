@@ -57,14 +57,18 @@ export async function answersGrpc(url: string, apiKey: string | undefined): Prom
 }
 
 function connect(url: string, apiKey: string | undefined, timeoutMs = requestTimeoutMs) {
-  const { protocol, host } = new URL(url);
+  const { protocol, hostname, port } = new URL(url);
   const secure = protocol === 'https:';
-  const client = new Client(host, secure ? credentials.createSsl() : credentials.createInsecure(), {
-    // Our requests and pages are bounded by bytes; a single record may be larger than grpc-js's 4 MiB.
-    'grpc.max_receive_message_length': -1,
-    'grpc.max_send_message_length': -1,
-    'grpc.keepalive_time_ms': 30_000,
-  });
+  const client = new Client(
+    `${hostname}:${port || (secure ? 443 : 80)}`,
+    secure ? credentials.createSsl() : credentials.createInsecure(),
+    {
+      // Our requests and pages are bounded by bytes; a single record may be larger than grpc-js's 4 MiB.
+      'grpc.max_receive_message_length': -1,
+      'grpc.max_send_message_length': -1,
+      'grpc.keepalive_time_ms': 30_000,
+    },
+  );
   const metadata = new Metadata();
   if (apiKey !== undefined) metadata.set('api-key', apiKey);
   const asIs = (message: Buffer): Buffer => message;

@@ -16,8 +16,18 @@ import {
 /** @throws Incompatible when the collection is there with other vectors. */
 export async function prepareCollection(admin: Admin, schema: CollectionSchema, options: QdrantOptions): Promise<void> {
   const there = await infoOrNone(admin);
-  if (there === undefined) await admin.create(createBody(schema, options));
-  else checkSameVectors(admin.collection, vectorsOf(there), schema.vectors);
+  if (there !== undefined) {
+    checkSameVectors(admin.collection, vectorsOf(there), schema.vectors);
+    return;
+  }
+  try {
+    await admin.create(createBody(schema, options));
+  } catch (error) {
+    // Another caller may have been first; a repeated request after a lost answer looks the same.
+    const made = await infoOrNone(admin);
+    if (made === undefined) throw error;
+    checkSameVectors(admin.collection, vectorsOf(made), schema.vectors);
+  }
 }
 
 /**

@@ -63,7 +63,11 @@ function openQdrant({ connection, collection, options: given }: ResolvedEndpoint
   const { url, grpcUrl, apiKey } = addressesOf(connection);
   const rest = openRest({ url, apiKey, collection });
   const admin = openAdmin(url, apiKey, collection);
-  const path = once(() => chooseDataPath({ url: grpcUrl, apiKey, collection }, rest, options.transport));
+  let chosen: DataPath | undefined;
+  const path = once(async () => {
+    chosen = await chooseDataPath({ url: grpcUrl, apiKey, collection }, rest, options.transport);
+    return chosen;
+  });
   const version = once(admin.version);
   const vectors = once(async () => vectorsOf(await admin.info()));
   const paths = async (): Promise<ReadPaths> => ({ data: await path(), rest, vectors: await vectors() });
@@ -99,13 +103,15 @@ function openQdrant({ connection, collection, options: given }: ResolvedEndpoint
     pointer: admin.pointer,
     async close() {
       rest.close();
-      (await path().catch(() => rest)).close();
+      chosen?.close();
     },
   };
 }
 
 const connectionSchema = z.looseObject({
-  url: z.url({ protocol: /^https?$/ }),
+  url: z
+    .url({ protocol: /^https?$/ })
+    .refine((url) => new URL(url).password === '', 'holds a password; Qdrant takes an apiKey'),
   apiKey: z.string().min(1).optional(),
   /** Where gRPC is; left out: port 6334 of the same host. */
   grpcUrl: z.url({ protocol: /^https?$/ }).optional(),
@@ -113,13 +119,17 @@ const connectionSchema = z.looseObject({
 
 function addressesOf(connection: ResolvedConnection) {
   const { url, apiKey, grpcUrl } = parseAs(connectionSchema, connection, "the qdrant store's connection", InvalidEvent);
-  const rest = new URL(url);
-  // Qdrant's own clients take port 6333 where the URL has none; URL drops a default port, so the text is looked at.
-  if (rest.port === '' && !/^https?:\/\/[^/]*:\d+/.test(url)) rest.port = '6333';
-  const grpc = new URL(rest);
-  grpc.port = '6334';
-  grpc.pathname = '';
-  return { url: rest.href.replace(/\/+$/, ''), apiKey, grpcUrl: grpcUrl ?? grpc.href };
+  const rest = withPort(url, '6333');
+  const grpc = grpcUrl === undefined ? new URL('/', rest) : withPort(grpcUrl, '6334');
+  if (grpcUrl === undefined) grpc.port = '6334';
+  return { url: rest.href.replace(/\/+$/, ''), apiKey, grpcUrl: grpc.origin };
+}
+
+/** Qdrant's own clients take its ports where a URL names none; URL drops a scheme's default port, so the text is looked at. */
+function withPort(url: string, port: string): URL {
+  const parsed = new URL(url);
+  if (parsed.port === '' && !/^https?:\/\/[^/]*:\d+/.test(url)) parsed.port = port;
+  return parsed;
 }
 
 /** gRPC where it is asked for or answers, else REST. */

@@ -123,6 +123,21 @@ describe.each(['grpc', 'rest'])('over %s', (transport) => {
       expect(hasVector(column(found, 'a'), at)).toBe(id !== '2' && id !== '4');
   });
 
+  test('an unnamed vector beside a named sparse one is written and read under its empty name', async () => {
+    const vectors: VectorSpec[] = [vector, { name: 'terms', kind: 'sparse', distance: 'dot', precision: 'float32' }];
+    const batch = makeBatch({ vectors });
+    const store = await filled('q_unnamed', batch, makeSchema({ store: 'qdrant', vectors }));
+    const found = await store.fetch(batch.ids);
+    for (const name of ['', 'terms'])
+      expect([...column(found, name).values].sort()).toEqual([...column(batch, name).values].sort());
+  });
+
+  test('two that prepare the same collection at once both go on', async () => {
+    const [first, second] = [await open('q_race', { transport }), await open('q_race', { transport })];
+    await Promise.all([first.prepare(schema), second.prepare(schema), first.prepare(schema)]);
+    expect(await second.count()).toBe(0);
+  });
+
   test('a record at fault is named, and the others of its batch are written', async () => {
     const terms: VectorSpec = { name: 'terms', kind: 'sparse', distance: 'dot', precision: 'float32' };
     const ids = Array.from({ length: 50 }, (_, at) => String(at));
@@ -235,14 +250,17 @@ describe('the connection', () => {
     await store.close();
   });
 
-  test.each([[{}], [{ url: 'localhost:6333' }], [{ url: 'http://h', grpcUrl: 'h:6334' }], [{ path: '/tmp/x' }]])(
-    'the connection %j is refused',
-    async (connection) => {
-      await expect(qdrant.open({ connection, collection: 'c', options: {} })).rejects.toMatchObject({
-        name: 'InvalidEvent',
-      });
-    },
-  );
+  test.each([
+    [{}],
+    [{ url: 'localhost:6333' }],
+    [{ url: 'http://h', grpcUrl: 'h:6334' }],
+    [{ path: '/tmp/x' }],
+    [{ url: 'http://u:p@h:6333' }],
+  ])('the connection %j is refused', async (connection) => {
+    await expect(qdrant.open({ connection, collection: 'c', options: {} })).rejects.toMatchObject({
+      name: 'InvalidEvent',
+    });
+  });
 
   test('an alias that is named like a collection is refused in our words', async () => {
     const store = await open('q_auto');
