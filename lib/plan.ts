@@ -3,6 +3,7 @@ import { InvalidEvent, NotFound, RunMismatch, TargetNotEmpty } from './errors.ts
 import { bytesPerRecord, estimateRun } from './estimate.ts';
 import type { RunEvent } from './event.ts';
 import { fitCollection } from './fit.ts';
+import { queriesNeeded } from './interval.ts';
 import { runKeys } from './keys.ts';
 import { getJson, type ObjectStore, putJson } from './objects.ts';
 import { type Plan, planSchema, rangesSchema } from './run-files.ts';
@@ -38,6 +39,7 @@ export async function planRun(input: PlanInput): Promise<Plan> {
   if (earlier !== undefined) return await resume(earlier, input);
 
   const described = await input.source.describe();
+  refuseTooFewQueries(event, described.count);
   const fitted = fitCollection({ source: described, target: input.targetKind, event });
   await refuseFullTarget(input);
 
@@ -101,6 +103,22 @@ function refuseSameCollection({ source, target }: RunEvent): void {
   throw new InvalidEvent(
     `source and target are the same collection '${source.collection}'; name another target.collection`,
     { ids: [source.collection] },
+  );
+}
+
+/** A goal that so few queries could not show, though none missed, would fail the run at its very end. */
+function refuseTooFewQueries({ validate: { recall } }: RunEvent, records: number): void {
+  // Where every record is asked for there is nothing left to estimate.
+  if (recall === null || recall.queries >= records || recall.queries >= queriesNeeded(recall.atLeast)) return;
+  const needed = queriesNeeded(recall.atLeast);
+  const choices = Number.isFinite(needed)
+    ? `ask for ${needed} queries or more, or a lower goal`
+    : 'no number of queries shows that; ask for a lower goal';
+  throw new InvalidEvent(
+    `validate.recall: ${recall.queries} queries cannot show a recall of ${recall.atLeast} with 95 % confidence, even without a miss; ${choices}`,
+    {
+      ids: ['validate.recall.queries'],
+    },
   );
 }
 

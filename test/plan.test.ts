@@ -50,6 +50,17 @@ describe('the plan', () => {
     });
   });
 
+  test.each([
+    [{ queries: 50, atLeast: 0.95 }, /50 queries cannot show a recall of 0.95.*ask for \d+ queries/],
+    [{ queries: 60, atLeast: 1 }, /lower goal/],
+  ])('refuses a goal that %j could not show at the end of the run', async (recall, message) => {
+    const world = await makeWorld({ event: { validate: { recall } } });
+    await expect(planOnly(world)).rejects.toMatchObject({
+      name: 'InvalidEvent',
+      message: expect.stringMatching(message),
+    });
+  });
+
   test('names a source that is not there', async () => {
     const world = await makeWorld();
     const source = await memory.open({ connection: { path: 'nowhere' }, collection: 'gone', options: {} });

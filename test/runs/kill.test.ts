@@ -1,0 +1,122 @@
+import { spawn } from 'node:child_process';
+import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, statSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { describe, expect, test } from '@jest/globals';
+import { reportSchema } from '../../lib/report-schema.ts';
+import { loadedSchema, manifestSchema } from '../../lib/run-files.ts';
+
+/** A real process on real files, killed with SIGKILL in each step and started again by the same command. */
+
+interface Place {
+  readonly directory: string;
+  readonly event: string;
+  readonly objects: (name: string) => string;
+}
+
+/** 10,000 words in some thirty shards, from a folder of Parquet to LanceDB. */
+function makePlace(): Place {
+  const directory = mkdtempSync(join(tmpdir(), 'vecferry-kill-'));
+  mkdirSync(join(directory, 'source', 'words'), { recursive: true });
+  copyFileSync('test/data/words-10k.parquet', join(directory, 'source', 'words', 'words.parquet'));
+  const event = JSON.stringify({
+    source: { store: 'files', connection: { path: join(directory, 'source') }, collection: 'words' },
+    target: { store: 'lancedb', connection: { path: join(directory, 'lancedb') }, collection: 'words' },
+    parallel: { shardMiB: 0.25 },
+  });
+  return { directory, event, objects: (name) => join(directory, 'state', 'runs', 'r1', name) };
+}
+
+function start({ directory, event }: Place) {
+  const child = spawn(
+    process.execPath,
+    ['infra/local/vecferry.mjs', '--dir', join(directory, 'state'), '--json', 'run', event, '--run', 'r1'],
+    {
+      stdio: ['ignore', 'pipe', 'pipe'],
+      // A group of its own: the kill reaches whatever the command has started.
+      detached: true,
+    },
+  );
+  const lines: string[] = [];
+  child.stdout.on('data', (data: Buffer) => lines.push(data.toString()));
+  child.stderr.on('data', (data: Buffer) => lines.push(data.toString()));
+  const ended = new Promise<number | null>((resolve) => child.once('exit', (code) => resolve(code)));
+  return { child, ended, lines };
+}
+
+/** Kills the run as soon as a folder of its objects holds `count` files. */
+async function killWhen(place: Place, folder: string, count: number): Promise<void> {
+  const { child, ended, lines } = start(place);
+  for (let waited = 0; filesIn(place.objects(folder)).length < count; waited++) {
+    if (waited > 6000 || child.exitCode !== null)
+      throw new Error(`never saw ${count} files in ${folder}: ${lines.join('').slice(-2000)}`);
+    await sleep(10);
+  }
+  process.kill(-(child.pid ?? 0), 'SIGKILL');
+  await ended;
+  expect(existsSync(place.objects('report.json'))).toBe(false);
+}
+
+function filesIn(folder: string): string[] {
+  return existsSync(folder) ? readdirSync(folder).filter((name) => /\.(parquet|json)$/.test(name)) : [];
+}
+
+/** When each shard was written: one that is exported again gets another time. */
+function writtenAt(place: Place): Map<string, number> {
+  return new Map(
+    filesIn(place.objects('shards')).map((name) => [name, statSync(join(place.objects('shards'), name)).mtimeMs]),
+  );
+}
+
+async function finish(place: Place): Promise<void> {
+  const { ended, lines } = start(place);
+  const code = await ended;
+  if (code !== 0) throw new Error(`exit ${code}: ${lines.join('').slice(-3000)}`);
+}
+
+function expectWhole(place: Place): void {
+  const manifest = manifestSchema.parse(JSON.parse(readFileSync(place.objects('manifest.json'), 'utf8')));
+  expect(manifest.records).toBe(10_000);
+  const loaded = filesIn(place.objects('loaded')).map((name) =>
+    loadedSchema.parse(JSON.parse(readFileSync(join(place.objects('loaded'), name), 'utf8'))),
+  );
+  expect(loaded.reduce((sum, { written }) => sum + written, 0)).toBe(10_000);
+  const report = reportSchema.parse(JSON.parse(readFileSync(place.objects('report.json'), 'utf8')));
+  expect(report).toMatchObject({
+    verdict: 'validated',
+    compare: { equal: 10_000 },
+    counts: { source: 10_000, manifest: 10_000, target: 10_000, extra: 0 },
+  });
+}
+
+describe('killed and started again, the result is the same', () => {
+  test.each([
+    ['in export', 'shards', 4],
+    ['in import', 'loaded', 3],
+    ['in validation', 'compared', 2],
+  ])(
+    '%s',
+    async (_, folder, count) => {
+      const place = makePlace();
+      await killWhen(place, folder, count);
+      // The last file may have been cut off; every other shard is whole and must not be exported again.
+      const before = writtenAt(place);
+      const newest = Math.max(...before.values());
+      await finish(place);
+      expectWhole(place);
+      const after = writtenAt(place);
+      for (const [name, time] of before) if (time < newest) expect([name, after.get(name)]).toEqual([name, time]);
+    },
+    180_000,
+  );
+
+  test('at every stage of one run', async () => {
+    const place = makePlace();
+    await killWhen(place, 'shards', 2);
+    await killWhen(place, 'loaded', 5);
+    await killWhen(place, 'compared', 3);
+    await finish(place);
+    expectWhole(place);
+  }, 180_000);
+});
