@@ -9,12 +9,12 @@ import { makeHandler } from './lambda.ts';
 export const handler = makeHandler({
   input: runInput,
   output: reportOutput,
-  run: async ({ run }, { services }) => {
+  run: async ({ run }, { services, deadline }) => {
     const { objects } = services;
     const [plan, manifest] = await Promise.all([readPlan(objects, run), readManifest(objects, run)]);
     const source = await services.openSource(plan);
     const target = await services.openTarget(plan);
-    const counts = await countSides({ plan, manifest, objects, source: source.store, target: target.store });
+    const counts = await countSides({ plan, manifest, objects, source: source.store, target: target.store, deadline });
     return await writeReport({ plan, manifest, objects, counts });
   },
 });
