@@ -53,19 +53,25 @@ export function workflowParts(scope: Construct, { functions, runs }: WorkflowPro
   };
 
   /** Reports the error at `error`, then fails under the name and message that the report gives it. */
-  const reportThenFail = (name: string, payload: Record<string, unknown>, error: string): sfn.IChainable => {
+  const reportThenFail = (
+    what: string,
+    name: string,
+    payload: Record<string, unknown>,
+    error: string,
+  ): sfn.IChainable => {
     const report = task(name, 'report-failure', { payload: sfn.TaskInput.fromObject(payload), resultPath: '$.report' });
-    const unreported = new sfn.Fail(scope, `Unreported: ${name}`, {
+    const unreported = new sfn.Fail(scope, `The ${what} failed, unreported`, {
       errorPath: `${error}.Error`,
       causePath: `${error}.Cause`,
     });
     return report
       .addCatch(unreported, { resultPath: '$.unreported' })
-      .next(new sfn.Fail(scope, `Done: ${name}`, { errorPath: '$.report.error', causePath: '$.report.message' }));
+      .next(new sfn.Fail(scope, `The ${what} failed`, { errorPath: '$.report.error', causePath: '$.report.message' }));
   };
 
   // The error is the whole state then, so that an input which is no object is reported too.
   const failed = reportThenFail(
+    'run',
     'Report the failure',
     { execution: stringAt('$$.Execution.Name'), event: objectAt('$$.Execution.Input'), failure: objectAt('$') },
     '$',
@@ -76,6 +82,7 @@ export function workflowParts(scope: Construct, { functions, runs }: WorkflowPro
     ['range', 'shard'].map((item) => [
       item,
       reportThenFail(
+        item,
         `Report the failed ${item}`,
         { execution: stringAt('$.run'), event: {}, failure: objectAt('$.failure') },
         '$.failure',
