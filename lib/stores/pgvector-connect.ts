@@ -3,7 +3,6 @@ import { pipeline } from 'node:stream/promises';
 import pg from 'pg';
 import { from as copyFrom, to as copyTo } from 'pg-copy-streams';
 import { InvalidEvent } from '../errors.ts';
-import { openEmbedded } from './pgvector-embedded.ts';
 import type { ResolvedConnection } from './port.ts';
 
 /** What the store needs of PostgreSQL, so that a server and the embedded PGlite are one to it. */
@@ -57,7 +56,9 @@ const timeouts = `SET lock_timeout = '${lockTimeout}'; SET statement_timeout = '
 
 /** @throws InvalidEvent when the connection has neither a postgresql:// url nor a path. */
 export async function connect(connection: ResolvedConnection, maxConnections: number): Promise<Database> {
-  if (connection.path !== undefined) return await openEmbedded(connection.path);
+  // PGlite is 20 MB of WebAssembly: only who uses it loads it.
+  if (connection.path !== undefined)
+    return await (await import('./pgvector-embedded.ts')).openEmbedded(connection.path);
   return openServer(poolConfig(connection), maxConnections);
 }
 
@@ -110,6 +111,8 @@ function openServer(config: pg.ClientConfig, maxConnections: number): Database {
   const acquire = async (): Promise<pg.PoolClient> => {
     const client = await pool.connect();
     if (ready.has(client)) return client;
+    // A connection that dies in use fails its statement; its event, unheard, would end the process.
+    client.on('error', () => undefined);
     try {
       await client.query(sessionSetup + timeouts);
     } catch (error) {
