@@ -1,6 +1,6 @@
 import { type Batch, column, hasVector } from '../batch.ts';
 import { RecordRefused } from '../errors.ts';
-import type { DataPath, UpsertLimits } from './qdrant-data.ts';
+import type { DataPath, Sent, UpsertLimits } from './qdrant-data.ts';
 import { TooLarge } from './qdrant-errors.ts';
 
 /** Requests under way for one batch: enough to hide the round trip, few enough to bound memory and the server's queue. */
@@ -19,7 +19,7 @@ const limits = {
 
 export interface WritePaths {
   readonly data: DataPath;
-  /** For what gRPC cannot hold: integers between 2^63 and 2^64, very deep nesting. */
+  /** For what gRPC cannot hold: integers between 2^63 and 2^64, very deep nesting, a record above its message limit. */
   readonly rest: DataPath;
 }
 
@@ -74,7 +74,7 @@ async function send(
   }
 }
 
-async function sendNext(batch: Batch, left: readonly number[], data: DataPath, options: UpsertLimits) {
+async function sendNext(batch: Batch, left: readonly number[], data: DataPath, options: UpsertLimits): Promise<Sent> {
   try {
     return await data.upsert(batch, left, options);
   } catch (error) {
@@ -82,6 +82,8 @@ async function sendNext(batch: Batch, left: readonly number[], data: DataPath, o
     if (error instanceof TooLarge) {
       const half = Math.floor(options.maxBytes / 2);
       if (half >= 64 * 1024) return await sendNext(batch, left, data, { ...options, maxBytes: half });
+      // One record alone is too large for gRPC as the server is set up; REST takes 32 MiB.
+      if (data.name === 'grpc') return { taken: 1, restOnly: [first] };
       const id = batch.ids[first] ?? '';
       throw new RecordRefused(`record '${id}' is too large for the server: ${error.message}`, {
         ids: [id],

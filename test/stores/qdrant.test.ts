@@ -230,6 +230,20 @@ describe('the connection', () => {
     expect((await store.describe()).notes).toEqual([]);
   });
 
+  test('a record that is too large for a gRPC message goes over REST, which takes more', async () => {
+    await client.deleteCollection('q_large');
+    const shape = makeSchema({ store: 'qdrant' });
+    const store = await open('q_large', { transport: 'grpc' });
+    await store.prepare(shape);
+    const text = 'CLIENT: Received message larger than max (5000000 vs. 4194304)';
+    await fault({ status: 429, times: 6, path: 'Upsert q_large', protocol: 'grpc', text });
+    const batch = makeBatch({ ids: ['1'], vectors: shape.vectors });
+    await expect(store.write(batch, { position, mode: 'upsert' })).resolves.toEqual({ written: 1 });
+    expect(await store.count()).toBe(1);
+    const left = await (await fetch(`${await qdrantUrl()}/_test/faults`)).text();
+    expect(left).not.toContain('q_large');
+  });
+
   test('auto takes REST where gRPC does not answer, and says so, since it is slower', async () => {
     const url = await qdrantUrl();
     // The REST port itself: something listens there, and it is not gRPC.
