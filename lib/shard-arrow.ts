@@ -83,19 +83,6 @@ export function batchFromArrow(from: RecordBatch, columns: readonly ShardColumn[
   };
 }
 
-/** A batch of no records with these columns. */
-export function noRecords(columns: readonly ShardColumn[]): Batch {
-  const values = new Float32Array();
-  const offsets = new Uint32Array(1);
-  const column = ({ kind, dimension }: ShardColumn): VectorColumn => {
-    if (kind === 'dense') return { kind, dimension, values };
-    return kind === 'sparse'
-      ? { kind, offsets, indices: new Uint32Array(), values }
-      : { kind, dimension, offsets, values };
-  };
-  return { count: 0, ids: [], vectors: new Map(columns.map((each) => [each.name, column(each)])), payloads: [] };
-}
-
 const element = (type: DataType): Field => new Field('element', type, false);
 const floats = new List(element(new Float32()));
 const uints = new List(element(new Uint32()));

@@ -1,12 +1,12 @@
 import { createHash } from 'node:crypto';
 import { z } from 'zod';
-import { type Batch, batchBytes, concatBatches, sliceBatch } from './batch.ts';
+import { type Batch, batchBytes, concatBatches, noRecords, sliceBatch } from './batch.ts';
 import { ShardDamaged } from './errors.ts';
 import { parseAs } from './event.ts';
 import { joinRowGroups, openParquet } from './parquet-file.ts';
 import { releaseMemory, writeParquet } from './parquet-wasm.ts';
-import { collectionSchema } from './schema.ts';
-import { batchFromArrow, batchToArrow, noRecords, shardColumnSchema, shardColumns } from './shard-arrow.ts';
+import { collectionSchema, type VectorSpec } from './schema.ts';
+import { batchFromArrow, batchToArrow, type ShardColumn, shardColumnSchema, shardColumns } from './shard-arrow.ts';
 
 /**
  * A shard is a Parquet file: `id` (text), one column a vector (list of float32; sparse as a struct of indices and values;
@@ -89,7 +89,7 @@ export async function decodeShard(
   const meta = verifyShard(bytes, where);
   const groups: Batch[] = [];
   for await (const { batch } of rowGroupsOf(bytes, meta, where, 0)) groups.push(batch);
-  const batch = groups.length === 0 ? noRecords(meta.columns) : concatBatches(groups);
+  const batch = groups.length === 0 ? noRecords(meta.columns.map(specOf)) : concatBatches(groups);
   if (groups.length > 1)
     for (const group of groups) for (const { values } of group.vectors.values()) releaseMemory(values);
   return { meta, batch };
@@ -142,6 +142,10 @@ export function verifyShard(bytes: Uint8Array, where: string): ShardHeader {
 /** SHA-256 of the whole object, hex: what the manifest says of it. */
 export function shardChecksum(bytes: Uint8Array): string {
   return createHash('sha256').update(bytes).digest('hex');
+}
+
+function specOf({ name, kind, dimension }: ShardColumn): VectorSpec {
+  return { name, kind, precision: 'float32', ...(dimension === 0 ? {} : { dimension }) };
 }
 
 interface RowGroup {
