@@ -34,7 +34,9 @@ export async function withEngine<T>(
   { directory, output, verbose }: CommandContext,
   work: (engine: Engine, deployment: Deployment) => Promise<T>,
 ): Promise<T> {
-  const deployment = await loadDeployment(directory);
+  const deployment = await loadDeployment(directory, () => {
+    output.line('making   the state machine that cdk deploy installs; it is kept until its sources change');
+  });
   const engine = await startEngine({
     directory,
     deployment,
@@ -93,19 +95,24 @@ async function execute(context: CommandContext, run: string, input: unknown, opt
         ...(options.part && { definition: options.part(definition) }),
       });
       const status = await progress.stop();
-      return tellOutcome(context, run, outcome, status, options.again);
+      return await tellOutcome(context, engine.objects, run, outcome, status, options.again);
     });
   });
 }
 
-function tellOutcome(
+async function tellOutcome(
   { output }: CommandContext,
+  objects: ObjectStore,
   run: string,
   outcome: Outcome,
   status: Awaited<ReturnType<ReturnType<typeof followRun>['stop']>>,
   again: string,
-): number {
-  const reports = { report: status?.report ?? null, reportPage: status?.reportPage ?? null };
+): Promise<number> {
+  // A run that failed before its plan has a report too, and no status.
+  const { report, reportPage } = runKeys(run);
+  const written = new Set(await objects.list(report.slice(0, -'.json'.length)));
+  const locate = (key: string): string | null => (written.has(key) ? objects.locate(key) : null);
+  const reports = { report: locate(report), reportPage: locate(reportPage) };
   if (outcome.status === 'FAILED') {
     const failure = failureOf(outcome.error, outcome.cause);
     output.fail(failure);

@@ -41,7 +41,10 @@ const resourceSchema = z.object({
   Properties: z.record(z.string(), z.unknown()).default({}),
   Metadata: z.object({ 'aws:cdk:path': z.string().optional() }).optional(),
 });
-export const templateSchema = z.object({ Resources: z.record(z.string(), resourceSchema) });
+export const templateSchema = z.object({
+  Resources: z.record(z.string(), resourceSchema),
+  Outputs: z.record(z.string(), z.unknown()).default({}),
+});
 export type Template = z.infer<typeof templateSchema>;
 
 const functionProperties = z.object({ Timeout: z.int().default(3), MemorySize: z.int().default(128) });

@@ -13,10 +13,6 @@ export const limits = {
   messageBytes: 1024 * 1024,
   /** Messages a request. The same page, "Message batch". */
   messagesPerBatch: 10,
-  /** Messages an event source mapping hands over when it has no window. lambda/latest/dg/services-sqs-configure.html */
-  messagesPerInvocation: 10,
-  /** Characters of an execution's name. step-functions/latest/dg/service-quotas.html, "General quotas". */
-  executionNameLength: 80,
 } as const;
 
 /** Bytes of `text` on the wire. */

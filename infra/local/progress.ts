@@ -161,6 +161,6 @@ function figures({ stage, seconds, perSecond, secondsLeft }: Timed): string {
   const took = seconds === null ? '' : `  ${duration(seconds)}`;
   if (stage.unit === 'steps') return isDone ? `built${took}` : 'building';
   const rate = perSecond !== null && stage.unit === 'records' ? `  ${count(perSecond)}/s` : '';
-  const left = secondsLeft === null ? '' : `  ${duration(secondsLeft)} left`;
+  const left = secondsLeft === null || secondsLeft === 0 ? '' : `  ${duration(secondsLeft)} left`;
   return `${count(stage.done)} of ${count(stage.total)} ${stage.unit}${rate}${isDone ? took : left}`;
 }

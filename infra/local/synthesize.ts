@@ -11,10 +11,11 @@ const root = fileURLToPath(new URL('../../', import.meta.url));
  * `directory`/cache by the hash of everything it is made from: synthesis takes two seconds, reading it none.
  * @throws Error when the stack cannot be synthesized.
  */
-export async function loadDeployment(directory: string): Promise<Deployment> {
+export async function loadDeployment(directory: string, onSynthesize?: () => void): Promise<Deployment> {
   const folder = join(directory, 'cache');
   const path = join(folder, `template-${await hashSources()}.json`);
   const kept = await readFile(path, 'utf8').catch(() => undefined);
+  if (kept === undefined) onSynthesize?.();
   const template = kept === undefined ? await synthesize() : templateSchema.parse(JSON.parse(kept));
   if (kept === undefined) {
     await mkdir(folder, { recursive: true });

@@ -56,7 +56,7 @@ describe('what the engine takes from the synthesized stack', () => {
     const [id, machine] =
       Object.entries(template.Resources).find(([, { Type }]) => Type === 'AWS::StepFunctions::StateMachine') ?? [];
     if (machine === undefined) throw new Error('no machine');
-    const doubled = { Resources: { ...template.Resources, [`${id}2`]: machine } };
+    const doubled = { ...template, Resources: { ...template.Resources, [`${id}2`]: machine } };
     expect(() => readTemplate(doubled, names)).toThrow(/2 resources/);
   });
 });
