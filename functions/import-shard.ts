@@ -1,6 +1,6 @@
 import type { SQSBatchResponse } from 'aws-lambda';
 import { z } from 'zod';
-import { type ImportOutcome, importShard, noteFailure } from '../lib/import.ts';
+import { importShard, noteFailure } from '../lib/import.ts';
 import { readPlan } from '../lib/plan.ts';
 import { importMessage, maxDeliveries } from '../lib/states.ts';
 import { type Around, makeHandler } from './lambda.ts';
@@ -37,7 +37,7 @@ async function mustComeAgain(
   const queue = services.queue();
   try {
     const { store, kind } = await services.openTarget(plan);
-    const outcome: ImportOutcome = await importShard({
+    const { outcome, written, throttled } = await importShard({
       plan,
       message,
       target: store,
@@ -48,7 +48,9 @@ async function mustComeAgain(
       log,
       now,
     });
-    count(outcome === 'refused' ? 'ShardsFailed' : 'ShardsLoaded', outcome === 'handedBack' ? 0 : 1);
+    count('RecordsImported', written);
+    if (throttled > 0) count('Throttled', throttled);
+    if (outcome !== 'handedBack') count(outcome === 'loaded' ? 'ShardsLoaded' : 'ShardsFailed', 1);
     return false;
   } catch (error) {
     count('ShardsFailed', 1);

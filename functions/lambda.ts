@@ -22,7 +22,7 @@ export interface Around {
   readonly log: Log;
   /** Adds to a metric of the namespace `vecferry`. */
   count(
-    metric: 'RecordsExported' | 'RecordsImported' | 'ShardsLoaded' | 'ShardsFailed' | 'Throttled' | 'RecordsCompared',
+    metric: 'RecordsExported' | 'RecordsImported' | 'ShardsLoaded' | 'ShardsFailed' | 'Throttled',
     value: number,
   ): void;
 }

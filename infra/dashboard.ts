@@ -34,7 +34,7 @@ export function runDashboard(scope: Construct, { machine, queue, functions, alar
         ),
       ],
       [
-        graph('Records', [counted('RecordsExported'), counted('RecordsImported'), counted('RecordsCompared')]),
+        graph('Records', [counted('RecordsExported'), counted('RecordsImported')]),
         graph('Shards', [counted('ShardsLoaded'), counted('ShardsFailed')]),
         graph('Import queue', [
           queue.queue.metricApproximateNumberOfMessagesVisible({ period }),

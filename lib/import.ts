@@ -34,6 +34,14 @@ export interface ImportShardInput {
 /** loaded: every record is in the target. handedBack: the rest is on the queue again. refused: some records never will be. */
 export type ImportOutcome = 'loaded' | 'handedBack' | 'refused';
 
+export interface ImportResult {
+  readonly outcome: ImportOutcome;
+  /** Records that the target acknowledged in this call. */
+  readonly written: number;
+  /** How often the store throttled or was away in this call. */
+  readonly throttled: number;
+}
+
 /**
  * Writes one shard into the target. Repeatable, also by two importers at once: writes are idempotent by id and position,
  * and the loaded marker is written after the last write was acknowledged.
@@ -43,29 +51,31 @@ export type ImportOutcome = 'loaded' | 'handedBack' | 'refused';
  *
  * @throws ShardDamaged when the object is not what was exported; StoreUnavailable when the target stays away.
  */
-export async function importShard(input: ImportShardInput): Promise<ImportOutcome> {
+export async function importShard(input: ImportShardInput): Promise<ImportResult> {
   const { plan, message, objects, queue, log, now } = input;
   const { run } = plan;
   const { shard } = message;
-  if ((await objects.get(loadedKey(run, shard))) !== undefined) return 'loaded';
+  if ((await objects.get(loadedKey(run, shard))) !== undefined) return { outcome: 'loaded', written: 0, throttled: 0 };
   const batch = await readShard(input);
   const progress = { offset: message.offset, tally: message.tally ?? noTally };
   const pace = makePace({ maxRecords: maxWriteRecords, deadline: input.deadline, log });
+  const before = progress.tally.written;
   const finished = await writeAll(input, batch, progress, pace);
+  const result = { written: progress.tally.written - before, throttled: pace.count };
   if (!finished) {
     await queue.sendLater(
       { version: messageVersion, run, shard, attempt: message.attempt, ...progress },
       pace.count > 0 ? busyDelaySeconds : 0,
     );
     log.info('the rest of the shard is handed back', { shard, offset: progress.offset });
-    return 'handedBack';
+    return { ...result, outcome: 'handedBack' };
   }
   const { tally } = progress;
   if (tally.refused > 0) {
     const text = `the target refuses ${tally.refused} records: ${tally.reason ?? ''}`;
     await putFailed(input, { error: 'RecordRefused', message: text, ids: tally.refusedIds, attempts: 1, final: true });
     await queue.bury({ version: messageVersion, run, shard, attempt: message.attempt, offset: 0 }, text);
-    return 'refused';
+    return { ...result, outcome: 'refused' };
   }
   if (tally.written + tally.skipped !== batch.count) {
     const text = `shard ${shard} has ${batch.count} records, but the target acknowledged ${tally.written} and ${tally.skipped} were left out`;
@@ -83,7 +93,7 @@ export async function importShard(input: ImportShardInput): Promise<ImportOutcom
   await putJson(objects, loadedKey(run, shard), loaded);
   await objects.delete(failedKey(run, shard));
   log.info('loaded a shard', { shard, records: batch.count, throttled: loaded.throttled });
-  return 'loaded';
+  return { ...result, outcome: 'loaded' };
 }
 
 /**

@@ -115,7 +115,7 @@ export async function deliver(
   const input = { ...world, plan: planned, message, targetKind: memory, deadline, log: quiet, now: () => new Date() };
   for (let attempts = 1; attempts <= maxDeliveries; attempts++) {
     try {
-      return await importShard(input);
+      return (await importShard(input)).outcome;
     } catch (error) {
       if (!(await noteFailure(input, error, { attempts, maxAttempts: maxDeliveries }))) return 'dead';
     }
