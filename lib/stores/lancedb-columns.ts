@@ -12,7 +12,6 @@ import {
   DataType as Type,
   Utf8,
 } from 'apache-arrow';
-import { RecordRefused } from '../errors.ts';
 import { dayText, parseTimestamp, timestampText } from './arrow-cells.ts';
 import { fitsDouble, isNumber, stringOf } from './json-members.ts';
 
@@ -31,8 +30,8 @@ export interface ColumnWriter {
   finish(): Data;
 }
 
-/** A writer for a column of `count` cells of the table's type; one that takes nothing for types that are only read. */
-export function columnWriter(type: DataType | undefined, count: number): ColumnWriter {
+/** A writer for a column of `count` cells; undefined for types of tables made elsewhere that are read, not written. */
+export function columnWriter(type: DataType | undefined, count: number): ColumnWriter | undefined {
   if (Type.isBool(type)) return boolWriter(count);
   if (Type.isInt(type) && type.bitWidth === 64 && type.isSigned) return integerWriter(count);
   if (Type.isFloat(type) && type.precision === 2) return doubleWriter(count);
@@ -41,14 +40,7 @@ export function columnWriter(type: DataType | undefined, count: number): ColumnW
   if (Type.isDate(type) && type.unit === 0) return dayWriter(count);
   if (Type.isBinary(type)) return bytesWriter(count, new Binary(), base64Bytes);
   if (Type.isUtf8(type)) return bytesWriter(count, new Utf8(), utf8Bytes);
-  // Any other type of a table that was not made here.
-  return { put: () => 'none', finish: () => makeNulls(type, count) };
-}
-
-function makeNulls(type: DataType | undefined, count: number): Data {
-  throw new RecordRefused(
-    `columns of type ${type} are read, not written; ${count} records were to be written. Write to a table that vecferry makes`,
-  );
+  return undefined;
 }
 
 interface Parsed<T> {

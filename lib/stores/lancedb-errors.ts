@@ -1,4 +1,4 @@
-import { AccessDenied, NotFound, StoreUnavailable, VecferryError } from '../errors.ts';
+import { AccessDenied, Incompatible, NotFound, StoreUnavailable, VecferryError } from '../errors.ts';
 
 /** Runs a call of the client and gives its failures our names. The client has one class of error, so texts are matched. */
 export async function guard<T>(what: string, call: () => Promise<T>): Promise<T> {
@@ -17,5 +17,7 @@ function namedError(what: string, cause: unknown): Error {
   if (/was not found|not found:|does not exist/i.test(text)) return new NotFound(message, { cause });
   if (/permission denied|access ?denied|forbidden|\b40[13]\b|InvalidAccessKeyId|SignatureDoesNotMatch/i.test(text))
     return new AccessDenied(message, { cause });
+  if (/LanceError\(Schema\)|schema error|cannot (be )?cast|type mismatch/i.test(text))
+    return new Incompatible(message, { cause });
   return new StoreUnavailable(message, { cause });
 }

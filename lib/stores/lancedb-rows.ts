@@ -1,16 +1,4 @@
-import {
-  type Data,
-  Field,
-  Float16,
-  Float32,
-  Int64,
-  makeData,
-  RecordBatch,
-  Schema,
-  Struct,
-  Table,
-  Utf8,
-} from 'apache-arrow';
+import { type Data, Field, Float16, Float32, Int64, makeData, RecordBatch, Schema, Struct, Table } from 'apache-arrow';
 import { type Batch, type DenseColumn, hasVector } from '../batch.ts';
 import { RecordRefused, StoreUnavailable } from '../errors.ts';
 import { cellJson, isValid } from './arrow-cells.ts';
@@ -28,18 +16,23 @@ export function toArrow(batch: Batch, layout: Layout, arrow: Schema): Table {
   refuseRepeated(batch.ids);
   const { columns, rest } = fieldColumns(batch, layout, arrow);
   const vectors = new Map(layout.vectors.map((each) => [each.column, each]));
-  const children = arrow.fields.map(({ name }) => {
+  const cells = (name: string): Data | undefined => {
     const vector = vectors.get(name);
+    if (vector !== undefined) return vectorData(batch, vector);
     if (name === layout.idColumn) return layout.isIntegerId ? integerIds(batch.ids) : textData(batch.ids);
-    return vector === undefined ? (columns.get(name) ?? textData(rest)) : vectorData(batch, vector);
+    return layout.isOurs && name === restColumn ? textData(rest) : columns.get(name);
+  };
+  // A column left out of a merge is null in new records and as it was in others.
+  const written = arrow.fields.flatMap(({ name, nullable }) => {
+    const data = cells(name);
+    return data === undefined ? [] : [{ name, nullable, data }];
   });
+  const children = written.map(({ data }) => data);
   // Types are taken from the data: those of the table's schema are classes of LanceDB's own copy of the Arrow library.
-  const fields = arrow.fields.map(
-    ({ name, nullable }, at) => new Field(name, children[at]?.type ?? new Utf8(), nullable),
-  );
+  const fields = written.map(({ name, nullable, data }) => new Field(name, data.type, nullable));
   const schema = new Schema(fields);
-  const data = makeData({ type: new Struct(fields), length: batch.count, nullCount: 0, children });
-  return new Table(schema, new RecordBatch(schema, data));
+  const records = makeData({ type: new Struct(fields), length: batch.count, nullCount: 0, children });
+  return new Table(schema, new RecordBatch(schema, records));
 }
 
 /** The records of a query's answer. @throws RecordRefused naming a record with a value that JSON has no form for. */
@@ -213,9 +206,10 @@ interface FieldColumns {
 
 function fieldColumns(batch: Batch, layout: Layout, arrow: Schema): FieldColumns {
   const writers = new Map(
-    layout.fields.map(({ name }) => {
+    layout.fields.flatMap(({ name }) => {
       const type = arrow.fields.find((field) => field.name === name)?.type;
-      return [name, columnWriter(type, batch.count)];
+      const writer = columnWriter(type, batch.count);
+      return writer === undefined ? [] : [[name, writer] as const];
     }),
   );
   const rest = batch.payloads.map((payload, at) => {

@@ -17,8 +17,8 @@ import type { Capabilities, ResolvedEndpoint, Store, StoreKind, WriteOptions } f
 /**
  * LanceDB, embedded: tables in a directory or an object store. A write is one merge on the id, which is the table's
  * (unenforced) primary key: Lance then sees two writers that insert the same id as a conflict and lets one try again.
- * A merge of 5,000 records of 100 dimensions into 100,000 takes 19 ms where `add`, which repeats records when it is
- * repeated, takes 34 ms, so there is no separate path for a first load.
+ * `add` runs at 1.15 to 1.35 times the rate of a merge (100,000 records of 384 dimensions), but repeats the records when a
+ * message is delivered twice, so there is no separate path for a first load.
  */
 
 const capabilities: Capabilities = {

@@ -202,6 +202,35 @@ describe('a table that was made elsewhere', () => {
     });
   });
 
+  test('is written to in the columns that it has, and a field without a column is refused, naming it', async () => {
+    const columns = ['id', 'v', 'word', 'tags'];
+    const made = new Schema([
+      new Field('id', new Int64(), false),
+      new Field('v', new FixedSizeList(4, new Field('item', new Float32(), true)), true),
+      new Field('word', new Utf8(), true),
+      new Field('tags', new List(new Field('item', new Utf8(), true)), true),
+    ]);
+    const table = await (await connect(directory)).createEmptyTable('theirs', made);
+    await table.add([{ id: 1n, v: [1, 2, 3, 4], word: 'old', tags: ['a'] }]);
+    const store = await open('theirs');
+    const vectors = [{ ...vector, name: 'v' }];
+    const position = { run: 'r', shard: '00000-000', offset: 0 };
+    const batch = makeBatch({ ids: ['1', '2'], vectors, payloads: ['{"word":"new"}', '{"word":null}'] });
+    await store.write(batch, { position, mode: 'upsert' });
+    const found = await readAll(store);
+    expect(found.payloads.map((json) => JSON.parse(json))).toEqual([
+      { word: 'new', tags: ['a'] },
+      { word: null, tags: null },
+    ]);
+    const other = makeBatch({ ids: ['3'], vectors, payloads: ['{"word":"x","tags":["b"],"more":1}'] });
+    await expect(store.write(other, { position, mode: 'upsert' })).rejects.toMatchObject({
+      name: 'RecordRefused',
+      ids: ['3'],
+      message: expect.stringContaining('tags, more'),
+    });
+    expect((await table.schema()).fields.map(({ name }) => name)).toEqual(columns);
+  });
+
   test('of decimals keeps their digits, short ones as numbers', async () => {
     const decimals = new Schema([
       new Field('id', new Int64(), false),
