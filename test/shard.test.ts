@@ -215,6 +215,24 @@ describe('others read our shards', () => {
     connection.closeSync();
   });
 
+  test('DuckDB, once there are several row groups, which we join ourselves', async () => {
+    const ids = Array.from({ length: 2100 }, (_, i) => `r${i}`);
+    const values = Float32Array.from({ length: 2100 * 2048 }, (_, i) => i % 4099);
+    const vectors = new Map<string, VectorColumn>([['e', { kind: 'dense', dimension: 2048, values }]]);
+    const batch: Batch = { count: 2100, ids, vectors, payloads: ids.map((id) => JSON.stringify({ id })) };
+    const large = join(directory, 'large.parquet');
+    await writeFile(large, await encodeShard(batch, meta));
+    const connection = await (await DuckDBInstance.create()).connect();
+    const groups = await connection.runAndReadAll(
+      `select num_row_groups, num_rows from parquet_file_metadata('${large}')`,
+    );
+    expect(groups.getRows()).toEqual([[3n, 2100n]]);
+    const rows = await connection.runAndReadAll(`select e[1], e[2048], payload from '${large}' where id = 'r2099'`);
+    const at = 2099 * 2048;
+    expect(rows.getRows()).toEqual([[at % 4099, (at + 2047) % 4099, '{"id":"r2099"}']]);
+    connection.closeSync();
+  });
+
   test('parquetjs-lite', async () => {
     const reader = await ParquetReader.openFile(file);
     const cursor = reader.getCursor();
