@@ -13,10 +13,10 @@ const importBytesPerSecond = 15_000_000;
 const compareBytesPerSecond = 15_000_000;
 /** Planning, preparing, waiting loops and the report. */
 const fixedSeconds = 20;
-/** GiB of memory of the functions that move data: infra/functions.ts. */
-const functionGiB = 2;
-/** Importers at once: the cap of the queue's event source in infra/import-queue.ts. */
-const importers = 10;
+/** GiB of memory of the functions that move data, 1,769 MiB or one vCPU: infra/function-settings.ts. */
+const functionGiB = 1.73;
+/** Importers at once: the default of `vecferry:importers` in cdk.json. */
+const importers = 16;
 
 /** aws.amazon.com/lambda/pricing (arm64), step-functions/pricing, s3/pricing, sqs/pricing; us-east-1. */
 const usd = {

@@ -132,14 +132,15 @@ function fitVector(
     );
   }
   fitMissing(vector, source, target, event, found);
+  const precision = fitPrecision(vector, wanted.precision, source.schema, target, found);
   const spec: VectorSpec = {
     name: targetName(vector, all, source.schema, target, wanted.to),
     kind,
     ...(dimension === undefined ? {} : { dimension }),
     ...(kind === 'sparse' && vector.distance === undefined ? {} : { distance }),
-    precision: fitPrecision(vector, wanted.precision, source.schema, target, found),
+    precision,
     ...(vector.nullable === undefined ? {} : { nullable: vector.nullable }),
-    ...fitIndex(vector, source.schema, target, found),
+    ...fitIndex(vector, precision, source.schema, target, found),
   };
   return { from: name, spec };
 }
@@ -201,12 +202,13 @@ function fitPrecision(
 
 function fitIndex(
   { name, kind, dimension = 0, index }: VectorSpec,
+  precision: VectorSpec['precision'],
   schema: CollectionSchema,
   target: StoreKind,
   found: Findings,
 ): { index?: VectorIndex } {
   const { capabilities } = target;
-  const limit = capabilities.maxIndexedDimension;
+  const limit = capabilities.maxIndexedDimension?.[precision];
   if (kind === 'dense' && limit !== undefined && dimension > limit) {
     found.notes.push(
       `vector '${name}' has ${dimension} dimensions and an index there takes ${limit}: it is stored without one, and searched exactly`,

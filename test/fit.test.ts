@@ -166,7 +166,7 @@ describe('what is carried in another form is a note', () => {
   });
 
   test('a dimension too large for an index is stored without one', () => {
-    const { target, notes } = fitted({ kind: makeKind({ maxIndexedDimension: 3 }) });
+    const { target, notes } = fitted({ kind: makeKind({ maxIndexedDimension: { float32: 3 } }) });
     expect(target.vectors[0]?.index).toEqual({ kind: 'none' });
     expect(notes[0]).toMatch(/searched exactly/);
   });

@@ -46,7 +46,7 @@ const capabilities: Capabilities = {
   // VECTOR_MAX_DIM and HALFVEC_MAX_DIM.
   maxDimension: 16_000,
   // HNSW_MAX_DIM; a halfvec is indexed up to twice as many.
-  maxIndexedDimension: 2000,
+  maxIndexedDimension: { float32: 2000, float16: 4000 },
   precisions: ['float32', 'float16'],
   indexes: ['hnsw', 'ivfflat'],
   missingVectors: true,

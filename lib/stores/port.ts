@@ -144,7 +144,7 @@ export interface Capabilities {
   /** Largest dimension that can be stored. */
   readonly maxDimension: number;
   /** Largest dimension that an approximate index takes, where smaller than maxDimension. Larger is stored unindexed, and the plan says so. */
-  readonly maxIndexedDimension?: number;
+  readonly maxIndexedDimension?: Readonly<Partial<Record<Precision, number>>>;
   readonly precisions: readonly Precision[];
   readonly indexes: readonly ('hnsw' | 'ivfflat' | 'other')[];
   /** False: records without a vector are refused, unless the event says `"missingVectors": "skip"` in its mapping. */
