@@ -87,7 +87,8 @@ function endOfString(text: string, start: number): number {
   throw new SyntaxError(`a string without an end at ${start} of a JSON object`);
 }
 
-function endOfValue(text: string, start: number): number {
+/** The position after the JSON value that begins at `start`. @throws SyntaxError when it has no end. */
+export function endOfValue(text: string, start: number): number {
   const first = text[start];
   if (first === '"') return endOfString(text, start);
   if (first === '{' || first === '[') return endOfNested(text, start);

@@ -3,7 +3,7 @@ import { stringOf } from './json-members.ts';
 import type { Column } from './pgvector-catalog.ts';
 import type { CopyWriter } from './pgvector-copy.ts';
 import { encodeNumeric } from './pgvector-numeric.ts';
-import { parseDate, parseTimestamp } from './pgvector-time.ts';
+import { parseDate, parseRecent, parseTimestamp } from './pgvector-time.ts';
 
 /**
  * Payload values as PostgreSQL's binary fields. A value comes as its own JSON text, so no digit is lost. Types without an
@@ -93,17 +93,35 @@ function numberOf(raw: string): string {
 }
 
 function integer(size: number): Encode {
+  const limit = 2 ** (size * 8 - 1);
   return (raw, writer) => {
     const text = numberOf(raw);
+    // Fifteen digits fit a double: most integers need no BigInt.
+    if (size === 8 && text.length <= 15 && /^-?\d+$/.test(text)) {
+      writeInt64(Number(text), writer);
+      return;
+    }
     const isWhole = /^-?\d+$/.test(text);
     if (!isWhole && !(text !== '' && Number.isSafeInteger(Number(text)))) refuse(raw, 'integer');
-    const value = BigInt(isWhole ? text : Number(text));
-    if (BigInt.asIntN(size * 8, value) !== value) refuse(raw, `integer of ${size * 8} bits`);
-    writer.fixed(size, (bytes, at) => {
-      if (size === 8) bytes.writeBigInt64BE(value, at);
-      else bytes.writeIntBE(Number(value), at, size);
-    });
+    if (size === 8) {
+      const value = BigInt(isWhole ? text : Number(text));
+      if (BigInt.asIntN(64, value) !== value) refuse(raw, 'integer of 64 bits');
+      writer.fixed(8, (bytes, at) => bytes.writeBigInt64BE(value, at));
+      return;
+    }
+    const value = Number(text);
+    if (value < -limit || value >= limit) refuse(raw, `integer of ${size * 8} bits`);
+    writer.fixed(size, (bytes, at) => bytes.writeIntBE(value, at, size));
   };
+}
+
+/** @param value an integer that a double holds exactly */
+function writeInt64(value: number, writer: CopyWriter): void {
+  writer.fixed(8, (bytes, at) => {
+    const high = Math.floor(value / 4_294_967_296);
+    bytes.writeInt32BE(high, at);
+    bytes.writeUInt32BE(value - high * 4_294_967_296, at + 4);
+  });
 }
 
 function float(size: 4 | 8): Encode {
@@ -121,6 +139,11 @@ function float(size: 4 | 8): Encode {
 }
 
 const timestamp: Encode = (raw, writer) => {
+  const recent = parseRecent(raw);
+  if (recent !== undefined) {
+    writeInt64(recent, writer);
+    return;
+  }
   const micros = raw.startsWith('"') ? parseTimestamp(stringOf(raw)) : undefined;
   if (micros === undefined) refuse(raw, 'ISO 8601 timestamp of microseconds');
   writer.fixed(8, (bytes, at) => bytes.writeBigInt64BE(micros, at));

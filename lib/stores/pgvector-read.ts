@@ -251,7 +251,7 @@ function floats(bytes: Buffer): Float32Array {
 
 function halfFloats(bytes: Buffer): Float32Array {
   bytes.swap16();
-  return Float32Array.from(new Float16Array(bytes.buffer, bytes.byteOffset, bytes.length / 2));
+  return new Float32Array(new Float16Array(bytes.buffer, bytes.byteOffset, bytes.length / 2));
 }
 
 function presence(count: number, missing: readonly number[]): { readonly present?: Uint8Array } {

@@ -36,6 +36,36 @@ export function parseTimestamp(text: string): bigint | undefined {
   return BigInt(days) * microsPerDay + clock + BigInt(fraction.slice(0, 6).padEnd(6, '0')) - offsetMicros(zone);
 }
 
+/**
+ * The same as parseTimestamp for a JSON string in the very form that timestampText writes, of the years 1900 to 2199, whose
+ * microseconds a double holds exactly; undefined for every other.
+ */
+export function parseRecent(raw: string): number | undefined {
+  const hasFraction = raw.length === 29;
+  if (!hasFraction && raw.length !== 22) return undefined;
+  if (raw[11] !== 'T' || raw[raw.length - 2] !== 'Z' || raw[14] !== ':' || raw[17] !== ':') return undefined;
+  if (raw[0] !== '"' || raw[5] !== '-' || raw[8] !== '-' || (hasFraction && raw[20] !== '.')) return undefined;
+  const year = digits(raw, 1, 5);
+  const clock = (digits(raw, 12, 14) * 60 + digits(raw, 15, 17)) * 60 + digits(raw, 18, 20);
+  const fraction = hasFraction ? digits(raw, 21, 27) : 0;
+  const [month, day] = [digits(raw, 6, 8), digits(raw, 9, 11)];
+  // The long way refuses what is no date or time of day; 28 days and 59 seconds are in every month and minute.
+  if (!(year >= 1900 && year < 2200 && month >= 1 && month <= 12 && day >= 1 && day <= 28)) return undefined;
+  if (!(digits(raw, 12, 14) < 24 && digits(raw, 15, 17) < 60 && digits(raw, 18, 20) < 60)) return undefined;
+  const micros = ((daysFromCivil(year, month, day) - epochDays) * 86_400 + clock) * 1_000_000 + fraction;
+  return Number.isNaN(micros) ? undefined : micros;
+}
+
+/** NaN where a character is no digit. */
+function digits(text: string, from: number, to: number): number {
+  let value = 0;
+  for (let at = from; at < to; at++) {
+    const digit = text.charCodeAt(at) - 48;
+    value = digit >= 0 && digit <= 9 ? value * 10 + digit : Number.NaN;
+  }
+  return value;
+}
+
 /** Days since 2000-01-01; undefined when `text` is no ISO date. */
 export function parseDate(text: string): number | undefined {
   const match = /^([+-]\d{6,7}|\d{4,7})-(\d\d)-(\d\d)$/.exec(text);
