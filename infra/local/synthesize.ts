@@ -31,6 +31,9 @@ export async function synthesize(): Promise<Template> {
   const [{ App }, { VecferryStack }] = await Promise.all([import('aws-cdk-lib'), import('../stack.ts')]);
   const app = new App({
     analyticsReporting: false,
+    // `cdk synth` holds the template against CloudFormation's rules; here that would take longer than all the rest.
+    builtinCloudFormationValidation: false,
+    treeMetadata: false,
     // The path of a function's construct tells which file it is.
     context: {
       'aws:cdk:bundling-stacks': [],

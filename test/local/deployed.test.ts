@@ -115,7 +115,6 @@ describe('vecferry --stack', () => {
       StackName: 'Other',
       CreationTime: new Date(),
       StackStatus: 'CREATE_COMPLETE',
-      Outputs: [],
     } as const;
     cloudFormation.on(DescribeStacksCommand).resolves({ Stacks: [stack] });
     await expect(deployedStatus(context, 'Other', 'r1')).rejects.toMatchObject({ name: 'InvalidEvent' });
