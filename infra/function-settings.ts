@@ -9,11 +9,13 @@ export interface FunctionSettings {
 export type Permission =
   | 'read the run'
   | 'write the run'
+  | 'delete of the run'
   | 'open stores'
   | 'queue shards'
   | 'bury shards'
   | 'look at dead letters'
-  | 'move flags';
+  | 'read flags'
+  | 'write flags';
 
 /**
  * Time: those that hand back a cursor take all that Lambda gives, 15 minutes, since each call costs a start; the others
@@ -23,19 +25,19 @@ export type Permission =
  */
 export const functionSettings = {
   /** Both sides are described, the source is sampled and cut, on a large table for minutes. */
-  plan: { memoryMiB: 1024, minutes: 10, may: ['read the run', 'write the run', 'open stores'] },
+  plan: { memoryMiB: 1024, minutes: 10, may: ['read the run', 'write the run', 'delete of the run', 'open stores'] },
   prepare: { memoryMiB: 512, minutes: 5, may: ['read the run', 'open stores'] },
   'export-range': {
     memoryMiB: 1769,
     minutes: 15,
-    may: ['read the run', 'write the run', 'open stores', 'queue shards'],
+    may: ['read the run', 'write the run', 'delete of the run', 'open stores', 'queue shards'],
   },
   /** Lists every shard of the run in memory: some 300 bytes each. */
   seal: { memoryMiB: 1024, minutes: 5, may: ['read the run', 'write the run'] },
   'import-shard': {
     memoryMiB: 1769,
     minutes: 15,
-    may: ['read the run', 'write the run', 'open stores', 'queue shards', 'bury shards'],
+    may: ['read the run', 'write the run', 'delete of the run', 'open stores', 'queue shards', 'bury shards'],
   },
   'await-import': { memoryMiB: 512, minutes: 5, may: ['read the run', 'look at dead letters'] },
   'build-index': { memoryMiB: 512, minutes: 5, may: ['read the run', 'open stores'] },
@@ -46,9 +48,13 @@ export const functionSettings = {
   /** Up to 10,000 queries on each side, one after another, so that their latency is the store's own. */
   'measure-recall': { memoryMiB: 1024, minutes: 15, may: ['read the run', 'write the run', 'open stores'] },
   'write-report': { memoryMiB: 1024, minutes: 10, may: ['read the run', 'write the run', 'open stores'] },
-  'cut-over': { memoryMiB: 512, minutes: 5, may: ['read the run', 'write the run', 'open stores', 'move flags'] },
+  'cut-over': {
+    memoryMiB: 512,
+    minutes: 5,
+    may: ['read the run', 'write the run', 'open stores', 'read flags', 'write flags'],
+  },
   /** Called by hand, not by the state machine: docs/runbook.md. */
-  'roll-back': { memoryMiB: 512, minutes: 5, may: ['read the run', 'write the run', 'open stores', 'move flags'] },
+  'roll-back': { memoryMiB: 512, minutes: 5, may: ['read the run', 'write the run', 'open stores', 'write flags'] },
   'report-failure': { memoryMiB: 512, minutes: 5, may: ['read the run', 'write the run'] },
 } as const satisfies Record<string, FunctionSettings>;
 

@@ -113,6 +113,7 @@ export class AllFunctions extends Construct {
     const { may } = functionSettings[name];
     const role = new Role(this, `${id}Role`, { assumedBy: new ServicePrincipal('lambda.amazonaws.com') });
     const stack = Stack.of(this);
+    const flags = stack.formatArn({ service: 'ssm', resource: 'parameter', resourceName: `${flagPrefix.slice(1)}*` });
     const allow = (actions: string[], resources: string[]): void => {
       role.addToPolicy(new PolicyStatement({ actions, resources }));
     };
@@ -130,6 +131,9 @@ export class AllFunctions extends Construct {
           break;
         case 'write the run':
           allow(['s3:PutObject'], [runs.arnForObjects('runs/*')]);
+          break;
+        case 'delete of the run':
+          allow(['s3:DeleteObject'], [runs.arnForObjects('runs/*')]);
           break;
         case 'open stores':
           allow(
@@ -151,11 +155,11 @@ export class AllFunctions extends Construct {
         case 'look at dead letters':
           allow(['sqs:ReceiveMessage'], [queue.deadLetters.queueArn]);
           break;
-        case 'move flags':
-          allow(
-            ['ssm:GetParameter', 'ssm:PutParameter'],
-            [stack.formatArn({ service: 'ssm', resource: 'parameter', resourceName: `${flagPrefix.slice(1)}*` })],
-          );
+        case 'read flags':
+          allow(['ssm:GetParameter'], [flags]);
+          break;
+        case 'write flags':
+          allow(['ssm:PutParameter'], [flags]);
       }
     }
     return role;

@@ -46,7 +46,15 @@ export const storeBusy = {
  * Interval 10 s, doubled: 10 + 20 = 30 s at most.
  */
 export const lostCalls = {
-  errors: ['States.Timeout', 'Sandbox.Timedout', 'Runtime.ExitError', 'Runtime.OutOfMemory', 'Lambda.Unknown'],
+  errors: [
+    'States.Timeout',
+    'Sandbox.Timedout',
+    // What @middy/core throws in the last milliseconds before Lambda would end the function.
+    'TimeoutError',
+    'Runtime.ExitError',
+    'Runtime.OutOfMemory',
+    'Lambda.Unknown',
+  ],
   interval: Duration.seconds(10),
   backoffRate: 2,
   maxAttempts: 2,

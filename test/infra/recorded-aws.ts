@@ -1,0 +1,142 @@
+import {
+  DeleteObjectCommand,
+  GetObjectCommand,
+  ListObjectsV2Command,
+  NoSuchKey,
+  PutObjectCommand,
+  S3Client,
+} from '@aws-sdk/client-s3';
+import { GetSecretValueCommand, SecretsManagerClient } from '@aws-sdk/client-secrets-manager';
+import { ReceiveMessageCommand, SendMessageBatchCommand, SendMessageCommand, SQSClient } from '@aws-sdk/client-sqs';
+import { GetParameterCommand, ParameterNotFound, PutParameterCommand, SSMClient } from '@aws-sdk/client-ssm';
+import { mockClient } from 'aws-sdk-client-mock';
+
+/** A permission that a call needs, in IAM's words. */
+export interface Need {
+  readonly action: string;
+  readonly resource: string;
+}
+
+export interface RecordedAws {
+  /** What the calls so far needed; emptied by whoever reads it. */
+  readonly needs: Need[];
+  readonly objects: Map<string, Uint8Array>;
+  /** Bodies of messages by queue URL. */
+  readonly messages: Map<string, string[]>;
+  /** Every client in use: a call that is none of the commands below fails. */
+  restore(): void;
+}
+
+const account = 'eu-west-1:123456789012';
+
+/** AWS's side of the SDK's clients, in memory: what the functions call is answered, and written down as the permission it needs. */
+export function recordAws(secrets: ReadonlyMap<string, string>): RecordedAws {
+  const needs: Need[] = [];
+  const objects = new Map<string, Uint8Array>();
+  const messages = new Map<string, string[]>();
+  const parameters = new Map<string, string>();
+  const need = (action: string, resource: string): void => void needs.push({ action, resource });
+  const refuse = (): never => {
+    throw new Error('a call to AWS that the test does not know');
+  };
+  const bucketArn = (bucket = ''): string => `arn:aws:s3:::${bucket}`;
+  const queueArn = (url = ''): string => `arn:aws:sqs:${account}:${url.slice(url.lastIndexOf('/') + 1)}`;
+  const parameterArn = (name = ''): string => `arn:aws:ssm:${account}:parameter${name}`;
+
+  const s3 = mockClient(S3Client)
+    .onAnyCommand()
+    .callsFake(async () => refuse());
+  s3.on(GetObjectCommand).callsFake(
+    async ({ Bucket, Key = '', Range }: { Bucket?: string; Key?: string; Range?: string }) => {
+      need('s3:GetObject', `${bucketArn(Bucket)}/${Key}`);
+      // Without leave to list, S3 says 403 instead of 404 where there is no object.
+      need('s3:ListBucket', bucketArn(Bucket));
+      const body = objects.get(Key);
+      if (body === undefined) {
+        throw new NoSuchKey({ message: `no ${Key}`, $metadata: { httpStatusCode: 404 } });
+      }
+      const [, from, to] = /^bytes=(\d*)-(\d*)$/.exec(Range ?? '') ?? [];
+      const part =
+        Range === undefined
+          ? body
+          : from === ''
+            ? body.slice(-Number(to))
+            : body.slice(Number(from), to === '' ? undefined : Number(to) + 1);
+      return { Body: { transformToByteArray: async () => part }, ETag: '"tag"' };
+    },
+  );
+  s3.on(PutObjectCommand).callsFake(
+    async ({ Bucket, Key = '', Body }: { Bucket?: string; Key?: string; Body?: Uint8Array }) => {
+      need('s3:PutObject', `${bucketArn(Bucket)}/${Key}`);
+      objects.set(Key, new Uint8Array(Body ?? []));
+      return {};
+    },
+  );
+  s3.on(DeleteObjectCommand).callsFake(async ({ Bucket, Key = '' }: { Bucket?: string; Key?: string }) => {
+    need('s3:DeleteObject', `${bucketArn(Bucket)}/${Key}`);
+    objects.delete(Key);
+    return {};
+  });
+  s3.on(ListObjectsV2Command).callsFake(async ({ Bucket, Prefix = '' }: { Bucket?: string; Prefix?: string }) => {
+    need('s3:ListBucket', bucketArn(Bucket));
+    const keys = [...objects.keys()].filter((key) => key.startsWith(Prefix)).sort();
+    return { Contents: keys.map((Key) => ({ Key, Size: objects.get(Key)?.byteLength, ETag: '"tag"' })) };
+  });
+
+  const put = (url: string, body: string): void => void messages.set(url, [...(messages.get(url) ?? []), body]);
+  const sqs = mockClient(SQSClient)
+    .onAnyCommand()
+    .callsFake(async () => refuse());
+  sqs
+    .on(SendMessageCommand)
+    .callsFake(async ({ QueueUrl = '', MessageBody = '' }: { QueueUrl?: string; MessageBody?: string }) => {
+      need('sqs:SendMessage', queueArn(QueueUrl));
+      put(QueueUrl, MessageBody);
+      return {};
+    });
+  sqs
+    .on(SendMessageBatchCommand)
+    .callsFake(
+      async ({ QueueUrl = '', Entries }: { QueueUrl?: string; Entries: readonly { MessageBody: string }[] }) => {
+        need('sqs:SendMessage', queueArn(QueueUrl));
+        for (const { MessageBody } of Entries) put(QueueUrl, MessageBody);
+        return { Failed: [] };
+      },
+    );
+  sqs.on(ReceiveMessageCommand).callsFake(async ({ QueueUrl = '' }: { QueueUrl?: string }) => {
+    need('sqs:ReceiveMessage', queueArn(QueueUrl));
+    return { Messages: (messages.get(QueueUrl) ?? []).slice(0, 10).map((Body) => ({ Body })) };
+  });
+
+  const ssm = mockClient(SSMClient)
+    .onAnyCommand()
+    .callsFake(async () => refuse());
+  ssm.on(GetParameterCommand).callsFake(async ({ Name = '' }: { Name?: string }) => {
+    need('ssm:GetParameter', parameterArn(Name));
+    const Value = parameters.get(Name);
+    if (Value === undefined) throw new ParameterNotFound({ message: Name, $metadata: {} });
+    return { Parameter: { Value } };
+  });
+  ssm.on(PutParameterCommand).callsFake(async ({ Name = '', Value = '' }: { Name?: string; Value?: string }) => {
+    need('ssm:PutParameter', parameterArn(Name));
+    parameters.set(Name, Value);
+    return {};
+  });
+
+  const manager = mockClient(SecretsManagerClient)
+    .onAnyCommand()
+    .callsFake(async () => refuse());
+  manager.on(GetSecretValueCommand).callsFake(async ({ SecretId = '' }: { SecretId?: string }) => {
+    need('secretsmanager:GetSecretValue', `arn:aws:secretsmanager:${account}:secret:${SecretId}-AbCdEf`);
+    return { SecretString: secrets.get(SecretId) };
+  });
+
+  return {
+    needs,
+    objects,
+    messages,
+    restore: () => {
+      for (const each of [s3, sqs, ssm, manager]) each.restore();
+    },
+  };
+}
