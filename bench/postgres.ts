@@ -51,7 +51,7 @@ export async function run(): Promise<BenchRow[]> {
     await target.prepare(schema);
     const body = await copyOut(client);
     let round = 0;
-    const [copyOutMs = 0, parquetMs = 0, exportMs = 0, copyInMs = 0, importMs = 0] = await bestOf([
+    const [copyOutMs = 0, parquetMs = 0, exportMs = 0, copyInMs = 0, importMs = 0, writeMs = 0] = await bestOf([
       async () => {
         await copyOut(client);
       },
@@ -71,6 +71,11 @@ export async function run(): Promise<BenchRow[]> {
         round++;
         for (const [at, shard] of shards.entries()) await importShard(target, shard, `bench-${round}`, at);
       },
+      async () => {
+        await client.query('TRUNCATE bench_target');
+        round++;
+        for (const [at, batch] of batches.entries()) await writeBatch(target, batch, `bench-${round}`, at);
+      },
     ]);
     return [
       rate(
@@ -80,6 +85,7 @@ export async function run(): Promise<BenchRow[]> {
         'at least 0.5 of COPY out and Parquet writing, one after the other',
       ),
       rate('shards to PostgreSQL', importMs, copyInMs, 'at least 0.6 of binary COPY in'),
+      rate('batches to PostgreSQL', writeMs, copyInMs, 'for comparison: the import without reading Parquet'),
     ];
   } finally {
     await client.query(dropAll);
@@ -140,6 +146,10 @@ function writeAlone(batch: Batch): void {
 
 async function importShard(target: Store, shard: Uint8Array, name: string, at: number): Promise<void> {
   const { batch } = await decodeShard(shard, name);
+  await writeBatch(target, batch, name, at);
+}
+
+async function writeBatch(target: Store, batch: Batch, name: string, at: number): Promise<void> {
   for (let offset = 0; offset < batch.count; offset += perWrite) {
     const position = { run: name, shard: `00000-00${at}`, offset };
     await target.write(sliceBatch(batch, offset, offset + perWrite), { position, mode: 'upsert' });
