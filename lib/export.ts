@@ -3,6 +3,7 @@ import { RecordRefused, ShardDamaged } from './errors.ts';
 import { exportedKey, failedKey, loadedKey, runKeys, shardKey, shardName } from './keys.ts';
 import { type Deadline, isNear, type Log } from './log.ts';
 import { getJson, type ObjectStore, putJson } from './objects.ts';
+import { releaseMemory } from './parquet-wasm.ts';
 import type { ShardQueue } from './queue.ts';
 import { type Plan, type ShardEntry, shardEntrySchema } from './run-files.ts';
 import { decodeShard, encodeShard, shardChecksum } from './shard.ts';
@@ -108,22 +109,16 @@ async function cutShards(
 ): Promise<Cut> {
   const { plan, range, source } = input;
   let pending: Batch[] = [];
-  let pendingRecords = 0;
   let pendingBytes = 0;
   let shards = 0;
   let records = 0;
   const flush = async (rest: Range | null): Promise<void> => {
-    await writeShard(
-      input,
-      shardName(range.range, firstPart + shards),
-      pending.length > 0 ? concatBatches(pending) : noRecords(plan.source.vectors),
-      rest,
-    );
-    shards += 1;
-    records += pendingRecords;
+    const batch = pending.length > 0 ? concatBatches(pending) : noRecords(plan.source.vectors);
     pending = [];
-    pendingRecords = 0;
     pendingBytes = 0;
+    await writeShard(input, shardName(range.range, firstPart + shards), batch, rest);
+    shards += 1;
+    records += batch.count;
   };
   let left: Range | null = from;
   const isTimeToStop = (): boolean =>
@@ -131,13 +126,13 @@ async function cutShards(
   const limits = { ...readLimits, maxBytes: Math.min(readLimits.maxBytes, plan.shardBytes) };
   for await (const { batch, rest } of source.read(from, limits)) {
     refuseNotFinite(batch);
-    const isFull = pendingBytes + batchBytes(batch) > plan.shardBytes || pendingRecords + batch.count > maxShardRecords;
+    const isFull =
+      pendingBytes + batchBytes(batch) > plan.shardBytes || countOf(pending) + batch.count > maxShardRecords;
     if (isFull && pending.length > 0) {
       await flush(left);
       if (isTimeToStop()) return { left, shards, records };
     }
     pending.push(batch);
-    pendingRecords += batch.count;
     pendingBytes += batchBytes(batch);
     left = rest;
     if (rest === null) break;
@@ -146,6 +141,8 @@ async function cutShards(
   await flush(null);
   return { left: null, shards, records };
 }
+
+const countOf = (batches: readonly Batch[]): number => batches.reduce((sum, { count }) => sum + count, 0);
 
 async function writeShard(input: ExportRangeInput, shard: string, batch: Batch, rest: Range | null): Promise<void> {
   const { plan, range, objects, log } = input;
@@ -167,9 +164,10 @@ async function writeShard(input: ExportRangeInput, shard: string, batch: Batch, 
     checksum: shardChecksum(bytes),
     rest,
   };
+  releaseMemory(bytes);
   await putJson(objects, exportedKey(plan.run, shard), entry);
   await announce(input, shard);
-  log.info('exported a shard', { shard, records: batch.count, bytes: bytes.length });
+  log.info('exported a shard', { shard, records: batch.count, bytes: entry.bytes });
 }
 
 /** A failure of an earlier attempt is forgotten: this one begins anew. */

@@ -4,9 +4,10 @@ import { exportedKey, failedKey, loadedKey, shardKey } from './keys.ts';
 import { type Deadline, isNear, type Log } from './log.ts';
 import { mapBatch } from './mapping.ts';
 import { getJson, type ObjectStore, putJson } from './objects.ts';
+import { releaseMemory } from './parquet-wasm.ts';
 import type { ShardQueue } from './queue.ts';
 import { type Failed, type Loaded, type Plan, shardEntrySchema } from './run-files.ts';
-import { decodeShard, shardChecksum } from './shard.ts';
+import { readShard, shardChecksum, verifyShard } from './shard.ts';
 import { type ImportMessage, type ImportTally, messageVersion } from './states.ts';
 import type { StoreKind, Target } from './stores/port.ts';
 import { makePace, type Pace } from './throttle.ts';
@@ -56,11 +57,13 @@ export async function importShard(input: ImportShardInput): Promise<ImportResult
   const { run } = plan;
   const { shard } = message;
   if ((await objects.get(loadedKey(run, shard))) !== undefined) return { outcome: 'loaded', written: 0, throttled: 0 };
-  const batch = await readShard(input);
+  const bytes = await getObject(input);
+  const { records } = verifyShard(bytes, objects.locate(shardKey(run, shard)));
   const progress = { offset: message.offset, tally: message.tally ?? noTally };
   const pace = makePace({ maxRecords: maxWriteRecords, deadline: input.deadline, log });
   const before = progress.tally.written;
-  const finished = await writeAll(input, batch, progress, pace);
+  const finished = await writeAll(input, { bytes, records }, progress, pace);
+  releaseMemory(bytes);
   const result = { written: progress.tally.written - before, throttled: pace.count };
   if (!finished) {
     await queue.sendLater(
@@ -77,13 +80,13 @@ export async function importShard(input: ImportShardInput): Promise<ImportResult
     await queue.bury({ version: messageVersion, run, shard, attempt: message.attempt, offset: 0 }, text);
     return { ...result, outcome: 'refused' };
   }
-  if (tally.written + tally.skipped !== batch.count) {
-    const text = `shard ${shard} has ${batch.count} records, but the target acknowledged ${tally.written} and ${tally.skipped} were left out`;
+  if (tally.written + tally.skipped !== records) {
+    const text = `shard ${shard} has ${records} records, but the target acknowledged ${tally.written} and ${tally.skipped} were left out`;
     throw new StoreUnavailable(`${text}; the shard is written again`, { ids: [shard] });
   }
   const loaded: Loaded = {
     shard,
-    records: batch.count,
+    records,
     written: tally.written,
     skipped: tally.skipped,
     skippedIds: tally.skippedIds,
@@ -92,7 +95,7 @@ export async function importShard(input: ImportShardInput): Promise<ImportResult
   };
   await putJson(objects, loadedKey(run, shard), loaded);
   await objects.delete(failedKey(run, shard));
-  log.info('loaded a shard', { shard, records: batch.count, throttled: loaded.throttled });
+  log.info('loaded a shard', { shard, records, throttled: loaded.throttled });
   return { ...result, outcome: 'loaded' };
 }
 
@@ -126,7 +129,7 @@ interface Progress {
   tally: ImportTally;
 }
 
-async function readShard({ plan, message, objects }: ImportShardInput): Promise<Batch> {
+async function getObject({ plan, message, objects }: ImportShardInput): Promise<Uint8Array> {
   const { run } = plan;
   const key = shardKey(run, message.shard);
   const mend = 'start the run again, which exports the shard anew';
@@ -138,19 +141,28 @@ async function readShard({ plan, message, objects }: ImportShardInput): Promise<
     const text = `${objects.locate(key)} is not what was exported: its SHA-256 is not the marker's`;
     throw new ShardDamaged(`${text}; ${mend}`, { ids: [message.shard] });
   }
-  const { batch } = await decodeShard(bytes, objects.locate(key));
-  return batch;
+  return bytes;
+}
+
+interface Shard {
+  readonly bytes: Uint8Array;
+  readonly records: number;
 }
 
 /** False when the deadline came first; `progress` then says what is left. */
-async function writeAll(input: ImportShardInput, batch: Batch, progress: Progress, pace: Pace): Promise<boolean> {
-  while (progress.offset < batch.count) {
-    const piece = pieceAt(batch, progress.offset, pace.size());
-    const tally = await writePiece(input, piece, progress.offset, pace);
-    if (tally === undefined) return false;
-    progress.offset += piece.count;
-    progress.tally = addTally(progress.tally, tally);
-    if (isNear(input.deadline) && progress.offset < batch.count) return false;
+async function writeAll(input: ImportShardInput, shard: Shard, progress: Progress, pace: Pace): Promise<boolean> {
+  const { plan, message, objects } = input;
+  const where = objects.locate(shardKey(plan.run, message.shard));
+  for await (const group of readShard(shard.bytes, where, { maxRecords: maxWriteRecords, offset: progress.offset })) {
+    const start = progress.offset;
+    while (progress.offset < start + group.count) {
+      const piece = pieceAt(group, progress.offset - start, pace.size());
+      const tally = await writePiece(input, piece, progress.offset, pace);
+      if (tally === undefined) return false;
+      progress.offset += piece.count;
+      progress.tally = addTally(progress.tally, tally);
+      if (isNear(input.deadline) && progress.offset < shard.records) return false;
+    }
   }
   return true;
 }

@@ -36,8 +36,9 @@ let loaded = false;
  * Gives an array's memory back at once. The collector counts array buffers late, and a process that writes shard after
  * shard would hold hundreds of megabytes of them.
  */
-export function releaseMemory({ buffer }: Uint8Array | Float32Array): void {
-  if (buffer instanceof ArrayBuffer && !buffer.detached) buffer.transfer(0);
+export function releaseMemory({ buffer, byteLength }: Uint8Array | Float32Array): void {
+  // A small Buffer is a piece of Node's pool, which others have pieces of.
+  if (buffer instanceof ArrayBuffer && byteLength === buffer.byteLength && !buffer.detached) buffer.transfer(0);
 }
 
 /** One Parquet column: its Arrow field and its values, all of one length. */

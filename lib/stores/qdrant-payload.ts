@@ -162,6 +162,13 @@ function writeScalar(writer: ProtoWriter, word: string, at: number): void {
   }
 }
 
+/** An integer beyond 64 bits that a double holds to its last digit, such as 1e300 as PostgreSQL's jsonb spells it. */
+function writeDouble(writer: ProtoWriter, word: string, at: number): void {
+  if (lossOf(word) !== undefined) throw new Refusal(tooBig(word), at);
+  writer.varint(tagOf(value.double, 'fixed64'));
+  writer.double(Number(word));
+}
+
 function writeInteger(writer: ProtoWriter, word: string, at: number): void {
   if (word.length < 16 && word.charCodeAt(0) !== 45) {
     writer.varint(tagOf(value.integer, 'varint'));
@@ -169,7 +176,10 @@ function writeInteger(writer: ProtoWriter, word: string, at: number): void {
     return;
   }
   const integer = BigInt(word);
-  if (integer > maxUint64 || integer < minInt64) throw new Refusal(tooBig(word), at);
+  if (integer > maxUint64 || integer < minInt64) {
+    writeDouble(writer, word, at);
+    return;
+  }
   if (integer > maxInt64) throw new NeedsRest();
   writer.varint(tagOf(value.integer, 'varint'));
   writer.varint64(integer);
@@ -187,8 +197,9 @@ function checkedScalar(text: string, at: number): number {
   const word = text.slice(at, end);
   if (word === 'true' || word === 'false' || word === 'null') return end;
   if (!isInteger(word, at)) refuseLoss(word, at);
-  else if (word.length > 18 && (BigInt(word) > maxUint64 || BigInt(word) < minInt64))
-    throw new Refusal(tooBig(word), at);
+  else if (word.length > 18 && (BigInt(word) > maxUint64 || BigInt(word) < minInt64)) {
+    if (lossOf(word) !== undefined) throw new Refusal(tooBig(word), at);
+  }
   return end;
 }
 
