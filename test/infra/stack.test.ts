@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { describe, expect, test } from '@jest/globals';
 import { functionSettings } from '../../infra/function-settings.ts';
 import { maxDeliveries } from '../../lib/states.ts';
@@ -180,6 +181,15 @@ describe('schedules', () => {
     expect(JSON.parse(String(at(Target, 'Input')))).toEqual(event);
     expect(scheduled.Resources[String(at(Target, 'Arn', 'Ref'))]?.Type).toBe('AWS::StepFunctions::StateMachine');
     expect(ofType(scheduled, 'AWS::CloudWatch::Alarm')).toHaveLength(4);
+  });
+
+  test('and every alarm sends to an entry of the runbook, and every entry is an alarm', () => {
+    const all = ofType(synthesize({ schedules: [daily] }), 'AWS::CloudWatch::Alarm').map(
+      ([, { Properties }]) => /runbook\.md, (\w+)\./.exec(String(Properties['AlarmDescription']))?.[1],
+    );
+    const page = readFileSync(new URL('../../docs/runbook.md', import.meta.url), 'utf8');
+    const entries = [...page.matchAll(/^## ([A-Z][a-z]+[A-Z]\w+)$/gm)].map(([, name]) => name);
+    expect(entries.sort()).toEqual(all.sort());
   });
 
   test.each([
