@@ -27,12 +27,14 @@ if (!isInstalled()) {
   // npm names itself to the scripts it runs; on Windows its command is no program of its own.
   const npm = process.env.npm_execpath;
   const [command, args] = npm === undefined ? ['npm', []] : [process.execPath, [npm]];
-  const { status, stdout, stderr } = spawnSync(command, [...args, 'ci', '--no-audit', '--no-fund'], {
+  // Not npm ci: it refuses a lock file that leaves out the packages of other platforms. This one takes the locked versions
+  // too, and with --no-save it writes neither package.json nor the lock file.
+  const { status, stdout, stderr } = spawnSync(command, [...args, 'install', '--no-save', '--no-audit', '--no-fund'], {
     cwd: root,
     encoding: 'utf8',
   });
   if (status !== 0) {
-    process.stderr.write(`${stdout}${stderr}\nnpm ci failed; what it says stands above\n`);
+    process.stderr.write(`${stdout}${stderr}\nnpm install failed; what it says stands above\n`);
     process.exit(1);
   }
 }

@@ -18,7 +18,7 @@ if (Number(process.versions.node.split('.')[0]) >= wanted) {
   child.on('exit', (code, signal) => process.exit(code ?? (signal === null ? 1 : 130)));
 } else {
   process.stderr.write(
-    `vecferry needs Node ${wanted} or newer, this is ${process.version}; run npm ci in its folder, which brings the right one\n`,
+    `vecferry needs Node ${wanted} or newer, this is ${process.version}; run npm install in its folder, which brings the right one\n`,
   );
   process.exit(2);
 }
