@@ -20,6 +20,8 @@ export interface FunctionsProps {
   readonly queue: ImportQueue;
   /** Names of secrets, `*` at the end for all that begin so. */
   readonly secrets: readonly string[];
+  /** Buckets of the `files` store, by name. */
+  readonly buckets: readonly string[];
   readonly network: Network | undefined;
 }
 
@@ -109,7 +111,7 @@ export class AllFunctions extends Construct {
   }
 
   private role(name: FunctionName, id: string, logGroup: LogGroup, props: FunctionsProps): Role {
-    const { runs, queue, secrets, network } = props;
+    const { runs, queue, secrets, buckets, network } = props;
     const { may } = functionSettings[name];
     const role = new Role(this, `${id}Role`, { assumedBy: new ServicePrincipal('lambda.amazonaws.com') });
     const stack = Stack.of(this);
@@ -145,6 +147,11 @@ export class AllFunctions extends Construct {
               }),
             ),
           );
+          for (const bucket of buckets) {
+            const arn = stack.formatArn({ service: 's3', region: '', account: '', resource: bucket });
+            allow(['s3:ListBucket'], [arn]);
+            allow(['s3:GetObject', 's3:PutObject'], [`${arn}/*`]);
+          }
           break;
         case 'queue shards':
           allow(['sqs:SendMessage'], [queue.queue.queueArn]);

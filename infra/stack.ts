@@ -29,6 +29,7 @@ export class VecferryStack extends Stack {
       runs,
       queue,
       secrets: settings.secrets,
+      buckets: settings.buckets,
       network: settings.vpc === null ? undefined : new Network(this, 'Network', settings.vpc),
     }).byName;
     queue.feed(functions['import-shard'], settings.importers);

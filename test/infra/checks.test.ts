@@ -18,6 +18,7 @@ const allSettings = {
     },
   ],
   secrets: ['vecferry/*', 'team/qdrant'],
+  buckets: ['team-vectors'],
   alarmEmails: ['a@example.com'],
 };
 
@@ -48,6 +49,11 @@ const acknowledged: readonly Acknowledged[] = [
     rule: /^AwsSolutions-IAM5\[Resource::arn:<AWS::Partition>:secretsmanager:.*:secret:(vecferry\/\*|team\/qdrant-\?{6})\]$/,
     at: /^Vecferry\/Functions\/\w+Role\//,
     reason: 'The settings name them; Secrets Manager adds six characters of its own to each ARN.',
+  },
+  {
+    rule: /^AwsSolutions-IAM5\[Resource::arn:<AWS::Partition>:s3:::team-vectors\/\*\]$/,
+    at: /^Vecferry\/Functions\/\w+Role\//,
+    reason: 'The setting names the bucket for the `files` store; an event names the folder within it.',
   },
   {
     rule: /^AwsSolutions-IAM5\[Resource::arn:<AWS::Partition>:ssm:.*:parameter\/vecferry\/flags\/\*\]$/,

@@ -58,7 +58,8 @@ export function recordAws(secrets: ReadonlyMap<string, string>): RecordedAws {
       const [, from, to] = /^bytes=(\d*)-(\d*)$/.exec(Range ?? '') ?? [];
       const part =
         Range === undefined
-          ? body
+          ? // Whoever reads an object owns its bytes, and may give them away.
+            body.slice()
           : from === ''
             ? body.slice(-Number(to))
             : body.slice(Number(from), to === '' ? undefined : Number(to) + 1);

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { describe, expect, test } from '@jest/globals';
 import { functionSettings } from '../../infra/function-settings.ts';
 import { maxDeliveries } from '../../lib/states.ts';
-import { at, functionNames, listAt, ofType, synthesize } from './template.ts';
+import { at, functionNames, listAt, ofType, synthesize, type Template } from './template.ts';
 
 const event = { source: { store: 'memory', collection: 'a' }, target: { store: 'memory', collection: 'b' } };
 const vpcId = 'vpc-0123456789abcdef0';
@@ -103,6 +103,9 @@ describe('the import', () => {
 });
 
 describe('functions', () => {
+  const storeOpeners = Object.values(functionSettings).filter(({ may }) =>
+    may.some((each) => each === 'open stores'),
+  ).length;
   const functions = ofType(template, 'AWS::Lambda::Function');
 
   test('are all of ours, on Node 24 and arm64, traced, with a log that ends', () => {
@@ -122,6 +125,14 @@ describe('functions', () => {
   test('have a role each, so none may do what another may', () => {
     const roles = functions.map(([, { Properties }]) => at(Properties, 'Role', 'Fn::GetAtt', 0));
     expect(new Set(roles).size).toBe(functions.length);
+  });
+
+  test('reach no bucket but that of the runs, and those that cdk.json names for files', () => {
+    const statements = (made: Template): string =>
+      JSON.stringify(ofType(made, 'AWS::IAM::Policy').map(([, { Properties }]) => Properties['PolicyDocument']));
+    expect(statements(template)).not.toContain(':s3:::team-vectors');
+    const named = statements(synthesize({ buckets: ['team-vectors'] }));
+    expect(named.split('team-vectors/*')).toHaveLength(1 + storeOpeners);
   });
 
   test('run in the VPC that cdk.json names, synthesized without an account', () => {
