@@ -271,6 +271,7 @@ describe('stopping', () => {
       { signal: stop.signal },
     );
     await expect(outcome).resolves.toEqual({ status: 'ABORTED' });
+    await new Promise((resolve) => setTimeout(resolve, 50));
     expect({ calls, finished }).toEqual({ calls: ['first'], finished: true });
   });
 });
