@@ -78,7 +78,7 @@ const cutover = z.strictObject({
 
 const parallel = z.strictObject({
   /** Bytes of vectors and payload a shard holds at most, in memory. */
-  shardMiB: z.number().positive().max(256).default(32),
+  shardMiB: z.number().positive().max(256).default(16),
   exporters: z.int().min(1).max(1000).default(16),
 });
 

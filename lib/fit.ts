@@ -1,3 +1,4 @@
+import { z } from 'zod';
 import { Incompatible } from './errors.ts';
 import type { RunEvent } from './event.ts';
 import type { MappingPlan } from './run-files.ts';
@@ -46,7 +47,7 @@ export function fitCollection({ source, target, event }: FitInput): Fit {
     ...fitIds(schema, target, event, found),
     vectors: vectors.map(({ spec }) => spec),
     ...(fields === undefined ? {} : { fields }),
-    ...fitNative(schema, target, found),
+    ...fitNative(schema, mapping.vectors, target, found),
   };
   if (found.problems.length > 0) {
     const texts = found.problems.map(({ text }) => text);
@@ -273,6 +274,7 @@ function keepsNative(schema: CollectionSchema, target: StoreKind): boolean {
 
 function fitNative(
   schema: CollectionSchema,
+  names: Readonly<Record<string, string>>,
   target: StoreKind,
   found: Findings,
 ): Pick<CollectionSchema, 'payloadIndexes' | 'native' | 'origin'> {
@@ -280,7 +282,7 @@ function fitNative(
   if (keepsNative(schema, target)) {
     return {
       payloadIndexes: schema.payloadIndexes,
-      native: schema.native,
+      native: renameVectors(schema, names),
       ...(origin === target.name ? {} : { origin }),
     };
   }
@@ -296,6 +298,22 @@ function fitNative(
       `settings ${settings.join(', ')} are ${origin}'s own and do not carry over; set them in target.options`,
     );
   return { payloadIndexes: [], native: {} };
+}
+
+/** Settings that stand by a vector's name follow it; those of a vector that is left out go with it. */
+function renameVectors(
+  { native, vectors }: CollectionSchema,
+  names: Readonly<Record<string, string>>,
+): CollectionSchema['native'] {
+  const own = new Set(vectors.map(({ name }) => name));
+  const rename = (setting: unknown): unknown => {
+    const byName = z.record(z.string(), z.record(z.string(), z.unknown())).safeParse(setting).data;
+    if (byName === undefined || !Object.keys(byName).every((name) => own.has(name))) return setting;
+    return Object.fromEntries(
+      Object.entries(byName).flatMap(([name, each]) => (names[name] === undefined ? [] : [[names[name], each]])),
+    );
+  };
+  return Object.fromEntries(Object.entries(native).map(([name, setting]) => [name, rename(setting)]));
 }
 
 function fitIds(

@@ -108,7 +108,10 @@ export const collectionSchema = z.strictObject({
   /** Declared payload fields; undefined where the store declares none and any record may hold anything. */
   fields: z.array(fieldSpecSchema).optional(),
   payloadIndexes: z.array(payloadIndexSchema).default([]),
-  /** Settings that only the same store understands (Qdrant's optimizers and quantization); the plan says when they are dropped. */
+  /**
+   * Settings that only the same store understands (Qdrant's optimizers and quantization); the plan says when they are
+   * dropped. What hangs on a vector stands in an object of objects by the vector's name, and follows it when it is renamed.
+   */
   native: z.record(z.string(), z.unknown()).default({}),
 });
 export type CollectionSchema = z.infer<typeof collectionSchema>;

@@ -128,6 +128,24 @@ describe('what is carried in another form is a note', () => {
     expect(notes).toEqual([]);
   });
 
+  test('settings of a vector follow it when it is renamed, and go with it when it is left out', () => {
+    const vectors = [
+      { ...dense, name: 'title' },
+      { ...dense, name: 'body' },
+    ];
+    const schema = makeSchema({
+      store: 'same',
+      vectors,
+      native: { vectors: { title: { on_disk: true }, body: { on_disk: false } }, params: { shard_number: 2 } },
+    });
+    const { target } = fitted({
+      schema,
+      kind: makeKind({}, 'same'),
+      mapping: { vectors: { title: { to: 'headline' }, body: null } },
+    });
+    expect(target.native).toEqual({ vectors: { headline: { on_disk: true } }, params: { shard_number: 2 } });
+  });
+
   test('between stores the types of one are not taken for those of the other, and the notes say what is dropped', () => {
     const schema = makeSchema({
       store: 'src',

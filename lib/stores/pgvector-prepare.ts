@@ -143,7 +143,10 @@ function keyColumns({ key, idType }: CollectionSchema, taken: ReadonlySet<string
   return [{ name: freeName('id', taken), type: keyTypes[idType], nullable: false }];
 }
 
-function vectorColumn({ name, kind, dimension, distance, precision }: VectorSpec, taken: Set<string>): NewColumn {
+function vectorColumn(
+  { name, kind, dimension, distance, precision, nullable }: VectorSpec,
+  taken: Set<string>,
+): NewColumn {
   if (kind === 'multi' || precision === 'uint8') {
     throw new Incompatible(
       `vector '${name}' is ${kind === 'multi' ? 'a multi-vector' : 'of uint8'}; PostgreSQL holds dense and sparse ones of float32 and float16`,
@@ -160,7 +163,12 @@ function vectorColumn({ name, kind, dimension, distance, precision }: VectorSpec
     ...(column === name ? {} : { vector: name }),
     ...(distance === undefined ? {} : { distance }),
   };
-  return { name: column, native: size === undefined ? form : `${form}(${size})`, rest: '', mark };
+  return {
+    name: column,
+    native: size === undefined ? form : `${form}(${size})`,
+    rest: nullable === false ? ' NOT NULL' : '',
+    mark,
+  };
 }
 
 function freeName(wanted: string, taken: ReadonlySet<string>): string {

@@ -34,9 +34,16 @@ export function schemaOf(layout: Layout): CollectionSchema {
     store: 'pgvector',
     idType: idTypeOf(layout.key),
     key: layout.key.map(fieldOf),
-    vectors: layout.vectors.map(({ name, form, dimension, distance, index }): VectorSpec => {
+    vectors: layout.vectors.map(({ name, form, dimension, distance, index, column }): VectorSpec => {
       const size = dimension === undefined ? {} : { dimension };
-      return { name, ...vectorForms[form], ...size, ...(distance === undefined ? {} : { distance }), index };
+      return {
+        name,
+        ...vectorForms[form],
+        ...size,
+        ...(distance === undefined ? {} : { distance }),
+        index,
+        ...(column.notNull ? { nullable: false } : {}),
+      };
     }),
     ...(layout.payload === undefined ? { fields: layout.fields.map(fieldOf) } : {}),
     payloadIndexes: layout.indexes.flatMap(payloadIndex),

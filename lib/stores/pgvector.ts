@@ -88,17 +88,22 @@ export const pgvector: StoreKind = {
   name: 'pgvector',
   title: 'PostgreSQL with pgvector',
   capabilities,
-  open: async ({ connection, collection, options }: ResolvedEndpoint) => {
+  open: async ({ connection, collection, options, omitFields = [] }: ResolvedEndpoint) => {
     const settings = parseAs(optionsSchema, options ?? {}, "options of store 'pgvector'", InvalidEvent);
     const name = parseTableName(collection);
     const database = await connect(connection, settings.maxConnections).catch((error: unknown) => {
       throw storeError(error, 'opening PostgreSQL');
     });
-    return openTable(database, name, settings);
+    return openTable(database, name, settings, omitFields);
   },
 };
 
-function openTable(database: Database, name: TableName, options: Options): Store {
+function openTable(database: Database, name: TableName, options: Options, omitFields: readonly string[]): Store {
+  /** Columns that the run leaves out are not even asked for: what cannot stand in JSON does no harm there. */
+  const readable = (layout: Layout): Layout => ({
+    ...layout,
+    fields: layout.fields.filter(({ name: field }) => !omitFields.includes(field)),
+  });
   const guard = async <T>(doing: string, work: () => Promise<T>): Promise<T> => {
     try {
       return await work();
@@ -147,7 +152,9 @@ function openTable(database: Database, name: TableName, options: Options): Store
       await guard(
         'fetching records of',
         async () =>
-          await database.use(async (session) => await fetchRecords(session, await recentLayout(session), ids)),
+          await database.use(
+            async (session) => await fetchRecords(session, readable(await recentLayout(session)), ids),
+          ),
       ),
     search: async (request) =>
       await guard('searching', async () => {
@@ -188,7 +195,7 @@ function openTable(database: Database, name: TableName, options: Options): Store
   async function* readGuarded(range: Range, limits: ReadOptions): AsyncIterable<Piece> {
     try {
       const layout = await database.use(layoutIn);
-      yield* readRange(database, layout, range, limits);
+      yield* readRange(database, readable(layout), range, limits);
     } catch (error) {
       throw storeError(error, `reading table ${quoteTable(name)}`);
     }
