@@ -1,0 +1,76 @@
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { describe, expect, test } from '@jest/globals';
+import { storesTable } from '../infra/local/stores-table.ts';
+import { storeNames } from '../lib/stores/registry.ts';
+
+/** Documents that would otherwise go stale without anyone noticing. */
+
+const pages = ['README.md', 'CHANGELOG.md', ...readdirSync('docs').map((name) => join('docs', name))];
+const read = (page: string): string => readFileSync(page, 'utf8');
+
+test('the capability table is made from the code that the plan reads', async () => {
+  const shown = /<!-- stores -->\n([\s\S]*?)\n<!-- \/stores -->/.exec(read('docs/stores.md'))?.[1];
+  expect(shown).toBe(await storesTable());
+});
+
+test('every dependency has a line that says why this one', () => {
+  const { dependencies, devDependencies } = JSON.parse(read('package.json'));
+  const named = [...read('docs/decisions.md').matchAll(/`([^`]+)`/g)].map(([, name = '']) => name);
+  const isNamed = (name: string): boolean =>
+    named.some((each) => each === name || (each.endsWith('*') && name.startsWith(each.slice(0, -1))));
+  expect(
+    Object.keys({ ...dependencies, ...devDependencies }).filter(
+      (name) => !name.startsWith('@types/') && !isNamed(name),
+    ),
+  ).toEqual([]);
+});
+
+test('versions are exact, so that a clone is the same next year', () => {
+  const { dependencies, devDependencies } = JSON.parse(read('package.json'));
+  expect(
+    Object.entries({ ...dependencies, ...devDependencies }).filter(
+      ([, version]) => !/^\d+\.\d+\.\d+(-[\w.]+)?$/.test(String(version)),
+    ),
+  ).toEqual([]);
+});
+
+describe.each(pages)('%s', (page) => {
+  test('has no link to a file that is not there', () => {
+    const links = [...read(page).matchAll(/\]\(([^)#:]+)(#[^)]*)?\)/g)].map(([, target = '']) =>
+      join(dirname(page), target),
+    );
+    expect(links.filter((target) => !existsSync(target))).toEqual([]);
+  });
+
+  test('names no file of the project that is not there', () => {
+    const files = [...read(page).matchAll(/`((?:docs|events|lib|infra|functions|test|bench)\/[\w./-]+\.\w+)`/g)].map(
+      ([, file = '']) => file,
+    );
+    expect(files.filter((file) => !existsSync(file))).toEqual([]);
+  });
+});
+
+test('every page of documents that the code points to is there', () => {
+  const sources = ['lib', 'lib/stores', 'infra', 'infra/local', 'functions'].flatMap((folder) =>
+    readdirSync(folder).map((name) => join(folder, name)),
+  );
+  const named = sources
+    .filter((path) => path.endsWith('.ts'))
+    .flatMap((path) => [...read(path).matchAll(/docs\/[\w-]+\.md/g)].map(([page]) => page));
+  expect([...new Set(named)].filter((page) => !existsSync(page))).toEqual([]);
+});
+
+test('every store has a chapter of its own', () => {
+  const text = read('docs/stores.md');
+  const titles = {
+    pgvector: 'PostgreSQL with pgvector',
+    qdrant: 'Qdrant',
+    chroma: 'Chroma',
+    lancedb: 'LanceDB',
+    files: 'Files',
+    memory: 'Memory',
+  };
+  expect(Object.keys(titles).toSorted()).toEqual([...storeNames].toSorted());
+  for (const title of Object.values(titles)) expect(text).toContain(`\n## ${title}\n`);
+});
