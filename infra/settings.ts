@@ -3,7 +3,7 @@ import { z } from 'zod';
 import { InvalidEvent } from '../lib/errors.ts';
 import { parseAs, parseEvent } from '../lib/event.ts';
 
-/** What a team sets in `cdk.json` (`context`) or by `--context`; docs/security.md and docs/runbook.md explain each. */
+/** What a team sets in `cdk.json` (`context`) or by `--context`; docs/deploy.md explains each. */
 const settingsSchema = z.strictObject({
   /** Runs that EventBridge Scheduler starts: `rate(1 day)`, `cron(0 3 * * ? *)`, `at(2027-01-31T03:00:00)`. */
   schedules: z

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { InvalidEvent } from './errors.ts';
-import { distanceSchema, precisionSchema } from './schema.ts';
+import { distanceSchema, indexSchema, precisionSchema } from './schema.ts';
 
 /** What a user writes to start a run: the same on AWS and on one machine. Defaults make the shortest one work. */
 
@@ -31,6 +31,8 @@ const vectorMapping = z.strictObject({
   to: z.string().optional(),
   distance: distanceSchema.optional(),
   precision: precisionSchema.optional(),
+  /** The index the target builds; left out: the source's where both have the notion, else the store's default. */
+  index: indexSchema.optional(),
 });
 
 const mapping = z.strictObject({

@@ -141,7 +141,7 @@ function fitVector(
     ...(kind === 'sparse' && vector.distance === undefined ? {} : { distance }),
     precision,
     ...(vector.nullable === undefined ? {} : { nullable: vector.nullable }),
-    ...fitIndex(vector, precision, source.schema, target, found),
+    ...fitIndex(vector, { precision, wanted: wanted.index }, source.schema, target, found),
   };
   return { from: name, spec };
 }
@@ -203,7 +203,7 @@ function fitPrecision(
 
 function fitIndex(
   { name, kind, dimension = 0, index }: VectorSpec,
-  precision: VectorSpec['precision'],
+  { precision, wanted }: Pick<VectorSpec, 'precision'> & { readonly wanted: VectorIndex | undefined },
   schema: CollectionSchema,
   target: StoreKind,
   found: Findings,
@@ -215,6 +215,16 @@ function fitIndex(
       `vector '${name}' has ${dimension} dimensions and an index there takes ${limit}: it is stored without one, and searched exactly`,
     );
     return { index: { kind: 'none' } };
+  }
+  if (wanted !== undefined) {
+    const isKnown = wanted.kind === 'none' || (wanted.kind !== 'other' && capabilities.indexes.includes(wanted.kind));
+    const choices = [...capabilities.indexes, 'none'].join(', ');
+    if (!isKnown)
+      found.problems.push({
+        field: name,
+        text: `vector '${name}' is asked for an index of kind ${wanted.kind} and the store has ${choices}`,
+      });
+    return { index: wanted };
   }
   if (index === undefined) return {};
   if (index.kind === 'none' || originOf(schema) === target.name) return { index };

@@ -183,6 +183,15 @@ describe('what is carried in another form is a note', () => {
     expect(fitted({ schema, kind: makeKind({ indexes: ['hnsw'] }) }).target.vectors[0]?.index).toEqual(index);
   });
 
+  test('the event may ask for an index of its own, of a kind that the store has', () => {
+    const index = { kind: 'hnsw', m: 32 } as const;
+    const kind = makeKind({ indexes: ['hnsw'] });
+    expect(fitted({ kind, mapping: { vectors: { embedding: { index } } } }).target.vectors[0]?.index).toEqual(index);
+    expect(() => fitted({ kind, mapping: { vectors: { embedding: { index: { kind: 'ivfflat' } } } } })).toThrow(
+      /asked for an index of kind ivfflat and the store has hnsw, none/,
+    );
+  });
+
   test('a dimension too large for an index is stored without one', () => {
     const { target, notes } = fitted({ kind: makeKind({ maxIndexedDimension: { float32: 3 } }) });
     expect(target.vectors[0]?.index).toEqual({ kind: 'none' });

@@ -18,7 +18,7 @@ export const optionsSchema = z.strictObject({
     .strictObject({
       /** 0: no graph. */
       m: count.optional(),
-      efConstruct: z.int().min(4).optional(),
+      efConstruction: z.int().min(4).optional(),
       /** Kilobytes of vectors below which a filtered search scans. */
       fullScanThreshold: count.optional(),
       onDisk: z.boolean().optional(),
@@ -26,7 +26,7 @@ export const optionsSchema = z.strictObject({
       payloadM: count.optional(),
       /** Vectors that have settings of their own, by name. */
       vectors: z
-        .record(z.string(), z.strictObject({ m: count.optional(), efConstruct: z.int().min(4).optional() }))
+        .record(z.string(), z.strictObject({ m: count.optional(), efConstruction: z.int().min(4).optional() }))
         .default({}),
     })
     .prefault({}),
@@ -257,7 +257,7 @@ function vectorBody(
   collectionHnsw: Readonly<Record<string, unknown>>,
   { hnsw, onDisk }: QdrantOptions,
 ): Record<string, unknown> {
-  const own = hnswOf(spec.index, collectionHnsw, hnsw.m !== undefined, hnsw.efConstruct !== undefined);
+  const own = hnswOf(spec.index, collectionHnsw, hnsw.m !== undefined, hnsw.efConstruction !== undefined);
   const hnswConfig = { ...recordOf(native['hnsw_config']), ...own, ...hnswWords(hnsw.vectors[spec.name] ?? {}) };
   return withoutNulls({
     ...native,
@@ -290,7 +290,7 @@ function hnswOf(
 function hnswWords(options: Partial<QdrantOptions['hnsw']>): Record<string, unknown> {
   return withoutNulls({
     m: options.m,
-    ef_construct: options.efConstruct,
+    ef_construct: options.efConstruction,
     full_scan_threshold: options.fullScanThreshold,
     on_disk: options.onDisk,
     payload_m: options.payloadM,

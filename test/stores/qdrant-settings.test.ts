@@ -84,7 +84,7 @@ describe('settings', () => {
   test('in the options win over those of the source', async () => {
     await client.deleteCollection('s_options');
     const store = await open('s_options', {
-      hnsw: { m: 48, efConstruct: 256, vectors: { late: { m: 4 } } },
+      hnsw: { m: 48, efConstruction: 256, vectors: { late: { m: 4 } } },
       optimizers: { indexingThreshold: 1234 },
       quantization: null,
       onDisk: true,
