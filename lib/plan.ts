@@ -178,10 +178,16 @@ async function resume(earlier: Plan, input: PlanInput): Promise<Plan> {
   }
   const hasBegun = (await objects.list(runKeys(run).shards)).length > 0;
   if (!hasBegun) await refuseFullTarget(input);
+  if (hasBegun && (await countOrNone(input.target)) === 0) await forgetLoaded(objects, run);
   await forgetVerdict(objects, run);
   const plan = { ...earlier, event, attempt: earlier.attempt + 1 };
   await putJson(objects, runKeys(run).plan, plan);
   return plan;
+}
+
+/** The target was emptied or dropped meanwhile, so nothing is loaded whatever the markers say: the shards are loaded again. */
+async function forgetLoaded(objects: ObjectStore, run: string): Promise<void> {
+  for (const key of await objects.list(runKeys(run).loaded)) await objects.delete(key);
 }
 
 /**

@@ -3,6 +3,7 @@ import { column } from '../lib/batch.ts';
 import { RecordRefused, StoreUnavailable, Throttled } from '../lib/errors.ts';
 import { failedKey, loadedKey, shardKey } from '../lib/keys.ts';
 import { checkImport, readFailures, readLoaded, sealManifest } from '../lib/manifest.ts';
+import { memory } from '../lib/stores/memory.ts';
 import type { Store } from '../lib/stores/port.ts';
 import { makeBatch } from './make.ts';
 import { deliver, exportAll, importAll, load, makeWorld, nearAfter, noDeadline, plan, type World } from './world.ts';
@@ -85,6 +86,7 @@ describe('the import', () => {
     expect(await readFailures(world.objects, 'r1')).toEqual(new Map());
     await importAll(world, planned);
     expect(await world.target.count()).toBe(100);
+    expect((await readLoaded(world.objects, 'r1'))[0]?.throttled).toBe(1);
   });
 
   test('a shard that nears the deadline is handed back with its tally, and ends complete', async () => {
@@ -184,6 +186,17 @@ describe('the import', () => {
     ]);
     const found = await world.target.fetch(['1', '2', '3']);
     expect(column(found, 'embedding').values).toHaveLength(8);
+  });
+
+  test('a target that was emptied meanwhile is loaded again, whatever the markers say', async () => {
+    const world = await makeWorld(small);
+    await load(world);
+    const empty = await memory.open({ connection: { path: 'emptied' }, collection: 'articles2', options: {} });
+    const emptied = { ...world, target: empty };
+    const again = await plan(emptied);
+    await exportAll(emptied, again);
+    await importAll(emptied, again);
+    expect(await empty.count()).toBe(100);
   });
 
   test('gives up on a target that stays away, after as many deliveries as the queue allows', async () => {
