@@ -1,5 +1,5 @@
-/** Makes the Qdrant test server fail for a while. A real server (QDRANT_URL) has no such endpoint, and the call fails. */
-import { qdrantUrl } from './urls.ts';
+/** Makes the Qdrant test server fail for a while. It is always our own front, since a real server has no such endpoint. */
+import { frontUrl } from './urls.ts';
 
 export interface Fault {
   /** 429 and 503 over REST; RESOURCE_EXHAUSTED and UNAVAILABLE over gRPC. Left out: the requests are only slow. */
@@ -30,7 +30,7 @@ interface Answer {
 }
 
 async function change(method: string, body: Fault | undefined, server: string | undefined): Promise<Answer> {
-  const url = `${server ?? (await qdrantUrl())}/_test/faults`;
+  const url = `${server ?? (await frontUrl())}/_test/faults`;
   const answer = await fetch(url, { method, ...(body === undefined ? {} : { body: JSON.stringify(body) }) });
   if (!answer.ok) throw new Error(`the Qdrant server refuses the fault: ${answer.status} ${await answer.text()}`);
   return await answer.json();

@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { type ConnectError, QdrantClient } from '@qdrant/js-client-grpc';
 import { failQdrant, pendingFaults } from './faults.ts';
 import { type RunningServer, startServer } from './start.ts';
-import { qdrantGrpcUrl, qdrantUrl } from './urls.ts';
+import { frontGrpcUrl, frontUrl } from './urls.ts';
 
 const collection = 'servers-test';
 const dimension = 32;
@@ -11,8 +11,8 @@ let rest: string;
 let grpc: QdrantClient;
 
 beforeAll(async () => {
-  rest = await qdrantUrl();
-  grpc = new QdrantClient({ url: await qdrantGrpcUrl(), checkCompatibility: false });
+  rest = await frontUrl();
+  grpc = new QdrantClient({ url: await frontGrpcUrl(), checkCompatibility: false });
   await ask('DELETE', '');
   const vectors = { size: dimension, distance: 'Cosine' };
   await ask('PUT', '', { vectors, sparse_vectors: { words: {} }, optimizers_config: { indexing_threshold: 0 } });

@@ -50,7 +50,7 @@ let open: RunningServer;
 let locked: RunningServer;
 
 beforeAll(async () => {
-  open = await startServer('qdrant');
+  open = await startServer('qdrant', { own: true });
   locked = await startServer('qdrant', { apiKey });
 });
 

@@ -7,15 +7,18 @@ import { type RunningServer, type ServerName, serverNames, startServer } from '.
 import { state } from './state.ts';
 
 export default async function setUp(): Promise<void> {
-  const started = new Map<ServerName, Promise<RunningServer>>();
+  const started = new Map<ServerName | 'qdrant-front', Promise<RunningServer>>();
   const server = createServer((request, response) => {
-    const name = serverNames.find((each) => request.url === `/${each}`);
+    const isFront = request.url === '/qdrant-front';
+    const name = isFront ? 'qdrant' : serverNames.find((each) => request.url === `/${each}`);
     if (name === undefined) {
       response.writeHead(404).end(`no test server ${request.url}; there are ${serverNames.join(', ')}`);
       return;
     }
-    const starting = started.get(name) ?? startServer(name);
-    started.set(name, starting);
+    // A real Qdrant in the environment stands beside our front; without one they are the same.
+    const key = isFront && process.env['QDRANT_URL'] ? 'qdrant-front' : name;
+    const starting = started.get(key) ?? startServer(name, { own: isFront });
+    started.set(key, starting);
     starting.then(
       (running) =>
         response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify(running.addresses)),

@@ -35,6 +35,8 @@ export interface RunningServer {
 export interface ServerOptions {
   /** Qdrant only: the server asks for this key. Such a server is always started, whatever the environment says. */
   readonly apiKey?: string;
+  /** Started here, whatever the environment says: for tests that are about our own front. */
+  readonly own?: boolean;
 }
 
 const here = import.meta.dirname;
@@ -67,7 +69,8 @@ export async function startServer(name: ServerName, options: ServerOptions = {})
 }
 
 async function startOnce(name: ServerName, options: ServerOptions): Promise<RunningServer> {
-  const given = options.apiKey === undefined ? addressesFromEnvironment(name) : undefined;
+  const isOurs = options.apiKey !== undefined || options.own === true;
+  const given = isOurs ? undefined : addressesFromEnvironment(name);
   if (given !== undefined) return { addresses: given, stop: async () => undefined };
   if (!existsSync(python)) {
     throw new Error(

@@ -15,9 +15,18 @@ export function qdrantUrl(): Promise<string> {
   return address('qdrant', 'QDRANT_URL');
 }
 
-/** Qdrant's gRPC, `http://127.0.0.1:PORT`, without TLS. */
+/** Qdrant's gRPC, `http://127.0.0.1:PORT`. For a server from the environment: the port above REST's, if it names none. */
 export function qdrantGrpcUrl(): Promise<string> {
   return address('qdrant', 'QDRANT_GRPC_URL');
+}
+
+/** Our own front, for tests that make it fail or are about it: never the server that the environment names. */
+export function frontUrl(): Promise<string> {
+  return address('qdrant-front', 'QDRANT_URL');
+}
+
+export function frontGrpcUrl(): Promise<string> {
+  return address('qdrant-front', 'QDRANT_GRPC_URL');
 }
 
 /** Chroma's HTTP, `http://127.0.0.1:PORT`. */
@@ -25,7 +34,7 @@ export function chromaUrl(): Promise<string> {
   return address('chroma', 'CHROMA_URL');
 }
 
-async function address(server: ServerName, name: AddressName): Promise<string> {
+async function address(server: ServerName | 'qdrant-front', name: AddressName): Promise<string> {
   const supervisor = process.env['VECFERRY_TEST_SERVERS'];
   if (supervisor === undefined)
     throw new Error('no supervisor of test servers; run the tests through jest with jest.config.json');
@@ -33,8 +42,16 @@ async function address(server: ServerName, name: AddressName): Promise<string> {
   const text = await answer.text();
   if (!answer.ok) throw new Error(`test server ${server}: ${text}`);
   const addresses: Addresses = JSON.parse(text);
-  const url = addresses[name];
+  const url = addresses[name] ?? (name === 'QDRANT_GRPC_URL' ? portAbove(addresses.QDRANT_URL) : undefined);
   if (url === undefined)
     throw new Error(`${server} is taken from the environment, but ${name} is not set; set it too, or none`);
   return url;
+}
+
+/** Qdrant's own habit: 6333 and 6334. */
+function portAbove(rest: string | undefined): string | undefined {
+  if (rest === undefined) return undefined;
+  const url = new URL(rest);
+  url.port = String(Number(url.port || 6333) + 1);
+  return url.origin;
 }

@@ -7,7 +7,7 @@ import { qdrant } from '../../lib/stores/qdrant.ts';
 import { compareIds } from '../../lib/stores/qdrant-ids.ts';
 import { canonicalJson, makeBatch, makeSchema } from '../make.ts';
 import { type RunningServer, startServer } from '../servers/start.ts';
-import { qdrantGrpcUrl, qdrantUrl } from '../servers/urls.ts';
+import { frontGrpcUrl, frontUrl, qdrantGrpcUrl, qdrantUrl } from '../servers/urls.ts';
 import { storeContract } from './contract.ts';
 
 const position = { run: 'r', shard: '00000-000', offset: 0 };
@@ -16,6 +16,16 @@ let client: QdrantClient;
 
 const open = async (collection: string, options: Record<string, unknown> = {}): Promise<Store> => {
   const connection = { url: await qdrantUrl(), grpcUrl: await qdrantGrpcUrl() };
+  const store = await qdrant.open({ connection, collection, options });
+  opened.push(store);
+  return store;
+};
+
+/** For tests that make the server fail: ours does when asked, a real one does not. */
+const openFront = async (collection: string, options: Record<string, unknown> = {}): Promise<Store> => {
+  const connection = { url: await frontUrl(), grpcUrl: await frontGrpcUrl() };
+  const front = new QdrantClient({ url: connection.url, checkCompatibility: false });
+  await front.deleteCollection(collection);
   const store = await qdrant.open({ connection, collection, options });
   opened.push(store);
   return store;
@@ -42,8 +52,13 @@ describe.each(['grpc', 'rest'])('over %s', (transport) => {
 
   const vector: VectorSpec = { name: '', kind: 'dense', dimension: 4, distance: 'dot', precision: 'float32' };
   const schema = makeSchema({ store: 'qdrant', vectors: [vector] });
-  const filled = async (collection: string, batch: Batch, shape: CollectionSchema = schema): Promise<Store> => {
-    const store = await open(collection, { transport });
+  const filled = async (
+    collection: string,
+    batch: Batch,
+    shape: CollectionSchema = schema,
+    place: typeof open = open,
+  ): Promise<Store> => {
+    const store = await place(collection, { transport });
     await store.prepare(shape);
     await store.write(batch, { position, mode: 'upsert' });
     return store;
@@ -179,7 +194,7 @@ describe.each(['grpc', 'rest'])('over %s', (transport) => {
     [403, 'AccessDenied', {}],
   ])('an answer of %i to an upsert is %s, and the same write passes later', async (status, name, details) => {
     const collection = `q_fault_${status}`;
-    const store = await filled(collection, makeBatch({ vectors: [vector] }));
+    const store = await filled(collection, makeBatch({ vectors: [vector] }), schema, openFront);
     const retryAfter = status === 429 || status === 503 ? { retryAfter: 3 } : {};
     await fault({ status, times: 1, path: collection, protocol: transport, ...retryAfter });
     const expected = name === 'Throttled' && status === 503 && transport === 'grpc' ? 'StoreUnavailable' : name;
@@ -198,6 +213,8 @@ describe.each(['grpc', 'rest'])('over %s', (transport) => {
     const store = await filled(
       'q_fault_read',
       makeBatch({ ids: Array.from({ length: 100 }, (_, at) => String(at)), vectors: [vector] }),
+      schema,
+      openFront,
     );
     const read = async (): Promise<number> => {
       let count = 0;
@@ -219,33 +236,33 @@ describe.each(['grpc', 'rest'])('over %s', (transport) => {
 
 describe('the connection', () => {
   test('auto takes gRPC where it answers', async () => {
-    await client.deleteCollection('q_auto');
     const shape = makeSchema({ store: 'qdrant' });
-    const store = await open('q_auto');
+    const store = await openFront('q_auto_grpc');
     await store.prepare(shape);
-    await fault({ status: 500, times: 1, path: 'q_auto', protocol: 'grpc' });
+    await fault({ status: 500, times: 1, path: 'q_auto_grpc', protocol: 'grpc' });
     await expect(store.write(makeBatch({ vectors: shape.vectors }), { position, mode: 'upsert' })).rejects.toThrow(
-      'Upsert of q_auto',
+      'Upsert of q_auto_grpc',
     );
     expect((await store.describe()).notes).toEqual([]);
   });
 
   test('a record that is too large for a gRPC message goes over REST, which takes more', async () => {
-    await client.deleteCollection('q_large');
     const shape = makeSchema({ store: 'qdrant' });
-    const store = await open('q_large', { transport: 'grpc' });
+    const store = await openFront('q_large', { transport: 'grpc' });
     await store.prepare(shape);
     const text = 'CLIENT: Received message larger than max (5000000 vs. 4194304)';
     await fault({ status: 429, times: 6, path: 'Upsert q_large', protocol: 'grpc', text });
     const batch = makeBatch({ ids: ['1'], vectors: shape.vectors });
     await expect(store.write(batch, { position, mode: 'upsert' })).resolves.toEqual({ written: 1 });
     expect(await store.count()).toBe(1);
-    const left = await (await fetch(`${await qdrantUrl()}/_test/faults`)).text();
+    const left = await (await fetch(`${await frontUrl()}/_test/faults`)).text();
     expect(left).not.toContain('q_large');
   });
 
   test('auto takes REST where gRPC does not answer, and says so, since it is slower', async () => {
     const url = await qdrantUrl();
+    await client.deleteCollection('q_auto');
+    await (await open('q_auto')).prepare(makeSchema({ store: 'qdrant' }));
     // The REST port itself: something listens there, and it is not gRPC.
     const store = await qdrant.open({ connection: { url, grpcUrl: url }, collection: 'q_auto', options: {} });
     opened.push(store);
@@ -320,7 +337,7 @@ describe('the connection', () => {
 
 /** Asks the test server to fail; only our own front knows this path. */
 async function fault(wanted: Record<string, unknown>): Promise<void> {
-  const answer = await fetch(`${await qdrantUrl()}/_test/faults`, {
+  const answer = await fetch(`${await frontUrl()}/_test/faults`, {
     method: 'POST',
     headers: { 'content-type': 'application/json' },
     body: JSON.stringify(wanted),
