@@ -76,6 +76,8 @@ async function adopt(
     if (marker !== undefined && marker.checksum === shardChecksum(bytes)) return marker;
     // The marker was not written any more, or is of an earlier object: the shard itself says whether it is whole.
     const { meta, batch } = await decodeShard(bytes, objects.locate(key));
+    if (meta.run !== plan.run || meta.shard !== shard)
+      throw new ShardDamaged(`${objects.locate(key)} holds shard ${meta.shard} of run '${meta.run}'`);
     const entry = {
       shard,
       range: range.range,
