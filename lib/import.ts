@@ -63,6 +63,7 @@ export async function importShard(input: ImportShardInput): Promise<ImportResult
   const pace = makePace({ maxRecords: maxWriteRecords, deadline: input.deadline, log });
   const before = progress.tally.written;
   const finished = await writeAll(input, { bytes, records }, progress, pace);
+  progress.tally = { ...progress.tally, throttled: progress.tally.throttled + pace.count };
   releaseMemory(bytes);
   const result = { written: progress.tally.written - before, throttled: pace.count };
   if (!finished) {
@@ -90,7 +91,7 @@ export async function importShard(input: ImportShardInput): Promise<ImportResult
     written: tally.written,
     skipped: tally.skipped,
     skippedIds: tally.skippedIds,
-    throttled: tally.throttled + pace.count,
+    throttled: tally.throttled,
     at: now().toISOString(),
   };
   await putJson(objects, loadedKey(run, shard), loaded);
