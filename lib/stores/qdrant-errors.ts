@@ -28,11 +28,15 @@ export class TooLarge extends Error {}
 export function fromGrpc(error: ServiceError, asked: Asked): Error {
   const said = `${asked.where} answered ${asked.what} with ${status[error.code] ?? error.code}: ${error.details}`;
   if (isSizeComplaint(error.details)) return new TooLarge(said, { cause: error });
+  const [after] = error.metadata.get('retry-after');
+  const pause = retryAfter(after?.toString());
   switch (error.code) {
-    case status.RESOURCE_EXHAUSTED: {
-      const [after] = error.metadata.get('retry-after');
-      return new Throttled(said, { ...retryAfter(after?.toString()), cause: error });
-    }
+    case status.RESOURCE_EXHAUSTED:
+      return new Throttled(said, { ...pause, cause: error });
+    // As a 503 over REST: one that says when to come back is busy, not away.
+    case status.UNAVAILABLE:
+      if (pause.retryAfterMs === undefined) return new StoreUnavailable(said, { cause: error });
+      return new Throttled(said, { ...pause, cause: error });
     case status.UNAUTHENTICATED:
     case status.PERMISSION_DENIED:
       return new AccessDenied(`${said}; check the apiKey of the connection`, { cause: error });
@@ -72,7 +76,10 @@ export function fromClient(error: unknown, asked: Asked): Error {
     return fromHttp(error.status, typeof body === 'string' ? body : JSON.stringify(body), after, asked);
   }
   // QdrantClientResourceExhaustedError: a 429 with a Retry-After, in seconds
-  if ('retry_after' in error) return new Throttled(error.message, retryAfter(String(error.retry_after)));
+  if ('retry_after' in error) {
+    const said = `${asked.where} answered ${asked.what} with 429: ${error.message}`;
+    return new Throttled(said, { ...retryAfter(String(error.retry_after)), cause: error });
+  }
   const reason = error.cause instanceof Error ? `${error.message}, ${error.cause.message}` : error.message;
   const mend = 'check the url of the connection, and that the server runs';
   return new StoreUnavailable(`${asked.where} cannot be reached for ${asked.what} (${reason}); ${mend}`, {

@@ -189,7 +189,7 @@ describe.each(['grpc', 'rest'])('over %s', (transport) => {
 
   test.each([
     [429, 'Throttled', { retryAfterMs: 3000 }],
-    [503, 'Throttled', {}],
+    [503, 'Throttled', { retryAfterMs: 3000 }],
     [500, 'StoreUnavailable', {}],
     [403, 'AccessDenied', {}],
   ])('an answer of %i to an upsert is %s, and the same write passes later', async (status, name, details) => {
