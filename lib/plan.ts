@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { InvalidEvent, NotFound, RunMismatch, TargetNotEmpty } from './errors.ts';
+import { Incompatible, InvalidEvent, NotFound, RunMismatch, TargetNotEmpty } from './errors.ts';
 import { bytesPerRecord, estimateRun } from './estimate.ts';
 import type { RunEvent } from './event.ts';
 import { fitCollection } from './fit.ts';
@@ -34,6 +34,7 @@ export interface PlanInput {
 export async function planRun(input: PlanInput): Promise<Plan> {
   const { run, event, objects } = input;
   refuseSameCollection(event);
+  refuseMissingPointer(input);
   const keys = runKeys(run);
   const earlier = await getJson(objects, keys.plan, planSchema);
   if (earlier !== undefined) return await resume(earlier, input);
@@ -103,6 +104,15 @@ function refuseSameCollection({ source, target }: RunEvent): void {
   throw new InvalidEvent(
     `source and target are the same collection '${source.collection}'; name another target.collection`,
     { ids: [source.collection] },
+  );
+}
+
+/** Found here, and not by the cutover, which comes after everything else. */
+function refuseMissingPointer({ event: { cutover }, targetKind }: PlanInput): void {
+  if (cutover?.pointer === undefined || targetKind.capabilities.pointer !== false) return;
+  throw new Incompatible(
+    `cutover.pointer '${cutover.pointer}': ${targetKind.title} has no aliases or views; leave it out to use the routing flag`,
+    { ids: ['cutover.pointer'] },
   );
 }
 
