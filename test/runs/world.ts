@@ -2,7 +2,7 @@ import { mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type Engine, startEngine } from '../../infra/local/engine.ts';
-import type { Outcome } from '../../infra/local/machine.ts';
+import type { Outcome, StateEvent } from '../../infra/local/machine.ts';
 import { loadDeployment } from '../../infra/local/synthesize.ts';
 import type { Batch } from '../../lib/batch.ts';
 import { endpointSchema } from '../../lib/event.ts';
@@ -22,7 +22,7 @@ export interface Runs {
   readonly directory: string;
   /** A name that no other test uses. */
   unique(name: string): string;
-  run(event: RunInput): Promise<Result>;
+  run(event: RunInput, onState?: (event: StateEvent) => void): Promise<Result>;
   /** A handle on the endpoint, closed with the engine. */
   open(endpoint: EndpointInput): Promise<Store>;
   /** Makes the collection and fills it. */
@@ -66,9 +66,10 @@ export async function startRuns(): Promise<Runs> {
     directory,
     unique,
     open,
-    run: async (event) => {
+    run: async (event, onState) => {
       const run = event.run ?? unique('run');
-      const outcome = await engine.run({ run, event: { ...event, run }, signal: new AbortController().signal });
+      const { signal } = new AbortController();
+      const outcome = await engine.run({ run, event: { ...event, run }, signal, ...(onState && { onState }) });
       return { run, outcome, report: await getJson(engine.objects, runKeys(run).report, reportSchema) };
     },
     seed: async (endpoint, schema, batch) => {
