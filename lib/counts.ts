@@ -31,7 +31,8 @@ export interface CountOptions {
 
 /**
  * Counts both sides and the manifest, which must agree once records left out on purpose are taken off. When the target
- * holds more than it was given, its ids are read and those that are in no shard are named.
+ * holds more than it was given, its ids are read and those that are in no shard are named; likewise the source's, when
+ * it was written to after the plan.
  */
 export async function countSides(options: CountOptions): Promise<Counts> {
   const { plan, manifest, objects, source, target } = options;
@@ -45,18 +46,26 @@ export async function countSides(options: CountOptions): Promise<Counts> {
   const expected = manifest.records - skipped - gone;
   const counts = { source: inSource, manifest: manifest.records, skipped, gone, target: inTarget, expected };
   const isSourceSame = inSource === manifest.records - gone;
+  // As many may have been added as were deleted; a record that was deleted shows that the source was written to.
+  const hasChanged = !isSourceSame || compared.some((each) => each.spotDifferent > 0);
+  const added = hasChanged ? await nameAdded(options) : { addedIds: [], note: '' };
+  const { addedIds } = added;
   if (plan.event.target.into === 'existing') {
-    const note = 'The target may hold records of its own, so records that are in no shard were not looked for.';
-    return { ...counts, agree: isSourceSame && inTarget >= expected, extra: null, extraIds: [], note };
+    const own = 'The target may hold records of its own, so records that are in no shard were not looked for.';
+    const note = sentences(own, added.note);
+    return { ...counts, agree: isSourceSame && inTarget >= expected, extra: null, extraIds: [], addedIds, note };
   }
   // With every record compared it is known how many of the target's are ours, even if as many were lost as were added.
   const isWhole =
     compared.length === manifest.shards.length && compared.every((each) => each.done && each.notInSample === 0);
   const absent = isWhole ? sum(compared, (each) => each.missing + each.duplicates) : 0;
   const extra = Math.max(0, inTarget - (expected - absent));
-  const named = extra > 0 ? await nameExtra(options, extra) : { extraIds: [], note: '' };
-  return { ...counts, agree: isSourceSame && inTarget === expected, extra, ...named };
+  const { extraIds, note } = extra > 0 ? await nameExtra(options, extra) : { extraIds: [], note: '' };
+  const agree = isSourceSame && inTarget === expected;
+  return { ...counts, agree, extra, extraIds, addedIds, note: sentences(note, added.note) };
 }
+
+const sentences = (...all: readonly string[]): string => all.filter((each) => each !== '').join(' ');
 
 async function readMarkers<T>(manifest: Manifest, read: (shard: string) => Promise<T | undefined>): Promise<T[]> {
   const found: T[] = [];
@@ -105,6 +114,34 @@ async function nameExtra(
     if (isLate()) return { extraIds, note: unnamed('the time ended while the target was read') };
   }
   return { extraIds, note: '' };
+}
+
+/** Records of the source that are in no shard: added after the plan, or after their range was exported. */
+async function nameAdded({
+  plan,
+  manifest,
+  objects,
+  source,
+  deadline,
+}: CountOptions): Promise<{ addedIds: string[]; note: string }> {
+  const isLate = (): boolean => deadline !== undefined && isNear(deadline);
+  const unnamed = (why: string) => `The records that the source holds and no shard are not all named: ${why}.`;
+  if (manifest.records > maxIdsHeld) {
+    const why = `the run has ${manifest.records} records, and at most ${maxIdsHeld} ids are held in memory`;
+    return { addedIds: [], note: unnamed(why) };
+  }
+  const exported = makeIdSet(manifest.records);
+  for (const { shard } of manifest.shards) {
+    if (isLate()) return { addedIds: [], note: unnamed('the time ended while the shards were read') };
+    for (const id of (await getShard(objects, plan.run, shard)).ids) exported.add(id);
+  }
+  const addedIds: string[] = [];
+  for await (const { batch } of source.read({ from: null, to: null }, pieceOptions)) {
+    for (const id of batch.ids) if (!exported.has(id) && addedIds.length < maxNamed) addedIds.push(id);
+    if (addedIds.length >= maxNamed) break;
+    if (isLate()) return { addedIds, note: unnamed('the time ended while the source was read') };
+  }
+  return { addedIds, note: '' };
 }
 
 interface IdSet {

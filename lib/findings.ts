@@ -91,10 +91,14 @@ function sourceFindings({ asked, checked, different, first }: Findings['spotChec
 function countFindings(counts: Counts, compare: CompareReport): Finding[] {
   const found: Finding[] = [];
   const exported = counts.manifest - counts.gone;
+  const { addedIds: added = [] } = counts;
+  const whileQuiet = 'It changed during the run: start the run again under a new id while nothing is written to it.';
   if (counts.source !== exported) {
     const what = `the source holds ${plural(counts.source, 'record')}, ${more(counts.source - exported)} than were exported`;
-    const next = 'It changed during the run: start the run again under a new id while nothing is written to it.';
-    found.push({ check: 'counts', severity: 'failed', what, ids: [], next });
+    found.push({ check: 'counts', severity: 'failed', what, ids: added, next: whileQuiet });
+  } else if (added.length > 0) {
+    const what = 'the source holds as many records as were exported, but not the same ones: these were not exported';
+    found.push({ check: 'counts', severity: 'failed', what, ids: added, next: whileQuiet });
   }
   // Missing and extra records are findings of their own; this is for a count that they do not explain.
   const explained = counts.expected - compare.missing - compare.duplicates + (counts.extra ?? 0);

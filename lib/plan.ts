@@ -91,10 +91,12 @@ export async function readRanges(objects: ObjectStore, run: string): Promise<rea
   return ranges;
 }
 
+const found =
+  'Validation names added records when the counts or the records it reads back show a change, and changed or deleted ones among those it reads back: validate.spotCheck says how many, and as many as there are records finds every one.';
+
 const guarantees: Readonly<Record<'snapshot' | 'live', string>> = {
-  snapshot:
-    'Each shard is read in one snapshot of the source, but not all shards in the same one. A record that is changed during the export is moved in its state before or after the change; one that is added or deleted may be missing or extra. Validation finds all of these.',
-  live: 'The source has no snapshots: a record that is changed, added or deleted while its range is read may be moved in its state before or after. Validation finds all of these.',
+  snapshot: `Each shard is read in one snapshot of the source, but not all shards in the same one. A record that is changed during the export is moved in its state before or after the change; one that is added or deleted may be missing or extra. ${found}`,
+  live: `The source has no snapshots: a record that is changed, added or deleted while its range is read may be moved in its state before or after. ${found}`,
 };
 
 function refuseSameCollection({ source, target }: RunEvent): void {

@@ -25,6 +25,8 @@ export const countsSchema = z.strictObject({
   extra: tally.nullable(),
   /** The first hundred, by their ids in the target. */
   extraIds: z.array(z.string()),
+  /** Records of the source that are in no shard, the first hundred; looked for when the source has changed. */
+  addedIds: z.array(z.string()).optional(),
   /** What was not looked at, and why; '' where nothing was left out. */
   note: z.string(),
 });
