@@ -1,3 +1,5 @@
+import { runKeys } from '../lib/keys.ts';
+import { putJson } from '../lib/objects.ts';
 import { expectIndex } from '../lib/patience.ts';
 import { readPlan } from '../lib/plan.ts';
 import { indexOutput, waitInput } from '../lib/states.ts';
@@ -11,6 +13,7 @@ export const handler = makeHandler({
     const plan = await readPlan(services.objects, run);
     const { store } = await services.openTarget(plan);
     const { done, detail = '' } = await store.indexProgress(plan.target);
+    await putJson(services.objects, runKeys(run).index, { done, detail });
     if (!done) expectIndex({ run, state: detail, since, now: new Date() });
     return { done, detail };
   },

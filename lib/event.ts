@@ -5,7 +5,12 @@ import { distanceSchema, indexSchema, precisionSchema } from './schema.ts';
 /** What a user writes to start a run: the same on AWS and on one machine. Defaults make the shortest one work. */
 
 /** Names an S3 key, an SQS attribute and an execution may hold alike. */
-const runId = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9_-]{0,79}$/, 'letters, digits, - and _, at most 80');
+const runId = z
+  .string()
+  .regex(
+    /^[A-Za-z0-9][A-Za-z0-9_-]{0,79}$/,
+    'takes at most 80 letters, digits, - and _, and begins with a letter or a digit',
+  );
 
 const connection = z.union([
   z.strictObject({ secret: z.string().min(1) }),

@@ -12,6 +12,8 @@ export interface RunKeys {
   readonly manifest: string;
   /** The manifest's shard names as a plain JSON array: the items of the validation's Distributed Map. */
   readonly shardList: string;
+  /** How far the index is, in the store's own words. */
+  readonly index: string;
   readonly queries: string;
   readonly recall: string;
   readonly report: string;
@@ -34,6 +36,7 @@ export function runKeys(run: string): RunKeys {
     ranges: `${prefix}ranges.json`,
     manifest: `${prefix}manifest.json`,
     shardList: `${prefix}shards.json`,
+    index: `${prefix}index.json`,
     queries: `${prefix}queries.json`,
     recall: `${prefix}recall.json`,
     report: `${prefix}report.json`,

@@ -13,6 +13,7 @@ import {
   planSchema,
   shardEntrySchema,
 } from './run-files.ts';
+import { indexOutput } from './states.ts';
 
 /**
  * How far a run is, worked out from its objects alone: the same on one machine and on AWS, while it runs, after it was
@@ -30,6 +31,8 @@ export interface Stage {
   /** Expected in all; an estimate until the manifest is sealed. 0 for an empty collection. */
   readonly total: number;
   readonly unit: 'records' | 'shards' | 'steps';
+  /** What the target says of it, where it says anything: of the index alone. */
+  readonly detail?: string;
 }
 
 export interface RunStatus {
@@ -69,7 +72,7 @@ export async function runStatus(options: {
   const { objects, run, cache = new Map() } = options;
   const keys = runKeys(run);
   const plan = await read(objects, keys.plan, planSchema, cache);
-  if (plan === undefined) throw new NotFound(`there is no run '${run}' in ${objects.locate('runs/')}`, { ids: [run] });
+  if (plan === undefined) throw await noRun(objects, run);
 
   const exported = await readAll(objects, keys.exported, shardEntrySchema, cache);
   const manifest = await read(objects, keys.manifest, manifestSchema, cache);
@@ -79,6 +82,8 @@ export async function runStatus(options: {
   // A failed marker is overwritten by the next attempt, so it is never remembered.
   const failedMarkers = await readAll(objects, keys.failed, failedSchema, new Map());
   const moves = await getJson(objects, keys.cutoverLog, cutoverLogSchema);
+  // It is overwritten at each look, so it is never remembered either.
+  const index = await getJson(objects, keys.index, indexOutput);
   const has = new Set(await objects.list(keys.prefix));
 
   const records = manifest?.records ?? plan.records;
@@ -87,7 +92,10 @@ export async function runStatus(options: {
   const stages = [
     stage('export', sum(exported, 'records'), records, 'records', manifest !== undefined),
     stage('import', sum(loaded, 'records'), records, 'records', manifest !== undefined && loaded.length >= shards),
-    stage('index', 0, 1, 'steps', has.has(keys.queries)),
+    {
+      ...stage('index', 0, 1, 'steps', index?.done === true || has.has(keys.queries)),
+      ...(index !== undefined && index.detail !== '' && { detail: index.detail }),
+    },
     stage('compare', sum(compared, 'records'), records, 'records', manifest !== undefined && compared.length >= shards),
     stage('recall', neighbours, shards, 'shards', has.has(keys.recall)),
   ] as const;
@@ -105,6 +113,15 @@ export async function runStatus(options: {
     reportPage: has.has(keys.reportPage) ? objects.locate(keys.reportPage) : undefined,
     lastMove: moves?.at(-1),
   };
+}
+
+/** What to say of a run without a plan: it never was, or its plan was refused and a report says why. */
+export async function noRun(objects: ObjectStore, run: string): Promise<NotFound> {
+  const { report, reportPage } = runKeys(run);
+  const isRefused = (await objects.get(report)) !== undefined;
+  const refused = `run '${run}' ended before it had a plan; ${objects.locate(reportPage)} says why`;
+  const none = `there is no run '${run}' in ${objects.locate('runs/')}`;
+  return new NotFound(isRefused ? refused : none, { ids: [run] });
 }
 
 function stage(name: StageName, done: number, total: number, unit: Stage['unit'], isDone: boolean): Stage {

@@ -2,7 +2,11 @@ import { z } from 'zod';
 
 /** The parts of the Amazon States Language that the bridge looks into; everything else passes through as it is. */
 
-const retrier = z.looseObject({ IntervalSeconds: z.number().optional(), MaxDelaySeconds: z.number().optional() });
+const retrier = z.looseObject({
+  ErrorEquals: z.array(z.string()),
+  IntervalSeconds: z.number().optional(),
+  MaxDelaySeconds: z.number().optional(),
+});
 
 const base = z.looseObject({
   Type: z.enum(['Task', 'Parallel', 'Map', 'Pass', 'Wait', 'Choice', 'Succeed', 'Fail']),

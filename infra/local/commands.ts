@@ -1,11 +1,12 @@
 import { z } from 'zod';
-import { InvalidEvent, NotFound } from '../../lib/errors.ts';
+import { errorNames, InvalidEvent } from '../../lib/errors.ts';
 import { parseRunId } from '../../lib/event.ts';
 import { runKeys } from '../../lib/keys.ts';
 import { getJson, type ObjectStore } from '../../lib/objects.ts';
 import { openFileObjects } from '../../lib/objects-files.ts';
 import { cutoverEntrySchema, type Plan, planSchema } from '../../lib/run-files.ts';
 import type { planOutput } from '../../lib/states.ts';
+import { noRun } from '../../lib/status.ts';
 import type { Machine } from './asl.ts';
 import type { Deployment } from './deployment.ts';
 import { moveLine, planLines } from './describe.ts';
@@ -65,6 +66,23 @@ export async function runCommand(
   return await execute(context, run, { ...raw, run }, { again });
 }
 
+/**
+ * The definition, with a plan that asks a store that is away three times instead of for half a minute: on one machine
+ * somebody waits for the answer, and a wrong address is likelier than a restart. What comes later stays as patient as on AWS.
+ */
+export function briefPlan(definition: Machine): Machine {
+  const plan = definition.States['Plan the run'];
+  if (plan?.Retry === undefined) return definition;
+  const away = errorNames.storeUnavailable;
+  const retriers = plan.Retry.flatMap((retrier) => {
+    if (!retrier.ErrorEquals.includes(away)) return [retrier];
+    const others = retrier.ErrorEquals.filter((name) => name !== away);
+    const brief = { ...retrier, ErrorEquals: [away], MaxAttempts: 2 };
+    return others.length === 0 ? [brief] : [brief, { ...retrier, ErrorEquals: others }];
+  });
+  return { ...definition, States: { ...definition.States, 'Plan the run': { ...plan, Retry: retriers } } };
+}
+
 interface ExecuteOptions {
   /** The command that goes on where this one stopped. */
   readonly again: string;
@@ -88,11 +106,11 @@ async function execute(context: CommandContext, run: string, input: unknown, opt
       const outcome = await engine.run({
         run,
         event: input,
+        definition: briefPlan(options.part?.(definition) ?? definition),
         signal: context.signal,
         onState: ({ type, state, error }) => {
           output.event({ type: 'state', run, state, status: type, ...(error !== undefined && { error }) });
         },
-        ...(options.part && { definition: options.part(definition) }),
       });
       const status = await progress.stop();
       return await tellOutcome(context, engine.objects, run, outcome, status, options.again);
@@ -144,8 +162,9 @@ function summaryOf(result: unknown): string {
 /** `vecferry plan EVENT`: the run's first state and nothing else; the target is not touched. */
 export async function planCommand(context: CommandContext, run: string, event: GivenEvent): Promise<number> {
   const { output } = context;
-  return await withEngine(context, async (engine) => {
-    const outcome = await engine.run({ run, event: { ...event.raw, run, dryRun: true }, signal: context.signal });
+  return await withEngine(context, async (engine, { definition }) => {
+    const input = { ...event.raw, run, dryRun: true };
+    const outcome = await engine.run({ run, event: input, definition: briefPlan(definition), signal: context.signal });
     if (outcome.status === 'ABORTED') return exitCodes.interrupted;
     if (outcome.status === 'FAILED') {
       const failure = failureOf(outcome.error, outcome.cause);
@@ -161,7 +180,7 @@ export async function planCommand(context: CommandContext, run: string, event: G
 
 export async function planOf(objects: ObjectStore, run: string): Promise<Plan> {
   const plan = await getJson(objects, runKeys(run).plan, planSchema);
-  if (plan === undefined) throw new NotFound(`there is no run '${run}' in ${objects.locate('runs/')}`, { ids: [run] });
+  if (plan === undefined) throw await noRun(objects, run);
   return plan;
 }
 

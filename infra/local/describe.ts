@@ -28,9 +28,9 @@ export function planLines(plan: Plan): readonly string[] {
 export function statusLines(status: RunStatus): readonly string[] {
   return [
     `run      ${status.run}: ${status.source} -> ${status.target}, ${count(status.records)} records`,
-    ...status.stages.map(({ name, state, done, total, unit }) => {
+    ...status.stages.map(({ name, state, done, total, unit, detail }) => {
       const figures = unit === 'steps' || state === 'skipped' ? '' : `  ${count(done)} of ${count(total)} ${unit}`;
-      return `${name.padEnd(8)} ${state}${figures}`;
+      return `${name.padEnd(8)} ${state}${figures}${detail === undefined ? '' : `  ${detail}`}`;
     }),
     ...(status.skipped === 0 ? [] : [`skipped  ${count(status.skipped)} records, as the mapping says`]),
     ...status.failed.map(

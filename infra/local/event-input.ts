@@ -23,13 +23,13 @@ export async function readEvent(argument: string): Promise<GivenEvent> {
 
 async function readText(argument: string): Promise<{ readonly text: string; readonly where: string }> {
   if (argument === '-') return { text: await text(process.stdin), where: 'standard input' };
-  if (argument.trimStart().startsWith('{')) return { text: argument, where: 'the argument' };
+  if (/^\s*[{[]/.test(argument)) return { text: argument, where: 'the argument' };
   try {
     return { text: await readFile(argument, 'utf8'), where: argument };
   } catch (cause) {
-    throw new InvalidEvent(`there is no event '${argument}'; give a file (events/ has one a use), - or JSON`, {
-      cause,
-    });
+    const code = cause instanceof Error && 'code' in cause ? cause.code : undefined;
+    const what = code === 'ENOENT' ? `there is no event '${argument}'` : `'${argument}' cannot be read (${code})`;
+    throw new InvalidEvent(`${what}; give a file (events/ has one a use), - or JSON`, { cause });
   }
 }
 

@@ -159,7 +159,7 @@ function figures({ stage, seconds, perSecond, secondsLeft }: Timed): string {
   if (stage.state === 'waiting') return '';
   const isDone = stage.state === 'done';
   const took = seconds === null ? '' : `  ${duration(seconds)}`;
-  if (stage.unit === 'steps') return isDone ? `built${took}` : 'building';
+  if (stage.unit === 'steps') return `${stage.detail ?? (isDone ? 'built' : 'building')}${isDone ? took : ''}`;
   const rate = perSecond !== null && stage.unit === 'records' ? `  ${count(perSecond)}/s` : '';
   const left = secondsLeft === null || secondsLeft === 0 ? '' : `  ${duration(secondsLeft)} left`;
   return `${count(stage.done)} of ${count(stage.total)} ${stage.unit}${rate}${isDone ? took : left}`;

@@ -1,22 +1,24 @@
+import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { mkdir, readdir, readFile, rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
 import { type Deployment, readTemplate, type Template, templateSchema } from './deployment.ts';
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
 
 /**
- * What `cdk deploy` would install, synthesized in this process from the same stack. The template is kept under
- * `directory`/cache by the hash of everything it is made from: synthesis takes two seconds, reading it none.
- * @throws Error when the stack cannot be synthesized.
+ * What `cdk deploy` would install, synthesized from the same stack. The template is kept under `directory`/cache by the
+ * hash of everything it is made from: synthesis takes two seconds, reading it none.
+ * @throws Error when the stack cannot be synthesized, with what the stack says.
  */
 export async function loadDeployment(directory: string, onSynthesize?: () => void): Promise<Deployment> {
   const folder = join(directory, 'cache');
   const path = join(folder, `template-${await hashSources()}.json`);
   const kept = await readFile(path, 'utf8').catch(() => undefined);
   if (kept === undefined) onSynthesize?.();
-  const template = kept === undefined ? await synthesize() : templateSchema.parse(JSON.parse(kept));
+  const template = templateSchema.parse(JSON.parse(kept ?? (await synthesizeApart())));
   if (kept === undefined) {
     await mkdir(folder, { recursive: true });
     const next = `${path}.${process.pid}`;
@@ -24,6 +26,22 @@ export async function loadDeployment(directory: string, onSynthesize?: () => voi
     await rename(next, path);
   }
   return readTemplate(template, await functionNames());
+}
+
+/** The template as JSON, made by a process of its own: the CDK would keep 150 MB of this one, which may run for hours. */
+async function synthesizeApart(): Promise<string> {
+  const code = `import { synthesize } from ${JSON.stringify(import.meta.url)};
+    process.stdout.write(JSON.stringify(await synthesize()));`;
+  const args = ['--disable-warning=ExperimentalWarning', '--input-type=module', '--eval', code];
+  try {
+    // Node's default of 1 MiB may not hold the template of a stack that grows.
+    const { stdout } = await promisify(execFile)(process.execPath, args, { cwd: root, maxBuffer: 64 * 1024 * 1024 });
+    return stdout;
+  } catch (cause) {
+    const said = cause instanceof Error && 'stderr' in cause ? String(cause.stderr).trim() : '';
+    const reason = /^\w*Error: .*$/m.exec(said)?.[0] ?? (said || String(cause));
+    throw new Error(`the stack in infra/ cannot be synthesized: ${reason}; npx cdk synth shows all of it`, { cause });
+  }
 }
 
 /** The stack's template, bundling left out: the functions run from their sources here. */

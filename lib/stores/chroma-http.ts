@@ -47,9 +47,12 @@ export function chromaApi({ url, apiKey, headers, tenant, database }: ChromaConn
       throw refusal(what, response, text);
     } catch (cause) {
       if (cause instanceof VecferryError) throw cause;
-      throw new StoreUnavailable(`${what}: Chroma at ${new URL(url).host} did not answer: ${reasonOf(cause)}`, {
-        cause,
-      });
+      throw new StoreUnavailable(
+        `${what}: Chroma at ${new URL(url).host} did not answer: ${reasonOf(cause)}; check the url of the connection, and that the server runs`,
+        {
+          cause,
+        },
+      );
     }
   };
   let limits: Promise<{ readonly maxBatchSize: number; readonly takesBase64: boolean }> | undefined;

@@ -83,6 +83,8 @@ describe('vecferry run', () => {
     const { code, out, err } = await vecferry(['run', event('plain'), '--run', 'plain']);
     expect({ code, err }).toEqual({ code: 0, err: '' });
     expect(out).toMatch(/^export +3,000 of 3,000 records/m);
+    // Said by the store: nothing was built.
+    expect(out).toMatch(/^index +3000 records are searched exactly/m);
     expect(out).toMatch(/^done +Validated.*3,000 records compared and equal/m);
     expect(out).toMatch(/^readers +cut over to the target/m);
     expect(out.split('\n').length).toBeLessThan(15);
@@ -204,6 +206,8 @@ describe('vecferry gives one message and an exit code for', () => {
       2,
       /^InvalidEvent: there is no event 'events\/nope\.json'/,
     ],
+    ['a folder in place of an event', ['run', 'events'], 2, /^InvalidEvent: 'events' cannot be read \(EISDIR\)/],
+    ['an event that is a list', ['run', '[]'], 2, /^InvalidEvent: the event is not valid/],
     ['an event that is not JSON', ['run', '{"source"'], 2, /^InvalidEvent: the argument is not JSON/],
     [
       'an event without a target',
@@ -223,6 +227,27 @@ describe('vecferry gives one message and an exit code for', () => {
     const { code, out, err } = await vecferry(args);
     expect({ code, out, err }).toEqual({ code: expected, out: '', err: expect.stringMatching(message) });
     expect(err.trimEnd().split('\n')).toHaveLength(1);
+  });
+
+  test('a store that is away, within seconds: somebody waits for the plan', async () => {
+    const away = { store: 'chroma', connection: { url: 'http://127.0.0.1:1' }, collection: 'records' };
+    const began = performance.now();
+    const { code, out, err } = await vecferry(['plan', event('away', { source: away })]);
+    expect({ code, out, err }).toEqual({
+      code: 4,
+      out: '',
+      err: expect.stringMatching(/^StoreUnavailable: .*check the url/),
+    });
+    expect(performance.now() - began).toBeLessThan(10_000);
+  });
+
+  test('the status of a run that ended before it had a plan: its report says why', async () => {
+    await vecferry(['run', event('moved'), '--run', 'refused']);
+    const { code, err } = await vecferry(['status', 'refused']);
+    expect({ code, err }).toEqual({
+      code: 2,
+      err: expect.stringMatching(/^NotFound: run 'refused' ended .*report\.html says why/),
+    });
   });
 
   test('a target that holds records already', async () => {
