@@ -1,4 +1,5 @@
 import type { RecordBatch, Schema } from 'apache-arrow';
+import { readFloatLists } from './parquet-floats.ts';
 import { parquetSchema, readParquet, releaseMemory } from './parquet-wasm.ts';
 import { readThrift, type ThriftStruct, type ThriftValue, writeThrift } from './thrift.ts';
 
@@ -22,13 +23,18 @@ export interface ParquetFile {
   readonly rowGroups: readonly number[];
   /** The records of a row group as Arrow batches of at most `batchRecords`; all columns or those named. */
   read(rowGroup: number, batchRecords: number, columns?: readonly string[]): Promise<readonly RecordBatch[]>;
+  /** As read, but for these top-level columns: their pages are not looked at, which parquet-wasm does even where it is asked for others. */
+  readWithout(rowGroup: number, batchRecords: number, omitted: readonly string[]): Promise<readonly RecordBatch[]>;
+  /** A top-level column of lists of `dimension` float32 without a null, at the speed of a copy; undefined when it is none or is stored in another way than ours. */
+  readFloatLists(rowGroup: number, column: string, dimension: number): Promise<Float32Array | undefined>;
 }
 
 /** Field numbers of parquet.thrift, https://github.com/apache/parquet-format/blob/master/src/main/thrift/parquet.thrift */
-const inFile = { records: 3, rowGroups: 4, metadata: 5 } as const;
+const inFile = { schema: 2, records: 3, rowGroups: 4, metadata: 5, columnOrders: 7 } as const;
 const inGroup = { chunks: 1, records: 3, offset: 5, ordinal: 7 } as const;
 const inChunk = { offset: 2, column: 3, pageIndexes: [4, 5, 6, 7] } as const;
-const inColumn = { bytes: 7, dataPage: 9, indexPage: 10, dictionaryPage: 11, bloomFilter: [14, 15] } as const;
+const inElement = { name: 4, children: 5 } as const;
+const inColumn = { path: 3, bytes: 7, dataPage: 9, indexPage: 10, dictionaryPage: 11, bloomFilter: [14, 15] } as const;
 
 const magic = Buffer.from('PAR1');
 
@@ -42,21 +48,62 @@ export async function openParquet({ size, range }: ByteRanges): Promise<ParquetF
   if (length > size - 12) throw new RangeError('its metadata is longer than the file: it is cut short or altered');
   const file = readThrift(Buffer.from(await range(size - 8 - length, size - 8)));
   const groups = list(file, inFile.rowGroups).map(asStruct);
+  const groupAt = (rowGroup: number): ThriftStruct => {
+    const group = groups[rowGroup];
+    if (group === undefined) throw new RangeError(`there is no row group ${rowGroup}`);
+    return group;
+  };
+  const bytesOf = async (rowGroup: number, columns: readonly ThriftStruct[]): Promise<Uint8Array> => {
+    const { from, to } = spanOf(columns);
+    if (!(from >= 0 && to <= size && from < to)) throw new RangeError(`row group ${rowGroup} lies outside of the file`);
+    return await range(from, to);
+  };
   return {
     schema: parquetSchema(assemble([], withGroups(file, [], 0))),
     metadata: metadataOf(file),
     rowGroups: groups.map((group) => integer(group, inGroup.records)),
     read: async (rowGroup, batchRecords, columns) => {
-      const group = groups[rowGroup];
-      if (group === undefined) throw new RangeError(`there is no row group ${rowGroup}`);
-      const { from, to } = spanOf(group);
-      if (!(from >= 0 && to <= size && from < to))
-        throw new RangeError(`row group ${rowGroup} lies outside of the file`);
-      const alone = assemble(
-        [await range(from, to)],
-        withGroups(file, [moved(group, from - magic.length)], integer(group, inGroup.records)),
-      );
+      const group = groupAt(rowGroup);
+      const { from } = spanOf(columnsOf(group));
+      const bytes = await bytesOf(rowGroup, columnsOf(group));
+      const footer = withGroups(file, [moved(group, from - magic.length)], integer(group, inGroup.records));
+      const alone = assemble([bytes], footer);
       return readParquet(alone, { batchRecords, ...(columns === undefined ? {} : { columns }) });
+    },
+    readWithout: async (rowGroup, batchRecords, omitted) => {
+      const group = groupAt(rowGroup);
+      const kept = list(group, inGroup.chunks)
+        .map(asStruct)
+        .filter((each) => !omitted.includes(pathOf(columnOf(each))[0] ?? ''));
+      const pages: Uint8Array[] = [];
+      const chunks: ThriftStruct[] = [];
+      let end = magic.length;
+      for (const chunk of kept) {
+        const bytes = await bytesOf(rowGroup, [columnOf(chunk)]);
+        chunks.push(movedChunk(chunk, spanOf([columnOf(chunk)]).from - end));
+        pages.push(bytes);
+        end += bytes.length;
+      }
+      const fields = new Map(group.fields);
+      fields.delete(inGroup.offset);
+      fields.set(inGroup.chunks, { kind: 'list', element: 12, items: chunks });
+      const footer = withGroups(
+        withoutFields(file, omitted),
+        [{ kind: 'struct', fields }],
+        integer(group, inGroup.records),
+      );
+      return readParquet(assemble(pages, footer), { batchRecords });
+    },
+    readFloatLists: async (rowGroup, name, dimension) => {
+      const group = groupAt(rowGroup);
+      const column = columnsOf(group).find((each) => pathOf(each)[0] === name);
+      if (column === undefined) return undefined;
+      const bytes = await bytesOf(rowGroup, [column]);
+      const pages = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+      const records = integer(group, inGroup.records);
+      const schema =
+        topLevel(file).find(([first]) => first !== undefined && text(first, inElement.name) === name) ?? [];
+      return readFloatLists({ schema, column, pages, records, dimension });
     },
   };
 }
@@ -76,7 +123,7 @@ export function joinRowGroups(parts: readonly Uint8Array[], metadata: ReadonlyMa
     footer = readThrift(bytes.subarray(bytes.length - 8 - bytes.readUInt32LE(bytes.length - 8), bytes.length - 8));
     const [group] = list(footer, inFile.rowGroups).map(asStruct);
     if (group === undefined) continue;
-    const { from, to } = spanOf(group);
+    const { from, to } = spanOf(columnsOf(group));
     const fields = new Map(moved(group, from - end).fields);
     if (fields.has(inGroup.ordinal))
       fields.set(inGroup.ordinal, { kind: 'integer', type: 4, value: BigInt(groups.length) });
@@ -125,16 +172,35 @@ function withGroups(file: ThriftStruct, groups: readonly ThriftStruct[], records
 
 /** The row group with its pages `by` bytes nearer to the file's start; indexes and filters lie elsewhere and are left out. */
 function moved(group: ThriftStruct, by: number): ThriftStruct {
-  const chunks = list(group, inGroup.chunks).map((each): ThriftStruct => {
-    const chunk = asStruct(each);
-    const fields = shifted(chunk, by, [inChunk.offset], inChunk.pageIndexes);
-    const column = asStruct(chunk.fields.get(inChunk.column));
-    const offsets = [inColumn.dataPage, inColumn.indexPage, inColumn.dictionaryPage];
-    fields.set(inChunk.column, { kind: 'struct', fields: shifted(column, by, offsets, inColumn.bloomFilter) });
-    return { kind: 'struct', fields };
-  });
+  const chunks = list(group, inGroup.chunks).map((each) => movedChunk(asStruct(each), by));
   const fields = shifted(group, by, [inGroup.offset], []);
   fields.set(inGroup.chunks, { kind: 'list', element: 12, items: chunks });
+  return { kind: 'struct', fields };
+}
+
+function movedChunk(chunk: ThriftStruct, by: number): ThriftStruct {
+  const fields = shifted(chunk, by, [inChunk.offset], inChunk.pageIndexes);
+  const offsets = [inColumn.dataPage, inColumn.indexPage, inColumn.dictionaryPage];
+  fields.set(inChunk.column, { kind: 'struct', fields: shifted(columnOf(chunk), by, offsets, inColumn.bloomFilter) });
+  return { kind: 'struct', fields };
+}
+
+function columnOf(chunk: ThriftStruct): ThriftStruct {
+  return asStruct(chunk.fields.get(inChunk.column));
+}
+
+/** The file's metadata without these top-level fields, and without the Arrow schema, which would still tell of them. */
+function withoutFields(file: ThriftStruct, omitted: readonly string[]): ThriftStruct {
+  const [root] = list(file, inFile.schema);
+  const parts = topLevel(file).filter(
+    ([first]) => first !== undefined && !omitted.includes(text(first, inElement.name)),
+  );
+  const top = new Map(asStruct(root).fields);
+  top.set(inElement.children, { kind: 'integer', type: 5, value: BigInt(parts.length) });
+  const fields = new Map(file.fields);
+  fields.set(inFile.schema, { kind: 'list', element: 12, items: [{ kind: 'struct', fields: top }, ...parts.flat()] });
+  fields.delete(inFile.metadata);
+  fields.delete(inFile.columnOrders);
   return { kind: 'struct', fields };
 }
 
@@ -153,9 +219,34 @@ function shifted(
   return kept;
 }
 
-/** Where the group's pages lie in the file. */
-function spanOf(group: ThriftStruct): { readonly from: number; readonly to: number } {
-  const columns = list(group, inGroup.chunks).map((chunk) => asStruct(asStruct(chunk).fields.get(inChunk.column)));
+/** The metadata of the group's column chunks. */
+function columnsOf(group: ThriftStruct): readonly ThriftStruct[] {
+  return list(group, inGroup.chunks).map((chunk) => columnOf(asStruct(chunk)));
+}
+
+/** The names from the top of the schema to the column. */
+function pathOf(column: ThriftStruct): readonly string[] {
+  return list(column, inColumn.path).map((name) => (name.kind === 'bytes' ? name.value.toString('utf8') : ''));
+}
+
+/** The top-level fields of the schema, each with all below it, depth first. */
+function topLevel(file: ThriftStruct): readonly (readonly ThriftStruct[])[] {
+  const elements = list(file, inFile.schema).map(asStruct);
+  const endOf = (at: number): number => {
+    const element = elements[at];
+    if (element === undefined) throw new RangeError('its schema ends early');
+    let end = at + 1;
+    const children = element.fields.has(inElement.children) ? integer(element, inElement.children) : 0;
+    for (let i = 0; i < children; i++) end = endOf(end);
+    return end;
+  };
+  const fields: (readonly ThriftStruct[])[] = [];
+  for (let at = 1; at < elements.length; at = endOf(at)) fields.push(elements.slice(at, endOf(at)));
+  return fields;
+}
+
+/** Where the pages of these columns of one row group lie in the file, and others between them. */
+function spanOf(columns: readonly ThriftStruct[]): { readonly from: number; readonly to: number } {
   const ends = columns.map((column) => startOf(column) + integer(column, inColumn.bytes));
   return { from: Math.min(...columns.map(startOf)), to: Math.max(...ends) };
 }

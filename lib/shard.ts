@@ -1,9 +1,9 @@
 import { createHash } from 'node:crypto';
 import { z } from 'zod';
-import { type Batch, batchBytes, concatBatches, noRecords, sliceBatch } from './batch.ts';
+import { type Batch, batchBytes, column, concatBatches, noRecords, sliceBatch, type VectorColumn } from './batch.ts';
 import { ShardDamaged } from './errors.ts';
 import { parseAs } from './event.ts';
-import { joinRowGroups, openParquet } from './parquet-file.ts';
+import { joinRowGroups, openParquet, type ParquetFile } from './parquet-file.ts';
 import { releaseMemory, writeParquet } from './parquet-wasm.ts';
 import { collectionSchema, type VectorSpec } from './schema.ts';
 import { batchFromArrow, batchToArrow, type ShardColumn, shardColumnSchema, shardColumns } from './shard-arrow.ts';
@@ -168,12 +168,33 @@ async function* rowGroupsOf(
   let start = 0;
   for (const [group, count] of file.rowGroups.entries()) {
     if (start + count > offset) {
-      const read = async (): Promise<Batch> =>
-        concatBatches((await file.read(group, count)).map((each) => batchFromArrow(each, meta.columns)));
-      yield { batch: await attempt(where, read), start };
+      yield { batch: await attempt(where, () => readGroup(file, group, count, meta.columns)), start };
     }
     start += count;
   }
+}
+
+/** Dense vectors that every record has come straight from the file's bytes; parquet-wasm reads the other columns. */
+async function readGroup(
+  file: ParquetFile,
+  group: number,
+  count: number,
+  columns: readonly ShardColumn[],
+): Promise<Batch> {
+  const vectors = new Map<string, VectorColumn>();
+  const others: ShardColumn[] = [];
+  for (const each of columns) {
+    const { name, column, kind, dimension } = each;
+    const values = kind === 'dense' ? await file.readFloatLists(group, column, dimension) : undefined;
+    if (values === undefined) others.push(each);
+    else vectors.set(name, { kind: 'dense', dimension, values });
+  }
+  const omitted = columns.filter(({ name }) => vectors.has(name)).map(({ column }) => column);
+  const read = omitted.length === 0 ? file.read(group, count) : file.readWithout(group, count, omitted);
+  const batch = concatBatches((await read).map((each) => batchFromArrow(each, others)));
+  if (batch.count !== count) throw new RangeError(`row group ${group} has ${batch.count} records, not ${count}`);
+  const vectorOf = ({ name }: ShardColumn) => [name, vectors.get(name) ?? column(batch, name)] as const;
+  return { ...batch, vectors: new Map(columns.map(vectorOf)) };
 }
 
 interface Span {

@@ -20,7 +20,12 @@ const structType = 12;
 
 /** The struct that the bytes hold. @throws RangeError when they end early or hold another type. */
 export function readThrift(bytes: Buffer): ThriftStruct {
-  let at = 0;
+  return readThriftAt(bytes, 0).value;
+}
+
+/** The struct that begins at byte `start`, and where it ends. @throws RangeError as readThrift does. */
+export function readThriftAt(bytes: Buffer, start: number): { readonly value: ThriftStruct; readonly end: number } {
+  let at = start;
   const byte = (): number => {
     const value = bytes[at++];
     if (value === undefined) throw new RangeError('the metadata ends early');
@@ -74,7 +79,8 @@ export function readThrift(bytes: Buffer): ThriftStruct {
       fields.set(id, value(head & 15, depth));
     }
   };
-  return struct(0);
+  const whole = struct(0);
+  return { value: whole, end: at };
 }
 
 /** The reverse of readThrift. */

@@ -7,7 +7,10 @@ import fc from 'fast-check';
 import { ParquetReader } from 'parquetjs-lite';
 import { type Batch, concatBatches, sliceBatch, type VectorColumn } from '../lib/batch.ts';
 import { RecordRefused, ShardDamaged } from '../lib/errors.ts';
+import { openParquet } from '../lib/parquet-file.ts';
+import { readParquet } from '../lib/parquet-wasm.ts';
 import { decodeShard, encodeShard, readShard, type ShardMeta, shardChecksum, verifyShard } from '../lib/shard.ts';
+import { batchFromArrow } from '../lib/shard-arrow.ts';
 import { makeBatch, makeSchema } from './make.ts';
 
 const meta: ShardMeta = {
@@ -61,6 +64,44 @@ describe('a shard gives back what was put in', () => {
         }
       }),
       { numRuns: 150 },
+    );
+  });
+
+  test('any batch the same way as parquet-wasm reads it, for whole dense columns do not pass through it', async () => {
+    await fc.assert(
+      fc.asyncProperty(anyBatch, async (batch) => {
+        fc.pre(batch.count > 0);
+        const bytes = await encodeShard(batch, meta);
+        const { columns } = verifyShard(bytes, 'it');
+        const groups = readParquet(bytes, { batchRecords: batch.count });
+        const slow = concatBatches(groups.map((group) => batchFromArrow(group, columns)));
+        expect(plainBatch((await decodeShard(bytes, 'it')).batch)).toEqual(plainBatch(slow));
+      }),
+      { numRuns: 150 },
+    );
+  });
+
+  test.each([
+    [1, 70_000],
+    [7, 40_000],
+    [8, 40_000],
+    [100, 9000],
+    [3000, 200],
+  ])('dense vectors of %i dimensions over many pages, read without parquet-wasm', async (dimension, count) => {
+    const batch = makeBatch({
+      ids: Array.from({ length: count }, (_, i) => String(i)),
+      vectors: [{ name: 'e', kind: 'dense', dimension, precision: 'float32' }],
+      payloads: Array.from({ length: count }, () => '{}'),
+    });
+    const bytes = await encodeShard(batch, meta);
+    const range = async (from: number, to: number) => bytes.subarray(from, to);
+    const file = await openParquet({ size: bytes.length, range });
+    const floats = await file.readFloatLists(0, 'e', dimension);
+    expect(floats?.length).toBe(file.rowGroups[0]! * dimension);
+    expect(bits(floats!)).toBe(bits(batch.vectors.get('e')!.values.subarray(0, floats!.length)));
+    expect(await file.readFloatLists(0, 'e', dimension + 1)).toBeUndefined();
+    expect(bits((await decodeShard(bytes, 'it')).batch.vectors.get('e')!.values)).toBe(
+      bits(batch.vectors.get('e')!.values),
     );
   });
 
