@@ -1,9 +1,9 @@
 import { NotFound } from './errors.ts';
-import { patiently, split } from './fetch-records.ts';
+import { patiently } from './fetch-records.ts';
 import { getShard } from './get-shard.ts';
 import { comparedKey } from './keys.ts';
 import { type Deadline, isNear } from './log.ts';
-import { readLoaded } from './manifest.ts';
+import { readEach, readLoaded } from './manifest.ts';
 import { mapId } from './mapping.ts';
 import { carriedRecords } from './neighbours.ts';
 import { getJson, type ObjectStore } from './objects.ts';
@@ -12,8 +12,6 @@ import { type Compared, comparedSchema, type Manifest, type Plan } from './run-f
 import type { Store } from './stores/port.ts';
 import { storeKind } from './stores/registry.ts';
 
-/** Markers read at once. */
-const readsInFlight = 16;
 const maxNamed = 100;
 /** Ids that fit the set in memory: 2^25 slots of 8 bytes are 256 MiB. */
 const maxIdsHeld = 10_000_000;
@@ -38,9 +36,10 @@ export async function countSides(options: CountOptions): Promise<Counts> {
   const { plan, manifest, objects, source, target } = options;
   const [inSource, inTarget] = await Promise.all([patiently(() => source.count()), patiently(() => target.count())]);
   const loaded = await readLoaded(objects, plan.run);
-  const compared = await readMarkers(manifest, (shard) =>
+  const markers = await readEach(manifest.shards, ({ shard }) =>
     getJson(objects, comparedKey(plan.run, shard), comparedSchema),
   );
+  const compared = markers.filter((marker) => marker !== undefined);
   const skipped = sum(loaded, (each) => each.skipped);
   const gone = sum(compared, (each) => each.gone);
   const expected = manifest.records - skipped - gone;
@@ -67,18 +66,9 @@ export async function countSides(options: CountOptions): Promise<Counts> {
 
 const sentences = (...all: readonly string[]): string => all.filter((each) => each !== '').join(' ');
 
-async function readMarkers<T>(manifest: Manifest, read: (shard: string) => Promise<T | undefined>): Promise<T[]> {
-  const found: T[] = [];
-  for (const part of split(manifest.shards, readsInFlight)) {
-    const markers = await Promise.all(part.map(({ shard }) => read(shard)));
-    found.push(...markers.flatMap((marker) => (marker === undefined ? [] : [marker])));
-  }
-  return found;
-}
-
 /** compared/<shard>.json of the run's shards. @throws NotFound when one is not there or was not finished. */
 export async function readCompared(plan: Plan, manifest: Manifest, objects: ObjectStore): Promise<Compared[]> {
-  return await readMarkers(manifest, async (shard) => {
+  return await readEach(manifest.shards, async ({ shard }) => {
     const key = comparedKey(plan.run, shard);
     const found = await getJson(objects, key, comparedSchema);
     if (found?.done === true) return found;

@@ -130,10 +130,14 @@ async function readMarkers<T>(
   read: (key: string) => Promise<T | undefined>,
 ): Promise<T[]> {
   const keys = (await objects.list(prefix)).filter((key) => isShard(nameOfKey(key)));
+  return (await readEach(keys, read)).filter((each) => each !== undefined);
+}
+
+/** What `read` gives for each, in order, a few dozen at a time: a run may have as many shards as it likes. */
+export async function readEach<K, T>(keys: readonly K[], read: (key: K) => Promise<T>): Promise<T[]> {
   const found: T[] = [];
   for (let at = 0; at < keys.length; at += readsAtOnce) {
-    const some = await Promise.all(keys.slice(at, at + readsAtOnce).map(read));
-    found.push(...some.filter((each) => each !== undefined));
+    found.push(...(await Promise.all(keys.slice(at, at + readsAtOnce).map(read))));
   }
   return found;
 }
