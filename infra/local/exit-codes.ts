@@ -40,11 +40,23 @@ export function failureOf(error: string, cause: string): Failure {
   return { error, message: messageIn(cause), exitCode: byName[error] ?? exitCodes.failed };
 }
 
+const elsewhere = 'name a directory that can be written to with --dir';
+/** What is wrong with where runs are kept, rather than with us, by the system's code. */
+const placeTroubles: Readonly<Record<string, string>> = {
+  EACCES: elsewhere,
+  EPERM: elsewhere,
+  EROFS: elsewhere,
+  ENOTDIR: elsewhere,
+  ENOSPC: 'make room and start this again, or name another directory with --dir',
+};
+
 /** From anything thrown in this process. */
 export function failureFrom(thrown: unknown): Failure {
   if (thrown instanceof StateFailure) return failureOf(thrown.name, thrown.message);
   if (thrown instanceof VecferryError) return failureOf(thrown.name, thrown.message);
   const error = thrown instanceof Error ? thrown : new Error(String(thrown));
+  const mend = 'code' in error ? placeTroubles[String(error.code)] : undefined;
+  if (mend !== undefined) return { error: error.name, message: `${error.message}; ${mend}`, exitCode: exitCodes.usage };
   const message = `${error.message} (${error.name}; this should not happen: --verbose shows where it came from)`;
   return { error: error.name, message, exitCode: exitCodes.unexpected };
 }

@@ -54,6 +54,10 @@ export async function readProgress(admin: Admin): Promise<IndexProgress> {
     );
   const fraction = points === 0 ? 1 : Math.min(1, indexed / points);
   const detail = `${info.status}, ${indexed} vectors indexed of ${points} records`;
+  if (info.config.optimizer_config.max_optimization_threads === 0) {
+    const off = 'its optimizer is off (max_optimization_threads 0), so what has no graph yet is searched without one';
+    return { done: true, fraction, detail: `${detail}; ${off}` };
+  }
   if (info.status === 'grey') {
     // Grey: there is something to optimize, and the optimizer waits for an update since the server's start.
     await admin.update({ optimizers_config: {} });

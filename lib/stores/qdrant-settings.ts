@@ -60,7 +60,11 @@ const vectorInfo = z.looseObject({
   hnsw_config: hnswInfo.nullish(),
   multivector_config: setting.nullish(),
 });
-const optimizerInfo = z.looseObject({ indexing_threshold: z.number().nullish() });
+const optimizerInfo = z.looseObject({
+  indexing_threshold: z.number().nullish(),
+  /** 0: nothing is ever optimized, so no graph is built. */
+  max_optimization_threads: z.union([z.number(), z.string()]).nullish(),
+});
 
 /** What GET /collections/{name} answers, as far as it is read here. */
 export const infoSchema = z.looseObject({
@@ -162,7 +166,11 @@ export function createBody(schema: CollectionSchema, options: QdrantOptions): Re
     vectors: isOneUnnamed(dense) ? vectors[0]?.[1] : Object.fromEntries(vectors),
     sparse_vectors: sparse.length === 0 ? undefined : Object.fromEntries(sparse),
     hnsw_config: hnsw,
-    optimizers_config: { ...native.optimizers_config, ...optimizerWords(options.optimizers), indexing_threshold: 0 },
+    optimizers_config: {
+      ...withoutPause(native.optimizers_config),
+      ...optimizerWords(options.optimizers),
+      indexing_threshold: 0,
+    },
     quantization_config: quantization,
     wal_config: native.wal_config,
     metadata: native.metadata,
@@ -171,6 +179,11 @@ export function createBody(schema: CollectionSchema, options: QdrantOptions): Re
     replication_factor: options.replicationFactor ?? native.params['replication_factor'],
     write_consistency_factor: options.writeConsistencyFactor ?? native.params['write_consistency_factor'],
   });
+}
+
+/** A source whose optimizer is off was being loaded itself; a target with it off would never get its index. */
+function withoutPause({ max_optimization_threads: threads, ...rest }: Readonly<Record<string, unknown>>) {
+  return threads === 0 ? rest : { ...rest, max_optimization_threads: threads };
 }
 
 /** Kilobytes of vectors a segment needs before its graph is built, once the load is over. */

@@ -229,6 +229,12 @@ describe('vecferry gives one message and an exit code for', () => {
     expect(err.trimEnd().split('\n')).toHaveLength(1);
   });
 
+  test('a place for runs that cannot be written to', async () => {
+    const place = join(work, 'source', 'records.jsonl');
+    const { code, err } = await vecferry(['--dir', place, 'plan', event('nowhere')]);
+    expect({ code, err }).toEqual({ code: 2, err: expect.stringMatching(/ENOTDIR.*--dir\n$/) });
+  });
+
   test('a store that is away, within seconds: somebody waits for the plan', async () => {
     const away = { store: 'chroma', connection: { url: 'http://127.0.0.1:1' }, collection: 'records' };
     const began = performance.now();

@@ -169,6 +169,24 @@ describe('settings', () => {
     expect((await client.getCollection('s_graph')).indexed_vectors_count).toBeGreaterThan(0);
   });
 
+  test('an optimizer that is off is not waited for, and is not taken over from a source that was being loaded', async () => {
+    await client.deleteCollection('s_off');
+    const off = { max_optimization_threads: 0 };
+    // Above its threshold and without a graph, as it stays with the optimizer off.
+    const config = { ...off, indexing_threshold: 0 };
+    await client.createCollection('s_off', { vectors: { size: 4, distance: 'Dot' }, optimizers_config: config });
+    const store = await open('s_off');
+    expect(await store.indexProgress(makeSchema())).toMatchObject({
+      done: true,
+      detail: expect.stringContaining('optimizer is off'),
+    });
+    const { schema: found } = await store.describe();
+    await client.deleteCollection('s_on');
+    await (await open('s_on')).prepare(found);
+    const { config: made } = await client.getCollection('s_on');
+    expect(made.optimizer_config.max_optimization_threads).not.toBe(0);
+  });
+
   test('a collection too small for a graph is done without one, and says so', async () => {
     await client.deleteCollection('s_small');
     const shape = makeSchema({ store: 'qdrant' });
