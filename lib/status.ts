@@ -1,4 +1,4 @@
-import type { z } from 'zod';
+import { z } from 'zod';
 import { NotFound } from './errors.ts';
 import { nameOfKey, runKeys } from './keys.ts';
 import { getJson, type ObjectStore } from './objects.ts';
@@ -84,6 +84,7 @@ export async function runStatus(options: {
   const moves = await getJson(objects, keys.cutoverLog, cutoverLogSchema);
   // It is overwritten at each look, so it is never remembered either.
   const index = await getJson(objects, keys.index, indexOutput);
+  const report = await getJson(objects, keys.report, endSchema);
   const has = new Set(await objects.list(keys.prefix));
 
   const records = manifest?.records ?? plan.records;
@@ -104,7 +105,7 @@ export async function runStatus(options: {
     source: `${plan.event.source.store} ${plan.event.source.collection}`,
     target: `${plan.event.target.store} ${plan.event.target.collection}`,
     records,
-    stages: order(stages, plan, has.has(keys.report)),
+    stages: order(stages, plan, report === undefined ? 'under way' : isFailure(report) ? 'failed' : 'over'),
     failed: failedMarkers
       .filter(({ shard }) => !loadedNames.has(shard))
       .map(({ shard, error, message, final }) => ({ shard, error, message, final })),
@@ -134,13 +135,17 @@ function stage(name: StageName, done: number, total: number, unit: Stage['unit']
   };
 }
 
+/** Of a report, how the run ended: a run that failed on its way has stages that were never done. */
+const endSchema = z.looseObject({ failure: z.unknown().optional() });
+const isFailure = ({ failure }: z.infer<typeof endSchema>): boolean => failure !== undefined && failure !== null;
+
 /** What the markers cannot show: the first stage that is not done is under way, and a finished run has none left. */
-function order(stages: readonly Stage[], plan: Plan, isReported: boolean): readonly Stage[] {
+function order(stages: readonly Stage[], plan: Plan, end: 'under way' | 'failed' | 'over'): readonly Stage[] {
   let isFirst = true;
   return stages.map((each) => {
     if (each.name === 'recall' && plan.event.validate.recall === null) return { ...each, state: 'skipped' };
-    if (isReported && each.state !== 'done') return { ...each, state: 'done', done: each.total };
-    if (each.state === 'done') return each;
+    if (end === 'over' && each.state !== 'done') return { ...each, state: 'done', done: each.total };
+    if (each.state === 'done' || end === 'failed') return each;
     const state = isFirst && !plan.event.dryRun ? 'running' : each.state;
     isFirst = false;
     return { ...each, state };

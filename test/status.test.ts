@@ -131,6 +131,20 @@ describe('the status of a run', () => {
     expect(status.failed).toEqual([{ shard: '00000-000', error: 'RecordRefused', message: 'bad', final: true }]);
   });
 
+  test('of a run that failed on its way shows as done only what was done', async () => {
+    const objects = await makeObjects({
+      [exportedKey(run, '00000-000')]: entry('00000-000', 40),
+      [keys.report]: { verdict: 'failed', failure: { error: 'Error', message: 'ENOSPC' } },
+    });
+    expect(stages(await runStatus({ objects, run }))).toEqual([
+      'export running 40',
+      'import waiting 0',
+      'index waiting 0',
+      'compare waiting 0',
+      'recall waiting 0',
+    ]);
+  });
+
   test('skips recall where the event asks for none', async () => {
     const objects = await makeObjects({}, makePlan({ validate: { recall: null } }));
     expect(stages(await runStatus({ objects, run })).at(-1)).toBe('recall skipped 0');

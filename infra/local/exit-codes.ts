@@ -37,7 +37,10 @@ export interface Failure {
 
 /** From an execution's or a function's error and cause, which may hold Lambda's JSON. */
 export function failureOf(error: string, cause: string): Failure {
-  return { error, message: messageIn(cause), exitCode: byName[error] ?? exitCodes.failed };
+  const message = messageIn(cause);
+  const mend = placeTroubles[/^E[A-Z]+(?=: )/.exec(message)?.[0] ?? ''];
+  const said = mend === undefined ? message : `${message}; ${mend}`;
+  return { error, message: said, exitCode: byName[error] ?? exitCodes.failed };
 }
 
 const elsewhere = 'name a directory that can be written to with --dir';
