@@ -156,6 +156,8 @@ async function writeShard(input: ExportRangeInput, shard: string, batch: Batch, 
     rest,
     shard,
   });
+  // What was loaded from an earlier object of this name may differ from what is in this one.
+  await objects.delete(loadedKey(plan.run, shard));
   await objects.put(shardKey(plan.run, shard), bytes, 'application/vnd.apache.parquet');
   const entry: ShardEntry = {
     shard,

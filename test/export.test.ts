@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import { exportRange } from '../lib/export.ts';
-import { shardKey } from '../lib/keys.ts';
+import { loadedKey, shardKey } from '../lib/keys.ts';
 import { readManifest, sealManifest } from '../lib/manifest.ts';
 import type { ObjectStore } from '../lib/objects.ts';
 import { readRanges } from '../lib/plan.ts';
@@ -122,10 +122,12 @@ describe('the export', () => {
     await exportAll(world, planned);
     const key = shardKey('r1', '00000-001');
     const whole = (await world.objects.get(key)) ?? new Uint8Array();
+    await world.objects.put(loadedKey('r1', '00000-001'), '{}');
     await world.objects.put(key, damage(whole));
     const again = counting(world.objects);
     await exportAll({ ...world, objects: again.objects }, await plan(world));
     expect(again.shards).toEqual([key]);
+    expect(await world.objects.get(loadedKey('r1', '00000-001'))).toBeUndefined();
     await sealManifest({ plan: planned, objects: world.objects });
     expect((await exportedIds(world)).toSorted()).toEqual(Array.from({ length: 100 }, (_, i) => String(1000 + i)));
   });
