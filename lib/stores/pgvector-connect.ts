@@ -7,6 +7,8 @@ import type { ResolvedConnection } from './port.ts';
 
 /** What the store needs of PostgreSQL, so that a server and the embedded PGlite are one to it. */
 export interface Database {
+  /** True while an embedded database was neither made nor opened; servers do not have it. */
+  readonly isMissing?: () => boolean;
   readonly embedded: boolean;
   /** Runs `work` on one connection, each statement by itself. */
   use<T>(work: (session: Session) => Promise<T>): Promise<T>;
@@ -57,8 +59,7 @@ const timeouts = `SET lock_timeout = '${lockTimeout}'; SET statement_timeout = '
 /** @throws InvalidEvent when the connection has neither a postgresql:// url nor a path. */
 export async function connect(connection: ResolvedConnection, maxConnections: number): Promise<Database> {
   // PGlite is 20 MB of WebAssembly: only who uses it loads it.
-  if (connection.path !== undefined)
-    return await (await import('./pgvector-embedded.ts')).openEmbedded(connection.path);
+  if (connection.path !== undefined) return (await import('./pgvector-embedded.ts')).openEmbedded(connection.path);
   return openServer(poolConfig(connection), maxConnections);
 }
 

@@ -1,5 +1,6 @@
+import { existsSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
-import { resolve } from 'node:path';
+import { join, resolve } from 'node:path';
 import { PGlite, type Results, type Transaction } from '@electric-sql/pglite';
 import { vector } from '@electric-sql/pglite-pgvector';
 import { type Database, type Row, type Session, sessionSetup } from './pgvector-connect.ts';
@@ -11,36 +12,41 @@ import { type Database, type Row, type Session, sessionSetup } from './pgvector-
  */
 
 interface Opened {
-  readonly database: Promise<PGlite>;
+  /** Opened by the first use: a directory is made only where something is written. */
+  database: Promise<PGlite> | undefined;
   users: number;
 }
 
 /** One engine a directory and process: two on the same files would destroy them. Source and target may be in the same one. */
 const opened = new Map<string, Opened>();
 
-export async function openEmbedded(path: string): Promise<Database> {
+export function openEmbedded(path: string): Database {
   const directory = path.startsWith('memory://') ? path : resolve(path);
-  const entry = opened.get(directory) ?? { database: openEngine(directory), users: 0 };
+  const entry = opened.get(directory) ?? { database: undefined, users: 0 };
   opened.set(directory, entry);
   entry.users++;
-  let database: PGlite;
-  try {
-    database = await entry.database;
-  } catch (error) {
-    opened.delete(directory);
-    throw error;
-  }
+  const engine = async (): Promise<PGlite> => {
+    entry.database ??= openEngine(directory);
+    try {
+      return await entry.database;
+    } catch (error) {
+      // The next use tries again.
+      entry.database = undefined;
+      throw error;
+    }
+  };
   let isOpen = true;
   return {
     embedded: true,
-    use: async (work) => await work(embeddedSession(database)),
+    isMissing: () => entry.database === undefined && !isMade(directory),
+    use: async (work) => await work(embeddedSession(await engine())),
     transact: async (work) =>
-      await database.transaction(async (transaction) => await work(embeddedSession(transaction))),
+      await (await engine()).transaction(async (transaction) => await work(embeddedSession(transaction))),
     stream: async function* (select) {
-      yield await embeddedSession(database).copyOut(select);
+      yield await embeddedSession(await engine()).copyOut(select);
     },
     start: async (sql) => {
-      await database.exec(sql);
+      await (await engine()).exec(sql);
     },
     close: async () => {
       if (!isOpen) return;
@@ -48,9 +54,14 @@ export async function openEmbedded(path: string): Promise<Database> {
       entry.users--;
       if (entry.users > 0) return;
       opened.delete(directory);
-      await database.close();
+      await (await entry.database)?.close();
     },
   };
+}
+
+/** PGlite keeps PostgreSQL's own files; every data directory has this one. */
+function isMade(directory: string): boolean {
+  return directory.startsWith('memory://') || existsSync(join(directory, 'PG_VERSION'));
 }
 
 async function openEngine(directory: string): Promise<PGlite> {

@@ -72,7 +72,8 @@ function clientError(error: unknown, doing: string): Error {
   // ENOTFOUND and EAI_AGAIN pass when a database moves; a name that is wrong fails its retries and says so.
   const isNetwork = typeof code === 'string' && /^(E[A-Z]+|ERR_SSL.*)$/.test(code);
   const isConnection = /connection|timeout|terminat|closed|socket|ended/i.test(error.message);
-  if (isNetwork || isConnection) return unavailable(`${doing}: ${error.message}`, error);
+  if (isNetwork || isConnection)
+    return unavailable(`${doing}: ${error.message}; check the url of the connection, and that the server runs`, error);
   if (/password|SASL|authentication/i.test(error.message))
     return new AccessDenied(`${doing}: ${error.message}; check the secret's user and password`, { cause: error });
   if (/Invalid URL|ERR_INVALID_URL/.test(error.message))

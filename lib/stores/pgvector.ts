@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { InvalidEvent } from '../errors.ts';
+import { InvalidEvent, NotFound } from '../errors.ts';
 import { parseAs } from '../event.ts';
 import type { CollectionSchema } from '../schema.ts';
 import { type Layout, readLayout } from './pgvector-catalog.ts';
@@ -98,14 +98,23 @@ export const pgvector: StoreKind = {
   },
 };
 
+/** What may make an embedded database. */
+const preparing = 'preparing';
+
 function openTable(database: Database, name: TableName, options: Options, omitFields: readonly string[]): Store {
   /** Columns that the run leaves out are not even asked for: what cannot stand in JSON does no harm there. */
   const readable = (layout: Layout): Layout => ({
     ...layout,
     fields: layout.fields.filter(({ name: field }) => !omitFields.includes(field)),
   });
+  /** Reading makes nothing: a path that is wrong is said, and no empty database is left there. */
+  const requireDatabase = (): void => {
+    if (database.isMissing?.() === true)
+      throw new NotFound(`there is no database in the connection's path for table ${quoteTable(name)}`);
+  };
   const guard = async <T>(doing: string, work: () => Promise<T>): Promise<T> => {
     try {
+      if (doing !== preparing) requireDatabase();
       return await work();
     } catch (error) {
       throw storeError(error, `${doing} table ${quoteTable(name)}`);
@@ -162,7 +171,7 @@ function openTable(database: Database, name: TableName, options: Options, omitFi
         return await searchNearest(database, layout, request, { ...options, defaultDistance });
       }),
     prepare: async (schema) =>
-      await guard('preparing', async () => {
+      await guard(preparing, async () => {
         forget();
         await prepareTable(database, name, schema, options.key);
       }),
@@ -194,6 +203,7 @@ function openTable(database: Database, name: TableName, options: Options, omitFi
 
   async function* readGuarded(range: Range, limits: ReadOptions): AsyncIterable<Piece> {
     try {
+      requireDatabase();
       const layout = await database.use(layoutIn);
       yield* readRange(database, readable(layout), range, limits);
     } catch (error) {
