@@ -5,7 +5,7 @@ import { from as copyFrom, to as copyTo } from 'pg-copy-streams';
 import { type Batch, batchBytes, column, concatBatches, sliceBatch } from '../lib/batch.ts';
 import { writeParquet } from '../lib/parquet-wasm.ts';
 import type { CollectionSchema } from '../lib/schema.ts';
-import { encodeShard, readShard, shardChecksum } from '../lib/shard.ts';
+import { encodeShard, readShard, shardChecksum, shardHeader } from '../lib/shard.ts';
 import { batchToArrow, shardColumns } from '../lib/shard-arrow.ts';
 import { pgvector } from '../lib/stores/pgvector.ts';
 import { copyHeader, copyTrailer, copyWriter } from '../lib/stores/pgvector-copy.ts';
@@ -188,7 +188,7 @@ function writeAlone(batch: Batch): void {
 async function importShard(target: Store, shard: Uint8Array, name: string, at: number): Promise<void> {
   shardChecksum(shard);
   let offset = 0;
-  for await (const group of readShard(shard, name, { maxRecords: perWrite })) {
+  for await (const group of readShard(shard, name, { maxRecords: perWrite, header: shardHeader(shard, name) })) {
     for (let from = 0; from < group.count; ) {
       const piece = pieceAt(group, from, perWrite);
       await target.write(piece, { position: { run: name, shard: `00000-00${at}`, offset }, mode: 'upsert' });

@@ -7,7 +7,7 @@ import { getJson, type ObjectStore, putJson } from './objects.ts';
 import { releaseMemory } from './parquet-wasm.ts';
 import type { ShardQueue } from './queue.ts';
 import { type Failed, type Loaded, type Plan, shardEntrySchema } from './run-files.ts';
-import { readShard, shardChecksum, verifyShard } from './shard.ts';
+import { readShard, type ShardHeader, shardChecksum, shardHeader } from './shard.ts';
 import { type ImportMessage, type ImportTally, messageVersion } from './states.ts';
 import type { StoreKind, Target } from './stores/port.ts';
 import { makePace, type Pace } from './throttle.ts';
@@ -58,11 +58,13 @@ export async function importShard(input: ImportShardInput): Promise<ImportResult
   const { shard } = message;
   if ((await objects.get(loadedKey(run, shard))) !== undefined) return { outcome: 'loaded', written: 0, throttled: 0 };
   const bytes = await getObject(input);
-  const { records } = verifyShard(bytes, objects.locate(shardKey(run, shard)));
+  // Its bytes are those of the marker's SHA-256: the checksum within says no more.
+  const header = shardHeader(bytes, objects.locate(shardKey(run, shard)));
+  const { records } = header;
   const progress = { offset: message.offset, tally: message.tally ?? noTally };
   const pace = makePace({ maxRecords: maxWriteRecords, deadline: input.deadline, log });
   const before = progress.tally.written;
-  const finished = await writeAll(input, { bytes, records }, progress, pace);
+  const finished = await writeAll(input, { bytes, header }, progress, pace);
   progress.tally = { ...progress.tally, throttled: progress.tally.throttled + pace.count };
   releaseMemory(bytes);
   const result = { written: progress.tally.written - before, throttled: pace.count };
@@ -147,14 +149,16 @@ async function getObject({ plan, message, objects }: ImportShardInput): Promise<
 
 interface Shard {
   readonly bytes: Uint8Array;
-  readonly records: number;
+  readonly header: ShardHeader;
 }
 
 /** False when the deadline came first; `progress` then says what is left. */
 async function writeAll(input: ImportShardInput, shard: Shard, progress: Progress, pace: Pace): Promise<boolean> {
   const { plan, message, objects } = input;
   const where = objects.locate(shardKey(plan.run, message.shard));
-  for await (const group of readShard(shard.bytes, where, { maxRecords: maxWriteRecords, offset: progress.offset })) {
+  const { bytes, header } = shard;
+  const from = { maxRecords: maxWriteRecords, offset: progress.offset, header };
+  for await (const group of readShard(bytes, where, from)) {
     const start = progress.offset;
     while (progress.offset < start + group.count) {
       const piece = pieceAt(group, progress.offset - start, pace.size());
@@ -162,7 +166,7 @@ async function writeAll(input: ImportShardInput, shard: Shard, progress: Progres
       if (tally === undefined) return false;
       progress.offset += piece.count;
       progress.tally = addTally(progress.tally, tally);
-      if (isNear(input.deadline) && progress.offset < shard.records) return false;
+      if (isNear(input.deadline) && progress.offset < header.records) return false;
     }
   }
   return true;

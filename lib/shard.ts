@@ -95,6 +95,14 @@ export async function decodeShard(
   return { meta, batch };
 }
 
+export interface ReadShardOptions {
+  readonly maxRecords: number;
+  /** The first record to read. */
+  readonly offset?: number;
+  /** What shardHeader gave for bytes that are known to be whole: they are not verified again. */
+  readonly header?: ShardHeader;
+}
+
 /**
  * The shard's records in order, at most `maxRecords` a batch, from record `offset` on: takes the memory of a row group
  * (8 MiB of vectors and payload), not of the shard. @throws ShardDamaged as decodeShard does, before the first batch.
@@ -102,9 +110,9 @@ export async function decodeShard(
 export async function* readShard(
   bytes: Uint8Array,
   where: string,
-  { maxRecords, offset = 0 }: { readonly maxRecords: number; readonly offset?: number },
+  { maxRecords, offset = 0, header }: ReadShardOptions,
 ): AsyncGenerator<Batch, void, undefined> {
-  const meta = verifyShard(bytes, where);
+  const meta = header ?? verifyShard(bytes, where);
   for await (const { batch, start } of rowGroupsOf(bytes, meta, where, offset)) {
     for (let at = Math.max(0, offset - start); at < batch.count; at += maxRecords)
       yield sliceBatch(batch, at, at + maxRecords);
@@ -115,15 +123,23 @@ export async function* readShard(
 export function verifyShard(bytes: Uint8Array, where: string): ShardHeader {
   const file = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const footer = footerOf(file, where);
-  const text = (key: string): string | undefined => {
-    const span = findValue(file, footer, key);
-    return span === undefined ? undefined : file.toString('utf8', span.start, span.end);
-  };
-  requireFormat(text('vecferry.format'), where);
+  requireFormat(textOf(file, footer, 'vecferry.format'), where);
   const checksum = findValue(file, footer, checksumKey);
-  if (checksum === undefined || checksumOf(file, checksum) !== text(checksumKey)) {
+  if (checksum === undefined || checksumOf(file, checksum) !== textOf(file, footer, checksumKey)) {
     throw damaged(where, 'was altered or cut short after it was written: its checksum is another');
   }
+  return shardHeader(bytes, where);
+}
+
+/**
+ * What a shard says of itself, its checksum not looked at: only for bytes whose shardChecksum is that of the manifest.
+ * @throws ShardDamaged when they are of another format, or no shard.
+ */
+export function shardHeader(bytes: Uint8Array, where: string): ShardHeader {
+  const file = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const footer = footerOf(file, where);
+  const text = (key: string): string | undefined => textOf(file, footer, key);
+  requireFormat(text('vecferry.format'), where);
   const json = (key: string): unknown => JSON.parse(text(key) ?? 'null');
   const header = {
     run: text('vecferry.run'),
@@ -250,6 +266,11 @@ function findValue(file: Buffer, footer: Span, key: string): Span | undefined {
     if (byte < 0x80) break;
   }
   return start + length > footer.end ? undefined : { start, end: start + length };
+}
+
+function textOf(file: Buffer, footer: Span, key: string): string | undefined {
+  const span = findValue(file, footer, key);
+  return span === undefined ? undefined : file.toString('utf8', span.start, span.end);
 }
 
 function requireFormat(format: string | undefined, where: string): void {
