@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { Incompatible, InvalidEvent, NotFound, RecordRefused } from '../errors.ts';
 import { parseAs } from '../event.ts';
 import type { CollectionSchema, Distance, VectorSpec } from '../schema.ts';
-import { type ChromaApi, chromaApi } from './chroma-http.ts';
+import { type ChromaApi, chromaApi } from './chroma/http.ts';
 import {
   type ChromaCollection,
   countRecords,
@@ -12,9 +12,9 @@ import {
   readRange,
   sampleRecords,
   search,
-} from './chroma-read.ts';
-import { fromChroma } from './chroma-records.ts';
-import { write } from './chroma-write.ts';
+} from './chroma/read.ts';
+import { fromChroma } from './chroma/records.ts';
+import { write } from './chroma/write.ts';
 import type { Capabilities, Description, ResolvedEndpoint, Store, StoreKind } from './port.ts';
 
 /** Chroma, over its REST API. Payload fields are metadata keys; the field `document` is the record's document. */

@@ -4,18 +4,18 @@ import { Incompatible, NotFound, RecordRefused, ShardDamaged } from '../errors.t
 import { parseAs } from '../event.ts';
 import { type CollectionSchema, collectionSchema } from '../schema.ts';
 import { encodeShard } from '../shard.ts';
-import { type FilesOptions, type Folder, openFolder, parseFilesOptions } from './files-folder.ts';
-import { fileStart, type RecordFile } from './files-format.ts';
-import { type Entry, makeFileIndex } from './files-index.ts';
-import { describeJsonLines, jsonLines, writeJsonLines } from './files-jsonl.ts';
-import { describeParquet, foreignParquet, ownShard, shardHeader } from './files-parquet.ts';
-import { cutRanges, readRange, type Snapshot, searchExactly } from './files-read.ts';
-import { fileNameOf, markRun, supersededIn } from './files-runs.ts';
+import { type FilesOptions, type Folder, openFolder, parseFilesOptions } from './files/folder.ts';
+import { fileStart, type RecordFile } from './files/format.ts';
+import { type Entry, makeFileIndex } from './files/index.ts';
+import { describeJsonLines, jsonLines, writeJsonLines } from './files/jsonl.ts';
+import { describeParquet, foreignParquet, ownShard, shardHeader } from './files/parquet.ts';
+import { cutRanges, readRange, type Snapshot, searchExactly } from './files/read.ts';
+import { fileNameOf, markRun, supersededIn } from './files/runs.ts';
 import type { Capabilities, ResolvedEndpoint, Store, StoreKind, WriteOptions } from './port.ts';
 
 /**
  * A folder of Parquet or JSON lines files, local or in S3: our own shards, or what others wrote. `collection` is the folder
- * below the connection's, `.` for that itself, or one file. Options: files-folder.ts.
+ * below the connection's, `.` for that itself, or one file. Options: files/folder.ts.
  */
 
 const capabilities: Capabilities = {

@@ -6,12 +6,12 @@ import type { Batch } from '../batch.ts';
 import { Incompatible, InvalidEvent, StoreUnavailable } from '../errors.ts';
 import { parseAs } from '../event.ts';
 import type { CollectionSchema, VectorSpec } from '../schema.ts';
-import { guard } from './lancedb-errors.ts';
-import { buildIndex, defaultDistance, indexProgress } from './lancedb-index.ts';
-import { arrowSchema, type Layout, layoutOf } from './lancedb-layout.ts';
-import { type Options, optionsSchema } from './lancedb-options.ts';
-import { cutRanges, describe, fetchRecords, readRange, search } from './lancedb-read.ts';
-import { toArrow } from './lancedb-rows.ts';
+import { guard } from './lancedb/errors.ts';
+import { buildIndex, defaultDistance, indexProgress } from './lancedb/index.ts';
+import { arrowSchema, type Layout, layoutOf } from './lancedb/layout.ts';
+import { type Options, optionsSchema } from './lancedb/options.ts';
+import { cutRanges, describe, fetchRecords, readRange, search } from './lancedb/read.ts';
+import { toArrow } from './lancedb/rows.ts';
 import type { Capabilities, ResolvedEndpoint, Store, StoreKind, WriteOptions } from './port.ts';
 
 /**

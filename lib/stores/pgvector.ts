@@ -2,16 +2,16 @@ import { z } from 'zod';
 import { InvalidEvent, NotFound } from '../errors.ts';
 import { parseAs } from '../event.ts';
 import type { CollectionSchema } from '../schema.ts';
-import { type Layout, readLayout } from './pgvector-catalog.ts';
-import { connect, type Database, type Session } from './pgvector-connect.ts';
-import { storeError } from './pgvector-errors.ts';
-import { type IndexMemory, progressOf, startIndexes, wantedIndexes } from './pgvector-index.ts';
-import { parseTableName, quoteTable, requireTable, type TableName } from './pgvector-names.ts';
-import { prepareTable } from './pgvector-prepare.ts';
-import { tableOf } from './pgvector-read.ts';
-import { describeTable, fetchRecords, planRanges, readRange, searchNearest } from './pgvector-source.ts';
-import { viewPointer } from './pgvector-view.ts';
-import { type WriteMemory, writeBatch } from './pgvector-write.ts';
+import { type Layout, readLayout } from './pgvector/catalog.ts';
+import { connect, type Database, type Session } from './pgvector/connect.ts';
+import { storeError } from './pgvector/errors.ts';
+import { type IndexMemory, progressOf, startIndexes, wantedIndexes } from './pgvector/index.ts';
+import { parseTableName, quoteTable, requireTable, type TableName } from './pgvector/names.ts';
+import { prepareTable } from './pgvector/prepare.ts';
+import { tableOf } from './pgvector/read.ts';
+import { describeTable, fetchRecords, planRanges, readRange, searchNearest } from './pgvector/source.ts';
+import { viewPointer } from './pgvector/view.ts';
+import { type WriteMemory, writeBatch } from './pgvector/write.ts';
 import type { Capabilities, Piece, Range, ReadOptions, ResolvedEndpoint, Store, StoreKind } from './port.ts';
 
 /**

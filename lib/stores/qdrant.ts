@@ -3,15 +3,15 @@ import { Incompatible, InvalidEvent } from '../errors.ts';
 import { parseAs } from '../event.ts';
 import type { CollectionSchema } from '../schema.ts';
 import type { Capabilities, Description, ResolvedConnection, ResolvedEndpoint, Store, StoreKind } from './port.ts';
-import { type Admin, openAdmin } from './qdrant-admin.ts';
-import type { DataPath } from './qdrant-data.ts';
-import { answersGrpc, openGrpc } from './qdrant-grpc.ts';
-import { firstUuid, idTypeOf } from './qdrant-ids.ts';
-import { prepareCollection, readProgress, startIndexes } from './qdrant-index.ts';
-import { fetchByIds, planRanges, type ReadPaths, readRange } from './qdrant-read.ts';
-import { openRest } from './qdrant-rest.ts';
-import { nativeOf, optionsSchema, payloadIndexesOf, type QdrantOptions, vectorsOf } from './qdrant-settings.ts';
-import { writeAll } from './qdrant-write.ts';
+import { type Admin, openAdmin } from './qdrant/admin.ts';
+import type { DataPath } from './qdrant/data.ts';
+import { answersGrpc, openGrpc } from './qdrant/grpc.ts';
+import { firstUuid, idTypeOf } from './qdrant/ids.ts';
+import { prepareCollection, readProgress, startIndexes } from './qdrant/index.ts';
+import { fetchByIds, planRanges, type ReadPaths, readRange } from './qdrant/read.ts';
+import { openRest } from './qdrant/rest.ts';
+import { nativeOf, optionsSchema, payloadIndexesOf, type QdrantOptions, vectorsOf } from './qdrant/settings.ts';
+import { writeAll } from './qdrant/write.ts';
 
 /**
  * Qdrant 1.13 and newer. Records go over gRPC in messages of our own making, collections, aliases and indexes over

@@ -1,3 +1,4 @@
+/** Over 400 lines: what is special about this one store, in one place beside its contract. */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

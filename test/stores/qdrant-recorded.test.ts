@@ -2,9 +2,8 @@ import { readFileSync } from 'node:fs';
 import { createServer, type IncomingMessage, type Server } from 'node:http';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { column } from '../../lib/batch.ts';
-import { qdrant } from '../../lib/stores/qdrant.ts';
-import { fromClient, fromHttp } from '../../lib/stores/qdrant-errors.ts';
-import { decodeRestHits, decodeRestPoints } from '../../lib/stores/qdrant-rest.ts';
+import { fromClient, fromHttp } from '../../lib/stores/qdrant/errors.ts';
+import { decodeRestHits, decodeRestPoints } from '../../lib/stores/qdrant/rest.ts';
 import {
   createBody,
   infoSchema,
@@ -12,7 +11,8 @@ import {
   optionsSchema,
   payloadIndexesOf,
   vectorsOf,
-} from '../../lib/stores/qdrant-settings.ts';
+} from '../../lib/stores/qdrant/settings.ts';
+import { qdrant } from '../../lib/stores/qdrant.ts';
 import { makeBatch, makeSchema } from '../make.ts';
 
 /** Answers of a real Qdrant 1.18, as recorded: what our parsers and our handle make of each that they would meet. */

@@ -14,10 +14,10 @@ import {
 } from '@qdrant/js-client-grpc';
 import fc from 'fast-check';
 import { column } from '../../lib/batch.ts';
-import { decodeGet, decodeHits, decodeScroll, isCompleted } from '../../lib/stores/qdrant-answers.ts';
-import { checkRestPayload } from '../../lib/stores/qdrant-payload.ts';
-import { encodeGet, encodeSample, encodeScroll, encodeSearch, encodeUpsert } from '../../lib/stores/qdrant-points.ts';
-import { encodeRestUpsert } from '../../lib/stores/qdrant-rest.ts';
+import { decodeGet, decodeHits, decodeScroll, isCompleted } from '../../lib/stores/qdrant/answers.ts';
+import { checkRestPayload } from '../../lib/stores/qdrant/payload.ts';
+import { encodeGet, encodeSample, encodeScroll, encodeSearch, encodeUpsert } from '../../lib/stores/qdrant/points.ts';
+import { encodeRestUpsert } from '../../lib/stores/qdrant/rest.ts';
 import { canonicalJson, makeBatch } from '../make.ts';
 import { allKinds, batches, caught, expectSameBatch, one, positionsOf, roomy } from './qdrant-arbitraries.ts';
 
@@ -76,9 +76,9 @@ describe('an upsert in our protobuf', () => {
     ['{"a":{"b":[0,18446744073709551616]}}', "field 'a.b.1' of record '1' is 18446744073709551616"],
     ['{"n":-9223372036854775809}', "field 'n' of record '1' is -9223372036854775809"],
     ['{"x":1e400}', 'beyond a double'],
-    ['{"x":0.1234567890123456789}', '19 significant digits'],
-    ['{"x":12345678901234567.8}', '18 significant digits'],
-    ['{"x":1234567890123456.78}', '18 significant digits'],
+    ['{"x":0.1234567890123456789}', 'would become'],
+    ['{"x":12345678901234567.8}', 'would become'],
+    ['{"x":1234567890123456.78}', 'would become'],
     ['{"x":1e-400}', 'would become 0'],
     ['{"s":"\\ud800"}', 'half of a surrogate pair'],
     ['{"\\udc00":1}', 'half of a surrogate pair'],

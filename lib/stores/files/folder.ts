@@ -1,0 +1,84 @@
+import { S3Client } from '@aws-sdk/client-s3';
+import { z } from 'zod';
+import { InvalidEvent } from '../../errors.ts';
+import { parseAs } from '../../event.ts';
+import { type ListedObject, type ListingObjectStore, openFileObjects } from '../../objects-files.ts';
+import { openS3Objects } from '../../objects-s3.ts';
+import type { ByteRanges } from '../../parquet-file.ts';
+import { distanceSchema, idTypeSchema } from '../../schema.ts';
+import type { ResolvedEndpoint } from '../port.ts';
+
+/** The files of one collection: a folder below the connection's, or one file. */
+export interface Folder {
+  /** The data files, in the order of their names. Names with a part that begins with _ or . are not data, as Hive has it. */
+  list(): Promise<readonly ListedObject[]>;
+  bytesOf(file: ListedObject): ByteRanges;
+  get(name: string): Promise<Uint8Array | undefined>;
+  put(name: string, body: Uint8Array | string, contentType: string): Promise<void>;
+  /** For people. */
+  locate(name: string): string;
+  close(): void;
+}
+
+export const filesOptions = z.strictObject({
+  /** What a target writes. */
+  format: z.enum(['parquet', 'jsonl']).default('parquet'),
+  /** The column or field that holds the id, in files that vecferry did not write. */
+  id: z.string().min(1).default('id'),
+  /** What ids are, where the first records do not tell. */
+  idType: idTypeSchema.optional(),
+  /** The columns or fields that are vectors; left out: all lists of floats of one length. */
+  vectors: z.array(z.string()).optional(),
+  /** Files do not say how their vectors are compared; left out: the mapping or the target's default decides. */
+  distance: distanceSchema.optional(),
+});
+export type FilesOptions = z.infer<typeof filesOptions>;
+
+const dataFile = /\.(parquet|jsonl|ndjson)$/;
+
+/** @throws InvalidEvent when the connection is neither {"path"} nor {"url": "s3://…"}, or the collection leads out of it. */
+export function openFolder({ connection, collection }: ResolvedEndpoint): Folder {
+  const parts = collection.split('/').filter((part) => part !== '' && part !== '.');
+  if (parts.includes('..'))
+    throw new InvalidEvent(`collection '${collection}' leads out of its folder`, { ids: [collection] });
+  if (connection.path !== undefined) return folderOf(openFileObjects(connection.path), parts, () => {});
+  const url = connection.url === undefined ? null : URL.parse(connection.url);
+  if (url?.protocol !== 's3:' || url.hostname === '') {
+    throw new InvalidEvent('the files store needs connection {"path": FOLDER} or {"url": "s3://BUCKET/PREFIX"}');
+  }
+  const prefix = decodeURIComponent(url.pathname)
+    .split('/')
+    .filter((part) => part !== '');
+  const client = new S3Client({});
+  return folderOf(openS3Objects(url.hostname, client), [...prefix, ...parts], () => client.destroy());
+}
+
+/** The options of an event. @throws InvalidEvent */
+export function parseFilesOptions(options: unknown): FilesOptions {
+  return parseAs(filesOptions, options ?? {}, "the files store's options", InvalidEvent);
+}
+
+function folderOf(objects: ListingObjectStore, parts: readonly string[], close: () => void): Folder {
+  const last = parts.at(-1);
+  const only = last !== undefined && dataFile.test(last) ? last : undefined;
+  const prefix = (only === undefined ? parts : parts.slice(0, -1)).map((part) => `${part}/`).join('');
+  const isData = (name: string): boolean => dataFile.test(name) && !name.split('/').some((part) => /^[_.]/.test(part));
+  return {
+    list: async () => {
+      const found = await objects.entries(prefix);
+      const named = found.map((each) => ({ ...each, key: each.key.slice(prefix.length) }));
+      return named.filter(({ key }) => (only === undefined ? isData(key) : key === only));
+    },
+    bytesOf: (file) => {
+      const object = { ...file, key: prefix + file.key };
+      return {
+        size: file.size,
+        range: async (from, to) => (from === to ? new Uint8Array() : await objects.range(object, from, to)),
+      };
+    },
+    get: (name) => objects.get(prefix + name),
+    put: (name, body, contentType) => objects.put(prefix + name, body, contentType),
+    locate: (name) => objects.locate(prefix + name),
+    close,
+  };
+}

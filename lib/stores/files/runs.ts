@@ -1,0 +1,59 @@
+import { z } from 'zod';
+import { ShardDamaged } from '../../errors.ts';
+import { parseAs } from '../../event.ts';
+import type { WritePosition } from '../port.ts';
+import type { Folder } from './folder.ts';
+import type { Entry } from './index.ts';
+
+/**
+ * Upserts in a folder: a file is named after the position that it was written from, so a repeated write replaces it. A run
+ * writes an id once; where several runs wrote into the folder, a record of a later run stands for those of the same id
+ * in earlier ones. Readers work that out; nothing that was written is changed.
+ */
+
+const markerSchema = z.strictObject({ format: z.literal(1), firstWriteAt: z.iso.datetime() });
+const markerName = (run: string): string => `_runs/${run}.json`;
+
+/** `RUN.SHARD.OFFSET.parquet`: run ids and shard names hold no dots. */
+export function fileNameOf({ run, shard, offset }: WritePosition, format: string): string {
+  return `${run}.${shard}.${String(offset).padStart(9, '0')}.${format}`;
+}
+
+/** Notes when a run first wrote here; the time stands. */
+export async function markRun(folder: Folder, run: string, now: Date): Promise<void> {
+  if ((await folder.get(markerName(run))) !== undefined) return;
+  await folder.put(markerName(run), JSON.stringify({ format: 1, firstWriteAt: now.toISOString() }), 'application/json');
+}
+
+/** True for an id in a file when a later run wrote the id too. */
+export type IsSuperseded = (file: string, id: string) => boolean;
+
+/** undefined when all files are of one run, as they are unless a run moved `into` an existing collection. Keeps the ids of all but the first run. */
+export async function supersededIn(folder: Folder, entries: readonly Entry[]): Promise<IsSuperseded | undefined> {
+  const names = [...new Set(entries.map(({ file }) => runOf(file.name)))];
+  if (names.length <= 1) return undefined;
+  const started = await Promise.all(names.map(async (run) => ({ run, at: await firstWriteOf(folder, run) })));
+  const runs = started
+    .sort((a, b) => (a.at === b.at ? (a.run < b.run ? -1 : 1) : a.at < b.at ? -1 : 1))
+    .map(({ run }) => run);
+  const idsOf = new Map(runs.slice(1).map((run) => [run, new Set<string>()]));
+  for (const { file } of entries) {
+    const found = idsOf.get(runOf(file.name));
+    if (found === undefined) continue;
+    for await (const ids of file.ids()) for (const id of ids) found.add(id);
+  }
+  const later = new Map(runs.map((run, at) => [run, runs.slice(at + 1).flatMap((each) => idsOf.get(each) ?? [])]));
+  return (file, id) => later.get(runOf(file))?.some((ids) => ids.has(id)) === true;
+}
+
+function runOf(file: string): string {
+  return file.slice(0, file.indexOf('.'));
+}
+
+/** '' for files that came here by another way: they are older than any run. */
+async function firstWriteOf(folder: Folder, run: string): Promise<string> {
+  const marker = await folder.get(markerName(run));
+  if (marker === undefined) return '';
+  const where = folder.locate(markerName(run));
+  return parseAs(markerSchema, JSON.parse(Buffer.from(marker).toString()), where, ShardDamaged).firstWriteAt;
+}

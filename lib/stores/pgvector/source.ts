@@ -1,0 +1,253 @@
+import { parse } from 'lossless-json';
+import { type Batch, concatBatches, noRecords } from '../../batch.ts';
+import { Incompatible, NotFound } from '../../errors.ts';
+import type { CollectionSchema, Distance, IdType, PayloadIndex, VectorIndex, VectorSpec } from '../../schema.ts';
+import type { Description, Hit, Piece, PlannedRange, Range, ReadOptions, SearchRequest } from '../port.ts';
+import { type Column, distanceOperators, type Layout, vectorForms } from './catalog.ts';
+import type { Database, Session } from './connect.ts';
+import { isDataError } from './errors.ts';
+import { quoteName, quoteText } from './names.ts';
+import { keyList, keyLiterals, rangeFilter, readPieces, selectRecords, tableOf, writeBound } from './read.ts';
+import { fieldOf } from './types.ts';
+
+/** What a table says of itself, and how its records are found: describe, ranges, read, fetch, search. */
+
+export async function describeTable(session: Session, layout: Layout): Promise<Description> {
+  const nullable = layout.vectors.filter(({ column }) => !column.notNull);
+  const counts = ['count(*)', ...nullable.map(({ column }) => `count(${quoteName(column.name)})`)];
+  const selected = counts.map((count, at) => `${count}::text AS c${at}`).join(', ');
+  const [row] = await session.rows(`SELECT ${selected} FROM ${tableOf(layout)}`);
+  const count = Number(row?.['c0'] ?? 0);
+  const missing = nullable
+    .map(({ name }, at): [string, number] => [name, count - Number(row?.[`c${at + 1}`] ?? 0)])
+    .filter(([, records]) => records > 0);
+  return {
+    schema: schemaOf(layout),
+    count,
+    payloadBytes: await payloadBytes(session, layout),
+    ...(missing.length === 0 ? {} : { withoutVector: Object.fromEntries(missing) }),
+  };
+}
+
+export function schemaOf(layout: Layout): CollectionSchema {
+  return {
+    store: 'pgvector',
+    idType: idTypeOf(layout.key),
+    key: layout.key.map(fieldOf),
+    vectors: layout.vectors.map(({ name, form, dimension, distance, index, column }): VectorSpec => {
+      const size = dimension === undefined ? {} : { dimension };
+      return {
+        name,
+        ...vectorForms[form],
+        ...size,
+        ...(distance === undefined ? {} : { distance }),
+        index,
+        ...(column.notNull ? { nullable: false } : {}),
+      };
+    }),
+    ...(layout.payload === undefined ? { fields: layout.fields.map(fieldOf) } : {}),
+    payloadIndexes: layout.indexes.flatMap(payloadIndex),
+    native: defaultsOf(layout),
+  };
+}
+
+/** An index on a vector is the vector's; of every other its definition from USING on, which names no table. */
+function payloadIndex({ subject, method, columns, isUnique, definition }: Layout['indexes'][number]): PayloadIndex[] {
+  if ((method === 'hnsw' || method === 'ivfflat') && columns.length > 0) return [];
+  const using = definition.slice(definition.indexOf(` USING ${method} `) + 1);
+  return [{ field: subject, type: method, native: { isUnique, using } }];
+}
+
+/** Defaults that mean the same in another database: constants and the functions every server has. */
+export const portableDefault =
+  /^(?:'(?:[^']|'')*'(?:::[\w ".()[\],]+)?|-?[\d.]+|true|false|now\(\)|CURRENT_(?:TIMESTAMP|DATE)|gen_random_uuid\(\)|\('(?:[^']|'')*'(?:::[\w ".()[\],]+)?\)(?:::[\w ".()[\],]+)?)$/;
+
+function defaultsOf({ fields, key }: Layout): CollectionSchema['native'] {
+  const found = [...key, ...fields].flatMap((column): [string, string][] =>
+    column.default !== null && portableDefault.test(column.default) ? [[column.name, column.default]] : [],
+  );
+  return found.length === 0 ? {} : { defaults: Object.fromEntries(found) };
+}
+
+function idTypeOf(key: readonly Column[]): IdType {
+  const [only] = key;
+  if (only === undefined || key.length > 1) return 'composite';
+  if (/^int[248]$/.test(only.base) || isWholeNumeric(only)) return 'integer';
+  return only.base === 'uuid' ? 'uuid' : 'string';
+}
+
+/** numeric(20, 0): made for ids beyond int8. */
+const isWholeNumeric = ({ base, native }: Column): boolean => base === 'numeric' && /^numeric\(\d+,0\)$/.test(native);
+
+/** Rows that the mean payload is taken from. */
+const sampleRows = 500;
+
+async function payloadBytes(session: Session, layout: Layout): Promise<number> {
+  const { payload, fields } = layout;
+  if (payload === undefined && fields.length === 0) return 2;
+  const columns = (payload === undefined ? fields : [payload]).map(({ name }) => quoteName(name)).join(', ');
+  const text = payload === undefined ? 'row_to_json("vecferry row")::text' : `${quoteName(payload.name)}::text`;
+  const [row] = await session.rows(
+    `SELECT coalesce(round(avg(octet_length(${text}))), 0)::text AS bytes FROM (SELECT ${columns} FROM ${tableOf(layout)} LIMIT ${sampleRows}) "vecferry row"`,
+  );
+  return Number(row?.['bytes'] ?? 0);
+}
+
+/** Up to here the bounds are exact; beyond, sorting every key costs more than an uneven range. */
+const exactRows = 1_000_000;
+/** Sampled keys a range: its size then varies by about a tenth (1 / sqrt(100)). */
+const sampledKeys = 100;
+
+export async function planRanges(session: Session, layout: Layout, records: number): Promise<readonly PlannedRange[]> {
+  const [row] = await session.rows(`SELECT count(*)::text AS count FROM ${tableOf(layout)}`);
+  const count = Number(row?.['count'] ?? 0);
+  if (count <= records) return [{ from: null, to: null, records: count }];
+  const parts = Math.ceil(count / records);
+  const bounds = await cutPoints(session, layout, count, parts);
+  const share = Math.ceil(count / (bounds.length + 1));
+  return [null, ...bounds].map((from, at): PlannedRange => {
+    const left = Math.max(count - at * share, 0);
+    return { from, to: bounds[at] ?? null, records: Math.min(share, left) };
+  });
+}
+
+/** The keys that begin each part but the first. */
+async function cutPoints(session: Session, layout: Layout, count: number, parts: number): Promise<string[]> {
+  const percent = count <= exactRows ? 100 : Math.min(100, (100 * parts * sampledKeys) / count);
+  // A fixed seed: planning twice cuts alike.
+  const sample = percent >= 100 ? '' : `TABLESAMPLE SYSTEM (${percent}) REPEATABLE (1)`;
+  const keys = layout.key.map(({ name }) => quoteName(name));
+  const texts = keys.map((name, at) => `${name}::text AS k${at}`).join(', ');
+  const rows = await session.rows(
+    `SELECT ${texts} FROM (
+      SELECT ${keys.join(', ')}, row_number() OVER (ORDER BY ${keys.join(', ')}) - 1 AS "vecferry position", count(*) OVER () AS "vecferry total"
+      FROM ${tableOf(layout)} ${sample}) sampled
+    WHERE "vecferry position" * ${parts} / "vecferry total" > ("vecferry position" - 1) * ${parts} / "vecferry total"
+      AND "vecferry position" > 0 ORDER BY "vecferry position"`,
+  );
+  return rows.map((row) => writeBound(keys.map((_, at) => row[`k${at}`] ?? '')));
+}
+
+export function readRange(database: Database, layout: Layout, range: Range, limits: ReadOptions): AsyncIterable<Piece> {
+  const select = selectRecords(layout, `${rangeFilter(layout, range)} ORDER BY ${keyList(layout)}`);
+  return readPieces(layout, database.stream(select), range.to, limits);
+}
+
+const unlimited: ReadOptions = { maxRecords: Number.POSITIVE_INFINITY, maxBytes: Number.POSITIVE_INFINITY };
+
+export async function fetchRecords(session: Session, layout: Layout, ids: readonly string[]): Promise<Batch> {
+  const keys = ids.flatMap((id) => {
+    const values = keyOfId(layout.key, id);
+    return values === undefined ? [] : [values];
+  });
+  const empty = noRecords(schemaOf(layout).vectors);
+  if (keys.length === 0) return empty;
+  const select = (filter: string): string => selectRecords(layout, `WHERE ${filter}`);
+  const typed = keys.map((values) => `(${keyLiterals(layout.key, values)})`).join(', ');
+  const body = await session.copyOut(select(`(${keyList(layout)}) IN (${typed})`)).catch(async (error: unknown) => {
+    if (!isDataError(error)) throw error;
+    // An id that is no value of the key's type is not there; as texts they can all be compared, if slower.
+    const texts = keys.map((values) => `(${values.map(quoteText).join(', ')})`).join(', ');
+    const columns = layout.key.map(({ name }) => `${quoteName(name)}::text`).join(', ');
+    return await session.copyOut(select(`(${columns}) IN (${texts})`));
+  });
+  const pieces: Batch[] = [];
+  for await (const { batch } of readPieces(layout, once(body), null, unlimited)) pieces.push(batch);
+  return pieces.length === 0 ? empty : concatBatches(pieces);
+}
+
+async function* once(body: Uint8Array): AsyncIterable<Uint8Array> {
+  yield body;
+}
+
+const integerBits: Readonly<Record<string, bigint>> = { int2: 16n, int4: 32n, int8: 64n };
+
+/** The key's values; undefined when no row can have such an id. @param id canonical text, a JSON array for composite keys */
+export function keyOfId(key: readonly Column[], id: string): readonly string[] | undefined {
+  const values = key.length === 1 ? [id] : parseArray(id);
+  return values?.length === key.length && key.every((column, at) => canHold(column, values[at] ?? ''))
+    ? values
+    : undefined;
+}
+
+function canHold(column: Column, value: string): boolean {
+  if (value.includes('\0')) return false;
+  const bits = integerBits[column.base];
+  if (bits !== undefined) return /^-?\d+$/.test(value) && BigInt.asIntN(Number(bits), BigInt(value)) === BigInt(value);
+  if (column.base === 'numeric') return /^-?\d+(\.\d+)?$/.test(value);
+  if (column.base === 'uuid') return /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i.test(value);
+  return true;
+}
+
+/** The elements as texts, a number's digits as they are. */
+export function parseArray(id: string): string[] | undefined {
+  try {
+    const parsed = parse(id);
+    return Array.isArray(parsed) ? parsed.map(String) : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+export interface SearchSettings {
+  readonly efSearch?: number | undefined;
+  readonly probes?: number | undefined;
+  readonly defaultDistance: Distance;
+}
+
+/** pgvector's default hnsw.ef_search, and the bound of the setting: an index scan returns no more rows than that. */
+const [defaultEfSearch, maxEfSearch] = [40, 1000];
+
+export async function searchNearest(
+  database: Database,
+  layout: Layout,
+  { vector, query, k, exact = false }: SearchRequest,
+  { efSearch, probes, defaultDistance }: SearchSettings,
+): Promise<readonly Hit[]> {
+  const field = layout.vectors.find(({ name }) => name === vector);
+  if (field === undefined) {
+    const names = layout.vectors.map(({ name }) => `'${name}'`).join(', ');
+    throw new NotFound(`table ${tableOf(layout)} has no vector '${vector}'; it has ${names}`, { ids: [vector] });
+  }
+  if (field.form === 'sparsevec')
+    throw new Incompatible(`vector '${vector}' is sparse; only dense vectors are searched`, { ids: [vector] });
+  const { operator } = distanceOperators[field.distance ?? defaultDistance];
+  const column = quoteName(field.column.name);
+  const keys = layout.key.map(({ name }, at) => `${quoteName(name)}::text AS "vecferry k${at}"`).join(', ');
+  const nearness = `${column} ${operator} ${quoteText(`[${query.join(',')}]`)}::${field.form}`;
+  const select = `SELECT ${keys}, (${nearness})::text AS "vecferry score" FROM ${tableOf(layout)} WHERE ${column} IS NOT NULL ORDER BY ${nearness} LIMIT ${k}`;
+  const setting = searchSetting(field.index, { k, exact, efSearch, probes });
+  const rows =
+    setting === undefined
+      ? await database.use(async (session) => await session.rows(select))
+      : await database.transact(async (session) => {
+          await session.run(`SET LOCAL ${setting}`);
+          return await session.rows(select);
+        });
+  return rows.map((row): Hit => {
+    const values = layout.key.map((_, at) => row[`vecferry k${at}`] ?? '');
+    return { id: idOf(layout.key, values), score: Number(row['vecferry score']) };
+  });
+}
+
+/** What this search needs otherwise than the server is set; local to its transaction. */
+function searchSetting(
+  index: VectorIndex,
+  {
+    k,
+    exact,
+    efSearch,
+    probes,
+  }: { k: number; exact: boolean; efSearch: number | undefined; probes: number | undefined },
+): string | undefined {
+  if (exact) return index.kind === 'none' ? undefined : 'enable_indexscan = off';
+  if (index.kind === 'ivfflat') return probes === undefined ? undefined : `ivfflat.probes = ${probes}`;
+  if (index.kind !== 'hnsw' || (efSearch === undefined && k <= defaultEfSearch)) return undefined;
+  return `hnsw.ef_search = ${Math.min(maxEfSearch, Math.max(efSearch ?? defaultEfSearch, k))}`;
+}
+
+function idOf(key: readonly Column[], values: readonly string[]): string {
+  if (key.length === 1) return values[0] ?? '';
+  const parts = key.map(({ base }, at) => (/^int[248]$/.test(base) ? values[at] : JSON.stringify(values[at])));
+  return `[${parts.join(',')}]`;
+}

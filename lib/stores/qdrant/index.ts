@@ -1,0 +1,88 @@
+import { NotFound, StoreUnavailable } from '../../errors.ts';
+import type { CollectionSchema } from '../../schema.ts';
+import type { IndexProgress } from '../port.ts';
+import type { Admin } from './admin.ts';
+import {
+  type CollectionInfo,
+  checkSameVectors,
+  createBody,
+  indexingThreshold,
+  type QdrantOptions,
+  storedVectorBytes,
+  vectorsOf,
+  wantedPayloadIndexes,
+} from './settings.ts';
+
+/** @throws Incompatible when the collection is there with other vectors. */
+export async function prepareCollection(admin: Admin, schema: CollectionSchema, options: QdrantOptions): Promise<void> {
+  const there = await infoOrNone(admin);
+  if (there !== undefined) {
+    checkSameVectors(admin.collection, vectorsOf(there), schema.vectors);
+    return;
+  }
+  try {
+    await admin.create(createBody(schema, options));
+  } catch (error) {
+    // Another caller may have been first; a repeated request after a lost answer looks the same.
+    const made = await infoOrNone(admin);
+    if (made === undefined) throw error;
+    checkSameVectors(admin.collection, vectorsOf(made), schema.vectors);
+  }
+}
+
+/**
+ * Makes the payload indexes first, because a graph built before them knows nothing of their values, then lets the
+ * optimizer build the graphs. A collection that was never prepared for loading keeps its threshold.
+ */
+export async function startIndexes(admin: Admin, schema: CollectionSchema, options: QdrantOptions): Promise<void> {
+  const info = await admin.info();
+  for (const [field, index] of wantedPayloadIndexes(schema, options)) {
+    if (info.payload_schema[field] === undefined) await admin.indexPayload(field, index);
+  }
+  if (isLoading(info))
+    await admin.update({ optimizers_config: { indexing_threshold: indexingThreshold(schema, options) } });
+}
+
+/** @throws StoreUnavailable when the optimizer has failed, with what it says. */
+export async function readProgress(admin: Admin): Promise<IndexProgress> {
+  const info = await admin.info();
+  const points = info.points_count ?? 0;
+  const indexed = info.indexed_vectors_count ?? 0;
+  if (info.status === 'red' || typeof info.optimizer_status !== 'string')
+    throw new StoreUnavailable(
+      `the optimizer of collection ${admin.collection} has failed: ${JSON.stringify(info.optimizer_status)}; see the server's log`,
+    );
+  const fraction = points === 0 ? 1 : Math.min(1, indexed / points);
+  const detail = `${info.status}, ${indexed} vectors indexed of ${points} records`;
+  if (info.config.optimizer_config.max_optimization_threads === 0) {
+    const off = 'its optimizer is off (max_optimization_threads 0), so what has no graph yet is searched without one';
+    return { done: true, fraction, detail: `${detail}; ${off}` };
+  }
+  if (info.status === 'grey') {
+    // Grey: there is something to optimize, and the optimizer waits for an update since the server's start.
+    await admin.update({ optimizers_config: {} });
+    return { done: false, fraction, detail };
+  }
+  if (info.status === 'yellow') return { done: false, fraction, detail };
+  if (isLoading(info)) return { done: false, fraction, detail: `${detail}; index building is off` };
+  const threshold = info.config.optimizer_config.indexing_threshold ?? 0;
+  const kilobytesASegment = (points * storedVectorBytes(vectorsOf(info))) / 1024 / Math.max(1, info.segments_count);
+  if (kilobytesASegment === 0) return { done: true, fraction: 1, detail };
+  if (indexed === 0 && kilobytesASegment > threshold) return { done: false, fraction, detail };
+  const small = `; segments below the indexing threshold of ${threshold} kB are searched without a graph`;
+  return { done: true, fraction: 1, detail: indexed === 0 ? `${detail}${small}` : detail };
+}
+
+/** As `prepareCollection` leaves it. */
+function isLoading({ config }: CollectionInfo): boolean {
+  return config.optimizer_config.indexing_threshold === 0;
+}
+
+async function infoOrNone(admin: Admin): Promise<CollectionInfo | undefined> {
+  try {
+    return await admin.info();
+  } catch (error) {
+    if (error instanceof NotFound) return undefined;
+    throw error;
+  }
+}

@@ -1,0 +1,351 @@
+import { z } from 'zod';
+import { Incompatible } from '../../errors.ts';
+import type { CollectionSchema, Distance, Precision, VectorIndex, VectorSpec } from '../../schema.ts';
+
+/**
+ * A collection's settings between Qdrant's words and ours. What only Qdrant understands stands in the schema's `native`,
+ * under the names that creating a collection takes, and is used again when the target is Qdrant too.
+ */
+
+const count = z.int().nonnegative();
+const setting = z.record(z.string(), z.unknown());
+
+/** Options of an endpoint. All but `transport` concern the target, and win over what the source had. */
+export const optionsSchema = z.strictObject({
+  /** How records travel. auto: gRPC where it answers, else REST. */
+  transport: z.enum(['auto', 'grpc', 'rest']).default('auto'),
+  hnsw: z
+    .strictObject({
+      /** 0: no graph. */
+      m: count.optional(),
+      efConstruction: z.int().min(4).optional(),
+      /** Kilobytes of vectors below which a filtered search scans. */
+      fullScanThreshold: count.optional(),
+      onDisk: z.boolean().optional(),
+      /** Edges a node within each tenant, where m is 0. */
+      payloadM: count.optional(),
+      /** Vectors that have settings of their own, by name. */
+      vectors: z
+        .record(z.string(), z.strictObject({ m: count.optional(), efConstruction: z.int().min(4).optional() }))
+        .default({}),
+    })
+    .prefault({}),
+  optimizers: z
+    .strictObject({
+      /** Kilobytes of vectors a segment needs before its graph is built. */
+      indexingThreshold: z.int().positive().optional(),
+      memmapThreshold: count.optional(),
+      maxSegmentSize: z.int().positive().optional(),
+      defaultSegmentNumber: count.optional(),
+    })
+    .prefault({}),
+  /** As Qdrant's quantization_config: {"scalar": …}, {"product": …} or {"binary": …}; null leaves the source's out. */
+  quantization: setting.nullable().optional(),
+  /** Keeps the vectors on disk. */
+  onDisk: z.boolean().optional(),
+  onDiskPayload: z.boolean().optional(),
+  shardNumber: z.int().positive().optional(),
+  replicationFactor: z.int().positive().optional(),
+  writeConsistencyFactor: z.int().positive().optional(),
+  /** Payload field -> index: a type (`keyword`, `integer`, …), Qdrant's field_schema, or null to leave the source's out. */
+  payloadIndexes: z.record(z.string(), z.union([z.string(), setting]).nullable()).default({}),
+});
+export type QdrantOptions = z.infer<typeof optionsSchema>;
+
+const hnswInfo = z.looseObject({ m: z.number().nullish(), ef_construct: z.number().nullish() });
+const vectorInfo = z.looseObject({
+  size: z.int().positive(),
+  distance: z.enum(['Cosine', 'Dot', 'Euclid', 'Manhattan']),
+  datatype: z.enum(['float32', 'float16', 'uint8']).nullish(),
+  hnsw_config: hnswInfo.nullish(),
+  multivector_config: setting.nullish(),
+});
+const optimizerInfo = z.looseObject({
+  indexing_threshold: z.number().nullish(),
+  /** 0: nothing is ever optimized, so no graph is built. */
+  max_optimization_threads: z.union([z.number(), z.string()]).nullish(),
+});
+
+/** What GET /collections/{name} answers, as far as it is read here. */
+export const infoSchema = z.looseObject({
+  status: z.enum(['green', 'yellow', 'grey', 'red']),
+  optimizer_status: z.union([z.string(), z.looseObject({ error: z.string() })]),
+  points_count: z.number().nullish(),
+  indexed_vectors_count: z.number().nullish(),
+  segments_count: z.number(),
+  config: z.looseObject({
+    params: z.looseObject({
+      vectors: z.union([vectorInfo, z.record(z.string(), vectorInfo)]).nullish(),
+      sparse_vectors: z.record(z.string(), setting).nullish(),
+      sharding_method: z.string().nullish(),
+    }),
+    hnsw_config: hnswInfo,
+    optimizer_config: optimizerInfo,
+    quantization_config: setting.nullish(),
+    wal_config: setting.nullish(),
+    metadata: setting.nullish(),
+  }),
+  payload_schema: z.record(
+    z.string(),
+    z.looseObject({ data_type: z.string(), params: setting.nullish(), points: z.number().nullish() }),
+  ),
+});
+export type CollectionInfo = z.infer<typeof infoSchema>;
+
+const distances = {
+  Cosine: 'cosine',
+  Dot: 'dot',
+  Euclid: 'euclid',
+  Manhattan: 'manhattan',
+} as const satisfies Record<string, Distance>;
+const distanceWords = { cosine: 'Cosine', dot: 'Dot', euclid: 'Euclid', manhattan: 'Manhattan' } as const;
+
+/** Qdrant's default since 1.16, in kilobytes; 20,000 before. */
+const defaultIndexingThreshold = 10_000;
+
+/** The vectors of a collection: the unnamed one as ''. */
+export function vectorsOf({ config }: CollectionInfo): readonly VectorSpec[] {
+  const dense = Object.entries(namedVectors(config.params.vectors)).map(([name, vector]): VectorSpec => {
+    const isMulti = vector.multivector_config !== undefined && vector.multivector_config !== null;
+    const hnsw = { ...withoutNulls(config.hnsw_config), ...withoutNulls(vector.hnsw_config ?? {}) };
+    const precision: Precision = vector.datatype ?? 'float32';
+    return {
+      name,
+      kind: isMulti ? 'multi' : 'dense',
+      dimension: vector.size,
+      distance: distances[vector.distance],
+      precision,
+      index: indexOf(hnsw['m'], hnsw['ef_construct']),
+    };
+  });
+  const sparse = Object.keys(config.params.sparse_vectors ?? {}).map(
+    (name): VectorSpec => ({ name, kind: 'sparse', distance: 'dot', precision: 'float32' }),
+  );
+  return [...dense, ...sparse];
+}
+
+export function payloadIndexesOf({ payload_schema }: CollectionInfo): CollectionSchema['payloadIndexes'] {
+  const indexes = Object.entries(payload_schema).map(([field, { data_type, params }]) => ({
+    field,
+    type: data_type,
+    ...(params === undefined || params === null ? {} : { native: withoutNulls(params) }),
+  }));
+  return indexes.sort((a, b) => (a.field < b.field ? -1 : 1));
+}
+
+/** Settings that only Qdrant understands; `vectors` and `sparse_vectors` are by vector name. */
+export function nativeOf({ config }: CollectionInfo): CollectionSchema['native'] {
+  const { vectors, sparse_vectors, sharding_method: _, ...params } = config.params;
+  const own = Object.entries(namedVectors(vectors)).map(
+    ([name, { size: _size, distance: _distance, datatype, ...rest }]) => [name, withoutNulls(rest)],
+  );
+  return withoutNulls({
+    params: withoutNulls(params),
+    vectors: Object.fromEntries(own),
+    sparse_vectors: sparse_vectors ?? {},
+    hnsw_config: withoutNulls(config.hnsw_config),
+    optimizers_config: withoutNulls(config.optimizer_config),
+    quantization_config: config.quantization_config,
+    wal_config: withoutNulls(config.wal_config ?? {}),
+    metadata: config.metadata,
+  });
+}
+
+/** The body that creates the collection of `schema`, with index building off: `indexing_threshold: 0`. */
+export function createBody(schema: CollectionSchema, options: QdrantOptions): Record<string, unknown> {
+  const native = nativeSchema.parse(schema.native);
+  const hnsw = { ...native.hnsw_config, ...hnswWords(options.hnsw) };
+  const dense = schema.vectors.filter(({ kind }) => kind !== 'sparse');
+  const vectors = dense.map((spec) => [spec.name, vectorBody(spec, native.vectors[spec.name] ?? {}, hnsw, options)]);
+  const sparse = schema.vectors
+    .filter(({ kind }) => kind === 'sparse')
+    .map(({ name }) => [name, native.sparse_vectors[name] ?? {}]);
+  const quantization = options.quantization === undefined ? native.quantization_config : options.quantization;
+  return withoutNulls({
+    ...native.params,
+    vectors: isOneUnnamed(dense) ? vectors[0]?.[1] : Object.fromEntries(vectors),
+    sparse_vectors: sparse.length === 0 ? undefined : Object.fromEntries(sparse),
+    hnsw_config: hnsw,
+    optimizers_config: {
+      ...withoutPause(native.optimizers_config),
+      ...optimizerWords(options.optimizers),
+      indexing_threshold: 0,
+    },
+    quantization_config: quantization,
+    wal_config: native.wal_config,
+    metadata: native.metadata,
+    on_disk_payload: options.onDiskPayload ?? native.params['on_disk_payload'],
+    shard_number: options.shardNumber ?? native.params['shard_number'],
+    replication_factor: options.replicationFactor ?? native.params['replication_factor'],
+    write_consistency_factor: options.writeConsistencyFactor ?? native.params['write_consistency_factor'],
+  });
+}
+
+/** A source whose optimizer is off was being loaded itself; a target with it off would never get its index. */
+function withoutPause({ max_optimization_threads: threads, ...rest }: Readonly<Record<string, unknown>>) {
+  return threads === 0 ? rest : { ...rest, max_optimization_threads: threads };
+}
+
+/** Kilobytes of vectors a segment needs before its graph is built, once the load is over. */
+export function indexingThreshold(schema: CollectionSchema, options: QdrantOptions): number {
+  const before = nativeSchema.parse(schema.native).optimizers_config['indexing_threshold'];
+  // 0 at the source: it was being loaded itself.
+  const kept = typeof before === 'number' && before > 0 ? before : defaultIndexingThreshold;
+  return options.optimizers.indexingThreshold ?? kept;
+}
+
+/** Payload indexes to make: the schema's that are Qdrant's, changed as the options say. Field -> field_schema. */
+export function wantedPayloadIndexes(schema: CollectionSchema, options: QdrantOptions): ReadonlyMap<string, unknown> {
+  const wanted = new Map<string, unknown>();
+  for (const { field, type, native } of schema.payloadIndexes) {
+    if (payloadIndexTypes.has(type)) wanted.set(field, native ?? type);
+  }
+  for (const [field, index] of Object.entries(options.payloadIndexes)) {
+    if (index === null) wanted.delete(field);
+    else wanted.set(field, index);
+  }
+  return wanted;
+}
+
+/** @throws Incompatible naming each difference between the vectors of an existing collection and those wanted. */
+export function checkSameVectors(
+  collection: string,
+  found: readonly VectorSpec[],
+  wanted: readonly VectorSpec[],
+): void {
+  const there = new Map(found.map((spec) => [spec.name, spec]));
+  const differences = wanted.flatMap((spec) => differencesOf(spec, there.get(spec.name)));
+  const names = new Set(wanted.map(({ name }) => name));
+  for (const { name } of found) if (!names.has(name)) differences.push(`vector '${name}' is there and not wanted`);
+  if (differences.length === 0) return;
+  throw new Incompatible(
+    `collection '${collection}' is there with other vectors: ${differences.join('; ')}; name another collection or drop it`,
+    { ids: [collection] },
+  );
+}
+
+/** Bytes of one record's largest dense vector as the collection stores it: what the indexing threshold is held against. */
+export function storedVectorBytes(vectors: readonly VectorSpec[]): number {
+  const width = { float32: 4, float16: 2, uint8: 1 } as const;
+  const indexed = vectors.filter(({ kind, index }) => kind === 'dense' && index?.kind !== 'none');
+  return Math.max(0, ...indexed.map(({ dimension = 0, precision }) => dimension * width[precision]));
+}
+
+/** @see https://qdrant.tech/documentation/concepts/indexing/#payload-index */
+const payloadIndexTypes: ReadonlySet<string> = new Set([
+  'keyword',
+  'integer',
+  'float',
+  'bool',
+  'geo',
+  'datetime',
+  'text',
+  'uuid',
+]);
+
+const nativeSchema = z.looseObject({
+  params: setting.default({}),
+  vectors: z.record(z.string(), setting).default({}),
+  sparse_vectors: z.record(z.string(), setting).default({}),
+  hnsw_config: setting.default({}),
+  optimizers_config: setting.default({}),
+  quantization_config: setting.optional(),
+  wal_config: setting.optional(),
+  metadata: setting.optional(),
+});
+
+function differencesOf(wanted: VectorSpec, found: VectorSpec | undefined): string[] {
+  if (found === undefined) return [`vector '${wanted.name}' is wanted and not there`];
+  const compared = ['kind', 'dimension', 'distance', 'precision'] as const;
+  return compared
+    .filter(
+      (key) => wanted[key] !== undefined && !(wanted.kind === 'sparse' && key !== 'kind') && wanted[key] !== found[key],
+    )
+    .map((key) => `vector '${wanted.name}' has ${key} ${found[key]} instead of ${wanted[key]}`);
+}
+
+function vectorBody(
+  spec: VectorSpec,
+  native: Readonly<Record<string, unknown>>,
+  collectionHnsw: Readonly<Record<string, unknown>>,
+  { hnsw, onDisk }: QdrantOptions,
+): Record<string, unknown> {
+  const own = hnswOf(spec.index, collectionHnsw, hnsw.m !== undefined, hnsw.efConstruction !== undefined);
+  const hnswConfig = { ...recordOf(native['hnsw_config']), ...own, ...hnswWords(hnsw.vectors[spec.name] ?? {}) };
+  return withoutNulls({
+    ...native,
+    size: spec.dimension,
+    distance: distanceWords[spec.distance ?? 'cosine'],
+    datatype: spec.precision === 'float32' ? undefined : spec.precision,
+    on_disk: onDisk ?? native['on_disk'],
+    hnsw_config: Object.keys(hnswConfig).length === 0 ? undefined : hnswConfig,
+    multivector_config: spec.kind === 'multi' ? (native['multivector_config'] ?? { comparator: 'max_sim' }) : undefined,
+  });
+}
+
+/** A vector's own graph settings, where they differ from the collection's and the options do not overrule them. */
+function hnswOf(
+  index: VectorIndex | undefined,
+  collection: Readonly<Record<string, unknown>>,
+  mIsGiven: boolean,
+  efIsGiven: boolean,
+): Record<string, number> {
+  const { m, ef } =
+    index?.kind === 'hnsw'
+      ? { m: index.m, ef: index.efConstruction }
+      : { m: index?.kind === 'none' ? 0 : undefined, ef: undefined };
+  return {
+    ...(m !== undefined && !mIsGiven && m !== collection['m'] ? { m } : {}),
+    ...(ef !== undefined && !efIsGiven && ef !== collection['ef_construct'] ? { ef_construct: ef } : {}),
+  };
+}
+
+function hnswWords(options: Partial<QdrantOptions['hnsw']>): Record<string, unknown> {
+  return withoutNulls({
+    m: options.m,
+    ef_construct: options.efConstruction,
+    full_scan_threshold: options.fullScanThreshold,
+    on_disk: options.onDisk,
+    payload_m: options.payloadM,
+  });
+}
+
+function optimizerWords(options: QdrantOptions['optimizers']): Record<string, unknown> {
+  return withoutNulls({
+    memmap_threshold: options.memmapThreshold,
+    max_segment_size: options.maxSegmentSize,
+    default_segment_number: options.defaultSegmentNumber,
+  });
+}
+
+function indexOf(m: unknown, efConstruction: unknown): VectorIndex {
+  if (m === 0) return { kind: 'none' };
+  return {
+    kind: 'hnsw',
+    ...(typeof m === 'number' ? { m } : {}),
+    ...(typeof efConstruction === 'number' ? { efConstruction } : {}),
+  };
+}
+
+function namedVectors(
+  vectors: CollectionInfo['config']['params']['vectors'],
+): Readonly<Record<string, z.infer<typeof vectorInfo>>> {
+  if (vectors === undefined || vectors === null) return {};
+  const alone = vectorInfo.safeParse(vectors);
+  if (alone.success) return { '': alone.data };
+  return z.record(z.string(), vectorInfo).parse(vectors);
+}
+
+function isOneUnnamed(vectors: readonly VectorSpec[]): boolean {
+  return vectors.length === 1 && vectors[0]?.name === '';
+}
+
+function recordOf(value: unknown): Readonly<Record<string, unknown>> {
+  const parsed = setting.safeParse(value);
+  return parsed.success ? parsed.data : {};
+}
+
+/** Qdrant answers null for what is not set; asked for null it may refuse. */
+function withoutNulls(settings: Readonly<Record<string, unknown>>): Record<string, unknown> {
+  return Object.fromEntries(Object.entries(settings).filter(([, value]) => value !== undefined && value !== null));
+}
