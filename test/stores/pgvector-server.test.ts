@@ -255,7 +255,7 @@ describe('searching', () => {
 describe('reading', () => {
   test('a range is one snapshot: what is written meanwhile is not in it', async () => {
     const store = await prepared('snapshot');
-    await store.write(numbered(2000, '{"text":"' + 'x'.repeat(2000) + '"}'), at(0));
+    await store.write(numbered(2000, `{"text":"${'x'.repeat(2000)}"}`), at(0));
     const seen: string[] = [];
     for await (const { batch } of store.read({ from: null, to: null }, { maxRecords: 100, maxBytes: 1 << 20 })) {
       if (seen.length === 0)
