@@ -5,7 +5,7 @@ import { from as copyFrom, to as copyTo } from 'pg-copy-streams';
 import { type Batch, batchBytes, column, concatBatches, sliceBatch } from '../lib/batch.ts';
 import { writeParquet } from '../lib/parquet-wasm.ts';
 import type { CollectionSchema } from '../lib/schema.ts';
-import { encodeShard, readShard, shardChecksum, shardHeader } from '../lib/shard.ts';
+import { encodeShard, readShard, shardHeader, verifyShard } from '../lib/shard.ts';
 import { batchToArrow, shardColumns } from '../lib/shard-arrow.ts';
 import { copyHeader, copyTrailer, copyWriter } from '../lib/stores/pgvector/copy.ts';
 import { pgvector } from '../lib/stores/pgvector.ts';
@@ -56,7 +56,7 @@ export async function run(): Promise<BenchRow[]> {
         },
         async () => {
           let at = 0;
-          for await (const batch of cutShards(source)) shardChecksum(await encode(batch, schema, at++));
+          for await (const batch of cutShards(source)) shardHeader(await encode(batch, schema, at++), 'bench');
         },
         async () => {
           await client.query('TRUNCATE bench_plain');
@@ -184,11 +184,10 @@ function writeAlone(batch: Batch): void {
   writeParquet(batchToArrow(batch, shardColumns(batch.vectors)), batch.count);
 }
 
-/** As lib/import.ts: the manifest's checksum, then pieces of the shard as they are read. */
+/** As lib/import.ts: its checksum, then pieces of the shard as they are read. */
 async function importShard(target: Store, shard: Uint8Array, name: string, at: number): Promise<void> {
-  shardChecksum(shard);
   let offset = 0;
-  for await (const group of readShard(shard, name, { maxRecords: perWrite, header: shardHeader(shard, name) })) {
+  for await (const group of readShard(shard, name, { maxRecords: perWrite, header: verifyShard(shard, name) })) {
     for (let from = 0; from < group.count; ) {
       const piece = pieceAt(group, from, perWrite);
       await target.write(piece, { position: { run: name, shard: `00000-00${at}`, offset }, mode: 'upsert' });

@@ -7,7 +7,7 @@ import { getJson, type ObjectStore, putJson } from './objects.ts';
 import { releaseMemory } from './parquet-wasm.ts';
 import type { ShardQueue } from './queue.ts';
 import { type Failed, type Loaded, type Plan, shardEntrySchema } from './run-files.ts';
-import { readShard, type ShardHeader, shardChecksum, shardHeader } from './shard.ts';
+import { readShard, type ShardHeader, verifyShard } from './shard.ts';
 import { type ImportMessage, type ImportTally, messageVersion } from './states.ts';
 import type { StoreKind, Target } from './stores/port.ts';
 import { makePace, type Pace } from './throttle.ts';
@@ -57,9 +57,7 @@ export async function importShard(input: ImportShardInput): Promise<ImportResult
   const { run } = plan;
   const { shard } = message;
   if ((await objects.get(loadedKey(run, shard))) !== undefined) return { outcome: 'loaded', written: 0, throttled: 0 };
-  const bytes = await getObject(input);
-  // Its bytes are those of the marker's SHA-256: the checksum within says no more.
-  const header = shardHeader(bytes, objects.locate(shardKey(run, shard)));
+  const { bytes, header } = await getShard(input);
   const { records } = header;
   const progress = { offset: message.offset, tally: message.tally ?? noTally };
   const pace = makePace({ maxRecords: maxWriteRecords, deadline: input.deadline, log });
@@ -132,7 +130,8 @@ interface Progress {
   tally: ImportTally;
 }
 
-async function getObject({ plan, message, objects }: ImportShardInput): Promise<Uint8Array> {
+/** @throws ShardDamaged when the object is gone, damaged, or not the one that was exported. */
+async function getShard({ plan, message, objects }: ImportShardInput): Promise<Shard> {
   const { run } = plan;
   const key = shardKey(run, message.shard);
   const mend = 'start the run again, which exports the shard anew';
@@ -140,11 +139,12 @@ async function getObject({ plan, message, objects }: ImportShardInput): Promise<
   const bytes = await objects.get(key);
   if (bytes === undefined || entry === undefined)
     throw new ShardDamaged(`${objects.locate(key)} is gone; ${mend}`, { ids: [message.shard] });
-  if (shardChecksum(bytes) !== entry.checksum) {
-    const text = `${objects.locate(key)} is not what was exported: its SHA-256 is not the marker's`;
+  const header = verifyShard(bytes, objects.locate(key));
+  if (header.checksum !== entry.checksum) {
+    const text = `${objects.locate(key)} is not what was exported: its checksum is not the marker's`;
     throw new ShardDamaged(`${text}; ${mend}`, { ids: [message.shard] });
   }
-  return bytes;
+  return { bytes, header };
 }
 
 interface Shard {

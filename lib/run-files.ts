@@ -73,7 +73,7 @@ export const shardEntrySchema = z.strictObject({
   part: tally,
   records: tally,
   bytes: tally,
-  /** SHA-256 of the object, hex. */
+  /** The checksum that the shard itself carries: lib/shard.ts. */
   checksum: z.string(),
   /** What is left of the range after this shard; null when it is the range's last. */
   rest: z.strictObject({ from: z.string().nullable(), to: z.string().nullable() }).nullable(),

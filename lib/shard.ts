@@ -40,6 +40,8 @@ const headerSchema = z.strictObject({
   columns: z.array(shardColumnSchema),
   /** SHA-256 of the schema's JSON text, to tell two shards of one collection at a glance. */
   fingerprint: z.string(),
+  /** SHA-256 of the whole object with these 64 digits as zeros, hex: what the manifest says of it too. */
+  checksum: z.string(),
 });
 /** All that a shard says of itself without its records. */
 export type ShardHeader = z.infer<typeof headerSchema>;
@@ -132,7 +134,7 @@ export function verifyShard(bytes: Uint8Array, where: string): ShardHeader {
 }
 
 /**
- * What a shard says of itself, its checksum not looked at: only for bytes whose shardChecksum is that of the manifest.
+ * What a shard says of itself, its checksum not worked out again: only for bytes that were just written or verified.
  * @throws ShardDamaged when they are of another format, or no shard.
  */
 export function shardHeader(bytes: Uint8Array, where: string): ShardHeader {
@@ -148,16 +150,12 @@ export function shardHeader(bytes: Uint8Array, where: string): ShardHeader {
     rest: json('vecferry.rest'),
     schema: json('vecferry.schema'),
     fingerprint: text('vecferry.fingerprint'),
+    checksum: text(checksumKey),
     columns: json('vecferry.columns'),
     records: json('vecferry.records'),
     ...(text('vecferry.model') === undefined ? {} : { model: json('vecferry.model') }),
   };
   return parseAs(headerSchema, header, `the metadata of ${where}`, ShardDamaged);
-}
-
-/** SHA-256 of the whole object, hex: what the manifest says of it. */
-export function shardChecksum(bytes: Uint8Array): string {
-  return createHash('sha256').update(bytes).digest('hex');
 }
 
 function specOf({ name, kind, dimension }: ShardColumn): VectorSpec {

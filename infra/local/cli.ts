@@ -140,9 +140,9 @@ program
       const bytes = await readFile(file).catch((cause: unknown) => {
         throw new NotFound(`there is no file '${file}'; shards lie in .vecferry/runs/RUN/shards/`, { cause });
       });
-      const [{ shardChecksum, verifyShard }, { shardLines }] = await Promise.all([load.shard(), load.describe()]);
+      const [{ verifyShard }, { shardLines }] = await Promise.all([load.shard(), load.describe()]);
       const header = verifyShard(bytes, file);
-      output.event({ type: 'shard', file, bytes: bytes.length, sha256: shardChecksum(bytes), ...header });
+      output.event({ type: 'shard', file, bytes: bytes.length, ...header });
       for (const line of shardLines(header, bytes.length)) output.line(line);
       return exitCodes.ok;
     }),

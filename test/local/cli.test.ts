@@ -175,7 +175,7 @@ describe('vecferry after a run', () => {
     const [shard = ''] = await readdir(join(kept, 'runs', 'plain', 'shards'));
     const { events } = await vecferry(['--json', 'inspect', join(kept, 'runs', 'plain', 'shards', shard)]);
     expect(events()).toMatchObject([
-      { type: 'shard', run: 'plain', records: expect.any(Number), sha256: expect.stringMatching(/^[0-9a-f]{64}$/) },
+      { type: 'shard', run: 'plain', records: expect.any(Number), checksum: expect.stringMatching(/^[0-9a-f]{64}$/) },
     ]);
   });
 });
