@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { errorNames, NotFound } from '../lib/errors.ts';
+import { runIdSchema } from '../lib/event.ts';
 import { readPlan } from '../lib/plan.ts';
 import { writeFailure } from '../lib/report.ts';
 import { failureInput, failureOutput } from '../lib/states.ts';
@@ -7,7 +8,7 @@ import { makeHandler } from './lambda.ts';
 
 /** What a Lambda's error looks like within Step Functions' Cause; other causes are plain text. */
 const lambdaCause = z.object({ errorMessage: z.string() });
-const named = z.object({ run: z.string() });
+const named = z.object({ run: runIdSchema });
 
 /**
  * State "Report the failure": every other state's Catch leads here. Writes the report of a run that ended early; the

@@ -5,7 +5,7 @@ import { distanceSchema, indexSchema, precisionSchema } from './schema.ts';
 /** What a user writes to start a run: the same on AWS and on one machine. Defaults make the shortest one work. */
 
 /** Names an S3 key, an SQS attribute and an execution may hold alike. */
-const runId = z
+export const runIdSchema = z
   .string()
   .regex(
     /^[A-Za-z0-9][A-Za-z0-9_-]{0,79}$/,
@@ -91,7 +91,7 @@ const parallel = z.strictObject({
 
 export const eventSchema = z.strictObject({
   /** The run's id; left out: the execution's name. The id of an earlier run resumes it. */
-  run: runId.optional(),
+  run: runIdSchema.optional(),
   source: endpointSchema,
   target: z.strictObject({
     ...endpoint,
@@ -115,7 +115,7 @@ export function parseEvent(input: unknown): RunEvent {
 
 /** A run's id as given by a user or an execution. @throws InvalidEvent */
 export function parseRunId(input: unknown): string {
-  return parseAs(runId, input, 'the run id', InvalidEvent);
+  return parseAs(runIdSchema, input, 'the run id', InvalidEvent);
 }
 
 /** Parses `input`, and says all that is wrong with it in one error of the given class. */
