@@ -3,7 +3,7 @@ import { pipeline } from 'node:stream/promises';
 import pg from 'pg';
 import { from as copyFrom, to as copyTo } from 'pg-copy-streams';
 import { type Batch, batchBytes, column, concatBatches, sliceBatch } from '../lib/batch.ts';
-import { writeParquet } from '../lib/parquet-wasm.ts';
+import { releaseMemory, writeParquet } from '../lib/parquet-wasm.ts';
 import type { CollectionSchema } from '../lib/schema.ts';
 import { encodeShard, readShard, shardHeader, verifyShard } from '../lib/shard.ts';
 import { batchToArrow, shardColumns } from '../lib/shard-arrow.ts';
@@ -194,6 +194,7 @@ async function importShard(target: Store, shard: Uint8Array, name: string, at: n
       from += piece.count;
       offset += piece.count;
     }
+    for (const { values } of group.vectors.values()) releaseMemory(values);
   }
 }
 

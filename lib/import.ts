@@ -168,6 +168,7 @@ async function writeAll(input: ImportShardInput, shard: Shard, progress: Progres
       progress.tally = addTally(progress.tally, tally);
       if (isNear(input.deadline) && progress.offset < header.records) return false;
     }
+    for (const { values } of group.vectors.values()) releaseMemory(values);
   }
   return true;
 }

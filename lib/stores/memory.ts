@@ -7,7 +7,6 @@ import {
   hasVector,
   noRecords,
   selectRecords,
-  sliceBatch,
 } from '../batch.ts';
 import { distanceBetween } from '../distance.ts';
 import { Incompatible, InvalidEvent, NotFound, RecordRefused } from '../errors.ts';
@@ -206,8 +205,9 @@ async function writeBatch(
   });
   if (wrong !== undefined)
     throw new RecordRefused(`vector '${wrong.name}' is not as the collection declares it`, { ids: batch.ids });
+  // A copy: the caller may take the batch's memory back.
   for (const [at, id] of batch.ids.entries()) {
-    if (mode === 'upsert' || !records.has(id)) records.set(id, sliceBatch(batch, at, at + 1));
+    if (mode === 'upsert' || !records.has(id)) records.set(id, selectRecords(batch, [at]));
   }
   return { written: batch.count };
 }

@@ -110,7 +110,10 @@ export interface Target extends Reader {
    * already there with the same vectors. @throws Incompatible when it is there with others.
    */
   prepare(schema: CollectionSchema): Promise<void>;
-  /** Writes the batch and returns how many records the store acknowledged, once they are durable there. */
+  /**
+   * Writes the batch and returns how many records the store acknowledged, once they are durable there. The caller takes
+   * the batch's memory back afterwards: nothing of it may be kept.
+   */
   write(batch: Batch, options: WriteOptions): Promise<{ readonly written: number }>;
   /** Starts building the indexes of `schema`, and returns without waiting for them. */
   buildIndex(schema: CollectionSchema): Promise<void>;
