@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { type Batch, concatBatches, noRecords, selectRecords, sliceBatch } from '../batch.ts';
 import { Incompatible, NotFound, RecordRefused, ShardDamaged } from '../errors.ts';
 import { parseAs } from '../event.ts';
-import { type CollectionSchema, collectionSchema } from '../schema.ts';
+import { type CollectionSchema, collectionSchema, fieldTypeSchema } from '../schema.ts';
 import { encodeShard } from '../shard.ts';
 import { type FilesOptions, type Folder, openFolder, parseFilesOptions } from './files/folder.ts';
 import { fileStart, type RecordFile } from './files/format.ts';
@@ -36,20 +36,7 @@ const capabilities: Capabilities = {
     composite: true,
   },
   payload: {
-    types: [
-      'boolean',
-      'integer',
-      'float',
-      'decimal',
-      'text',
-      'uuid',
-      'timestamp',
-      'date',
-      'time',
-      'bytes',
-      'json',
-      'list',
-    ],
+    types: fieldTypeSchema.options,
     any: true,
   },
   // Files are put whole; there is no asking whether another one holds the id.

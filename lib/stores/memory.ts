@@ -10,7 +10,7 @@ import {
 } from '../batch.ts';
 import { distanceBetween } from '../distance.ts';
 import { Incompatible, InvalidEvent, NotFound, RecordRefused } from '../errors.ts';
-import type { CollectionSchema } from '../schema.ts';
+import { type CollectionSchema, fieldTypeSchema } from '../schema.ts';
 import type {
   Capabilities,
   Piece,
@@ -46,20 +46,7 @@ const capabilities: Capabilities = {
     composite: true,
   },
   payload: {
-    types: [
-      'boolean',
-      'integer',
-      'float',
-      'decimal',
-      'text',
-      'uuid',
-      'timestamp',
-      'date',
-      'time',
-      'bytes',
-      'json',
-      'list',
-    ],
+    types: fieldTypeSchema.options,
     any: true,
   },
   insertOnly: true,

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { InvalidEvent, NotFound } from '../errors.ts';
 import { parseAs } from '../event.ts';
-import type { CollectionSchema } from '../schema.ts';
+import { type CollectionSchema, fieldTypeSchema } from '../schema.ts';
 import { type Layout, readLayout } from './pgvector/catalog.ts';
 import { connect, type Database, type Session } from './pgvector/connect.ts';
 import { storeError } from './pgvector/errors.ts';
@@ -59,20 +59,7 @@ const capabilities: Capabilities = {
     composite: true,
   },
   payload: {
-    types: [
-      'boolean',
-      'integer',
-      'float',
-      'decimal',
-      'text',
-      'uuid',
-      'timestamp',
-      'date',
-      'time',
-      'bytes',
-      'json',
-      'list',
-    ],
+    types: fieldTypeSchema.options,
     any: true,
     // A value of jsonb: 255 MiB in all (JENTRY_OFFLENMASK, src/include/utils/jsonb.h).
     maxBytes: 268_435_455,
