@@ -32,7 +32,8 @@ export const handler = makeHandler({
       dryRun: event.dryRun,
       records: plan.records,
       exporters: event.parallel.exporters,
-      cutover: event.cutover !== null,
+      cutover: event.cutover !== null && event.mode === 'migrate',
+      validateOnly: event.mode === 'validate',
       rangesKey: ranges,
       shardListKey: shardList,
     };

@@ -47,6 +47,9 @@ export const functionSettings = {
   'find-neighbours': { memoryMiB: 1769, minutes: 15, may: ['read the run', 'write the run'] },
   /** Up to 10,000 queries on each side, one after another, so that their latency is the store's own. */
   'measure-recall': { memoryMiB: 1024, minutes: 15, may: ['read the run', 'write the run', 'open stores'] },
+  /** As many searches again for each setting that is tried; what is left at its deadline is done by the next call. */
+  'tune-search': { memoryMiB: 1024, minutes: 15, may: ['read the run', 'write the run', 'open stores'] },
+  'find-causes': { memoryMiB: 1024, minutes: 10, may: ['read the run', 'write the run', 'open stores'] },
   'write-report': { memoryMiB: 1024, minutes: 10, may: ['read the run', 'write the run', 'open stores'] },
   'cut-over': {
     memoryMiB: 512,

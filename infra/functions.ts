@@ -50,6 +50,8 @@ export class AllFunctions extends Construct {
       'compare-shard': make('compare-shard'),
       'find-neighbours': make('find-neighbours'),
       'measure-recall': make('measure-recall'),
+      'tune-search': make('tune-search'),
+      'find-causes': make('find-causes'),
       'write-report': make('write-report'),
       'cut-over': make('cut-over'),
       'roll-back': make('roll-back'),

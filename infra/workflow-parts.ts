@@ -13,6 +13,8 @@ export interface WorkflowParts {
   call(name: string, fn: FunctionName, props?: CallProps): sfn.TaskStateBase;
   /** Calls a function that looks at something until it says done, waiting longer each time: retries.ts works it out. */
   lookUntilDone(name: string, fn: FunctionName): sfn.Chain;
+  /** Calls a function that works up to its deadline, and again at once until it says done: its objects say how far it is. */
+  repeatUntilDone(name: string, fn: FunctionName): sfn.Chain;
   /** In a map's child: calls a function with run and item, and again with the cursor that it hands back at its deadline. */
   callUntilDone(name: string, fn: FunctionName, item: ItemLoop): sfn.Chain;
   /** A Distributed Map over the list whose key stands at `list`; none of its children may fail. */
@@ -108,6 +110,13 @@ export function workflowParts(scope: Construct, { functions, runs }: WorkflowPro
       const choice = new sfn.Choice(scope, `Done: ${name}?`).otherwise(again);
       look.next(choice);
       return goesOn(look, choice, (next) => choice.when(sfn.Condition.booleanEquals('$.look.done', true), next));
+    },
+
+    repeatUntilDone: (name, fn) => {
+      const work = task(name, fn, { payload: runOnly, resultPath: '$.look' }).addCatch(failed);
+      const choice = new sfn.Choice(scope, `Done: ${name}?`).otherwise(work);
+      work.next(choice);
+      return goesOn(work, choice, (next) => choice.when(sfn.Condition.booleanEquals('$.look.done', true), next));
     },
 
     callUntilDone: (name, fn, { item, cursor }) => {

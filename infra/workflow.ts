@@ -18,11 +18,13 @@ import { workflowParts } from './workflow-parts.ts';
  *  8. Watch the index         again and again until done
  *  9. Choose the queries
  * 10. Check every shard       map over shards.json: "Compare a shard" until done, "Find its neighbours" until done
- * 11. Measure recall
- * 12. Write the report
- * 13. Passed?                 if not, the run fails with the report: nothing is cut over, the source is untouched
- * 14. Cut over?               not where the event's cutover is null
- * 15. Cut over
+ * 11. Measure recall          again and again until done
+ * 12. Tune the search         where the event asks for it and the goal was missed; until done
+ * 13. Find the causes         of what failed
+ * 14. Write the report
+ * 15. Passed?                 if not, the run fails with the report: nothing is cut over, the source is untouched
+ * 16. Cut over?               not where the event's cutover is null
+ * 17. Cut over
  * Whatever fails goes to "Report the failure" and ends the execution under the error's own name and message.
  */
 export interface WorkflowProps {
@@ -32,7 +34,7 @@ export interface WorkflowProps {
 }
 
 export function runWorkflow(scope: Construct, props: WorkflowProps): IChainable {
-  const { call, callUntilDone, lookUntilDone, mapOver, leaveIf, failed } = workflowParts(scope, props);
+  const { call, repeatUntilDone, callUntilDone, lookUntilDone, mapOver, leaveIf, failed } = workflowParts(scope, props);
   const { stringAt, objectAt } = JsonPath;
   const { booleanEquals } = Condition;
   const end = (name: string): Succeed => new Succeed(scope, name);
@@ -76,7 +78,9 @@ export function runWorkflow(scope: Construct, props: WorkflowProps): IChainable 
         child: checkOneShard.next(end('Shard checked')),
       }),
     )
-    .next(call('Measure recall', 'measure-recall'))
+    .next(repeatUntilDone('Measure recall', 'measure-recall'))
+    .next(repeatUntilDone('Tune the search', 'tune-search'))
+    .next(call('Find the causes', 'find-causes'))
     .next(call('Write the report', 'write-report', { resultPath: '$.report' }))
     .next(leaveIf('Passed?', booleanEquals('$.report.passed', false), invalid))
     .next(leaveIf('Cut over?', booleanEquals('$.cutover', false), end('Validated, readers stay put')))

@@ -105,6 +105,7 @@ export async function compareShard(options: CompareOptions): Promise<ShardOutput
       tallies.offset += positions.length;
     }
   }
+  tallies.at = new Date().toISOString();
   tallies.done = tallies.offset >= compare.length + spots.length;
   await putJson(objects, comparedKey(plan.run, shard), tallies);
   return tallies.done ? { done: true } : { done: false, offset: tallies.offset };
@@ -135,9 +136,13 @@ function noTallies(shard: string, { count }: Batch, compare: readonly number[]):
   const none = { equal: 0, changed: 0, gone: 0, different: 0, missing: 0, duplicates: 0, skipped: 0 };
   const lists = { differences: [], changes: [], spotDifferences: [] };
   const spot = { spotChecked: 0, spotDifferent: 0 };
+  const startedAt = new Date().toISOString();
   return {
     shard,
     done: false,
+    of: '',
+    startedAt,
+    at: startedAt,
     offset: 0,
     records: count,
     ...none,

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { InvalidEvent } from './errors.ts';
-import { distanceSchema, indexSchema, precisionSchema } from './schema.ts';
+import { filterSchema } from './filter.ts';
+import { distanceSchema, indexSchema, precisionSchema, searchSettingsSchema } from './schema.ts';
 
 /** What a user writes to start a run: the same on AWS and on one machine. Defaults make the shortest one work. */
 
@@ -52,6 +53,41 @@ const mapping = z.strictObject({
 });
 export type Mapping = z.infer<typeof mapping>;
 
+/** A query that the event, or a file it names, gives. */
+export const givenQuerySchema = z.strictObject({
+  /** What the report calls it; left out: its number. */
+  id: z.string().min(1).optional(),
+  vector: z.array(z.number()).min(1),
+  /** Conditions of this query, besides those of its set. */
+  filter: filterSchema.optional(),
+  /** Ids, as the source has them, that a good answer holds: a query of a gold set. */
+  expected: z.array(z.string().min(1)).min(1).max(1000).optional(),
+});
+export type GivenQuery = z.infer<typeof givenQuerySchema>;
+
+const querySet = z
+  .strictObject({
+    /** What the report calls it. */
+    name: z.string().regex(/^[\w .-]{1,60}$/, 'takes at most 60 letters, digits, spaces, - _ .'),
+    /** Records drawn by `seed` as queries. Left out where neither `queries` nor `file` is given: recall.queries. */
+    sample: z.int().min(1).max(10_000).optional(),
+    queries: z.array(givenQuerySchema).min(1).max(1000).optional(),
+    /** A file of queries, a JSON object a line: s3://BUCKET/KEY, or a path where the run is on one machine. */
+    file: z.string().min(1).optional(),
+    /** The dense vector searched, by its name in the source; left out: each of the mapping's, or the only one for given queries. */
+    vector: z.string().optional(),
+    /** Conditions on payload fields, by their names in the source. */
+    filter: filterSchema.optional(),
+    k: z.int().min(1).max(1000).optional(),
+    /** As recall.atLeast, for this set; null: reported, and not held against a goal. */
+    atLeast: z.number().min(0).max(1).nullable().optional(),
+  })
+  .refine(
+    ({ sample, queries, file }) => [sample, queries, file].filter((each) => each !== undefined).length <= 1,
+    'takes one of sample, queries and file',
+  );
+export type QuerySet = z.infer<typeof querySet>;
+
 const validate = z.strictObject({
   /** `all`, or the number of records to compare, drawn by `seed`. */
   compare: z.union([z.literal('all'), z.strictObject({ sample: z.int().positive() })]).default('all'),
@@ -61,6 +97,19 @@ const validate = z.strictObject({
       queries: z.int().min(1).max(10_000).default(200),
       /** Least recall@k of the target, held against the lower end of the 95 % interval. */
       atLeast: z.number().min(0).max(1).default(0.95),
+      /** Recall is reported at these depths too, each searched for by itself: a larger limit makes a search wider. */
+      depths: z.array(z.int().min(1).max(1000)).max(8).default([1, 10, 100]),
+      /** What is searched for; left out: one set, sampled from the source. */
+      sets: z
+        .array(querySet)
+        .min(1)
+        .max(20)
+        .refine((sets) => new Set(sets.map(({ name }) => name)).size === sets.length, 'have names that are not unique')
+        .default([{ name: 'sampled' }]),
+      /** How the application searches the target, where that is not as its collection is set. */
+      search: searchSettingsSchema.default({}),
+      /** True: where the goal is missed, the target's search settings are raised until it holds. */
+      tune: z.boolean().default(false),
     })
     .nullable()
     .prefault({}),
@@ -103,6 +152,8 @@ export const eventSchema = z.strictObject({
   validate: validate.prefault({}),
   /** null: stop after validation; cut over later by `vecferry cutover RUN`. */
   cutover: cutover.nullable().prefault({}),
+  /** migrate: move, then validate. validate: hold two collections against each other that are there already; nothing is written to either. */
+  mode: z.enum(['migrate', 'validate']).default('migrate'),
   /** True: stop after the plan. */
   dryRun: z.boolean().default(false),
 });

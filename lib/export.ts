@@ -78,6 +78,7 @@ async function adopt(
     // The marker was not written any more, or is of an earlier object: the shard itself says what it is.
     if (meta.run !== plan.run || meta.shard !== shard)
       throw new ShardDamaged(`${objects.locate(key)} holds shard ${meta.shard} of run '${meta.run}'`);
+    const now = new Date().toISOString();
     const entry = {
       shard,
       range: range.range,
@@ -86,6 +87,8 @@ async function adopt(
       bytes: bytes.length,
       checksum: meta.checksum,
       rest: meta.rest,
+      startedAt: now,
+      at: now,
     };
     await putJson(objects, exportedKey(plan.run, shard), entry);
     return entry;
@@ -114,11 +117,13 @@ async function cutShards(
   let pendingBytes = 0;
   let shards = 0;
   let records = 0;
+  let startedAt = new Date();
   const flush = async (rest: Range | null): Promise<void> => {
     const batch = pending.length > 0 ? concatBatches(pending) : noRecords(plan.source.vectors);
     pending = [];
     pendingBytes = 0;
-    await writeShard(input, shardName(range.range, firstPart + shards), batch, rest);
+    await writeShard(input, shardName(range.range, firstPart + shards), batch, { rest, startedAt });
+    startedAt = new Date();
     shards += 1;
     records += batch.count;
   };
@@ -146,7 +151,12 @@ async function cutShards(
 
 const countOf = (batches: readonly Batch[]): number => batches.reduce((sum, { count }) => sum + count, 0);
 
-async function writeShard(input: ExportRangeInput, shard: string, batch: Batch, rest: Range | null): Promise<void> {
+async function writeShard(
+  input: ExportRangeInput,
+  shard: string,
+  batch: Batch,
+  { rest, startedAt }: { readonly rest: Range | null; readonly startedAt: Date },
+): Promise<void> {
   const { plan, range, objects, log } = input;
   const part = Number(shard.slice(shard.lastIndexOf('-') + 1));
   const bytes = await encodeShard(batch, {
@@ -167,6 +177,8 @@ async function writeShard(input: ExportRangeInput, shard: string, batch: Batch, 
     bytes: bytes.length,
     checksum: shardHeader(bytes, shard).checksum,
     rest,
+    startedAt: startedAt.toISOString(),
+    at: new Date().toISOString(),
   };
   releaseMemory(bytes);
   await putJson(objects, exportedKey(plan.run, shard), entry);

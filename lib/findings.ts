@@ -1,6 +1,6 @@
 import { type ErrorName, errorNames } from './errors.ts';
 import type { CompareReport, Counts, Finding, Report } from './report-schema.ts';
-import type { Recall } from './run-files.ts';
+import type { Cause, Diagnosis, Recall } from './run-files.ts';
 import { count, plural } from './words.ts';
 
 /** What a report finds wrong or unproved, each with what to do next. Nothing found means that the run passed. */
@@ -10,25 +10,38 @@ export interface Findings {
   readonly compare: CompareReport;
   readonly spotCheck: NonNullable<Report['spotCheck']>;
   readonly recall: Recall;
+  readonly diagnosis: Diagnosis;
 }
 
+type Found = Omit<Finding, 'causes'>;
+
 /** What is wrong first, then what could not be checked. */
-export function findingsOf({ counts, compare, spotCheck, recall }: Findings): Finding[] {
+export function findingsOf({ counts, compare, spotCheck, recall, diagnosis }: Findings): Finding[] {
   const findings = [
     ...compareFindings(compare),
     ...sourceFindings(spotCheck),
     ...countFindings(counts, compare),
     ...recallFindings(recall),
   ];
-  return findings.toSorted((a, b) => Number(a.severity === 'unproven') - Number(b.severity === 'unproven'));
+  return findings
+    .toSorted((a, b) => Number(a.severity === 'unproven') - Number(b.severity === 'unproven'))
+    .map((each) => ({ ...each, causes: diagnosis.causes.filter((cause) => explains(cause, each)) }));
+}
+
+function explains(cause: Cause, { check, set, vector }: Found): boolean {
+  return (
+    cause.check === check &&
+    (cause.set === undefined || cause.set === set) &&
+    (cause.vector === undefined || cause.vector === vector)
+  );
 }
 
 const importAgain =
   'Start the run again under a new id, into a new collection; if the same ids come up, look at one in both stores.';
 
-function compareFindings({ first, ...compare }: CompareReport): Finding[] {
+function compareFindings({ first, ...compare }: CompareReport): Found[] {
   const idsOf = (entries: readonly { readonly id: string }[]): string[] => entries.map(({ id }) => id);
-  const found: Finding[] = [];
+  const found: Found[] = [];
   const add = (severity: Finding['severity'], what: string, ids: string[], next: string): void => {
     found.push({ check: 'compare', severity, what, ids, next });
   };
@@ -75,7 +88,7 @@ function compareFindings({ first, ...compare }: CompareReport): Finding[] {
   return found;
 }
 
-function sourceFindings({ asked, checked, different, first }: Findings['spotCheck']): Finding[] {
+function sourceFindings({ asked, checked, different, first }: Findings['spotCheck']): Found[] {
   const ids = first.map(({ id }) => id);
   if (different > 0) {
     const what = `${count(different)} of ${plural(checked, 'record')} read back from the source ${different === 1 ? 'is' : 'are'} not as exported`;
@@ -88,8 +101,8 @@ function sourceFindings({ asked, checked, different, first }: Findings['spotChec
   return [{ check: 'source', severity: 'unproven', what, ids, next: 'Validate the run again.' }];
 }
 
-function countFindings(counts: Counts, compare: CompareReport): Finding[] {
-  const found: Finding[] = [];
+function countFindings(counts: Counts, compare: CompareReport): Found[] {
+  const found: Found[] = [];
   const exported = counts.manifest - counts.gone;
   const { addedIds: added = [] } = counts;
   const whileQuiet = 'It changed during the run: start the run again under a new id while nothing is written to it.';
@@ -115,13 +128,14 @@ function more(difference: number): string {
   return `${count(Math.abs(difference))} ${difference > 0 ? 'more' : 'fewer'}`;
 }
 
-function recallFindings({ vectors }: Recall): Finding[] {
-  return vectors.flatMap(({ vector, outcome, note, target }) => {
+function recallFindings({ sets }: Recall): Found[] {
+  return sets.flatMap(({ set, vector, outcome, note, target }) => {
     if (outcome !== 'failed' && outcome !== 'unproven') return [];
     const ids = target.measured ? target.worst.map(({ id }) => id) : [];
     const name = vector === '' ? 'the unnamed vector' : `vector ${vector}`;
-    const what = `${name}: ${note.charAt(0).toLowerCase()}${note.slice(1)}`;
-    return [{ check: 'recall', severity: outcome, what, ids, next: recallAdvice(outcome, target.measured) }] as const;
+    const what = `${set}, ${name}: ${note.charAt(0).toLowerCase()}${note.slice(1)}`;
+    const next = recallAdvice(outcome, target.measured);
+    return [{ check: 'recall', severity: outcome, what, ids, next, set, vector }] as const;
   });
 }
 

@@ -59,7 +59,9 @@ export async function importShard(input: ImportShardInput): Promise<ImportResult
   if ((await objects.get(loadedKey(run, shard))) !== undefined) return { outcome: 'loaded', written: 0, throttled: 0 };
   const { bytes, header } = await getShard(input);
   const { records } = header;
-  const progress = { offset: message.offset, tally: message.tally ?? noTally };
+  const tallied = message.tally ?? noTally;
+  const startedAt = tallied.startedAt ?? now().toISOString();
+  const progress = { offset: message.offset, tally: { ...tallied, startedAt } };
   const pace = makePace({ maxRecords: maxWriteRecords, deadline: input.deadline, log });
   const before = progress.tally.written;
   const finished = await writeAll(input, { bytes, header }, progress, pace);
@@ -92,6 +94,7 @@ export async function importShard(input: ImportShardInput): Promise<ImportResult
     skipped: tally.skipped,
     skippedIds: tally.skippedIds,
     throttled: tally.throttled,
+    startedAt,
     at: now().toISOString(),
   };
   await putJson(objects, loadedKey(run, shard), loaded);

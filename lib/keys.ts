@@ -16,6 +16,9 @@ export interface RunKeys {
   readonly index: string;
   readonly queries: string;
   readonly recall: string;
+  /** What tuning tried and chose, and what the diagnosis found. */
+  readonly tuning: string;
+  readonly diagnosis: string;
   readonly report: string;
   readonly reportPage: string;
   /** What the cutover moved, and to what, in order. */
@@ -26,6 +29,7 @@ export interface RunKeys {
   readonly failed: string;
   readonly compared: string;
   readonly neighbours: string;
+  readonly answers: string;
 }
 
 export function runKeys(run: string): RunKeys {
@@ -39,6 +43,8 @@ export function runKeys(run: string): RunKeys {
     index: `${prefix}index.json`,
     queries: `${prefix}queries.json`,
     recall: `${prefix}recall.json`,
+    tuning: `${prefix}tuning.json`,
+    diagnosis: `${prefix}diagnosis.json`,
     report: `${prefix}report.json`,
     reportPage: `${prefix}report.html`,
     cutoverLog: `${prefix}cutover.json`,
@@ -48,6 +54,7 @@ export function runKeys(run: string): RunKeys {
     failed: `${prefix}failed/`,
     compared: `${prefix}compared/`,
     neighbours: `${prefix}neighbours/`,
+    answers: `${prefix}answers/`,
   };
 }
 
@@ -73,6 +80,9 @@ export const loadedKey = (run: string, shard: string): string => `${runKeys(run)
 export const failedKey = (run: string, shard: string): string => `${runKeys(run).failed}${shard}.json`;
 export const comparedKey = (run: string, shard: string): string => `${runKeys(run).compared}${shard}.json`;
 export const neighboursKey = (run: string, shard: string): string => `${runKeys(run).neighbours}${shard}.json`;
+/** What both sides answered to a number of queries, counted from 0: `answers/00000.json`. */
+export const answersKey = (run: string, part: number): string =>
+  `${runKeys(run).answers}${String(part).padStart(5, '0')}.json`;
 
 /** The last part of a key without its ending: the shard of a marker. */
 export function nameOfKey(key: string): string {

@@ -44,16 +44,23 @@ export async function findNeighbours(options: NeighboursOptions): Promise<ShardO
   const batch = await carriedRecords(await getShard(objects, plan.run, shard), plan);
   const earlier = offset > 0 ? await getJson(objects, key, neighboursSchema) : undefined;
   const neighbours: Neighbours['neighbours'] = (earlier?.neighbours ?? []).slice(0, queries.length);
-  const candidates = Object.fromEntries(
-    searchedVectors(plan).map(({ vector }) => [vector, countPresent(batch, vector)]),
-  );
+  const candidates = queries.map(({ vector }) => countPresent(batch, vector));
+  const startedAt = new Date().toISOString();
   while (neighbours.length < queries.length) {
     if (deadline !== undefined && isNear(deadline) && neighbours.length > offset) break;
     const next = queries.slice(neighbours.length, neighbours.length + queriesAtOnce);
     neighbours.push(...nearestOf(batch, plan, next, neighboursKept(k)));
   }
   const done = neighbours.length === queries.length;
-  await putJson(objects, key, { shard, done, candidates, neighbours } satisfies Neighbours);
+  await putJson(objects, key, {
+    shard,
+    done,
+    of: '',
+    candidates,
+    neighbours,
+    startedAt,
+    at: new Date().toISOString(),
+  } satisfies Neighbours);
   return done ? { done } : { done, offset: neighbours.length };
 }
 

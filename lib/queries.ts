@@ -87,7 +87,7 @@ async function readQueries(
       const queries = vectors.flatMap((vector) => {
         const column = drawn.vectors.get(vector);
         if (column?.kind !== 'dense' || !hasVector(column, at) || skipped.has(id)) return [];
-        return [{ vector, id, values: encodeFloats(denseVector(column, at)) }];
+        return [{ set: 'sampled', vector, id, values: encodeFloats(denseVector(column, at)) }];
       });
       found.set(inShard[at] ?? -1, queries);
     });

@@ -9,7 +9,15 @@ import { mapId } from './mapping.ts';
 import { neighboursKept, readQueries } from './neighbours.ts';
 import { getJson, type ObjectStore, putJson } from './objects.ts';
 import { decodeFloats, type SearchedVector, searchedVectors } from './queries.ts';
-import { type Manifest, neighboursSchema, type Plan, type Query, type Recall, type RecallSide } from './run-files.ts';
+import {
+  type Manifest,
+  neighboursSchema,
+  type Plan,
+  type Query,
+  type Recall,
+  type RecallEntry,
+  type RecallSide,
+} from './run-files.ts';
 import type { Distance } from './schema.ts';
 import type { Hit, Store } from './stores/port.ts';
 import { storeKind } from './stores/registry.ts';
@@ -74,17 +82,17 @@ export async function measureRecall(options: RecallOptions): Promise<Recall> {
 async function measure(options: RecallOptions): Promise<Recall> {
   const { plan, manifest, objects } = options;
   const settings = plan.event.validate.recall;
-  if (settings === null) return { reason: 'the event asks for none', vectors: [] };
+  if (settings === null) return { reason: 'the event asks for none', sets: [] };
   const vectors = searchedVectors(plan);
-  if (vectors.length === 0) return { reason: 'the run moves no dense vector', vectors: [] };
-  if (manifest.records === 0) return { reason: 'the collection is empty', vectors: [] };
+  if (vectors.length === 0) return { reason: 'the run moves no dense vector', sets: [] };
+  if (manifest.records === 0) return { reason: 'the collection is empty', sets: [] };
   const { truths, candidates } = await readTruths(plan, manifest, objects, neighboursKept(settings.k));
-  const measured: Recall['vectors'] = [];
+  const measured: Recall['sets'] = [];
   for (const vector of vectors) {
     const own = truths.filter(({ query }) => query.vector === vector.vector);
     measured.push(await measureVector(options, vector, own, candidates.get(vector.vector) ?? 0));
   }
-  return { vectors: measured };
+  return { sets: measured };
 }
 
 /** Merges the shards' lists one shard at a time, so that memory goes with the queries and not with the shards. */
@@ -95,6 +103,7 @@ async function readTruths(
   keep: number,
 ): Promise<{ truths: Truth[]; candidates: Map<string, number> }> {
   const queries = await readQueries(objects, plan.run);
+  const vectors = searchedVectors(plan);
   const candidates = new Map<string, number>();
   let nearest: Truth['nearest'][] = queries.map(() => []);
   for (const { shard } of manifest.shards) {
@@ -104,8 +113,9 @@ async function readTruths(
       const text = `${objects.locate(key)} is not there or not of these queries; validate the run from its start`;
       throw new NotFound(text, { ids: [shard] });
     }
-    for (const [vector, count] of Object.entries(found.candidates)) {
-      candidates.set(vector, (candidates.get(vector) ?? 0) + count);
+    for (const { vector } of vectors) {
+      const at = queries.findIndex((query) => query.vector === vector);
+      candidates.set(vector, (candidates.get(vector) ?? 0) + (found.candidates[at] ?? 0));
     }
     nearest = nearest.map((list, q) =>
       [...list, ...(found.neighbours[q] ?? [])].sort((a, b) => a.distance - b.distance).slice(0, keep),
@@ -120,10 +130,21 @@ async function measureVector(
   { vector, targetVector, distance, sourceDistance }: SearchedVector,
   truths: readonly Truth[],
   candidates: number,
-): Promise<Recall['vectors'][number]> {
+): Promise<RecallEntry> {
   const { k: asked = 10, atLeast = 0.95 } = plan.event.validate.recall ?? {};
   const k = Math.min(asked, candidates);
-  const about = { vector, targetVector, distance, k, atLeast, candidates };
+  const about = {
+    set: 'sampled',
+    vector,
+    targetVector,
+    distance,
+    filter: null,
+    k,
+    atLeast,
+    candidates,
+    settings: {},
+    exactGold: null,
+  };
   if (truths.length === 0) {
     const side: RecallSide = { measured: false, reason: 'no record has this vector' };
     const note = 'No record has this vector, so there is nothing to search for.';
@@ -242,8 +263,24 @@ function summarise(
     .filter(({ recall }) => recall < 1)
     .sort((a, b) => a.recall - b.recall)
     .slice(0, maxWorst);
-  const latency = { p50: percentile(millis, 50), p95: percentile(millis, 95), p99: percentile(millis, 99) };
-  return { measured: true, queries: recalls.length, ...recallInterval(recalls, k, candidates), worst, latency };
+  const latency = {
+    min: percentile(millis, 0),
+    p50: percentile(millis, 50),
+    p95: percentile(millis, 95),
+    p99: percentile(millis, 99),
+    max: percentile(millis, 100),
+    mean: 0,
+    deviation: 0,
+  };
+  const rest = { spread: Array.from({ length: 11 }, () => 0), depths: [], ndcg: 0, rbo: 0, gold: null, short: 0 };
+  return {
+    measured: true,
+    queries: recalls.length,
+    ...recallInterval(recalls, k, candidates),
+    ...rest,
+    worst,
+    latency,
+  };
 }
 
 /** The smallest value that at least `percent` of the values do not pass (nearest rank). */
@@ -252,7 +289,7 @@ function percentile(values: readonly number[], percent: number): number {
   return sorted[Math.max(0, Math.ceil((percent / 100) * sorted.length) - 1)] ?? 0;
 }
 
-function judge(target: RecallSide, k: number, atLeast: number): Pick<Recall['vectors'][number], 'outcome' | 'note'> {
+function judge(target: RecallSide, k: number, atLeast: number): Pick<RecallEntry, 'outcome' | 'note'> {
   if (!target.measured) return { outcome: 'unproven', note: `The target could not be searched: ${target.reason}.` };
   const { low, mean, queries } = target;
   const figure = `recall@${k} of the target is ${percent(mean)}, at least ${percent(low)} with 95% confidence`;

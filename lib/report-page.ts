@@ -108,7 +108,7 @@ function recallCheck({ recall, findings }: Report): Check {
   const name = 'Recall';
   if (recall === null) return { name, state: 'unproven', text: 'Not measured.' };
   if (recall.reason !== undefined) return { name, state: 'none', text: `Not measured: ${recall.reason}.` };
-  return { name, state: stateOf(findings, ['recall']), text: recall.vectors.map(({ note }) => note).join(' ') };
+  return { name, state: stateOf(findings, ['recall']), text: recall.sets.map(({ note }) => note).join(' ') };
 }
 
 function findings(list: readonly Finding[]): Markup {

@@ -1,5 +1,5 @@
 import { html, join, type Markup } from './html.ts';
-import type { Recall, RecallSide } from './run-files.ts';
+import type { Recall, RecallEntry, RecallSide } from './run-files.ts';
 import { count, milliseconds, percent, plural } from './words.ts';
 
 /** The part of the report's page on recall and latency. */
@@ -8,11 +8,11 @@ export function recallSection(recall: Recall | null): Markup {
   if (recall.reason !== undefined) {
     return html`<section><h2>Recall</h2><p>Not measured: ${recall.reason}.</p></section>`;
   }
-  return html`<section><h2>Recall and latency</h2>${join(recall.vectors.map((each) => vectorPart(each, recall.vectors.length > 1)))}
+  return html`<section><h2>Recall and latency</h2>${join(recall.sets.map((each) => vectorPart(each, recall.sets.length > 1)))}
 <p class="dim">The truth is the exact nearest neighbours, worked out from the shards. A hit counts when it is no farther than the true k‑th neighbour, as in ann-benchmarks; the query's own record is one of them. The interval covers the mean over all queries with 95% confidence, and its lower end is held against the goal.</p></section>`;
 }
 
-function vectorPart(vector: Recall['vectors'][number], isOneOfSeveral: boolean): Markup {
+function vectorPart(vector: RecallEntry, isOneOfSeveral: boolean): Markup {
   const name = vector.vector === '' ? 'the unnamed vector' : vector.vector;
   const to =
     vector.vector === vector.targetVector ? '' : `, in the target ${vector.targetVector || 'the unnamed vector'}`;
@@ -26,16 +26,16 @@ function vectorPart(vector: Recall['vectors'][number], isOneOfSeveral: boolean):
 <tbody>${join(sides.map(([side, found]) => recallRow(side, found, vector)))}</tbody></table>
 <table class="latency"><thead><tr><td></td><th scope="col" class="number">p50</th><th scope="col" class="number">p95</th><th scope="col" class="number">p99</th></tr></thead>
 <tbody>${join(sides.map(([side, found]) => latencyRow(side, found)))}</tbody></table></div>
-<p class="dim">${plural(queriesOf(vector), 'query').replace(/querys$/, 'queries')} by ${vector.distance} distance among ${plural(vector.candidates, 'record')}; goal ${percent(vector.atLeast)}.</p>
+<p class="dim">${plural(queriesOf(vector), 'query').replace(/querys$/, 'queries')} by ${vector.distance} distance among ${plural(vector.candidates, 'record')}; goal ${percent(vector.atLeast ?? 1)}.</p>
 ${worstPart(vector.target)}`;
 }
 
-function queriesOf({ source, target }: Recall['vectors'][number]): number {
+function queriesOf({ source, target }: RecallEntry): number {
   if (target.measured) return target.queries;
   return source.measured ? source.queries : 0;
 }
 
-function recallRow(side: string, found: RecallSide, vector: Recall['vectors'][number]): Markup {
+function recallRow(side: string, found: RecallSide, vector: RecallEntry): Markup {
   if (!found.measured)
     return html`<tr><th scope="row">${side}</th><td colspan="3" class="dim">not measured: ${found.reason}</td></tr>`;
   return html`<tr><th scope="row">${side}</th><td class="number"><b>${percent(found.mean)}</b></td><td class="number">${percent(found.low)} – ${percent(found.high)}</td><td class="scale">${whisker(found, vector)}</td></tr>`;
@@ -48,23 +48,23 @@ function latencyRow(side: string, found: RecallSide): Markup {
 }
 
 /** The scale ends at 100 % and begins at a round figure below all that is drawn. */
-function scaleStart({ source, target, atLeast }: Recall['vectors'][number]): number {
+function scaleStart({ source, target, atLeast }: RecallEntry): number {
   const lows = [source, target].flatMap((side) => (side.measured ? [side.low] : []));
-  return Math.min(0.9, Math.max(0, Math.floor(Math.min(atLeast, ...lows) * 10 - 0.25) / 10));
+  return Math.min(0.9, Math.max(0, Math.floor(Math.min(atLeast ?? 1, ...lows) * 10 - 0.25) / 10));
 }
 
-function scaleText(vector: Recall['vectors'][number]): string {
+function scaleText(vector: RecallEntry): string {
   return `${count(Math.round(scaleStart(vector) * 100))} to 100%`;
 }
 
 function whisker(
   { mean, low, high }: { readonly mean: number; readonly low: number; readonly high: number },
-  vector: Recall['vectors'][number],
+  vector: RecallEntry,
 ): Markup {
   const start = scaleStart(vector);
   const x = (share: number): string => (4 + Math.max(0, (share - start) / (1 - start)) * 112).toFixed(1);
-  const label = `interval ${percent(low)} to ${percent(high)}, goal ${percent(vector.atLeast)}`;
-  return html`<svg viewBox="0 0 120 20" width="120" height="20" role="img" aria-label="${label}"><line class="axis" x1="4" x2="116" y1="10" y2="10"/><line class="goal" x1="${x(vector.atLeast)}" x2="${x(vector.atLeast)}" y1="1" y2="19"/><line class="range" x1="${x(low)}" x2="${x(high)}" y1="10" y2="10"/><circle class="mean" cx="${x(mean)}" cy="10" r="3.5"/></svg>`;
+  const label = `interval ${percent(low)} to ${percent(high)}, goal ${percent(vector.atLeast ?? 1)}`;
+  return html`<svg viewBox="0 0 120 20" width="120" height="20" role="img" aria-label="${label}"><line class="axis" x1="4" x2="116" y1="10" y2="10"/><line class="goal" x1="${x(vector.atLeast ?? 1)}" x2="${x(vector.atLeast ?? 1)}" y1="1" y2="19"/><line class="range" x1="${x(low)}" x2="${x(high)}" y1="10" y2="10"/><circle class="mean" cx="${x(mean)}" cy="10" r="3.5"/></svg>`;
 }
 
 function worstPart(target: RecallSide): Markup {

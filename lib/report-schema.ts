@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { errorNames } from './errors.ts';
-import { recallSchema } from './run-files.ts';
+import { causeSchema, recallSchema, tuningSchema } from './run-files.ts';
 
 /** report.json: what a run did and whether that is proved. docs/ and the page are made from it. */
 
@@ -66,14 +66,42 @@ export const findingSchema = z.strictObject({
   ids: z.array(z.string()),
   /** What to do next. */
   next: z.string(),
+  /** For recall: the query set and the source vector. */
+  set: z.string().optional(),
+  vector: z.string().optional(),
+  /** Why, where the diagnosis could tell. */
+  causes: z.array(causeSchema).default([]),
 });
 export type Finding = z.infer<typeof findingSchema>;
+
+/** One setting of the two collections: `embedding: distance`. null: the side has no such thing. */
+export const settingRowSchema = z.strictObject({
+  setting: z.string(),
+  source: z.string().nullable(),
+  target: z.string().nullable(),
+  differs: z.boolean(),
+});
+export type SettingRow = z.infer<typeof settingRowSchema>;
+
+/** Records a second over the run's time: equal steps from `startedAt` on, a rate each. */
+export const timelineSchema = z.strictObject({
+  startedAt: z.iso.datetime(),
+  stepSeconds: z.number().positive(),
+  stages: z.array(
+    z.strictObject({
+      stage: z.enum(['export', 'import', 'compare', 'search']),
+      perSecond: z.array(z.number().nonnegative()),
+    }),
+  ),
+});
+export type Timeline = z.infer<typeof timelineSchema>;
 
 const sizeSchema = z.strictObject({ records: tally, bytes: tally, shards: tally, seconds: z.number().nonnegative() });
 
 export const reportSchema = z.strictObject({
   format: z.literal(1),
   run: z.string(),
+  mode: z.enum(['migrate', 'validate']),
   verdict: verdictSchema,
   /** One sentence. */
   summary: z.string(),
@@ -95,11 +123,16 @@ export const reportSchema = z.strictObject({
   /** Records read back from the source by id and held against the shards. */
   spotCheck: z.strictObject({ asked: tally, checked: tally, different: tally, first: named }).nullable(),
   recall: recallSchema.nullable(),
+  tuning: tuningSchema.shape.sets.nullable(),
+  /** Both collections as they were when the report was written. */
+  settings: z.array(settingRowSchema).nullable(),
+  timeline: timelineSchema.nullable(),
   skipped: z.strictObject({ records: tally, ids: z.array(z.string()) }).nullable(),
   /** How often the target asked the import to slow down. */
   throttled: tally,
   estimate: z.strictObject({ ...sizeSchema.shape, usd: z.number().nonnegative() }).nullable(),
-  actual: sizeSchema.nullable(),
+  /** `usd`: the seconds that functions were seen to work, at the estimate's prices; on one machine nobody bills them. */
+  actual: z.strictObject({ ...sizeSchema.shape, usd: z.number().nonnegative() }).nullable(),
   /** The plan's notes and what it guarantees when the source changes during the export. */
   notes: z.array(z.string()),
   guarantee: z.string().nullable(),

@@ -8,12 +8,16 @@ import { reportPage } from './report-page.ts';
 import { type CompareReport, type Counts, type Report, reportSchema, type Verdict } from './report-schema.ts';
 import {
   type Compared,
+  type Diagnosis,
   type Difference,
+  diagnosisSchema,
   type Loaded,
   type Manifest,
   type Plan,
   type Recall,
   recallSchema,
+  type Tuning,
+  tuningSchema,
 } from './run-files.ts';
 import { plural } from './words.ts';
 
@@ -47,8 +51,10 @@ export async function writeReport({ plan, manifest, objects, counts, now }: Repo
   if (recall === undefined) {
     throw new NotFound(`${objects.locate(recallKey)} is not there: validate the run again`, { ids: [recallKey] });
   }
+  const tuning = await getJson(objects, runKeys(plan.run).tuning, tuningSchema);
+  const diagnosis = (await getJson(objects, runKeys(plan.run).diagnosis, diagnosisSchema)) ?? { causes: [] };
   const createdAt = (now?.() ?? new Date()).toISOString();
-  const report = buildReport({ plan, manifest, counts, compared, loaded, recall, createdAt });
+  const report = buildReport({ plan, manifest, counts, compared, loaded, recall, tuning, diagnosis, createdAt });
   await putReport(objects, report);
   return {
     passed: report.verdict === 'validated',
@@ -64,11 +70,23 @@ interface Parts {
   readonly compared: readonly Compared[];
   readonly loaded: readonly Loaded[];
   readonly recall: Recall;
+  readonly tuning: Tuning | undefined;
+  readonly diagnosis: Diagnosis;
   readonly createdAt: string;
 }
 
 /** The report of a validation that came to its end. */
-export function buildReport({ plan, manifest, counts, compared, loaded, recall, createdAt }: Parts): Report {
+export function buildReport({
+  plan,
+  manifest,
+  counts,
+  compared,
+  loaded,
+  recall,
+  tuning,
+  diagnosis,
+  createdAt,
+}: Parts): Report {
   const { validate } = plan.event;
   const compare = sumCompared(compared, counts, validate.compare === 'all' ? 'all' : validate.compare.sample);
   const spotCheck = {
@@ -78,7 +96,7 @@ export function buildReport({ plan, manifest, counts, compared, loaded, recall, 
     first: compared.flatMap((each) => each.spotDifferences.map(withoutVerdict)).slice(0, maxNamed),
   };
   const skippedIds = loaded.flatMap((each) => each.skippedIds).slice(0, maxNamed);
-  const findings = findingsOf({ counts, compare, spotCheck, recall });
+  const findings = findingsOf({ counts, compare, spotCheck, recall, diagnosis });
   const verdict = verdictOf(findings);
   const importedAt =
     loaded
@@ -89,6 +107,7 @@ export function buildReport({ plan, manifest, counts, compared, loaded, recall, 
   return {
     format: 1,
     run: plan.run,
+    mode: plan.event.mode,
     verdict,
     summary: summarise(verdict, plan, compare, recall, findings),
     plannedAt: plan.createdAt,
@@ -101,6 +120,9 @@ export function buildReport({ plan, manifest, counts, compared, loaded, recall, 
     compare,
     spotCheck,
     recall,
+    tuning: tuning?.sets ?? null,
+    settings: null,
+    timeline: null,
     skipped: { records: sum(loaded, (each) => each.skipped), ids: skippedIds },
     throttled: sum(loaded, (each) => each.throttled),
     estimate: { records, bytes, shards, seconds, usd },
@@ -109,6 +131,7 @@ export function buildReport({ plan, manifest, counts, compared, loaded, recall, 
       bytes: manifest.bytes,
       shards: manifest.shards.length,
       seconds: secondsBetween(plan.createdAt, createdAt),
+      usd: 0,
     },
     notes: plan.notes,
     guarantee: plan.guarantee,
@@ -173,7 +196,7 @@ function summarise(
   if (verdict === 'validated') {
     const skipped = compare.skipped === 0 ? '' : `, ${compare.skipped} left out as the mapping says`;
     const of = compare.asked === 'all' ? 'all ' : `${compare.records - compare.unchecked} sampled of `;
-    const recalls = recall.vectors.filter(({ outcome }) => outcome === 'passed').map(({ note }) => note);
+    const recalls = recall.sets.filter(({ outcome }) => outcome === 'passed').map(({ note }) => note);
     return [
       `Validated, ${moved}: ${of}${plural(compare.records, 'record')} compared and equal${skipped}.`,
       ...recalls,
@@ -215,12 +238,13 @@ export async function writeFailure(options: FailureOptions): Promise<Report> {
   if (earlier?.failure && error === mapFailed) return earlier;
   const failure = { error, message, ids: ids.slice(0, maxNamed) };
   const finding = {
-    check: 'run',
-    severity: 'failed',
+    check: 'run' as const,
+    severity: 'failed' as const,
     what: message,
     ids: failure.ids,
     next: nextAfterError(error),
-  } as const;
+    causes: [],
+  } satisfies Report['findings'][number];
   const createdAt = (options.now?.() ?? new Date()).toISOString();
   const base = earlier ?? emptyReport(run, createdAt, plan);
   const report: Report = {
@@ -239,6 +263,7 @@ function emptyReport(run: string, createdAt: string, plan: Plan | undefined): Re
   return {
     format: 1,
     run,
+    mode: plan?.event.mode ?? 'migrate',
     verdict: 'failed',
     summary: '',
     plannedAt: plan?.createdAt ?? null,
@@ -251,6 +276,9 @@ function emptyReport(run: string, createdAt: string, plan: Plan | undefined): Re
     compare: null,
     spotCheck: null,
     recall: null,
+    tuning: null,
+    settings: null,
+    timeline: null,
     skipped: null,
     throttled: 0,
     estimate: plan === undefined ? null : estimateOf(plan),

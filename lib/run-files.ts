@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { eventSchema } from './event.ts';
-import { collectionSchema } from './schema.ts';
+import { filterSchema } from './filter.ts';
+import { collectionSchema, distanceSchema, searchSettingsSchema } from './schema.ts';
 import { rangeItem } from './states.ts';
 
 /**
@@ -11,6 +12,9 @@ import { rangeItem } from './states.ts';
 const tally = z.int().nonnegative();
 /** Up to a hundred ids, for people. */
 const firstIds = z.array(z.string());
+const at = z.iso.datetime();
+/** When the work on a shard began and ended: what the report's rates over time are made of. */
+const span = { startedAt: at, at };
 
 /** How the target's records differ from the source's, worked out once by the plan. */
 export const mappingPlanSchema = z.strictObject({
@@ -77,6 +81,7 @@ export const shardEntrySchema = z.strictObject({
   checksum: z.string(),
   /** What is left of the range after this shard; null when it is the range's last. */
   rest: z.strictObject({ from: z.string().nullable(), to: z.string().nullable() }).nullable(),
+  ...span,
 });
 export type ShardEntry = z.infer<typeof shardEntrySchema>;
 
@@ -98,7 +103,7 @@ export const loadedSchema = z.strictObject({
   skipped: tally,
   skippedIds: firstIds,
   throttled: tally,
-  at: z.iso.datetime(),
+  ...span,
 });
 export type Loaded = z.infer<typeof loadedSchema>;
 
@@ -156,67 +161,184 @@ export const comparedSchema = z.strictObject({
   spotChecked: tally,
   spotDifferent: tally,
   spotDifferences: z.array(differenceSchema),
+  /** Hash of the shard and of what was asked for: what another validation found is not taken for this one's. */
+  of: z.string(),
+  ...span,
 });
 export type Compared = z.infer<typeof comparedSchema>;
 
 /**
- * queries.json: the sampled queries in random order, as base64 of little-endian float32, by source vector name.
+ * queries.json: the queries of every set, a set after the other, each set's in random order, so that the first of them
+ * are a sample too.
  */
-export const queriesSchema = z.array(z.strictObject({ vector: z.string(), id: z.string(), values: z.string() }));
+export const queriesSchema = z.array(
+  z.strictObject({
+    /** The set's name in the event. */
+    set: z.string(),
+    /** The source vector searched. */
+    vector: z.string(),
+    /** A record's id where the query was sampled, else the query's own id or its number. */
+    id: z.string(),
+    /** Base64 of little-endian float32. */
+    values: z.string(),
+    /** The set's conditions and the query's own. */
+    filter: filterSchema.optional(),
+    /** Ids of the source that a good answer holds. */
+    expected: z.array(z.string()).optional(),
+  }),
+);
 export type Query = z.infer<typeof queriesSchema>[number];
 
 /**
- * neighbours/<shard>.json: for each query, in the order of queries.json, its nearest records of this shard, nearest first:
- * ids of the source and float64 distances, k and some more, so that ties are seen. `done` is false while queries are left.
+ * neighbours/<shard>.json: for each query, in the order of queries.json, its nearest records of this shard that meet its
+ * filter, nearest first: ids of the source and float64 distances, as many as the deepest measure needs and some more, so
+ * that ties are seen. `done` is false while queries are left.
  */
 export const neighboursSchema = z.strictObject({
   shard: z.string(),
   done: z.boolean(),
-  /** Records of this shard that have the vector, by source vector name: the truth is drawn from them. */
-  candidates: z.record(z.string(), tally),
+  /** Hash of the shard and of the queries. */
+  of: z.string(),
+  /** For each query, the records of this shard that have its vector and meet its filter: its truth is drawn from them. */
+  candidates: z.array(tally),
   neighbours: z.array(z.array(z.strictObject({ id: z.string(), distance: z.number() }))),
+  ...span,
 });
 export type Neighbours = z.infer<typeof neighboursSchema>;
 
-/** How well one side finds the true neighbours, or why that is not known. */
+const share = z.number().min(0).max(1);
+/** How much of what was expected the answers to a gold set hold. */
+const goldSchema = z.strictObject({ queries: tally, recall: share, ndcg: share });
+
+/** How well one side finds the true neighbours, or why that is not known. docs/validation.md defines each measure. */
 export const recallSideSchema = z.discriminatedUnion('measured', [
   z.strictObject({
     measured: z.literal(true),
     queries: tally,
-    /** Mean over the queries, and the 95 % interval of that mean. */
+    /** recall@k: mean over the queries, and the 95 % interval of that mean. */
     mean: z.number(),
     low: z.number(),
     high: z.number(),
+    /** Queries by their recall@k: ten steps of a tenth from 0 on, and those without a miss. */
+    spread: z.array(tally).length(11),
+    /** recall@depth at other depths, ascending, each searched for by itself. */
+    depths: z.array(z.strictObject({ depth: tally, mean: z.number(), low: z.number(), high: z.number() })),
+    /** Means over the queries at k. */
+    ndcg: share,
+    rbo: share,
+    /** null: no query of the set says what is expected. */
+    gold: goldSchema.nullable(),
+    /** Queries that were answered with fewer than k records though there were as many. */
+    short: tally,
     /** The ids of the queries with the lowest recall, worst first, at most ten, all below 1. */
     worst: z.array(z.strictObject({ id: z.string(), recall: z.number() })),
     /** Milliseconds a search took. */
-    latency: z.strictObject({ p50: z.number(), p95: z.number(), p99: z.number() }),
+    latency: z.strictObject({
+      min: z.number(),
+      p50: z.number(),
+      p95: z.number(),
+      p99: z.number(),
+      max: z.number(),
+      mean: z.number(),
+      /** Standard deviation. */
+      deviation: z.number(),
+    }),
   }),
   z.strictObject({ measured: z.literal(false), reason: z.string() }),
 ]);
 export type RecallSide = z.infer<typeof recallSideSchema>;
 
-/** recall.json: one entry a dense vector of the mapping; `reason` says why there is none. */
+/** recall.json: one entry a query set and dense vector; `reason` says why there is none. */
 export const recallSchema = z.strictObject({
   reason: z.string().optional(),
-  vectors: z.array(
+  sets: z.array(
     z.strictObject({
+      set: z.string(),
       vector: z.string(),
       targetVector: z.string(),
-      distance: z.enum(['cosine', 'dot', 'euclid', 'manhattan']),
+      /** What the truth is ranked by: the event's where it names one, else the source's. */
+      distance: distanceSchema,
+      /** The set's; queries may have their own besides. */
+      filter: filterSchema.nullable(),
       /** Neighbours asked for; fewer than the event says where there are fewer records. */
       k: tally,
-      atLeast: z.number(),
-      /** Records that have the vector. */
+      /** null: reported, and not held against a goal. */
+      atLeast: z.number().nullable(),
+      /** Records that have the vector and meet the filter, of the query that has the fewest. */
       candidates: tally,
+      /** Settings that the target was searched with, where the event or the tuning says any. */
+      settings: searchSettingsSchema,
       source: recallSideSchema,
       target: recallSideSchema,
-      outcome: z.enum(['passed', 'failed', 'unproven', 'nothing to measure']),
+      /** How the exact neighbours do on the gold set: no search by these vectors does better. */
+      exactGold: goldSchema.nullable(),
+      outcome: z.enum(['passed', 'failed', 'unproven', 'reported', 'nothing to measure']),
       note: z.string(),
     }),
   ),
 });
 export type Recall = z.infer<typeof recallSchema>;
+export type RecallEntry = Recall['sets'][number];
+
+/** tuning.json: what raising the target's search settings did, one entry a set that missed its goal. */
+export const tuningSchema = z.strictObject({
+  done: z.boolean(),
+  sets: z.array(
+    z.strictObject({
+      set: z.string(),
+      targetVector: z.string(),
+      k: tally,
+      atLeast: z.number(),
+      /** In the order they were tried; the first is as the target was searched before. */
+      curve: z.array(
+        z.strictObject({
+          settings: searchSettingsSchema,
+          queries: tally,
+          mean: z.number(),
+          low: z.number(),
+          high: z.number(),
+          p50: z.number(),
+          p95: z.number(),
+        }),
+      ),
+      /** The settings with the lowest latency among those that hold the goal; null: none does. */
+      chosen: searchSettingsSchema.nullable(),
+      kept: z.boolean(),
+      /** Where they are kept, or what the application has to say. */
+      how: z.string(),
+    }),
+  ),
+});
+export type Tuning = z.infer<typeof tuningSchema>;
+
+/** Why a check failed, where that can be told; docs/validation.md has a line for each. */
+export const causeNames = [
+  'other distance',
+  'not normalised',
+  'payload index missing',
+  'filtered after the index',
+  'efSearch too low',
+  'probes too low',
+  'quantized without rescoring',
+  'index not built',
+  'range missing',
+] as const;
+export const causeSchema = z.strictObject({
+  cause: z.enum(causeNames),
+  check: z.enum(['compare', 'recall']),
+  /** The query set and source vector concerned; left out: all of them. */
+  set: z.string().optional(),
+  vector: z.string().optional(),
+  /** A sentence: what is wrong. */
+  what: z.string(),
+  /** What was tried or seen that shows it, with figures. */
+  evidence: z.string(),
+  next: z.string(),
+});
+export type Cause = z.infer<typeof causeSchema>;
+/** diagnosis.json */
+export const diagnosisSchema = z.strictObject({ causes: z.array(causeSchema) });
+export type Diagnosis = z.infer<typeof diagnosisSchema>;
 
 /** cutover.json: one entry a move, oldest first. */
 export const cutoverEntrySchema = z.strictObject({

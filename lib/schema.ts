@@ -38,6 +38,26 @@ export const indexSchema = z.discriminatedUnion('kind', [
 ]);
 export type VectorIndex = z.infer<typeof indexSchema>;
 
+/**
+ * How a search is carried out, in the field's words. Each is left out where the collection, the server or the client
+ * decides; a store heeds those that its capabilities list.
+ */
+export const searchSettingsSchema = z.strictObject({
+  /** HNSW: candidates kept while searching (Qdrant `hnsw_ef`, pgvector `hnsw.ef_search`, LanceDB `ef`). */
+  efSearch: z.int().positive().optional(),
+  /** IVF: lists, or partitions, visited (pgvector `ivfflat.probes`, LanceDB `nprobes`). */
+  probes: z.int().positive().optional(),
+  /** Quantized hits are ranked again by their whole vectors (Qdrant `rescore`, LanceDB's refine). */
+  rescore: z.boolean().optional(),
+  /** Quantized hits taken before they are rescored, as a multiple of k (Qdrant `oversampling`, LanceDB `refineFactor`). */
+  oversampling: z.number().min(1).optional(),
+  /** The index is read on until k records pass the filter (pgvector `iterative_scan`). */
+  iterativeScan: z.boolean().optional(),
+});
+export type SearchSettings = z.infer<typeof searchSettingsSchema>;
+export const searchSettingNames = searchSettingsSchema.keyof().options;
+export type SearchSettingName = (typeof searchSettingNames)[number];
+
 export const vectorSpecSchema = z.strictObject({
   /** '' is Qdrant's unnamed vector. */
   name: z.string(),

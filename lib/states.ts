@@ -23,6 +23,8 @@ export const planOutput = z.strictObject({
   records: tally,
   exporters: z.int().positive(),
   cutover: z.boolean(),
+  /** True where two collections are held against each other and nothing is moved. */
+  validateOnly: z.boolean(),
   rangesKey: z.string(),
   shardListKey: z.string(),
 });
@@ -62,6 +64,8 @@ export const importTally = z.strictObject({
   throttled: tally,
   /** Why the first refused record was refused. */
   reason: z.string().optional(),
+  /** When the first of them began. */
+  startedAt: z.string().optional(),
 });
 /** A message on the import queue. `offset` is the first record not yet written, with the tally of those before it. */
 export const importMessage = z.strictObject({
@@ -81,6 +85,10 @@ export const indexOutput = z.strictObject({ done: z.boolean(), detail: z.string(
 /** Compare a shard, find its neighbours. `offset` is set when an earlier call handed it back. */
 export const shardInput = z.strictObject({ run, shard, offset: tally.optional() });
 export const shardOutput = z.strictObject({ done: z.boolean(), offset: tally.optional() });
+
+/** Measure recall, tune the search: called again until done; what is done stands in the run's objects. */
+export const repeatOutput = z.strictObject({ done: z.boolean() });
+export const causesOutput = z.strictObject({ causes: tally });
 
 export const reportOutput = z.strictObject({ passed: z.boolean(), summary: z.string(), report: z.string() });
 

@@ -8,7 +8,17 @@ const side = (mean: number, low: number, high: number, p50: number): RecallSide 
   low,
   high,
   worst: mean === 1 ? [] : [{ id: 'quiet', recall: 0.6 }],
-  latency: { p50, p95: p50 * 2.1, p99: p50 * 5.3 },
+  spread: [0, 0, 0, 0, 0, 0, mean === 1 ? 0 : 1, 0, 0, mean === 1 ? 0 : 20, mean === 1 ? 200 : 179],
+  depths: [
+    { depth: 1, mean, low, high },
+    { depth: 10, mean, low, high },
+    { depth: 100, mean: mean * 0.98, low: low * 0.97, high },
+  ],
+  ndcg: mean,
+  rbo: mean,
+  gold: null,
+  short: 0,
+  latency: { min: p50 / 2, p50, p95: p50 * 2.1, p99: p50 * 5.3, max: p50 * 9, mean: p50 * 1.2, deviation: p50 / 3 },
 });
 
 /** A report with something in every part, and `text` wherever text of others can come in. Overrides replace whole parts. */
@@ -20,6 +30,10 @@ export function makeReport(text: string, overrides: Partial<Report> = {}): Repor
     }));
   return reportSchema.parse({
     format: 1,
+    mode: 'migrate',
+    tuning: null,
+    settings: null,
+    timeline: null,
     run: 'articles-2026-11-21',
     verdict: 'failed',
     summary: `Failed, pgvector public.articles to qdrant articles: 14 records are not the same in the target; 3 records are missing in the target. Nothing was cut over, and the source is untouched. ${text}`,
@@ -89,8 +103,12 @@ export function makeReport(text: string, overrides: Partial<Report> = {}): Repor
     },
     spotCheck: { asked: 100, checked: 100, different: 0, first: [] },
     recall: {
-      vectors: [
+      sets: [
         {
+          set: 'sampled',
+          filter: null,
+          settings: {},
+          exactGold: null,
           vector: 'title',
           targetVector: 'title',
           distance: 'cosine',
@@ -103,6 +121,10 @@ export function makeReport(text: string, overrides: Partial<Report> = {}): Repor
           note: `The recall@10 of the target is 99.35%, at least 98.40% with 95% confidence. ${text}`,
         },
         {
+          set: 'sampled',
+          filter: null,
+          settings: {},
+          exactGold: null,
           vector: 'body',
           targetVector: text,
           distance: 'euclid',
@@ -119,7 +141,7 @@ export function makeReport(text: string, overrides: Partial<Report> = {}): Repor
     skipped: { records: 12, ids: ['411', '988', text] },
     throttled: 3,
     estimate: { records: 1_204_000, bytes: 1_850_000_000, shards: 58, seconds: 1700, usd: 0.42 },
-    actual: { records: 1_204_331, bytes: 1_851_204_881, shards: 59, seconds: 1572 },
+    actual: { records: 1_204_331, bytes: 1_851_204_881, shards: 59, seconds: 1572, usd: 0.39 },
     notes: [
       `Index settings m 16 and efConstruction 64 are carried over. ${text}`,
       'ids are text: Qdrant gets UUIDv5, the original is kept in original_id.',
@@ -170,8 +192,12 @@ export function makeGoodReport(): Report {
       first,
     },
     recall: {
-      vectors: [
+      sets: [
         {
+          set: 'sampled',
+          filter: null,
+          settings: {},
+          exactGold: null,
           vector: 'embedding',
           targetVector: 'vector',
           distance: 'cosine',
@@ -188,7 +214,7 @@ export function makeGoodReport(): Report {
     skipped: { records: 0, ids: [] },
     throttled: 0,
     estimate: { records: 10_000, bytes: 4_400_000, shards: 1, seconds: 12, usd: 0 },
-    actual: { records: 10_000, bytes: 4_412_000, shards: 1, seconds: 9.4 },
+    actual: { records: 10_000, bytes: 4_412_000, shards: 1, seconds: 9.4, usd: 0 },
     notes: ['words has no vector index; the target gets none.'],
   });
 }

@@ -209,7 +209,7 @@ describe('recall', () => {
       shardBytes: 10_000,
       event: { mapping: { vectors: { embedding: { to: 'content' } } } },
     });
-    const { vectors } = await recallOf(world);
+    const { sets: vectors } = await recallOf(world);
     expect((await readManifest(world.objects, 'r1')).shards.length).toBeGreaterThan(2);
     expect(vectors).toHaveLength(1);
     expect(vectors[0]).toMatchObject({
@@ -229,7 +229,7 @@ describe('recall', () => {
       const hits = await world.target.search({ ...request, k: 60 });
       return [...hits.slice(0, 4), hits[59]!];
     });
-    const [found] = (await recallOf(world, { target })).vectors;
+    const [found] = (await recallOf(world, { target })).sets;
     expect(found?.target).toMatchObject({ measured: true, mean: expect.closeTo(0.8, 10) });
     expect(found?.outcome).toBe('failed');
     expect(found?.note).toMatch(/^The recall@5 of the target is 80.00%, .* below the 95.00% asked for\.$/);
@@ -245,12 +245,12 @@ describe('recall', () => {
     const target = searching(world.target, async (request) =>
       (await world.target.search({ ...request, k: 60 })).toReversed().slice(0, request.k),
     );
-    const [found] = (await recallOf(world, { target })).vectors;
+    const [found] = (await recallOf(world, { target })).sets;
     expect(found?.target).toMatchObject({ mean: 1 });
     const farther = searching(world.target, async (request) =>
       (await world.target.search({ ...request, k: 90 })).toReversed().slice(0, request.k),
     );
-    const [none] = (await recallOf(world, { target: farther })).vectors;
+    const [none] = (await recallOf(world, { target: farther })).sets;
     expect(none?.target).toMatchObject({ mean: 0 });
   });
 
@@ -260,25 +260,25 @@ describe('recall', () => {
       const [first] = await world.target.search({ ...request, k: 1 });
       return Array(request.k).fill(first);
     });
-    const [found] = (await recallOf(world, { target })).vectors;
+    const [found] = (await recallOf(world, { target })).sets;
     expect(found?.target).toMatchObject({ mean: expect.closeTo(0.1, 10) });
   });
 
   test('of few records is no failure: one record, and every record a query', async () => {
     const one = await recallOf(await makeWorld({ records: makeBatch({ ids: ['1'] }) }));
-    expect(one.vectors[0]).toMatchObject({ k: 1, outcome: 'passed', target: { queries: 1, low: 1 } });
+    expect(one.sets[0]).toMatchObject({ k: 1, outcome: 'passed', target: { queries: 1, low: 1 } });
     const few = await recallOf(await makeWorld({ records: makeBatch({ ids: ids(30) }) }));
-    expect(few.vectors[0]).toMatchObject({ k: 10, outcome: 'passed', target: { queries: 30, low: 1 } });
+    expect(few.sets[0]).toMatchObject({ k: 10, outcome: 'passed', target: { queries: 30, low: 1 } });
   });
 
   test('of an empty collection, of absent vectors, or not asked for, is told as not measured', async () => {
     const empty = await recallOf(await makeWorld({ records: makeBatch({ ids: [] }) }));
-    expect(empty).toEqual({ reason: 'the collection is empty', vectors: [] });
+    expect(empty).toEqual({ reason: 'the collection is empty', sets: [] });
     const absent = await recallOf(await makeWorld({ records: makeBatch({ ids: ['1', '2'], missing: [0, 1] }) }));
-    expect(absent.vectors[0]).toMatchObject({ outcome: 'nothing to measure', target: { measured: false } });
+    expect(absent.sets[0]).toMatchObject({ outcome: 'nothing to measure', target: { measured: false } });
     const sparse = makeSchema({ vectors: [{ name: 'words', kind: 'sparse', precision: 'float32' }] });
     const world = await makeWorld({ schema: sparse, records: makeBatch({ vectors: sparse.vectors }) });
-    expect(await recallOf(world)).toEqual({ reason: 'the run moves no dense vector', vectors: [] });
+    expect(await recallOf(world)).toEqual({ reason: 'the run moves no dense vector', sets: [] });
     const none = await recallOf(await makeWorld({ event: { validate: { recall: null } } }));
     expect(none.reason).toBe('the event asks for none');
   });
@@ -292,11 +292,11 @@ describe('recall', () => {
       return asked++ % 5 < 2 ? hits.slice(1) : hits;
     });
     const few = await recallOf(near, { target: losing });
-    expect(few.vectors[0]).toMatchObject({ outcome: 'unproven', target: { mean: expect.closeTo(0.96, 10) } });
-    expect(few.vectors[0]?.note).toMatch(/80 queries are too few to show the 95\.00% asked for; ask more queries\.$/);
+    expect(few.sets[0]).toMatchObject({ outcome: 'unproven', target: { mean: expect.closeTo(0.96, 10) } });
+    expect(few.sets[0]?.note).toMatch(/80 queries are too few to show the 95\.00% asked for; ask more queries\.$/);
     const world = await makeWorld({ records: makeBatch({ ids: ids(100) }) });
     const target = searching(world.target, () => Promise.reject(new RecordRefused('no index on it')));
-    const [found] = (await recallOf(world, { target })).vectors;
+    const [found] = (await recallOf(world, { target })).sets;
     expect(found).toMatchObject({
       outcome: 'unproven',
       target: { measured: false, reason: 'no index on it' },
@@ -306,7 +306,7 @@ describe('recall', () => {
 
   test('leaves the source unmeasured when it ranks by another distance, and passes on the target alone', async () => {
     const event = { mapping: { vectors: { embedding: { distance: 'euclid' } } } };
-    const [found] = (await recallOf(await makeWorld({ records: makeBatch({ ids: ids(300) }), event }))).vectors;
+    const [found] = (await recallOf(await makeWorld({ records: makeBatch({ ids: ids(300) }), event }))).sets;
     expect(found?.source).toEqual({ measured: false, reason: 'the source ranks by cosine, the target by euclid' });
     expect(found).toMatchObject({ outcome: 'passed', distance: 'euclid', target: { mean: 1 } });
   });
@@ -320,7 +320,7 @@ describe('recall', () => {
     await prepare(other);
     const key = runKeys('r1').queries;
     expect(await one.objects.get(key)).toEqual(await other.objects.get(key));
-    const [found] = (await recallOf(one)).vectors;
+    const [found] = (await recallOf(one)).sets;
     expect(found).toMatchObject({ candidates: 20, target: { queries: 15, mean: 1 } });
   });
 
@@ -330,7 +330,7 @@ describe('recall', () => {
     let calls = 0;
     const deadline: Deadline = { remainingMs: () => (++calls > 100 ? 0 : handOverMs * 2) };
     const manifest = await readManifest(world.objects, 'r1');
-    const [found] = (await measureRecall({ ...world, plan: planned, manifest, deadline })).vectors;
+    const [found] = (await measureRecall({ ...world, plan: planned, manifest, deadline })).sets;
     expect(found).toMatchObject({ outcome: 'passed', target: { queries: 100 } });
     expect(found?.note).toMatch(/The time ended after 100 of 200 queries\.$/);
   });

@@ -47,6 +47,8 @@ const entry = (shard: string, records: number): ShardEntry => ({
   bytes: 1,
   checksum: '',
   rest: null,
+  startedAt: at,
+  at,
 });
 const loaded = (shard: string, records: number, skipped = 0): Loaded => ({
   shard,
@@ -55,6 +57,7 @@ const loaded = (shard: string, records: number, skipped = 0): Loaded => ({
   skipped,
   skippedIds: [],
   throttled: 0,
+  startedAt: at,
   at,
 });
 const failed = (shard: string): Failed => ({

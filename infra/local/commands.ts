@@ -208,6 +208,7 @@ export async function validateCommand(context: CommandContext, given: string): P
     records: plan.records,
     exporters: plan.event.parallel.exporters,
     cutover: false,
+    validateOnly: plan.event.mode === 'validate',
     rangesKey: keys.ranges,
     shardListKey: keys.shardList,
   };

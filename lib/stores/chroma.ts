@@ -54,6 +54,7 @@ const capabilities: Capabilities = {
   maxDimension: 65_536,
   precisions: ['float32'],
   indexes: ['hnsw'],
+  searchSettings: [],
   missingVectors: false,
   // Measured on 1.5.9: with cosine the index scales vectors, and get scales them back, within 2e-7 of their length.
   normalisesCosine: false,
@@ -138,6 +139,8 @@ function chromaStore(api: ChromaApi, name: string, options: Options): Store {
         );
       return await search(await collection(), request);
     },
+    tuning: async () => ({ current: {}, heeds: {}, isQuantized: false }),
+    keepSearch: async () => ({ kept: false, how: 'every search is exact, so there is nothing to keep' }),
     close: async () => {
       listed = undefined;
     },

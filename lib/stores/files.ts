@@ -27,6 +27,7 @@ const capabilities: Capabilities = {
   maxDimension: 1_000_000,
   precisions: ['float32'],
   indexes: [],
+  searchSettings: [],
   missingVectors: true,
   normalisesCosine: false,
   ids: {
@@ -118,6 +119,8 @@ function openFiles(endpoint: ResolvedEndpoint): Store {
       return found.length === 0 ? noRecords(schema.vectors) : concatBatches(found);
     },
     search: async (request) => await searchExactly(await snapshot(), index, request),
+    tuning: async () => ({ current: {}, heeds: {}, isQuantized: false }),
+    keepSearch: async () => ({ kept: false, how: 'every search is exact, so there is nothing to keep' }),
     close: async () => folder.close(),
     ranges: async ({ records }) => await cutRanges(await snapshot(), records),
     async *read(range, limits) {

@@ -31,6 +31,7 @@ const capabilities: Capabilities = {
   maxDimension: 65_536,
   precisions: ['float32', 'float16'],
   indexes: ['hnsw', 'ivfflat'],
+  searchSettings: [],
   missingVectors: true,
   normalisesCosine: false,
   ids: {
@@ -112,6 +113,8 @@ function lanceStore(database: Connection, name: string, options: Options): Store
       inTurn(() => run('indexing', (found, layout) => buildIndex(found, layout, schema, options))),
     indexProgress: (schema) =>
       run('watching the index', (found, layout) => indexProgress(found, layout, schema, options)),
+    tuning: async () => ({ current: {}, heeds: {}, isQuantized: false }),
+    keepSearch: async () => ({ kept: false, how: 'every search is exact, so there is nothing to keep' }),
     close: async () => {
       opened?.close();
       database.close();

@@ -10,6 +10,7 @@ import {
 } from '../batch.ts';
 import { distanceBetween } from '../distance.ts';
 import { Incompatible, InvalidEvent, NotFound, RecordRefused } from '../errors.ts';
+import { meets } from '../filter.ts';
 import { type CollectionSchema, fieldTypeSchema } from '../schema.ts';
 import type {
   Capabilities,
@@ -37,6 +38,7 @@ const capabilities: Capabilities = {
   maxDimension: 1_000_000,
   precisions: ['float32'],
   indexes: [],
+  searchSettings: [],
   missingVectors: true,
   normalisesCosine: false,
   ids: {
@@ -115,6 +117,8 @@ function openMemory({ connection, collection: name }: ResolvedEndpoint): Store {
       );
     },
     search: async (request) => searchExactly(existing(), request),
+    tuning: async () => ({ current: {}, heeds: {}, isQuantized: false }),
+    keepSearch: async () => ({ kept: false, how: 'every search is exact, so there is nothing to keep' }),
     close: async () => {},
     ranges: async ({ records: perRange }) => {
       const ids = sortedIds(existing());
@@ -201,12 +205,13 @@ async function writeBatch(
 
 function searchExactly(
   { schema, records }: Collection,
-  { vector, query, k }: SearchRequest,
+  { vector, query, k, filter = [] }: SearchRequest,
 ): { id: string; score: number }[] {
   const distance = schema.vectors.find(({ name }) => name === vector)?.distance ?? capabilities.defaultDistance;
   const hits = [...records].flatMap(([id, record]) => {
     const found = column(record, vector);
     if (found.kind !== 'dense' || !hasVector(found, 0)) return [];
+    if (!meets(filter, record.payloads[0] ?? '{}')) return [];
     return [{ id, score: distanceBetween[distance](query, denseVector(found, 0)) }];
   });
   return hits.sort((a, b) => a.score - b.score).slice(0, k);

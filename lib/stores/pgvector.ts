@@ -49,6 +49,7 @@ const capabilities: Capabilities = {
   maxIndexedDimension: { float32: 2000, float16: 4000 },
   precisions: ['float32', 'float16'],
   indexes: ['hnsw', 'ivfflat'],
+  searchSettings: [],
   missingVectors: true,
   normalisesCosine: false,
   ids: {
@@ -183,6 +184,8 @@ function openTable(database: Database, name: TableName, options: Options, omitFi
         return await progressOf(database, layout, wanted, builds);
       }),
     pointer: viewPointer(database, guard),
+    tuning: async () => ({ current: {}, heeds: {}, isQuantized: false }),
+    keepSearch: async () => ({ kept: false, how: 'every search is exact, so there is nothing to keep' }),
     close: async () => {
       await database.close();
     },

@@ -1,5 +1,14 @@
 import type { Batch } from '../batch.ts';
-import type { CollectionSchema, Distance, FieldType, Precision, VectorKind } from '../schema.ts';
+import type { Condition } from '../filter.ts';
+import type {
+  CollectionSchema,
+  Distance,
+  FieldType,
+  Precision,
+  SearchSettingName,
+  SearchSettings,
+  VectorKind,
+} from '../schema.ts';
 
 /**
  * The two ports that a store implements. A store's factory returns one object that is both, for one collection.
@@ -46,6 +55,27 @@ export interface SearchRequest {
   readonly k: number;
   /** True to ask the store for the exact neighbours, where it can. */
   readonly exact?: boolean;
+  /** Only records whose payload meets all of these are found: lib/filter.ts says what each means. */
+  readonly filter?: readonly Condition[];
+  /** In place of those that the collection is searched with. A setting that the store does not heed is InvalidEvent. */
+  readonly settings?: SearchSettings;
+}
+
+/** What the search of one vector depends on now. */
+export interface SearchTuning {
+  /** In effect for a search without settings, as far as the store tells: the endpoint's options, the collection's, the server's. */
+  readonly current: SearchSettings;
+  /** Settings that change what a search of this vector finds as it is indexed now; a number is the largest that is taken. */
+  readonly heeds: Readonly<Partial<Record<SearchSettingName, number | true>>>;
+  /** True where the vectors are searched in a compressed form (Qdrant's quantization, LanceDB's PQ and SQ indexes). */
+  readonly isQuantized: boolean;
+}
+
+export interface KeptSearch {
+  /** False: the store has no place for them, and the application has to say them with each search. */
+  readonly kept: boolean;
+  /** Where they stand now, or what the application has to do: `SET hnsw.ef_search = 120`. */
+  readonly how: string;
 }
 
 export interface Hit {
@@ -64,6 +94,8 @@ export interface Reader {
   fetch(ids: readonly string[]): Promise<Batch>;
   /** The k nearest records, nearest first, through the call that an application makes. */
   search(request: SearchRequest): Promise<readonly Hit[]>;
+  /** @param vector the dense vector's name */
+  tuning(vector: string): Promise<SearchTuning>;
   close(): Promise<void>;
 }
 
@@ -118,6 +150,8 @@ export interface Target extends Reader {
   /** Starts building the indexes of `schema`, and returns without waiting for them. */
   buildIndex(schema: CollectionSchema): Promise<void>;
   indexProgress(schema: CollectionSchema): Promise<IndexProgress>;
+  /** Makes these the settings of searches that say none, where the collection can keep them; else changes nothing. */
+  keepSearch(vector: string, settings: SearchSettings): Promise<KeptSearch>;
   /** The store's own pointer that readers can follow; undefined when capabilities.pointer is false. */
   readonly pointer?: Pointer;
 }
@@ -150,6 +184,8 @@ export interface Capabilities {
   readonly maxIndexedDimension?: Readonly<Partial<Record<Precision, number>>>;
   readonly precisions: readonly Precision[];
   readonly indexes: readonly ('hnsw' | 'ivfflat' | 'other')[];
+  /** Settings that a search may carry; an event that asks the target for another one is refused. */
+  readonly searchSettings: readonly SearchSettingName[];
   /** False: records without a vector are refused, unless the event says `"missingVectors": "skip"` in its mapping. */
   readonly missingVectors: boolean;
   /** True: vectors are scaled to length 1 on write when the distance is cosine; validation expects that. */

@@ -33,6 +33,7 @@ const capabilities: Capabilities = {
   maxDimension: 65_536,
   precisions: ['float32', 'float16', 'uint8'],
   indexes: ['hnsw'],
+  searchSettings: [],
   missingVectors: true,
   normalisesCosine: true,
   ids: { integer: { min: '0', max: '18446744073709551615' }, uuid: true, string: false, composite: false },
@@ -101,6 +102,8 @@ function openQdrant({ connection, collection, options: given }: ResolvedEndpoint
       return note === undefined ? progress : { ...progress, detail: `${progress.detail}; ${note}` };
     },
     pointer: admin.pointer,
+    tuning: async () => ({ current: {}, heeds: {}, isQuantized: false }),
+    keepSearch: async () => ({ kept: false, how: 'every search is exact, so there is nothing to keep' }),
     async close() {
       rest.close();
       chosen?.close();
