@@ -101,6 +101,10 @@ async function call<T>(name: keyof typeof functionSettings, event: unknown, rema
   }
 }
 
+async function untilDone(name: 'measure-recall' | 'tune-search', of: string): Promise<void> {
+  while (!(await call<{ done: boolean }>(name, { run: of })).done);
+}
+
 async function importAll(remainingMs?: number): Promise<void> {
   const bodies = aws.messages.get(queueUrl) ?? [];
   aws.messages.set(queueUrl, []);
@@ -140,7 +144,7 @@ test('a whole run, with a shard handed back, one damaged and a second start, cal
     source: side('public.articles'),
     target: side('public.copies'),
     parallel: { exporters: 1 },
-    validate: { recall: { k: 3, queries: 20, atLeast: 0.5 } },
+    validate: { recall: { k: 3, queries: 20, atLeast: 0.5, tune: true } },
   };
   const since = new Date().toISOString();
   const json = (key: string) => JSON.parse(new TextDecoder().decode(aws.objects.get(key)));
@@ -170,7 +174,9 @@ test('a whole run, with a shard handed back, one damaged and a second start, cal
     await call('compare-shard', { run, shard });
     await call('find-neighbours', { run, shard });
   }
-  await call('measure-recall', { run });
+  await untilDone('measure-recall', run);
+  await untilDone('tune-search', run);
+  await call('find-causes', { run });
   expect(await call('write-report', { run })).toMatchObject({ passed: true });
   await call('cut-over', { run });
   await call('roll-back', { run });
