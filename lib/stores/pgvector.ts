@@ -184,7 +184,7 @@ function openTable(database: Database, name: TableName, options: Options, omitFi
         return await progressOf(database, layout, wanted, builds);
       }),
     pointer: viewPointer(database, guard),
-    tuning: async () => ({ current: {}, heeds: {}, isQuantized: false }),
+    tuning: async () => ({ current: {}, heeds: {}, isQuantized: false, perSearch: true }),
     keepSearch: async () => ({ kept: false, how: 'every search is exact, so there is nothing to keep' }),
     close: async () => {
       await database.close();

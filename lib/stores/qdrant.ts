@@ -102,7 +102,7 @@ function openQdrant({ connection, collection, options: given }: ResolvedEndpoint
       return note === undefined ? progress : { ...progress, detail: `${progress.detail}; ${note}` };
     },
     pointer: admin.pointer,
-    tuning: async () => ({ current: {}, heeds: {}, isQuantized: false }),
+    tuning: async () => ({ current: {}, heeds: {}, isQuantized: false, perSearch: true }),
     keepSearch: async () => ({ kept: false, how: 'every search is exact, so there is nothing to keep' }),
     async close() {
       rest.close();
