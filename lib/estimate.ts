@@ -34,24 +34,37 @@ export interface EstimateInput {
   readonly shardBytes: number;
   readonly ranges: number;
   readonly exporters: number;
+  /** False where the run only validates: nothing is imported. */
+  readonly isMoved: boolean;
 }
 
-export function estimateRun({ records, bytesPerRecord, shardBytes, ranges, exporters }: EstimateInput): Estimate {
+export function estimateRun({
+  records,
+  bytesPerRecord,
+  shardBytes,
+  ranges,
+  exporters,
+  isMoved,
+}: EstimateInput): Estimate {
   const bytes = Math.ceil(records * bytesPerRecord);
   const shards = Math.max(ranges, Math.ceil(bytes / shardBytes));
-  const workSeconds = bytes / exportBytesPerSecond + bytes / importBytesPerSecond + bytes / compareBytesPerSecond;
+  const imported = isMoved ? bytes : 0;
+  const workSeconds = bytes / exportBytesPerSecond + imported / importBytesPerSecond + bytes / compareBytesPerSecond;
   const seconds =
     fixedSeconds +
     bytes / exportBytesPerSecond / Math.min(exporters, shards) +
-    bytes / importBytesPerSecond / Math.min(importers, shards) +
+    imported / importBytesPerSecond / Math.min(importers, shards) +
     bytes / compareBytesPerSecond / Math.min(exporters, shards);
-  const invocations = 12 + ranges + 3 * shards + Math.ceil(seconds / 10);
+  const invocations = 12 + ranges + (isMoved ? 3 : 2) * shards + Math.ceil(seconds / 10);
   const transitions = 30 + 3 * ranges + 5 * shards + 3 * Math.ceil(seconds / 10);
   const price =
     workSeconds * functionGiB * usd.gibSecond +
     (invocations * usd.millionInvocations) / 1e6 +
     transitions * usd.transition +
     shards * (6 * usd.put + 8 * usd.get + 4 * usd.message);
+  const importing = isMoved
+    ? `bytes / (${importBytesPerSecond} B/s x ${Math.min(importers, shards)} importers) + `
+    : '';
   return {
     records,
     bytes,
@@ -62,7 +75,7 @@ export function estimateRun({ records, bytesPerRecord, shardBytes, ranges, expor
     formula: [
       `bytes = ${records} records x ${Math.ceil(bytesPerRecord)} bytes (vectors as float32, payload as sampled)`,
       `shards = the larger of ${ranges} ranges and bytes / ${shardBytes}`,
-      `seconds = ${fixedSeconds} + bytes / (${exportBytesPerSecond} B/s x ${Math.min(exporters, shards)} exporters) + bytes / (${importBytesPerSecond} B/s x ${Math.min(importers, shards)} importers) + bytes / (${compareBytesPerSecond} B/s x ${Math.min(exporters, shards)} validators); rates are half of what \`npm run bench\` shows for one worker; building the index comes on top`,
+      `seconds = ${fixedSeconds} + bytes / (${exportBytesPerSecond} B/s x ${Math.min(exporters, shards)} exporters) + ${importing}bytes / (${compareBytesPerSecond} B/s x ${Math.min(exporters, shards)} validators); rates are half of what \`npm run bench\` shows for one worker${isMoved ? '; building the index comes on top' : ''}`,
       `USD = ${Math.ceil(workSeconds)} s x ${functionGiB} GiB x ${usd.gibSecond} (Lambda, arm64) + ${invocations} invocations x 0.20 per million + ${transitions} state transitions x 0.025 per thousand + S3 and SQS requests; list prices of us-east-1, aws.amazon.com/lambda/pricing, /step-functions/pricing, /s3/pricing, /sqs/pricing; without the stores themselves, data transfer and storage`,
     ],
   };

@@ -138,7 +138,7 @@ const parallel = z.strictObject({
   exporters: z.int().min(1).max(1000).default(16),
 });
 
-export const eventSchema = z.strictObject({
+const event = z.strictObject({
   /** The run's id; left out: the execution's name. The id of an earlier run resumes it. */
   run: runIdSchema.optional(),
   source: endpointSchema,
@@ -157,6 +157,13 @@ export const eventSchema = z.strictObject({
   /** True: stop after the plan. */
   dryRun: z.boolean().default(false),
 });
+export const eventSchema = event.refine(
+  ({ mode, cutover: asked }) => mode === 'migrate' || (asked?.pointer === undefined && asked?.flag === undefined),
+  {
+    path: ['cutover'],
+    message: 'names a pointer or a flag, and mode "validate" cuts nothing over; leave it out, or set it to null',
+  },
+);
 export type RunEvent = z.infer<typeof eventSchema>;
 
 /** @throws InvalidEvent naming every field that is wrong, its value's problem and what is accepted. */

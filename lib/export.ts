@@ -25,7 +25,8 @@ export interface ExportRangeInput extends Omit<ExportInput, 'run'> {
 }
 
 /**
- * Writes one range of the source as shards, and puts a message on the import queue for each as soon as it is written.
+ * Writes one range of the source as shards, and puts a message on the import queue for each as soon as it is written, unless
+ * the run only validates.
  *
  * Repeatable: shard keys are deterministic; a shard that is there and whole is not exported again, and its message is sent
  * again only while it is not loaded. The order is object, marker, message: whatever a crash leaves out, the next try adds.
@@ -186,8 +187,9 @@ async function writeShard(
   log.info('exported a shard', { shard, records: batch.count, bytes: entry.bytes });
 }
 
-/** A failure of an earlier attempt is forgotten: this one begins anew. */
+/** A failure of an earlier attempt is forgotten: this one begins anew. A run that only validates imports nothing. */
 async function announce({ plan, objects, queue }: ExportRangeInput, shard: string): Promise<void> {
+  if (plan.event.mode === 'validate') return;
   if ((await objects.get(loadedKey(plan.run, shard))) !== undefined) return;
   await objects.delete(failedKey(plan.run, shard));
   await queue.send([{ version: messageVersion, run: plan.run, shard, attempt: plan.attempt, offset: 0 }]);

@@ -1,11 +1,22 @@
 import { createHash } from 'node:crypto';
-import { Incompatible, InvalidEvent, NotFound, RunMismatch, TargetNotEmpty } from './errors.ts';
+import { NotFound, RunMismatch } from './errors.ts';
 import { bytesPerRecord, estimateRun } from './estimate.ts';
 import type { RunEvent } from './event.ts';
-import { fitCollection } from './fit.ts';
-import { queriesNeeded } from './interval.ts';
+import { type Fit, fitCollection } from './fit.ts';
+import { forgetVerdict } from './forget.ts';
 import { runKeys } from './keys.ts';
+import { matchCollections } from './match.ts';
 import { getJson, type ObjectStore, putJson } from './objects.ts';
+import {
+  countOrNone,
+  refuseFullTarget,
+  refuseMissingPointer,
+  refuseSameCollection,
+  refuseTooFewQueries,
+  refuseUnheededSettings,
+  refuseUnknownSets,
+} from './plan-checks.ts';
+import { reportSchema } from './report-schema.ts';
 import { type Plan, planSchema, rangesSchema } from './run-files.ts';
 import type { RangeItem } from './states.ts';
 import type { Description, Source, StoreKind, Target } from './stores/port.ts';
@@ -34,15 +45,17 @@ export interface PlanInput {
 export async function planRun(input: PlanInput): Promise<Plan> {
   const { run, event, objects } = input;
   refuseSameCollection(event);
-  refuseMissingPointer(input);
+  refuseMissingPointer(event, input.targetKind);
+  refuseUnheededSettings(event, input.targetKind);
   const keys = runKeys(run);
   const earlier = await getJson(objects, keys.plan, planSchema);
   if (earlier !== undefined) return await resume(earlier, input);
 
   const described = await input.source.describe();
   refuseTooFewQueries(event, described.count);
-  const fitted = fitCollection({ source: described, target: input.targetKind, event });
-  await refuseFullTarget(input);
+  const fitted = await fitTarget(input, described);
+  refuseUnknownSets(event, described.schema, fitted.mapping);
+  await refuseFullTarget(event, input.target);
 
   const shardBytes = Math.floor(event.parallel.shardMiB * 1024 * 1024);
   const recordBytes = bytesPerRecord(described.schema, described.payloadBytes);
@@ -67,12 +80,24 @@ export async function planRun(input: PlanInput): Promise<Plan> {
       shardBytes,
       ranges: ranges.length,
       exporters: event.parallel.exporters,
+      isMoved: event.mode === 'migrate',
     }),
     shardBytes,
   };
   await putJson(objects, keys.ranges, ranges);
   await putJson(objects, keys.plan, plan);
   return plan;
+}
+
+/**
+ * The target as the run makes it; where the run only validates, as it is there.
+ * @throws NotFound when it is not there then.
+ */
+async function fitTarget({ event, target, targetKind, sourceKind }: PlanInput, source: Description): Promise<Fit> {
+  if (event.mode === 'migrate') return fitCollection({ source, target: targetKind, event });
+  const described = await target.describe();
+  const { notes, ...fitted } = matchCollections({ source, sourceKind, target: described, targetKind, event });
+  return { ...fitted, notes: [...(described.notes ?? []), ...notes] };
 }
 
 /** The plan of a run. @throws NotFound when the run was never planned. */
@@ -99,64 +124,6 @@ const guarantees: Readonly<Record<'snapshot' | 'live', string>> = {
   live: `The source has no snapshots: a record that is changed, added or deleted while its range is read may be moved in its state before or after. ${found}`,
 };
 
-function refuseSameCollection({ source, target }: RunEvent): void {
-  const place = ({ store, connection, collection }: typeof source): string =>
-    JSON.stringify([store, connection, collection]);
-  if (place(source) !== place(target)) return;
-  throw new InvalidEvent(
-    `source and target are the same collection '${source.collection}'; name another target.collection`,
-    { ids: [source.collection] },
-  );
-}
-
-/** Found here, and not by the cutover, which comes after everything else. */
-function refuseMissingPointer({ event: { cutover }, targetKind }: PlanInput): void {
-  if (cutover?.pointer === undefined || targetKind.capabilities.pointer !== false) return;
-  throw new Incompatible(
-    `cutover.pointer '${cutover.pointer}': ${targetKind.title} has no aliases or views; leave it out to use the routing flag`,
-    { ids: ['cutover.pointer'] },
-  );
-}
-
-/** A goal that so few queries could not show, though none missed, would fail the run at its very end. */
-function refuseTooFewQueries({ validate: { recall } }: RunEvent, records: number): void {
-  // Where every record is asked for there is nothing left to estimate.
-  if (recall === null || recall.queries >= records || recall.queries >= queriesNeeded(recall.atLeast)) return;
-  const needed = queriesNeeded(recall.atLeast);
-  const choices = Number.isFinite(needed)
-    ? `ask for ${needed} queries or more, or a lower goal`
-    : 'no number of queries shows that; ask for a lower goal';
-  throw new InvalidEvent(
-    `validate.recall: ${recall.queries} queries cannot show a recall of ${recall.atLeast} with 95 % confidence, even without a miss; ${choices}`,
-    {
-      ids: ['validate.recall.queries'],
-    },
-  );
-}
-
-async function refuseFullTarget({ event, target }: Pick<PlanInput, 'event' | 'target'>): Promise<void> {
-  if (event.target.into === 'existing') return;
-  const count = await countOrNone(target);
-  if (count === 0) return;
-  const { collection, store } = event.target;
-  const choices = 'name another target.collection, empty it, or upsert into it with target {"into": "existing"}';
-  throw new TargetNotEmpty(
-    `the ${store} collection '${collection}' already holds ${count} records that this run did not write; ${choices}`,
-    {
-      ids: [collection],
-    },
-  );
-}
-
-async function countOrNone(target: Target): Promise<number> {
-  try {
-    return await target.count();
-  } catch (error) {
-    if (error instanceof NotFound) return 0;
-    throw error;
-  }
-}
-
 /** Numbered from 0, in the store's key order. */
 async function cutRanges(
   { source, event }: PlanInput,
@@ -170,11 +137,11 @@ async function cutRanges(
 }
 
 /**
- * What a run must have in common with the plan it goes on with. Hashed are source, target, mapping, and the ranges as they
- * were written; how it is validated or cut over may be changed between tries.
+ * What a run must have in common with the plan it goes on with. Hashed are mode, source, target, mapping, and the ranges as
+ * they were written; how it is validated or cut over may be changed between tries.
  */
-function fingerprintOf({ source, target, mapping, parallel }: RunEvent, ranges: readonly RangeItem[]): string {
-  const text = JSON.stringify([source, target, mapping, parallel.shardMiB, ranges]);
+function fingerprintOf({ mode, source, target, mapping, parallel }: RunEvent, ranges: readonly RangeItem[]): string {
+  const text = JSON.stringify([mode, source, target, mapping, parallel.shardMiB, ranges]);
   return createHash('sha256').update(text).digest('hex');
 }
 
@@ -184,15 +151,15 @@ async function resume(earlier: Plan, input: PlanInput): Promise<Plan> {
   if (fingerprintOf(event, ranges) !== earlier.fingerprint) {
     const choices = 'start it with the event it began with, or give this one another run id';
     throw new RunMismatch(
-      `run '${run}' was planned for another source, target or mapping, or its ranges were altered; ${choices}`,
+      `run '${run}' was planned for another mode, source, target or mapping, or its ranges were altered; ${choices}`,
       { ids: [run] },
     );
   }
   const hasBegun = (await objects.list(runKeys(run).shards)).length > 0;
-  if (!hasBegun) await refuseFullTarget(input);
-  if (hasBegun && (await countOrNone(input.target)) === 0) await forgetLoaded(objects, run);
-  await forgetVerdict(objects, run);
-  const plan = { ...earlier, event, attempt: earlier.attempt + 1 };
+  if (!hasBegun) await refuseFullTarget(event, input.target);
+  if (hasBegun && event.mode === 'migrate' && (await countOrNone(input.target)) === 0) await forgetLoaded(objects, run);
+  await forgetReport(objects, run);
+  const plan = { ...earlier, ...(await matchAgain(earlier, input)), event, attempt: earlier.attempt + 1 };
   await putJson(objects, runKeys(run).plan, plan);
   return plan;
 }
@@ -202,13 +169,23 @@ async function forgetLoaded(objects: ObjectStore, run: string): Promise<void> {
   for (const key of await objects.list(runKeys(run).loaded)) await objects.delete(key);
 }
 
+/** A target that this run does not make may be another one by now; what was compared under the other is compared again. */
+async function matchAgain(earlier: Plan, input: PlanInput): Promise<Partial<Pick<Plan, 'target' | 'mapping'>>> {
+  if (input.event.mode === 'migrate') return {};
+  const { source: schema, records: count, withoutVector } = earlier;
+  const source = { schema, count, payloadBytes: 0, withoutVector };
+  const { target, mapping } = await fitTarget(input, source);
+  return { target, mapping };
+}
+
 /**
  * A validation that came to its end is done anew, since the target may have been mended meanwhile; one that was cut off
  * goes on where it was.
  */
-async function forgetVerdict(objects: ObjectStore, run: string): Promise<void> {
-  const keys = runKeys(run);
-  if ((await objects.get(keys.report)) === undefined) return;
-  const stale = [...(await objects.list(keys.compared)), keys.recall, keys.report, keys.reportPage];
-  for (const key of stale) await objects.delete(key);
+async function forgetReport(objects: ObjectStore, run: string): Promise<void> {
+  const { report, reportPage } = runKeys(run);
+  const earlier = await getJson(objects, report, reportSchema);
+  if (earlier === undefined) return;
+  if (earlier.counts !== null) return await forgetVerdict(objects, run);
+  for (const key of [report, reportPage]) await objects.delete(key);
 }

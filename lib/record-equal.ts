@@ -1,6 +1,7 @@
 import { type Batch, hasVector, type VectorColumn } from './batch.ts';
 import { jsonDifference } from './json-equal.ts';
 import type { Plan } from './run-files.ts';
+import type { CollectionSchema } from './schema.ts';
 import type { Capabilities } from './stores/port.ts';
 import { type VectorTreatment, vectorDifference } from './vector-equal.ts';
 
@@ -8,9 +9,18 @@ import { type VectorTreatment, vectorDifference } from './vector-equal.ts';
 export type Treatments = ReadonlyMap<string, VectorTreatment>;
 
 /** What the target of `plan` does to vectors: from its capabilities and the schema that the plan gave it. */
-export function targetTreatments({ target }: Plan, { normalisesCosine }: Capabilities): Treatments {
+export function targetTreatments({ target }: Plan, capabilities: Capabilities): Treatments {
+  return treatmentsOf(target, capabilities);
+}
+
+/** What the source of `plan` did to them when they were written there. */
+export function sourceTreatments({ source }: Plan, capabilities: Capabilities): Treatments {
+  return treatmentsOf(source, capabilities);
+}
+
+function treatmentsOf({ vectors }: CollectionSchema, { normalisesCosine }: Capabilities): Treatments {
   return new Map(
-    target.vectors.map(({ name, kind, distance, precision }) => {
+    vectors.map(({ name, kind, distance, precision }) => {
       // Bytes are never scaled: a unit vector of bytes would be zeros. Sparse vectors are compared by inner product alone.
       const isNormalised = normalisesCosine && distance === 'cosine' && kind !== 'sparse' && precision !== 'uint8';
       return [name, { isNormalised, precision }] as const;

@@ -143,13 +143,19 @@ const isFailure = ({ failure }: z.infer<typeof endSchema>): boolean => failure !
 function order(stages: readonly Stage[], plan: Plan, end: 'under way' | 'failed' | 'over'): readonly Stage[] {
   let isFirst = true;
   return stages.map((each) => {
-    if (each.name === 'recall' && plan.event.validate.recall === null) return { ...each, state: 'skipped' };
+    if (isSkipped(each.name, plan)) return { ...each, state: 'skipped' };
     if (end === 'over' && each.state !== 'done') return { ...each, state: 'done', done: each.total };
     if (each.state === 'done' || end === 'failed') return each;
     const state = isFirst && !plan.event.dryRun ? 'running' : each.state;
     isFirst = false;
     return { ...each, state };
   });
+}
+
+/** Two collections that are held against each other are both there already. */
+function isSkipped(name: StageName, { event }: Plan): boolean {
+  if (name === 'recall') return event.validate.recall === null;
+  return event.mode === 'validate' && (name === 'import' || name === 'index');
 }
 
 async function read<T>(

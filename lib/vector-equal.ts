@@ -94,6 +94,23 @@ function isClose(expected: number, found: number, precision: Precision): boolean
   return found === Math.f16round(found) && Math.abs(found - expected) <= tolerance + halfStep16(expected);
 }
 
+/** The column as a store keeps it that does this to its vectors; sparse vectors are rounded and never scaled. */
+export function asKept(column: VectorColumn, treatment: VectorTreatment | undefined): VectorColumn {
+  if (treatment === undefined || (!treatment.isNormalised && treatment.precision === 'float32')) return column;
+  const dimension = column.kind === 'sparse' ? column.values.length : column.dimension;
+  const isScaled = treatment.isNormalised && column.kind !== 'sparse';
+  const values = new Float32Array(column.values.length);
+  for (let from = 0; from < values.length; from += dimension) {
+    const part = column.values.subarray(from, from + dimension);
+    const squared = isScaled ? squaredLength(part) : 1;
+    const scale = squared < shortestScaled ? 1 : 1 / Math.sqrt(squared);
+    part.forEach((value, at) => {
+      values[from + at] = treat(value * scale, treatment.precision);
+    });
+  }
+  return { ...column, values };
+}
+
 /** Half the distance of neighbouring float16s around `value`: 11 significant bits, subnormal below 2^-14. */
 function halfStep16(value: number): number {
   const exponent = Math.max(-14, Math.floor(Math.log2(Math.abs(value))));

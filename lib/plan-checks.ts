@@ -1,0 +1,117 @@
+import { Incompatible, InvalidEvent, NotFound, TargetNotEmpty } from './errors.ts';
+import type { QuerySet, RunEvent } from './event.ts';
+import { queriesNeeded } from './interval.ts';
+import type { MappingPlan } from './run-files.ts';
+import { type CollectionSchema, searchSettingNames } from './schema.ts';
+import type { StoreKind, Target } from './stores/port.ts';
+
+/** What the plan refuses before anything is read or written: each would fail the run at its very end. */
+
+/** @throws InvalidEvent */
+export function refuseSameCollection({ source, target }: RunEvent): void {
+  const place = ({ store, connection, collection }: typeof source): string =>
+    JSON.stringify([store, connection, collection]);
+  if (place(source) !== place(target)) return;
+  throw new InvalidEvent(
+    `source and target are the same collection '${source.collection}'; name another target.collection`,
+    { ids: [source.collection] },
+  );
+}
+
+/** @throws Incompatible */
+export function refuseMissingPointer({ cutover }: RunEvent, target: StoreKind): void {
+  if (cutover?.pointer === undefined || target.capabilities.pointer !== false) return;
+  throw new Incompatible(
+    `cutover.pointer '${cutover.pointer}': ${target.title} has no aliases or views; leave it out to use the routing flag`,
+    { ids: ['cutover.pointer'] },
+  );
+}
+
+/** A search setting that the target's store knows nothing of. @throws Incompatible */
+export function refuseUnheededSettings({ validate: { recall } }: RunEvent, { title, capabilities }: StoreKind): void {
+  const heeded = capabilities.searchSettings;
+  const unheeded = searchSettingNames.filter((name) => recall?.search[name] !== undefined && !heeded.includes(name));
+  if (unheeded.length === 0) return;
+  const choices = heeded.length === 0 ? 'it heeds none' : `it heeds ${heeded.join(', ')}`;
+  throw new Incompatible(`validate.recall.search: ${title} does not heed ${unheeded.join(', ')}; ${choices}`, {
+    ids: unheeded.map((name) => `validate.recall.search.${name}`),
+  });
+}
+
+/** A goal that so few queries could not show, though none missed. @throws InvalidEvent */
+export function refuseTooFewQueries({ validate: { recall } }: RunEvent, records: number): void {
+  for (const set of recall?.sets ?? []) {
+    const goal = set.atLeast === undefined ? recall?.atLeast : set.atLeast;
+    // How many queries a file holds is seen when it is read.
+    const queries = set.queries?.length ?? (set.file === undefined ? (set.sample ?? recall?.queries) : undefined);
+    if (goal === null || goal === undefined || queries === undefined) continue;
+    // Where every record is asked for there is nothing left to estimate.
+    const isAll = set.queries === undefined && queries >= records;
+    if (!isAll && queries < queriesNeeded(goal)) throw tooFewQueries(set, queries, goal);
+  }
+}
+
+function tooFewQueries({ name, sample, queries: given }: QuerySet, queries: number, goal: number): InvalidEvent {
+  const isDefault = name === 'sampled' && sample === undefined && given === undefined;
+  const [field, id] = isDefault
+    ? ['validate.recall', 'validate.recall.queries']
+    : [`validate.recall.sets '${name}'`, `validate.recall.sets.${name}`];
+  const needed = queriesNeeded(goal);
+  const choices = Number.isFinite(needed)
+    ? `ask for ${needed} queries or more, or a lower goal`
+    : 'no number of queries shows that; ask for a lower goal';
+  const text = `${queries} queries cannot show a recall of ${goal} with 95 % confidence, even without a miss; ${choices}`;
+  return new InvalidEvent(`${field}: ${text}`, { ids: [id] });
+}
+
+/** Query sets that search a vector, or filter by a field, which the target does not get. @throws InvalidEvent */
+export function refuseUnknownSets(
+  { validate: { recall } }: RunEvent,
+  source: CollectionSchema,
+  mapping: MappingPlan,
+): void {
+  const searched = source.vectors.filter(({ name, kind }) => kind === 'dense' && mapping.vectors[name] !== undefined);
+  const names = searched.map(({ name }) => name);
+  for (const { name, vector, ...set } of recall?.sets ?? []) {
+    if (vector !== undefined && !names.includes(vector)) {
+      const choices = names.map((each) => `'${each}'`).join(', ') || 'none';
+      throw new InvalidEvent(
+        `validate.recall.sets '${name}' searches vector '${vector}'; the dense vectors of the source that the mapping keeps are ${choices}`,
+        { ids: [vector] },
+      );
+    }
+    const field = filteredFields(set).find((each) => mapping.dropFields.includes(each));
+    if (field === undefined) continue;
+    throw new InvalidEvent(
+      `validate.recall.sets '${name}' filters by '${field}', which mapping.payload leaves out of the target`,
+      { ids: [field] },
+    );
+  }
+}
+
+function filteredFields({ filter = {}, queries = [] }: Pick<QuerySet, 'filter' | 'queries'>): string[] {
+  return [filter, ...queries.map((query) => query.filter ?? {})].flatMap((each) => Object.keys(each));
+}
+
+/** @throws TargetNotEmpty when the target holds records that this run did not write. */
+export async function refuseFullTarget(event: RunEvent, target: Target): Promise<void> {
+  if (event.mode === 'validate' || event.target.into === 'existing') return;
+  const count = await countOrNone(target);
+  if (count === 0) return;
+  const { collection, store } = event.target;
+  const choices = 'name another target.collection, empty it, or upsert into it with target {"into": "existing"}';
+  throw new TargetNotEmpty(
+    `the ${store} collection '${collection}' already holds ${count} records that this run did not write; ${choices}`,
+    { ids: [collection] },
+  );
+}
+
+/** Records of a collection; none where it is not there. */
+export async function countOrNone(target: Target): Promise<number> {
+  try {
+    return await target.count();
+  } catch (error) {
+    if (error instanceof NotFound) return 0;
+    throw error;
+  }
+}
