@@ -62,12 +62,17 @@ function drawMachine({ StartAt, States }: Machine, indent: string, also?: string
 
 function arrowsFrom(name: string, { Next, Default, Choices = [] }: State): readonly (readonly [string, string])[] {
   // What leads away from the run's path is the condition, except where a loop asks whether it is done.
-  const [yes, no] = isLoop(name) ? ['|yes|', '|not yet|'] : name === 'Dry run?' ? ['|yes|', '|no|'] : ['|no|', '|yes|'];
+  const [yes, no] = isLoop(name)
+    ? ['|yes|', '|not yet|']
+    : yesLeadsAway.includes(name)
+      ? ['|yes|', '|no|']
+      : ['|no|', '|yes|'];
   const chosen = Choices.map((choice) => [yes, choice.Next] as const);
   const rest = Default === undefined ? [] : [[no, Default] as const];
   return [...(Next === undefined ? [] : [['', Next] as const]), ...chosen, ...rest];
 }
 
+const yesLeadsAway = ['Dry run?', 'Validate only?', 'Nothing to import?'];
 const isLoop = (name: string): boolean => name.startsWith('Done: ');
 function drawState(name: string, { Type, ItemProcessor }: State, indent: string): string[] {
   const id = nodeId(name);

@@ -24,6 +24,8 @@ export interface WorkflowParts {
   ): sfn.DistributedMap;
   /** Goes to `exit` when the condition holds, else on. */
   leaveIf(name: string, condition: sfn.Condition, exit: sfn.IChainable): sfn.Chain;
+  /** Goes on past `skipped` when the condition holds, else through it. */
+  skipIf(name: string, condition: sfn.Condition, skipped: sfn.Chain): sfn.Chain;
   /** Where every failure of the run ends. */
   readonly failed: sfn.IChainable;
 }
@@ -158,6 +160,14 @@ export function workflowParts(scope: Construct, { functions, runs }: WorkflowPro
     leaveIf: (name, condition, exit) => {
       const choice = new sfn.Choice(scope, name).when(condition, exit);
       return goesOn(choice, choice, (next) => choice.otherwise(next));
+    },
+
+    skipIf: (name, condition, skipped) => {
+      const choice = new sfn.Choice(scope, name).otherwise(skipped);
+      return goesOn(choice, choice, (next) => {
+        choice.when(condition, next);
+        skipped.next(next);
+      });
     },
   };
 }

@@ -1,5 +1,5 @@
 import type { IBucket } from 'aws-cdk-lib/aws-s3';
-import { Condition, type IChainable, JsonPath, Pass, Succeed, TaskInput } from 'aws-cdk-lib/aws-stepfunctions';
+import { Chain, Condition, type IChainable, JsonPath, Pass, Succeed, TaskInput } from 'aws-cdk-lib/aws-stepfunctions';
 import type { Construct } from 'constructs';
 import { errorNames } from '../lib/errors.ts';
 import type { Functions } from './functions.ts';
@@ -10,21 +10,23 @@ import { workflowParts } from './workflow-parts.ts';
  * A run, in order:
  *  1. Plan the run            its output is the state from here on: keys and tallies, never lists
  *  2. Dry run?                then it ends here
- *  3. Prepare the target
- *  4. Export every range      map over ranges.json: "Export a range" until done; importers run beside it, fed by the queue
- *  5. Seal the manifest
- *  6. Await the import        again and again until done
- *  7. Build the index
- *  8. Watch the index         again and again until done
- *  9. Choose the queries
- * 10. Check every shard       map over shards.json: "Compare a shard" until done, "Find its neighbours" until done
- * 11. Measure recall          again and again until done
- * 12. Tune the search         where the event asks for it and the goal was missed; until done
- * 13. Find the causes         of what failed
- * 14. Write the report
- * 15. Passed?                 if not, the run fails with the report: nothing is cut over, the source is untouched
- * 16. Cut over?               not where the event's cutover is null
- * 17. Cut over
+ *  3. Validate only?          then there is no target to prepare: on with 5
+ *  4. Prepare the target
+ *  5. Export every range      map over ranges.json: "Export a range" until done; importers run beside it, fed by the queue
+ *  6. Seal the manifest
+ *  7. Nothing to import?      where the run only validates: on with 11
+ *  8. Await the import        again and again until done
+ *  9. Build the index
+ * 10. Watch the index         again and again until done
+ * 11. Choose the queries
+ * 12. Check every shard       map over shards.json: "Compare a shard" until done, "Find its neighbours" until done
+ * 13. Measure recall          again and again until done
+ * 14. Tune the search         where the event asks for it and the goal was missed; until done
+ * 15. Find the causes         of what failed
+ * 16. Write the report
+ * 17. Passed?                 if not, the run fails with the report: nothing is cut over, the source is untouched
+ * 18. Cut over?               not where the event's cutover is null, or the run only validates
+ * 19. Cut over
  * Whatever fails goes to "Report the failure" and ends the execution under the error's own name and message.
  */
 export interface WorkflowProps {
@@ -34,7 +36,10 @@ export interface WorkflowProps {
 }
 
 export function runWorkflow(scope: Construct, props: WorkflowProps): IChainable {
-  const { call, repeatUntilDone, callUntilDone, lookUntilDone, mapOver, leaveIf, failed } = workflowParts(scope, props);
+  const { call, repeatUntilDone, callUntilDone, lookUntilDone, mapOver, leaveIf, skipIf, failed } = workflowParts(
+    scope,
+    props,
+  );
   const { stringAt, objectAt } = JsonPath;
   const { booleanEquals } = Condition;
   const end = (name: string): Succeed => new Succeed(scope, name);
@@ -56,9 +61,14 @@ export function runWorkflow(scope: Construct, props: WorkflowProps): IChainable 
     callUntilDone('Find its neighbours', 'find-neighbours', { item: 'shard', cursor: 'offset' }),
   );
 
+  const validateOnly = booleanEquals('$.validateOnly', true);
+  const loadTarget = lookUntilDone('Await the import', 'await-import')
+    .next(call('Build the index', 'build-index', startWaiting))
+    .next(lookUntilDone('Watch the index', 'watch-index'));
+
   return call('Plan the run', 'plan', executionAndEvent)
     .next(leaveIf('Dry run?', booleanEquals('$.dryRun', true), end('Planned, nothing moved')))
-    .next(call('Prepare the target', 'prepare'))
+    .next(skipIf('Validate only?', validateOnly, Chain.start(call('Prepare the target', 'prepare'))))
     .next(
       mapOver('Export every range', {
         list: '$.rangesKey',
@@ -67,9 +77,7 @@ export function runWorkflow(scope: Construct, props: WorkflowProps): IChainable 
       }),
     )
     .next(call('Seal the manifest', 'seal', startWaiting))
-    .next(lookUntilDone('Await the import', 'await-import'))
-    .next(call('Build the index', 'build-index', startWaiting))
-    .next(lookUntilDone('Watch the index', 'watch-index'))
+    .next(skipIf('Nothing to import?', validateOnly, loadTarget))
     .next(call('Choose the queries', 'choose-queries'))
     .next(
       mapOver('Check every shard', {

@@ -10,6 +10,7 @@ import type { ObjectStore } from './objects.ts';
 import { openFileObjects } from './objects-files.ts';
 import { openS3Objects } from './objects-s3.ts';
 import { type ShardQueue, sqsQueue } from './queue.ts';
+import { readOnly } from './read-only.ts';
 import type { Plan } from './run-files.ts';
 import { resolveConnection, secretsOf } from './secrets.ts';
 import type { Store, StoreKind } from './stores/port.ts';
@@ -23,7 +24,7 @@ export interface Services {
   queue(): ShardQueue;
   /** The endpoint's store, opened once a process: a warm function keeps its connections. */
   open(endpoint: Endpoint, omitFields?: readonly string[]): Promise<OpenStore>;
-  /** Both sides of a run; fields that its mapping leaves out are not read from the source. */
+  /** Both sides of a run; fields that its mapping leaves out are not read from the source. A run that only validates cannot write to either. */
   openSource(plan: Plan): Promise<OpenStore>;
   openTarget(plan: Plan): Promise<OpenStore>;
   /** Closes every store that was opened. */
@@ -61,14 +62,20 @@ function makeServices(environment: Environment): Services {
     flags: openFlags(environment.VECFERRY_FLAGS),
     queue: () => openQueue(environment),
     open,
-    openSource: (plan) => open(plan.event.source, plan.mapping.dropFields),
-    openTarget: (plan) => open(plan.event.target),
+    openSource: async (plan) =>
+      guarded(await open(plan.event.source, plan.mapping.dropFields), plan.event.source, plan),
+    openTarget: async (plan) => guarded(await open(plan.event.target), plan.event.target, plan),
     close: async () => {
       const all = await Promise.allSettled(stores.values());
       stores.clear();
       for (const each of all) if (each.status === 'fulfilled') await each.value.store.close();
     },
   };
+}
+
+function guarded({ kind, store }: OpenStore, { collection }: Endpoint, { event }: Plan): OpenStore {
+  if (event.mode === 'migrate') return { kind, store };
+  return { kind, store: readOnly(store, `the ${kind.title} collection '${collection}'`) };
 }
 
 async function openStore(

@@ -9,7 +9,10 @@ test('the drawing of the run shows every state that does something, and where ea
   expect(drawing).toContain('PlanTheRun["Plan the run"]');
   expect(drawing).toContain('PlanTheRun --> DryRunQ');
   expect(drawing).toContain('DryRunQ -->|yes| PlannedNothingMoved');
-  expect(drawing).toContain('DryRunQ -->|no| PrepareTheTarget');
+  expect(drawing).toContain('DryRunQ -->|no| ValidateOnlyQ');
+  expect(drawing).toContain('ValidateOnlyQ -->|yes| ExportEveryRange');
+  expect(drawing).toContain('ValidateOnlyQ -->|no| PrepareTheTarget');
+  expect(drawing).toContain('NothingToImportQ -->|yes| ChooseTheQueries');
   expect(drawing).toContain('subgraph ExportEveryRange["Export every range"]');
   expect(drawing).toContain('DoneAwaitTheImportQ -->|not yet| AwaitTheImport');
   expect(drawing).toContain('CutOverQ -->|yes| CutOver');

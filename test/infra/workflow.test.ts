@@ -32,9 +32,11 @@ describe('the state machine', () => {
     expect(order).toEqual([
       'Plan the run',
       'Dry run?',
+      'Validate only?',
       'Prepare the target',
       'Export every range',
       'Seal the manifest',
+      'Nothing to import?',
       'Await the import',
       'Done: Await the import?',
       'Build the index',
@@ -53,6 +55,13 @@ describe('the state machine', () => {
       'Cut over',
       'Readers use the target',
     ]);
+  });
+
+  test('leads a run that only validates past everything that would write to the target', () => {
+    const away = (name: string) => machine.States[name]?.Choices;
+    const condition = { Variable: '$.validateOnly', BooleanEquals: true };
+    expect(away('Validate only?')).toEqual([{ ...condition, Next: 'Export every range' }]);
+    expect(away('Nothing to import?')).toEqual([{ ...condition, Next: 'Choose the queries' }]);
   });
 
   test('calls each function from exactly one state, so none is forgotten and none is called in a wrong place', () => {

@@ -1,0 +1,30 @@
+import { InvalidEvent } from './errors.ts';
+import type { Store } from './stores/port.ts';
+
+/**
+ * The store for a run that only validates: whatever would change the collection, or what readers find under a pointer, is
+ * refused here, so that no step has to remember it.
+ */
+export function readOnly(store: Store, where: string): Store {
+  const refuse = async (): Promise<never> => {
+    throw new InvalidEvent(`mode "validate" changes nothing, and ${where} was about to be changed`, { ids: [where] });
+  };
+  return {
+    describe: () => store.describe(),
+    count: () => store.count(),
+    fetch: (ids) => store.fetch(ids),
+    search: (request) => store.search(request),
+    tuning: (vector) => store.tuning(vector),
+    close: () => store.close(),
+    ranges: (options) => store.ranges(options),
+    read: (range, options) => store.read(range, options),
+    indexProgress: (schema) => store.indexProgress(schema),
+    prepare: refuse,
+    write: refuse,
+    buildIndex: refuse,
+    keepSearch: async (_, settings) => ({
+      kept: false,
+      how: `Mode "validate" changes nothing: set ${JSON.stringify(settings)} in ${where} yourself, or send it with each search.`,
+    }),
+  };
+}
