@@ -9,6 +9,6 @@ export const handler = makeHandler({
   output: shardOutput,
   run: async ({ run, shard, offset }, { services: { objects }, deadline }) => {
     const plan = await readPlan(objects, run);
-    return await findNeighbours({ plan, shard, objects, offset, deadline, k: plan.event.validate.recall?.k ?? 1 });
+    return await findNeighbours({ plan, shard, objects, offset, deadline });
   },
 });

@@ -1,30 +1,25 @@
+import { createHash } from 'node:crypto';
 import { type Batch, hasVector, selectRecords } from './batch.ts';
 import { NotFound } from './errors.ts';
 import { split } from './fetch-records.ts';
 import { getShard } from './get-shard.ts';
-import { neighboursKey, runKeys } from './keys.ts';
+import { exportedKey, neighboursKey } from './keys.ts';
 import { type Deadline, isNear } from './log.ts';
 import { mapBatch } from './mapping.ts';
 import { findNearest } from './nearest.ts';
 import { getJson, type ObjectStore, putJson } from './objects.ts';
-import { decodeFloats, searchedVectors } from './queries.ts';
-import { type Neighbours, neighboursSchema, type Plan, type Query, queriesSchema } from './run-files.ts';
+import { decodeFloats, neighboursKept, readQueries, searchedVectors } from './queries.ts';
+import { type Neighbours, neighboursSchema, type Plan, type Query, shardEntrySchema } from './run-files.ts';
 import type { ShardOutput } from './states.ts';
 import { storeKind } from './stores/registry.ts';
 
 /** Queries between two looks at the deadline. */
 const queriesAtOnce = 256;
 
-/** Neighbours kept for recall@k: some more than k, so that a record that ties with the k-th is known by its distance. */
-export function neighboursKept(k: number): number {
-  return k + Math.max(10, Math.ceil(k / 10));
-}
-
 export interface NeighboursOptions {
   readonly plan: Plan;
   readonly shard: string;
   readonly objects: ObjectStore;
-  readonly k: number;
   /** Queries done by an earlier call that handed over. */
   readonly offset?: number | undefined;
   /** Left out: the work is done in one go. */
@@ -38,9 +33,15 @@ export interface NeighboursOptions {
  * @throws NotFound when the queries were not chosen, or the shard is not there.
  */
 export async function findNeighbours(options: NeighboursOptions): Promise<ShardOutput> {
-  const { plan, shard, objects, k, offset = 0, deadline } = options;
+  const { plan, shard, objects, offset = 0, deadline } = options;
   const key = neighboursKey(plan.run, shard);
-  const queries = await readQueries(objects, plan.run);
+  const { queries, of: queriesOf } = await readQueries(objects, plan.run);
+  const entry = await getJson(objects, exportedKey(plan.run, shard), shardEntrySchema);
+  if (entry === undefined)
+    throw new NotFound(`${objects.locate(exportedKey(plan.run, shard))} is not there: export the run again`, {
+      ids: [shard],
+    });
+  const of = neighboursHash(plan, queriesOf, entry.checksum);
   const batch = await carriedRecords(await getShard(objects, plan.run, shard), plan);
   const earlier = offset > 0 ? await getJson(objects, key, neighboursSchema) : undefined;
   const neighbours: Neighbours['neighbours'] = (earlier?.neighbours ?? []).slice(0, queries.length);
@@ -49,13 +50,13 @@ export async function findNeighbours(options: NeighboursOptions): Promise<ShardO
   while (neighbours.length < queries.length) {
     if (deadline !== undefined && isNear(deadline) && neighbours.length > offset) break;
     const next = queries.slice(neighbours.length, neighbours.length + queriesAtOnce);
-    neighbours.push(...nearestOf(batch, plan, next, neighboursKept(k)));
+    neighbours.push(...nearestOf(batch, plan, next, Math.max(...neighboursKept(plan).values())));
   }
   const done = neighbours.length === queries.length;
   await putJson(objects, key, {
     shard,
     done,
-    of: '',
+    of,
     candidates,
     neighbours,
     startedAt,
@@ -64,13 +65,19 @@ export async function findNeighbours(options: NeighboursOptions): Promise<ShardO
   return done ? { done } : { done, offset: neighbours.length };
 }
 
-/** @throws NotFound when the run has no queries.json: "Choose the queries" comes first. */
-export async function readQueries(objects: ObjectStore, run: string): Promise<Query[]> {
-  const key = runKeys(run).queries;
-  const queries = await getJson(objects, key, queriesSchema);
-  if (queries === undefined)
-    throw new NotFound(`${objects.locate(key)} is not there: validate the run from its start`, { ids: [key] });
-  return queries;
+/**
+ * What a shard's neighbours were worked out from: the shard, the queries, how they are ranked and how many are kept.
+ * @param queriesOf hash of the queries @param checksum the shard's
+ */
+export function neighboursHash(plan: Plan, queriesOf: string, checksum: string): string {
+  const text = JSON.stringify([
+    checksum,
+    queriesOf,
+    searchedVectors(plan),
+    plan.mapping.missingVectors,
+    [...neighboursKept(plan)],
+  ]);
+  return createHash('sha256').update(text).digest('hex');
 }
 
 /** The records of a shard that the mapping carries: all, or those that lack no vector. */

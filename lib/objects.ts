@@ -19,7 +19,12 @@ export interface ObjectStore {
 export async function getJson<T>(objects: ObjectStore, key: string, schema: z.ZodType<T>): Promise<T | undefined> {
   const body = await objects.get(key);
   if (body === undefined) return undefined;
-  return parseAs(schema, parseJson(body, objects.locate(key)), objects.locate(key), ShardDamaged);
+  return parseJsonObject(body, schema, objects.locate(key));
+}
+
+/** The same of an object's bytes. @param where what it is called in an error @throws ShardDamaged */
+export function parseJsonObject<T>(body: Uint8Array, schema: z.ZodType<T>, where: string): T {
+  return parseAs(schema, parseJson(body, where), where, ShardDamaged);
 }
 
 export async function putJson(objects: ObjectStore, key: string, value: unknown): Promise<void> {

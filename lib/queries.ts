@@ -1,9 +1,11 @@
+import { createHash } from 'node:crypto';
 import { denseVector, hasVector, selectRecords } from './batch.ts';
+import { NotFound } from './errors.ts';
 import { getShard } from './get-shard.ts';
 import { runKeys } from './keys.ts';
 import { mapBatch } from './mapping.ts';
-import { type ObjectStore, putJson } from './objects.ts';
-import type { Manifest, Plan, Query } from './run-files.ts';
+import { type ObjectStore, parseJsonObject, putJson } from './objects.ts';
+import { type Manifest, type Plan, type Query, queriesSchema } from './run-files.ts';
 import { drawPositions } from './sample.ts';
 import type { Distance } from './schema.ts';
 import { storeKind } from './stores/registry.ts';
@@ -22,21 +24,45 @@ export interface SearchedVector {
   /** Its name in the source, and in the target. */
   readonly vector: string;
   readonly targetVector: string;
-  /** The target's: what is near is what the application will find there. */
+  /** What the truth is ranked by: the event's mapping where it names one, else the source's, else the target's. */
   readonly distance: Distance;
-  /** Undefined where the source does not say. */
-  readonly sourceDistance: Distance | undefined;
 }
 
 /** The dense vectors of the mapping; sparse and multi vectors have no search in the port. */
-export function searchedVectors({ source, target, mapping }: Plan): SearchedVector[] {
+export function searchedVectors({ event, source, target, mapping }: Plan): SearchedVector[] {
   return source.vectors.flatMap(({ name, kind, distance: sourceDistance }) => {
     const targetVector = mapping.vectors[name];
     if (kind !== 'dense' || targetVector === undefined) return [];
-    const spec = target.vectors.find((each) => each.name === targetVector);
-    const distance = spec?.distance ?? sourceDistance ?? 'cosine';
-    return [{ vector: name, targetVector, distance, sourceDistance }];
+    const targetDistance = target.vectors.find((each) => each.name === targetVector)?.distance;
+    const distance = event.mapping.vectors[name]?.distance ?? sourceDistance ?? targetDistance ?? 'cosine';
+    return [{ vector: name, targetVector, distance }];
   });
+}
+
+/** Neighbours kept for each query, by set: some more than its deepest measure needs, so that ties with the last one are known by their distance. */
+export function neighboursKept({ event }: Plan): ReadonlyMap<string, number> {
+  const { recall } = event.validate;
+  return new Map(
+    recall?.sets.map(({ name, k = recall.k }) => {
+      const deepest = Math.max(k, ...recall.depths);
+      return [name, deepest + Math.max(10, Math.ceil(deepest / 10))];
+    }),
+  );
+}
+
+/** The queries of a run, and a hash of them. @throws NotFound when there are none: "Choose the queries" comes first. */
+export async function readQueries(
+  objects: ObjectStore,
+  run: string,
+): Promise<{ readonly queries: readonly Query[]; readonly of: string }> {
+  const key = runKeys(run).queries;
+  const body = await objects.get(key);
+  if (body === undefined)
+    throw new NotFound(`${objects.locate(key)} is not there: validate the run from its start`, { ids: [key] });
+  return {
+    queries: parseJsonObject(body, queriesSchema, objects.locate(key)),
+    of: createHash('sha256').update(body).digest('hex'),
+  };
 }
 
 /**
@@ -50,7 +76,7 @@ export async function chooseQueries({ plan, manifest, objects }: QueriesOptions)
   let queries: Query[] = [];
   if (recall !== null && vectors.length > 0) {
     for (let size = recall.queries; ; size *= 4) {
-      const drawn = await readQueries(
+      const drawn = await drawQueries(
         { plan, manifest, objects },
         vectors,
         drawPositions(manifest.records, size, seed + 2),
@@ -65,7 +91,7 @@ export async function chooseQueries({ plan, manifest, objects }: QueriesOptions)
 }
 
 /** The vectors of the records at these positions of the run, in the positions' order; records the mapping leaves out are not read. */
-async function readQueries(
+async function drawQueries(
   { plan, manifest, objects }: QueriesOptions,
   vectors: readonly string[],
   positions: readonly number[],

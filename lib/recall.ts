@@ -1,26 +1,18 @@
 import { denseVector, hasVector } from './batch.ts';
 import { distanceBetween } from './distance.ts';
-import { NotFound, StoreUnavailable, Throttled, VecferryError } from './errors.ts';
+import { StoreUnavailable, Throttled, VecferryError } from './errors.ts';
 import { patiently } from './fetch-records.ts';
 import { queriesNeeded, recallInterval } from './interval.ts';
-import { neighboursKey, runKeys } from './keys.ts';
+import { runKeys } from './keys.ts';
 import { type Deadline, isNear } from './log.ts';
 import { mapId } from './mapping.ts';
-import { neighboursKept, readQueries } from './neighbours.ts';
-import { getJson, type ObjectStore, putJson } from './objects.ts';
-import { decodeFloats, type SearchedVector, searchedVectors } from './queries.ts';
-import {
-  type Manifest,
-  neighboursSchema,
-  type Plan,
-  type Query,
-  type Recall,
-  type RecallEntry,
-  type RecallSide,
-} from './run-files.ts';
+import { type ObjectStore, putJson } from './objects.ts';
+import { type SearchedVector, searchedVectors } from './queries.ts';
+import type { Manifest, Plan, Recall, RecallEntry, RecallSide } from './run-files.ts';
 import type { Distance } from './schema.ts';
 import type { Hit, Store } from './stores/port.ts';
 import { storeKind } from './stores/registry.ts';
+import { readTruths, type Truth } from './truths.ts';
 import { percent } from './words.ts';
 
 /**
@@ -44,13 +36,6 @@ export interface RecallOptions {
   readonly target: Store;
   /** Near it no further query is asked, and the interval is that of fewer queries. Left out: all are asked. */
   readonly deadline?: Deadline;
-}
-
-/** A query and its exact neighbours over all shards, nearest first. */
-interface Truth {
-  readonly query: Query;
-  readonly values: Float32Array;
-  readonly nearest: readonly { readonly id: string; readonly distance: number }[];
 }
 
 /** One side's searches: what was found and how long it took. */
@@ -86,48 +71,18 @@ async function measure(options: RecallOptions): Promise<Recall> {
   const vectors = searchedVectors(plan);
   if (vectors.length === 0) return { reason: 'the run moves no dense vector', sets: [] };
   if (manifest.records === 0) return { reason: 'the collection is empty', sets: [] };
-  const { truths, candidates } = await readTruths(plan, manifest, objects, neighboursKept(settings.k));
+  const truths = await readTruths({ plan, manifest, objects });
   const measured: Recall['sets'] = [];
   for (const vector of vectors) {
     const own = truths.filter(({ query }) => query.vector === vector.vector);
-    measured.push(await measureVector(options, vector, own, candidates.get(vector.vector) ?? 0));
+    measured.push(await measureVector(options, vector, own, own[0]?.candidates ?? 0));
   }
   return { sets: measured };
 }
 
-/** Merges the shards' lists one shard at a time, so that memory goes with the queries and not with the shards. */
-async function readTruths(
-  plan: Plan,
-  manifest: Manifest,
-  objects: ObjectStore,
-  keep: number,
-): Promise<{ truths: Truth[]; candidates: Map<string, number> }> {
-  const queries = await readQueries(objects, plan.run);
-  const vectors = searchedVectors(plan);
-  const candidates = new Map<string, number>();
-  let nearest: Truth['nearest'][] = queries.map(() => []);
-  for (const { shard } of manifest.shards) {
-    const key = neighboursKey(plan.run, shard);
-    const found = await getJson(objects, key, neighboursSchema);
-    if (found?.done !== true || found.neighbours.length !== queries.length) {
-      const text = `${objects.locate(key)} is not there or not of these queries; validate the run from its start`;
-      throw new NotFound(text, { ids: [shard] });
-    }
-    for (const { vector } of vectors) {
-      const at = queries.findIndex((query) => query.vector === vector);
-      candidates.set(vector, (candidates.get(vector) ?? 0) + (found.candidates[at] ?? 0));
-    }
-    nearest = nearest.map((list, q) =>
-      [...list, ...(found.neighbours[q] ?? [])].sort((a, b) => a.distance - b.distance).slice(0, keep),
-    );
-  }
-  const truths = queries.map((query, q) => ({ query, values: decodeFloats(query.values), nearest: nearest[q] ?? [] }));
-  return { truths, candidates };
-}
-
 async function measureVector(
   { plan, source, target, deadline }: RecallOptions,
-  { vector, targetVector, distance, sourceDistance }: SearchedVector,
+  { vector, targetVector, distance }: SearchedVector,
   truths: readonly Truth[],
   candidates: number,
 ): Promise<RecallEntry> {
@@ -155,9 +110,6 @@ async function measureVector(
   const mapped = (id: string): string => (plan.mapping.ids === 'keep' ? id : mapId(capabilities.ids, id));
   const ofSource: Side = { store: source, vector, idOf: (id) => id, hasOthers: false, recalls: [], millis: [] };
   const ofTarget: Side = { store: target, vector: targetVector, idOf: mapped, hasOthers, recalls: [], millis: [] };
-  if (sourceDistance !== undefined && sourceDistance !== distance) {
-    ofSource.failure = `the source ranks by ${sourceDistance}, the target by ${distance}`;
-  }
   await searchInTurn([ofSource, ofTarget], truths, { k, distance, deadline });
   const found = summarise(ofTarget, truths, k, candidates);
   const isShort = ofTarget.recalls.length < truths.length && found.measured;

@@ -22,9 +22,8 @@ async function prepare(world: World, deadline?: () => Deadline): Promise<Plan> {
   const planned = await load(world);
   const manifest = await readManifest(world.objects, planned.run);
   await chooseQueries({ plan: planned, manifest, objects: world.objects });
-  const k = planned.event.validate.recall?.k ?? 1;
   for (const { shard } of manifest.shards) {
-    const input = { plan: planned, shard, objects: world.objects, k };
+    const input = { plan: planned, shard, objects: world.objects };
     const limit = (): { deadline?: Deadline } => (deadline === undefined ? {} : { deadline: deadline() });
     let result = await findNeighbours({ ...input, ...limit() });
     while (!result.done) result = await findNeighbours({ ...input, ...limit(), offset: result.offset });

@@ -33,10 +33,9 @@ async function validate(
   const { source, target } = { ...world, ...sides };
   const manifest = await readManifest(objects, planned.run);
   await chooseQueries({ plan: planned, manifest, objects });
-  const k = planned.event.validate.recall?.k ?? 1;
   for (const { shard } of manifest.shards) {
     await compareShard({ plan: planned, shard, source, target, objects, deadline: noDeadline, secondLookMs: 0 });
-    await findNeighbours({ plan: planned, shard, objects, k });
+    await findNeighbours({ plan: planned, shard, objects });
   }
   await measureRecall({ plan: planned, manifest, objects, source, target });
   const counts = await countSides({ plan: planned, manifest, objects, source, target });
