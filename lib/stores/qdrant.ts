@@ -10,6 +10,7 @@ import { firstUuid, idTypeOf } from './qdrant/ids.ts';
 import { prepareCollection, readProgress, startIndexes } from './qdrant/index.ts';
 import { fetchByIds, planRanges, type ReadPaths, readRange } from './qdrant/read.ts';
 import { openRest } from './qdrant/rest.ts';
+import { howToSearch, searchOf, searchSettings, tuningOf } from './qdrant/search.ts';
 import { nativeOf, optionsSchema, payloadIndexesOf, type QdrantOptions, vectorsOf } from './qdrant/settings.ts';
 import { writeAll } from './qdrant/write.ts';
 
@@ -33,7 +34,7 @@ const capabilities: Capabilities = {
   maxDimension: 65_536,
   precisions: ['float32', 'float16', 'uint8'],
   indexes: ['hnsw'],
-  searchSettings: [],
+  searchSettings,
   missingVectors: true,
   normalisesCosine: true,
   ids: { integer: { min: '0', max: '18446744073709551615' }, uuid: true, string: false, composite: false },
@@ -81,7 +82,10 @@ function openQdrant({ connection, collection, options: given }: ResolvedEndpoint
     },
     count: admin.count,
     fetch: async (ids) => fetchByIds(await paths(), ids),
-    search: async ({ vector, query: values, k, exact = false }) => (await path()).search({ vector, values, k, exact }),
+    async search(request) {
+      const asked = searchOf(request);
+      return (await path()).search(asked);
+    },
     ranges: async ({ records }) => planRanges(await path(), await admin.count(), records),
     async *read(range, limits) {
       yield* readRange(await paths(), range, limits);
@@ -102,8 +106,8 @@ function openQdrant({ connection, collection, options: given }: ResolvedEndpoint
       return note === undefined ? progress : { ...progress, detail: `${progress.detail}; ${note}` };
     },
     pointer: admin.pointer,
-    tuning: async () => ({ current: {}, heeds: {}, isQuantized: false, perSearch: true }),
-    keepSearch: async () => ({ kept: false, how: 'every search is exact, so there is nothing to keep' }),
+    tuning: async (vector) => tuningOf(await admin.info(), vector),
+    keepSearch: async (_vector, settings) => howToSearch(settings),
     async close() {
       rest.close();
       chosen?.close();

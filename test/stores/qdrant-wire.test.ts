@@ -207,13 +207,16 @@ describe('requests for records', () => {
 
   test('a search and a sample are queries without payload and vectors', () => {
     const values = Float32Array.of(1, 2.5);
-    const search = fromBinary(QueryPointsSchema, encodeSearch('c', { vector: 'v', values, k: 10, exact: true }));
+    const search = fromBinary(
+      QueryPointsSchema,
+      encodeSearch('c', { vector: 'v', values, k: 10, must: [], params: { exact: true } }),
+    );
     expect(search).toMatchObject({ using: 'v', limit: 10n, params: { exact: true } });
     expect(search.query?.variant).toMatchObject({
       case: 'nearest',
       value: { variant: { case: 'dense', value: { data: [1, 2.5] } } },
     });
-    const plain = fromBinary(QueryPointsSchema, encodeSearch('c', { vector: '', values, k: 10, exact: false }));
+    const plain = fromBinary(QueryPointsSchema, encodeSearch('c', { vector: '', values, k: 10, must: [], params: {} }));
     expect([plain.using, plain.params]).toEqual([undefined, undefined]);
     const sample = fromBinary(QueryPointsSchema, encodeSample('c', 50));
     expect(sample).toMatchObject({ limit: 50n, query: { variant: { case: 'sample', value: 0 } } });

@@ -2,6 +2,7 @@ import type { Batch } from '../../batch.ts';
 import type { VectorSpec } from '../../schema.ts';
 import type { Hit } from '../port.ts';
 import type { DecodedPoints } from './answers.ts';
+import type { QdrantSearch } from './search.ts';
 
 /** How records travel to and from one collection: gRPC or REST, the same for the rest of the store. */
 export interface DataPath {
@@ -19,7 +20,7 @@ export interface DataPath {
     limit: number,
   ): Promise<{ readonly ids: readonly string[]; readonly next: string | null }>;
   get(vectors: readonly VectorSpec[], ids: readonly string[]): Promise<DecodedPoints>;
-  search(request: { vector: string; values: Float32Array; k: number; exact: boolean }): Promise<readonly Hit[]>;
+  search(request: QdrantSearch): Promise<readonly Hit[]>;
   /** Ids of up to `limit` records drawn at random. */
   sample(limit: number): Promise<readonly string[]>;
   close(): void;

@@ -1,7 +1,9 @@
 import { type Batch, hasVector, type VectorColumn } from '../../batch.ts';
 import { RecordRefused } from '../../errors.ts';
+import { writeFilter } from './filter.ts';
 import { isInteger, isUuid } from './ids.ts';
 import { writePayload } from './payload.ts';
+import type { QdrantSearch, SearchParams } from './search.ts';
 import { fieldSize, ProtoWriter, tagOf, varintSize } from './wire.ts';
 
 /**
@@ -17,7 +19,9 @@ const vectorField = { dense: 101, sparse: 102, multi: 103 } as const;
 const upsert = { collection: 1, wait: 2, points: 3, updateMode: 8 } as const;
 const scroll = { collection: 1, offset: 3, limit: 4, payload: 6, vectors: 7 } as const;
 const get = { collection: 1, ids: 2, payload: 4, vectors: 5 } as const;
-const query = { collection: 1, query: 3, using: 4, params: 6, limit: 8, vectors: 10, payload: 11 } as const;
+const query = { collection: 1, query: 3, using: 4, filter: 5, params: 6, limit: 8, vectors: 10, payload: 11 } as const;
+const searchParams = { efSearch: 1, exact: 2, quantization: 3 } as const;
+const quantizationParams = { rescore: 2, oversampling: 3 } as const;
 /** UpdateMode.InsertOnly, since 1.17. */
 const insertOnly = 1;
 
@@ -107,10 +111,7 @@ export function encodeGet(collection: string, ids: readonly string[], wanted: Wa
 }
 
 /** A nearest-neighbour search by a dense vector, ids and scores only. */
-export function encodeSearch(
-  collection: string,
-  { vector, values, k, exact }: { vector: string; values: Float32Array; k: number; exact: boolean },
-): Buffer {
+export function encodeSearch(collection: string, { vector, values, k, must, params }: QdrantSearch): Buffer {
   const writer = new ProtoWriter();
   writer.text(query.collection, collection);
   const nearest = writer.open(query.query);
@@ -121,9 +122,36 @@ export function encodeSearch(
   writer.close(input);
   writer.close(nearest);
   if (vector !== '') writer.text(query.using, vector);
-  if (exact) writeFlag(writer, query.params, true, 2);
+  if (must.length > 0) writeFilter(writer, query.filter, must);
+  if (Object.keys(params).length > 0) writeParams(writer, params);
   writeQueryTail(writer, k);
   return writer.written();
+}
+
+function writeParams(writer: ProtoWriter, { hnsw_ef: ef, exact, quantization }: SearchParams): void {
+  const start = writer.open(query.params);
+  if (ef !== undefined) {
+    writer.varint(tagOf(searchParams.efSearch, 'varint'));
+    writer.varint(ef);
+  }
+  if (exact === true) {
+    writer.varint(tagOf(searchParams.exact, 'varint'));
+    writer.varint(1);
+  }
+  if (quantization !== undefined) {
+    const inner = writer.open(searchParams.quantization);
+    const { rescore, oversampling } = quantization;
+    if (rescore !== undefined) {
+      writer.varint(tagOf(quantizationParams.rescore, 'varint'));
+      writer.varint(rescore ? 1 : 0);
+    }
+    if (oversampling !== undefined) {
+      writer.varint(tagOf(quantizationParams.oversampling, 'fixed64'));
+      writer.double(oversampling);
+    }
+    writer.close(inner);
+  }
+  writer.close(start);
 }
 
 /** Up to `limit` records drawn at random, ids only. */
@@ -146,10 +174,10 @@ function writeQueryTail(writer: ProtoWriter, limit: number): void {
   writeFlag(writer, query.payload, false);
 }
 
-/** A message whose one field `inner` is a flag: the selectors of payload and vectors, and SearchParams.exact. */
-function writeFlag(writer: ProtoWriter, field: number, on: boolean, inner = 1): void {
+/** A message whose one field is a flag: the selectors of payload and vectors. */
+function writeFlag(writer: ProtoWriter, field: number, on: boolean): void {
   const start = writer.open(field);
-  writer.varint(tagOf(inner, 'varint'));
+  writer.varint(tagOf(1, 'varint'));
   writer.varint(on ? 1 : 0);
   writer.close(start);
 }

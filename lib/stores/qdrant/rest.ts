@@ -9,6 +9,7 @@ import { fromClient, fromHttp } from './errors.ts';
 import { isInteger, isUuid } from './ids.ts';
 import { afterSpace, eachField, eachItem, endOfValue } from './json.ts';
 import { checkRestPayload } from './payload.ts';
+import type { QdrantSearch } from './search.ts';
 
 /**
  * Records over REST, where only HTTP is open. JSON is written by hand and read by a scanner: integers above 2^53, in ids
@@ -59,11 +60,7 @@ export function openRest({ url, apiKey, collection }: RestEndpoint): DataPath {
         await post('', `{"ids":[${ids.map(idJson).join(',')}],"with_payload":true,"with_vector":true}`),
         vectors,
       ),
-    async search({ vector, values, k, exact }) {
-      const using = vector === '' ? '' : `,"using":${JSON.stringify(vector)}`;
-      const params = exact ? ',"params":{"exact":true}' : '';
-      return decodeRestHits(await post('/query', `{"query":${floatsJson(values)},"limit":${k}${using}${params}}`));
-    },
+    search: async (request) => decodeRestHits(await post('/query', encodeRestSearch(request))),
     sample: async (limit) =>
       decodeRestHits(await post('/query', `{"query":{"sample":"random"},"limit":${limit}}`)).map(({ id }) => id),
     close: () => {},
@@ -97,6 +94,14 @@ export function encodeRestUpsert(
   }
   const mode = insertOnly ? ',"update_mode":"insert_only"' : '';
   return { body: `{"points":[${records.join(',')}]${mode}}`, taken: records.length };
+}
+
+/** A nearest-neighbour search by a dense vector, ids and scores only. */
+export function encodeRestSearch({ vector, values, k, must, params }: QdrantSearch): string {
+  const using = vector === '' ? '' : `,"using":${JSON.stringify(vector)}`;
+  const filter = must.length === 0 ? '' : `,"filter":${JSON.stringify({ must })}`;
+  const asked = Object.keys(params).length === 0 ? '' : `,"params":${JSON.stringify(params)}`;
+  return `{"query":${floatsJson(values)},"limit":${k}${using}${filter}${asked}}`;
 }
 
 /** The answer to a scroll, or to a get by ids. */

@@ -52,12 +52,19 @@ export const optionsSchema = z.strictObject({
 });
 export type QdrantOptions = z.infer<typeof optionsSchema>;
 
-const hnswInfo = z.looseObject({ m: z.number().nullish(), ef_construct: z.number().nullish() });
+const hnswInfo = z.looseObject({
+  m: z.number().nullish(),
+  ef_construct: z.number().nullish(),
+  /** Kilobytes of vectors in a segment below which it is searched without its graph. */
+  full_scan_threshold: z.number().nullish(),
+  payload_m: z.number().nullish(),
+});
 const vectorInfo = z.looseObject({
   size: z.int().positive(),
   distance: z.enum(['Cosine', 'Dot', 'Euclid', 'Manhattan']),
   datatype: z.enum(['float32', 'float16', 'uint8']).nullish(),
   hnsw_config: hnswInfo.nullish(),
+  quantization_config: setting.nullish(),
   multivector_config: setting.nullish(),
 });
 const optimizerInfo = z.looseObject({
@@ -82,6 +89,13 @@ export const infoSchema = z.looseObject({
     hnsw_config: hnswInfo,
     optimizer_config: optimizerInfo,
     quantization_config: setting.nullish(),
+    strict_mode_config: z
+      .looseObject({
+        enabled: z.boolean().nullish(),
+        search_max_hnsw_ef: z.number().nullish(),
+        search_max_oversampling: z.number().nullish(),
+      })
+      .nullish(),
     wal_config: setting.nullish(),
     metadata: setting.nullish(),
   }),
@@ -122,6 +136,13 @@ export function vectorsOf({ config }: CollectionInfo): readonly VectorSpec[] {
     (name): VectorSpec => ({ name, kind: 'sparse', distance: 'dot', precision: 'float32' }),
   );
   return [...dense, ...sparse];
+}
+
+/** What the search of a dense or multi vector goes by: its own settings, and the collection's where it has none. */
+export function vectorParametersOf({ config }: CollectionInfo, name: string) {
+  const own = namedVectors(config.params.vectors)[name];
+  const hnsw = hnswInfo.parse({ ...withoutNulls(config.hnsw_config), ...withoutNulls(own?.hnsw_config ?? {}) });
+  return { hnsw, quantization: own?.quantization_config ?? config.quantization_config ?? undefined };
 }
 
 export function payloadIndexesOf({ payload_schema }: CollectionInfo): CollectionSchema['payloadIndexes'] {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import qdrant_edge as edge
 
 from .errors import format_error
@@ -93,7 +94,8 @@ def parse_match(given: dict[str, Any]) -> Any:
         case "value":
             if isinstance(value, float):
                 raise ValueError("a float cannot be matched")
-            return edge.MatchValue(value)
+            # The binding takes a Python bool for the integer it also is; numpy's is none.
+            return edge.MatchValue(np.bool_(value) if isinstance(value, bool) else value)
         case "text":
             return edge.MatchText(value)
         case "text_any":

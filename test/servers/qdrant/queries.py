@@ -97,14 +97,20 @@ def search_params(given: Any) -> edge.SearchParams | None:
 
 def engine_params(given: dict[str, Any]) -> edge.SearchParams:
     quantization = given.get("quantization")
+    ef = given.get("hnsw_ef")
+    if ef is not None and (type(ef) is not int or ef < 0):
+        raise TypeError(f"invalid type or value for `hnsw_ef`: {ef}, expected usize")
+    oversampling = quantization.get("oversampling") if quantization else None
+    if oversampling is not None and oversampling < 1:
+        raise invalid("params.quantization.oversampling", f"value {oversampling} invalid, must be 1.0 or larger")
     return edge.SearchParams(
-        hnsw_ef=given.get("hnsw_ef"),
+        hnsw_ef=ef,
         exact=given.get("exact") or False,
         indexed_only=given.get("indexed_only") or False,
         quantization=edge.QuantizationSearchParams(
             ignore=quantization.get("ignore") or False,
             rescore=quantization.get("rescore"),
-            oversampling=quantization.get("oversampling"),
+            oversampling=oversampling,
         )
         if quantization
         else None,
