@@ -134,7 +134,7 @@ function positionsToCompare(plan: Plan, manifest: Manifest, shard: string, count
 function noTallies(shard: string, { count }: Batch, compare: readonly number[]): Tallies {
   const notInSample = count - compare.length;
   const none = { equal: 0, changed: 0, gone: 0, different: 0, missing: 0, duplicates: 0, skipped: 0 };
-  const lists = { differences: [], changes: [], spotDifferences: [] };
+  const lists = { skippedIds: [], differences: [], changes: [], spotDifferences: [] };
   const spot = { spotChecked: 0, spotDifferent: 0 };
   const startedAt = new Date().toISOString();
   return {
@@ -182,6 +182,7 @@ async function comparePositions(comparison: Comparison, positions: readonly numb
     split(single, maxFetch).map(async (part) => {
       const mapped = mapBatch(selectRecords(batch, part), plan.mapping, ids);
       tallies.skipped += mapped.skipped.length;
+      for (const id of mapped.skipped) name(tallies.skippedIds, id);
       const found = findSuspects(
         mapped,
         await fetchRecords(comparison.target, mapped.batch.ids),

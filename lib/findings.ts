@@ -6,6 +6,7 @@ import { count, plural } from './words.ts';
 /** What a report finds wrong or unproved, each with what to do next. Nothing found means that the run passed. */
 
 export interface Findings {
+  readonly mode: Report['mode'];
   readonly counts: Counts;
   readonly compare: CompareReport;
   readonly spotCheck: NonNullable<Report['spotCheck']>;
@@ -16,11 +17,11 @@ export interface Findings {
 type Found = Omit<Finding, 'causes'>;
 
 /** What is wrong first, then what could not be checked. */
-export function findingsOf({ counts, compare, spotCheck, recall, diagnosis }: Findings): Finding[] {
+export function findingsOf({ mode, counts, compare, spotCheck, recall, diagnosis }: Findings): Finding[] {
   const findings = [
-    ...compareFindings(compare),
-    ...sourceFindings(spotCheck),
-    ...countFindings(counts, compare),
+    ...compareFindings(compare, advices[mode]),
+    ...sourceFindings(spotCheck, advices[mode]),
+    ...countFindings(counts, compare, advices[mode]),
     ...recallFindings(recall),
   ];
   return findings
@@ -36,10 +37,27 @@ function explains(cause: Cause, { check, set, vector }: Found): boolean {
   );
 }
 
-const importAgain =
-  'Start the run again under a new id, into a new collection; if the same ids come up, look at one in both stores.';
+/** What to do about records, by what the run did: moved them, or found them where they were. */
+const advices = {
+  migrate: {
+    again:
+      'Start the run again under a new id, into a new collection; if the same ids come up, look at one in both stores.',
+    unique: 'Make the ids unique in the source, then start the run again under a new id.',
+    extra: 'that the run did not write',
+    changed: 'If the source was written to since, start the run again under a new id while it is quiet',
+    whileQuiet: 'It changed during the run: start the run again under a new id while nothing is written to it.',
+  },
+  validate: {
+    again: 'Look at one of them in both stores, copy those that are wrong again, and validate again under a new id.',
+    unique: 'Make the ids unique in the source, copy these records again, and validate again under a new id.',
+    extra: 'that the source does not hold',
+    changed: 'If the source was written to since, validate again under a new id while it is quiet',
+    whileQuiet: 'It changed while it was read: validate again under a new id while nothing is written to it.',
+  },
+} as const;
+type Advice = (typeof advices)[Report['mode']];
 
-function compareFindings({ first, ...compare }: CompareReport): Found[] {
+function compareFindings({ first, ...compare }: CompareReport, advice: Advice): Found[] {
   const idsOf = (entries: readonly { readonly id: string }[]): string[] => entries.map(({ id }) => id);
   const found: Found[] = [];
   const add = (severity: Finding['severity'], what: string, ids: string[], next: string): void => {
@@ -49,23 +67,18 @@ function compareFindings({ first, ...compare }: CompareReport): Found[] {
   const verb = (tally: number, one: string, many: string): string => (tally === 1 ? one : many);
   if (different > 0) {
     const what = `${plural(different, 'record')} ${verb(different, 'is', 'are')} not the same in the target`;
-    add('failed', what, idsOf(first.different), `See which field or vector differs below. ${importAgain}`);
+    add('failed', what, idsOf(first.different), `See which field or vector differs below. ${advice.again}`);
   }
   if (compare.duplicates > 0) {
     const what = `${plural(compare.duplicates, 'record')} ${verb(compare.duplicates, 'shares its', 'share their')} id in the target with another`;
-    add(
-      'failed',
-      what,
-      idsOf(first.different),
-      'Make the ids unique in the source, then start the run again under a new id.',
-    );
+    add('failed', what, idsOf(first.different), advice.unique);
   }
   if (compare.missing > 0) {
     const what = `${plural(compare.missing, 'record')} ${verb(compare.missing, 'is', 'are')} missing in the target`;
-    add('failed', what, idsOf(first.missing), `See that nothing else deletes from the target. ${importAgain}`);
+    add('failed', what, idsOf(first.missing), `See that nothing else deletes from the target. ${advice.again}`);
   }
   if (compare.extra !== null && compare.extra > 0) {
-    const what = `the target holds ${plural(compare.extra, 'record')} that the run did not write`;
+    const what = `the target holds ${plural(compare.extra, 'record')} ${advice.extra}`;
     const next =
       'See what else writes to the target and delete these records, or say "into": "existing" if they belong there.';
     add('failed', what, idsOf(first.extra), next);
@@ -88,12 +101,11 @@ function compareFindings({ first, ...compare }: CompareReport): Found[] {
   return found;
 }
 
-function sourceFindings({ asked, checked, different, first }: Findings['spotCheck']): Found[] {
+function sourceFindings({ asked, checked, different, first }: Findings['spotCheck'], advice: Advice): Found[] {
   const ids = first.map(({ id }) => id);
   if (different > 0) {
     const what = `${count(different)} of ${plural(checked, 'record')} read back from the source ${different === 1 ? 'is' : 'are'} not as exported`;
-    const next =
-      'If the source was written to since, start the run again under a new id while it is quiet; if not, please report it.';
+    const next = `${advice.changed}; if not, please report it.`;
     return [{ check: 'source', severity: 'failed', what, ids, next }];
   }
   if (checked >= asked) return [];
@@ -101,11 +113,10 @@ function sourceFindings({ asked, checked, different, first }: Findings['spotChec
   return [{ check: 'source', severity: 'unproven', what, ids, next: 'Validate the run again.' }];
 }
 
-function countFindings(counts: Counts, compare: CompareReport): Found[] {
+function countFindings(counts: Counts, compare: CompareReport, { whileQuiet }: Advice): Found[] {
   const found: Found[] = [];
   const exported = counts.manifest - counts.gone;
   const { addedIds: added = [] } = counts;
-  const whileQuiet = 'It changed during the run: start the run again under a new id while nothing is written to it.';
   if (counts.source !== exported) {
     const what = `the source holds ${plural(counts.source, 'record')}, ${more(counts.source - exported)} than were exported`;
     found.push({ check: 'counts', severity: 'failed', what, ids: added, next: whileQuiet });

@@ -35,6 +35,9 @@ export type Counts = z.infer<typeof countsSchema>;
 export const compareReportSchema = z.strictObject({
   /** `all`, or the size of the sample that the event asked for. */
   asked: z.union([z.literal('all'), tally]),
+  /** From when to when: a shard that an earlier try found clean is not compared again. null where there is no shard. */
+  startedAt: z.iso.datetime().nullable(),
+  endedAt: z.iso.datetime().nullable(),
   records: tally,
   equal: tally,
   /** Those of `equal` that changed on both sides after the export. */

@@ -95,8 +95,10 @@ export function buildReport({
     different: sum(compared, (each) => each.spotDifferent),
     first: compared.flatMap((each) => each.spotDifferences.map(withoutVerdict)).slice(0, maxNamed),
   };
-  const skippedIds = loaded.flatMap((each) => each.skippedIds).slice(0, maxNamed);
-  const findings = findingsOf({ counts, compare, spotCheck, recall, diagnosis });
+  // What the import left out; a run that only validates has none, and left it out of the comparison.
+  const skipping = plan.event.mode === 'validate' ? compared : loaded;
+  const skippedIds = skipping.flatMap((each) => each.skippedIds).slice(0, maxNamed);
+  const findings = findingsOf({ mode: plan.event.mode, counts, compare, spotCheck, recall, diagnosis });
   const verdict = verdictOf(findings);
   const importedAt =
     loaded
@@ -123,7 +125,7 @@ export function buildReport({
     tuning: tuning?.sets ?? null,
     settings: null,
     timeline: null,
-    skipped: { records: sum(loaded, (each) => each.skipped), ids: skippedIds },
+    skipped: { records: counts.skipped, ids: skippedIds },
     throttled: sum(loaded, (each) => each.throttled),
     estimate: { records, bytes, shards, seconds, usd },
     actual: {
@@ -152,6 +154,12 @@ function sumCompared(compared: readonly Compared[], counts: Counts, asked: 'all'
       .slice(0, maxNamed);
   return {
     asked,
+    startedAt: compared.map(({ startedAt }) => startedAt).sort()[0] ?? null,
+    endedAt:
+      compared
+        .map(({ at }) => at)
+        .sort()
+        .at(-1) ?? null,
     records: sum(compared, (each) => each.records),
     equal: sum(compared, (each) => each.equal),
     changed: sum(compared, (each) => each.changed),
@@ -165,7 +173,7 @@ function sumCompared(compared: readonly Compared[], counts: Counts, asked: 'all'
     first: {
       different: first('different'),
       missing: first('missing'),
-      extra: counts.extraIds.map((id) => ({ id, reason: 'is in the target and in no shard' })),
+      extra: counts.extraIds.map((id) => ({ id, reason: 'is in the target and not among the records of the source' })),
       unchecked: first('unchecked'),
       changed: compared.flatMap((each) => each.changes).slice(0, maxNamed),
     },
@@ -192,19 +200,28 @@ function summarise(
   recall: Recall,
   findings: Report['findings'],
 ): string {
-  const moved = `${plan.event.source.store} ${plan.event.source.collection} to ${plan.event.target.store} ${plan.event.target.collection}`;
+  const [from, to] = [plan.event.source, plan.event.target].map(({ store, collection }) => `${store} ${collection}`);
+  const isMove = plan.event.mode === 'migrate';
+  const pair = isMove ? `${from} to ${to}` : `${from} and ${to}`;
   if (verdict === 'validated') {
     const skipped = compare.skipped === 0 ? '' : `, ${compare.skipped} left out as the mapping says`;
     const of = compare.asked === 'all' ? 'all ' : `${compare.records - compare.unchecked} sampled of `;
+    const compared = `${of}${plural(compare.records, 'record')} compared and equal${skipped}`;
     const recalls = recall.sets.filter(({ outcome }) => outcome === 'passed').map(({ note }) => note);
-    return [
-      `Validated, ${moved}: ${of}${plural(compare.records, 'record')} compared and equal${skipped}.`,
-      ...recalls,
-    ].join(' ');
+    const said = isMove || compare.asked !== 'all' ? `Validated, ${pair}: ${compared}.` : sameWords(compare, from, to);
+    return [said, ...recalls].join(' ');
   }
   const word = verdict === 'failed' ? 'Failed' : 'Could not validate';
   const whats = findings.map(({ what }) => what.replace(/\.$/, '')).join('; ');
-  return `${word}, ${moved}: ${whats}. Nothing was cut over, and the source is untouched.`;
+  const after = isMove ? 'Nothing was cut over, and the source is untouched.' : 'Neither was changed.';
+  return `${word}, ${pair}: ${whats}. ${after}`;
+}
+
+/** Of two collections that were wholly compared. Extra records were not looked for where the event lets the target hold more. */
+function sameWords({ records, skipped, extra }: CompareReport, from = '', to = ''): string {
+  const left = skipped === 0 ? '' : `, but for ${skipped} left out as the mapping says`;
+  const others = extra === null ? '; others that the second may hold were not looked for' : '';
+  return `Validated: ${from} and ${to} hold the same ${plural(records - skipped, 'record')}${left}${others}.`;
 }
 
 function secondsBetween(from: string, to: string): number {

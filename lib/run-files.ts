@@ -151,8 +151,9 @@ export const comparedSchema = z.strictObject({
   notInSample: tally,
   /** Those of `different` that share their id in the target with an earlier record of the shard. */
   duplicates: tally,
-  /** Records of this shard that were left out on purpose. */
+  /** Records of this shard that were left out on purpose, with the first ids. */
   skipped: tally,
+  skippedIds: firstIds,
   /** The first hundred. */
   differences: z.array(differenceSchema),
   /** The first hundred of `changed`, and how they differ from the shard. */
