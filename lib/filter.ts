@@ -57,13 +57,25 @@ function bound(open: number | undefined, closed: number | undefined, tighter: (a
   return { value, isOpen: value === open };
 }
 
+/** A payload's fields, parsed once for many conditions; undefined where it is no JSON object. */
+export type Fields = ReadonlyMap<string, unknown> | undefined;
+
+/** @param payload a JSON object as text */
+export function fieldsOf(payload: string): Fields {
+  const fields: unknown = JSON.parse(payload);
+  return typeof fields === 'object' && fields !== null ? new Map(Object.entries(fields)) : undefined;
+}
+
 /** True when a record's payload meets every condition. @param payload a JSON object as text */
 export function meets(conditions: readonly Condition[], payload: string): boolean {
-  const fields: unknown = JSON.parse(payload);
-  if (typeof fields !== 'object' || fields === null) return false;
-  const byName = new Map(Object.entries(fields));
+  return fieldsMeet(conditions, fieldsOf(payload));
+}
+
+/** The same of a payload that is parsed already. */
+export function fieldsMeet(conditions: readonly Condition[], fields: Fields): boolean {
+  if (fields === undefined) return false;
   return conditions.every((condition) => {
-    const value: unknown = byName.get(condition.field);
+    const value = fields.get(condition.field);
     return Array.isArray(value) ? value.some((each) => holds(condition, each)) : holds(condition, value);
   });
 }
