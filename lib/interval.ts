@@ -6,8 +6,12 @@
  * truth 40 to 90 % of the time there, and says [1, 1] for a sample without a miss. Korn and Graubard (1998, "Confidence
  * intervals for proportions with small expected number of positive counts estimated from survey data", Survey
  * Methodology 24) put the effective number of trials, p (1 - p) / var(p), into Clopper and Pearson's exact interval.
- * It lies between the number of queries (each all or nothing) and n * k. The variance is taken as if one more query had
- * been seen, no better than the worst and at most 0.5: a sample cannot show what is rarer than one in n.
+ * It lies between the number of queries (each all or nothing) and n * k. The variance at either end is taken as if one more
+ * query had been seen, at that end: one that finds nothing for the lower end, all for the upper. A sample cannot show what
+ * is rarer than one in n, and one query in a hundred that finds nothing looks like none for 13 of 100 samples of 200:
+ * without it the interval covers the truth 84 times of 100 there. What it costs is about 3.7 / n of width at most, which
+ * every interval that holds for any distribution has to leave (Louis, 1981, "Confidence intervals for a binomial
+ * parameter after observing no successes": 1 - 0.025^(1/n)). test/interval.test.ts holds both by simulation.
  *
  * When all records were queries nothing is estimated, and the finite population correction of the variance (Cochran,
  * 1977, section 2.6) narrows the interval to the mean itself.
@@ -19,7 +23,6 @@ export interface Interval {
 }
 
 const tail = 0.025;
-const unseenRecall = 0.5;
 
 /**
  * @param recalls one a query; at least one.
@@ -28,28 +31,28 @@ const unseenRecall = 0.5;
  */
 export function recallInterval(recalls: readonly number[], k: number, population = Number.POSITIVE_INFINITY): Interval {
   const n = recalls.length;
-  const mean = recalls.reduce((sum, recall) => sum + recall, 0) / n;
+  let [sum, squares, worst, best] = [0, 0, 1, 0];
+  for (const recall of recalls) {
+    sum += recall;
+    squares += recall * recall;
+    if (recall < worst) worst = recall;
+    if (recall > best) best = recall;
+  }
+  const mean = sum / n;
   const left = Number.isFinite(population) ? (population - n) / Math.max(1, population - 1) : 1;
   if (left <= 0) return { mean, low: mean, high: mean };
-  const trials = effectiveTrials(recalls, mean, k) / left;
-  const [hits, misses] = [mean * trials, (1 - mean) * trials];
-  const isPerfect = recalls.every((recall) => recall >= 1);
-  const isHopeless = recalls.every((recall) => recall <= 0);
+  const spread = mean * (1 - mean);
+  const trialsWith = (unseen: number): number => {
+    const deviations = squares + unseen * unseen - (sum + unseen) ** 2 / (n + 1);
+    const effective = spread <= 0 || deviations <= 0 ? n : (spread * n * n) / deviations;
+    return Math.min(n * k, Math.max(n, effective)) / left;
+  };
+  const [below, above] = [trialsWith(0), trialsWith(1)];
   return {
     mean,
-    low: isHopeless ? 0 : betaQuantile(tail, hits, misses + 1),
-    high: isPerfect ? 1 : betaQuantile(1 - tail, hits + 1, misses),
+    low: best <= 0 ? 0 : betaQuantile(tail, mean * below, (1 - mean) * below + 1),
+    high: worst >= 1 ? 1 : betaQuantile(1 - tail, mean * above + 1, (1 - mean) * above),
   };
-}
-
-function effectiveTrials(recalls: readonly number[], mean: number, k: number): number {
-  const n = recalls.length;
-  const seen = [...recalls, Math.min(unseenRecall, ...recalls)];
-  const seenMean = seen.reduce((sum, recall) => sum + recall, 0) / seen.length;
-  const variance = seen.reduce((sum, recall) => sum + (recall - seenMean) ** 2, 0) / n;
-  const spread = mean * (1 - mean);
-  if (spread <= 0 || variance <= 0) return n;
-  return Math.min(n * k, Math.max(n, spread / (variance / n)));
 }
 
 /** Queries that must all be perfect before the lower end reaches `atLeast`: 72 for 0.95. */
