@@ -9,7 +9,18 @@ import { type IndexMemory, progressOf, startIndexes, wantedIndexes } from './pgv
 import { parseTableName, quoteTable, requireTable, type TableName } from './pgvector/names.ts';
 import { prepareTable } from './pgvector/prepare.ts';
 import { tableOf } from './pgvector/read.ts';
-import { describeTable, fetchRecords, planRanges, readRange, searchNearest } from './pgvector/source.ts';
+import {
+  heededSettings,
+  keptSearch,
+  maxEfSearch,
+  maxProbes,
+  readServerSettings,
+  type SearchContext,
+  type ServerSettings,
+  searchNearest,
+  tuningOf,
+} from './pgvector/search.ts';
+import { describeTable, fetchRecords, planRanges, readRange } from './pgvector/source.ts';
 import { viewPointer } from './pgvector/view.ts';
 import { type WriteMemory, writeBatch } from './pgvector/write.ts';
 import type { Capabilities, Piece, Range, ReadOptions, ResolvedEndpoint, Store, StoreKind } from './port.ts';
@@ -24,10 +35,12 @@ const optionsSchema = z.strictObject({
   key: z.array(z.string()).min(1).optional(),
   /** Connections this process opens at most. */
   maxConnections: z.int().min(1).max(100).default(4),
-  /** hnsw.ef_search of searches; left out: the server's, or k where that is more. */
-  efSearch: z.int().min(1).max(1000).optional(),
+  /** hnsw.ef_search of searches; left out: the server's, or k where nobody has set that and k is more than its default. */
+  efSearch: z.int().min(1).max(maxEfSearch).optional(),
   /** ivfflat.probes of searches. */
-  probes: z.int().min(1).max(32_768).optional(),
+  probes: z.int().min(1).max(maxProbes).optional(),
+  /** hnsw.iterative_scan and ivfflat.iterative_scan of searches: the index is read on until k rows pass the filter. */
+  iterativeScan: z.boolean().optional(),
 });
 type Options = z.infer<typeof optionsSchema>;
 
@@ -49,7 +62,7 @@ const capabilities: Capabilities = {
   maxIndexedDimension: { float32: 2000, float16: 4000 },
   precisions: ['float32', 'float16'],
   indexes: ['hnsw', 'ivfflat'],
-  searchSettings: [],
+  searchSettings: heededSettings,
   missingVectors: true,
   normalisesCosine: false,
   ids: {
@@ -123,11 +136,23 @@ function openTable(database: Database, name: TableName, options: Options, omitFi
   /** A search or fetch is one statement, as an application's is: the catalog is not asked again each time. */
   const recentLayout = async (session: Session): Promise<Layout> =>
     known !== undefined && performance.now() - known.at < layoutMaxAgeMs ? known.layout : await learn(session);
+  let server: ServerSettings | undefined;
+  const recentContext = async (session: Session): Promise<SearchContext> => {
+    const layout = readable(await recentLayout(session));
+    server ??= await readServerSettings(session);
+    return { layout, server, options, defaultDistance };
+  };
+  /** Someone may have built an index, or altered the role, since. */
+  const freshContext = async (): Promise<SearchContext> => {
+    forget();
+    return await database.use(recentContext);
+  };
   /** Of a write only the table's oid is looked up, so that records never go into a ledger of a table that was dropped. */
   const layoutForWrite = async (session: Session): Promise<Layout> =>
     known?.layout.oid === (await requireTable(session, name)) ? known.layout : await learn(session);
   const forget = (): void => {
     known = undefined;
+    server = undefined;
   };
   const indexes = async (schema: CollectionSchema) => {
     forget();
@@ -154,10 +179,7 @@ function openTable(database: Database, name: TableName, options: Options, omitFi
           ),
       ),
     search: async (request) =>
-      await guard('searching', async () => {
-        const layout = await database.use(recentLayout);
-        return await searchNearest(database, layout, request, { ...options, defaultDistance });
-      }),
+      await guard('searching', async () => await searchNearest(database, await database.use(recentContext), request)),
     prepare: async (schema) =>
       await guard(preparing, async () => {
         forget();
@@ -184,8 +206,10 @@ function openTable(database: Database, name: TableName, options: Options, omitFi
         return await progressOf(database, layout, wanted, builds);
       }),
     pointer: viewPointer(database, guard),
-    tuning: async () => ({ current: {}, heeds: {}, isQuantized: false, perSearch: true }),
-    keepSearch: async () => ({ kept: false, how: 'every search is exact, so there is nothing to keep' }),
+    tuning: async (vector) =>
+      await guard('reading the search settings of', async () => tuningOf(await freshContext(), vector)),
+    keepSearch: async (vector, wanted) =>
+      await guard('keeping search settings of', async () => keptSearch(await freshContext(), vector, wanted)),
     close: async () => {
       await database.close();
     },

@@ -20,6 +20,8 @@ const columnSchema = z.object({
   isArray: z.boolean(),
   notNull: z.boolean(),
   isGenerated: z.boolean(),
+  /** False where the column's collation calls texts equal that differ. */
+  isDeterministic: z.boolean(),
   default: z.string().nullable(),
   comment: z.string().nullable(),
 });
@@ -246,6 +248,7 @@ const columnsQuery = `
 SELECT a.attname AS name, format_type(a.atttypid, a.atttypmod) AS native, format_type(a.atttypid, -1) AS type,
   t.typname AS base, a.atttypmod AS modifier, t.typcategory = 'A' AS "isArray", a.attnotnull AS "notNull",
   a.attgenerated <> '' AS "isGenerated",
+  coalesce((SELECT collisdeterministic FROM pg_collation WHERE oid = a.attcollation), true) AS "isDeterministic",
   CASE WHEN a.attgenerated = '' THEN pg_get_expr(d.adbin, d.adrelid) END AS "default",
   col_description(a.attrelid, a.attnum) AS comment
 FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid

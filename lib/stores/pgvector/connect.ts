@@ -27,6 +27,11 @@ export interface Database {
 export interface Session {
   /** One statement. Every selected column must be text (cast in SQL), so that no client's parser touches a value. */
   rows(sql: string, params?: readonly (string | null)[]): Promise<readonly Row[]>;
+  /**
+   * The rows of `sql` with `settings` (`hnsw.ef_search = 100`) in force for it alone: one message, which the server runs as
+   * one transaction, so that it takes as long as for a client that has set them before.
+   */
+  rowsWith(settings: readonly string[], sql: string): Promise<readonly Row[]>;
   /** Statements without results or parameters. */
   run(sql: string): Promise<void>;
   /** `COPY (select) TO STDOUT (FORMAT binary)`, whole: for few records. */
@@ -34,6 +39,9 @@ export interface Session {
   /** `COPY into FROM STDIN (FORMAT binary)`. `into` is a table with its columns. */
   copyIn(into: string, body: Iterable<Uint8Array<ArrayBuffer>>): Promise<void>;
 }
+
+export const setLocal = (settings: readonly string[]): string =>
+  settings.map((setting) => `SET LOCAL ${setting}; `).join('');
 
 export type Row = Readonly<Record<string, string | null>>;
 
@@ -222,9 +230,17 @@ function leave(client: pg.Client): void {
 
 export const copyOutText = (select: string): string => `COPY (${select}) TO STDOUT (FORMAT binary)`;
 
+/** pg gives one result a statement: a list only where there are several, which its types do not tell. */
+function lastRows(results: pg.QueryResult<Row> | pg.QueryResult<Row>[]): readonly Row[] {
+  return (Array.isArray(results) ? results.at(-1)?.rows : results.rows) ?? [];
+}
+
 function serverSession(client: pg.PoolClient): Session {
   return {
     rows: async (sql, params = []) => (await client.query<Row>(sql, [...params])).rows,
+    rowsWith: async (settings, sql) => {
+      return lastRows(await client.query<Row>(setLocal(settings) + sql));
+    },
     run: async (sql) => {
       await client.query(sql);
     },

@@ -3,7 +3,7 @@ import { mkdir } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { PGlite, type Results, type Transaction } from '@electric-sql/pglite';
 import { vector } from '@electric-sql/pglite-pgvector';
-import { type Database, type Row, type Session, sessionSetup } from './connect.ts';
+import { type Database, type Row, type Session, sessionSetup, setLocal } from './connect.ts';
 
 /**
  * PGlite: PostgreSQL with pgvector inside this process, on a directory. It has one connection, so a transaction that
@@ -77,6 +77,10 @@ function embeddedSession(engine: PGlite | Transaction): Session {
     rows: async (sql, params = []) => {
       const { rows }: Results<Row> = await engine.query<Row>(sql, [...params]);
       return rows;
+    },
+    rowsWith: async (settings, sql) => {
+      const results = await engine.exec(setLocal(settings) + sql);
+      return results.at(-1)?.rows ?? [];
     },
     run: async (sql) => {
       await engine.exec(sql);

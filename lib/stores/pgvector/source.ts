@@ -1,16 +1,15 @@
 import { parse } from 'lossless-json';
 import { type Batch, concatBatches, noRecords } from '../../batch.ts';
-import { Incompatible, NotFound } from '../../errors.ts';
-import type { CollectionSchema, Distance, IdType, PayloadIndex, VectorIndex, VectorSpec } from '../../schema.ts';
-import type { Description, Hit, Piece, PlannedRange, Range, ReadOptions, SearchRequest } from '../port.ts';
-import { type Column, distanceOperators, type Layout, vectorForms } from './catalog.ts';
+import type { CollectionSchema, IdType, PayloadIndex, VectorSpec } from '../../schema.ts';
+import type { Description, Piece, PlannedRange, Range, ReadOptions } from '../port.ts';
+import { type Column, type Layout, vectorForms } from './catalog.ts';
 import type { Database, Session } from './connect.ts';
 import { isDataError } from './errors.ts';
 import { quoteName, quoteText } from './names.ts';
 import { keyList, keyLiterals, rangeFilter, readPieces, selectRecords, tableOf, writeBound } from './read.ts';
 import { fieldOf } from './types.ts';
 
-/** What a table says of itself, and how its records are found: describe, ranges, read, fetch, search. */
+/** What a table says of itself, and how its records are found: describe, ranges, read, fetch. */
 
 export async function describeTable(session: Session, layout: Layout): Promise<Description> {
   const nullable = layout.vectors.filter(({ column }) => !column.notNull);
@@ -187,67 +186,4 @@ export function parseArray(id: string): string[] | undefined {
   } catch {
     return undefined;
   }
-}
-
-export interface SearchSettings {
-  readonly efSearch?: number | undefined;
-  readonly probes?: number | undefined;
-  readonly defaultDistance: Distance;
-}
-
-/** pgvector's default hnsw.ef_search, and the bound of the setting: an index scan returns no more rows than that. */
-const [defaultEfSearch, maxEfSearch] = [40, 1000];
-
-export async function searchNearest(
-  database: Database,
-  layout: Layout,
-  { vector, query, k, exact = false }: SearchRequest,
-  { efSearch, probes, defaultDistance }: SearchSettings,
-): Promise<readonly Hit[]> {
-  const field = layout.vectors.find(({ name }) => name === vector);
-  if (field === undefined) {
-    const names = layout.vectors.map(({ name }) => `'${name}'`).join(', ');
-    throw new NotFound(`table ${tableOf(layout)} has no vector '${vector}'; it has ${names}`, { ids: [vector] });
-  }
-  if (field.form === 'sparsevec')
-    throw new Incompatible(`vector '${vector}' is sparse; only dense vectors are searched`, { ids: [vector] });
-  const { operator } = distanceOperators[field.distance ?? defaultDistance];
-  const column = quoteName(field.column.name);
-  const keys = layout.key.map(({ name }, at) => `${quoteName(name)}::text AS "vecferry k${at}"`).join(', ');
-  const nearness = `${column} ${operator} ${quoteText(`[${query.join(',')}]`)}::${field.form}`;
-  const select = `SELECT ${keys}, (${nearness})::text AS "vecferry score" FROM ${tableOf(layout)} WHERE ${column} IS NOT NULL ORDER BY ${nearness} LIMIT ${k}`;
-  const setting = searchSetting(field.index, { k, exact, efSearch, probes });
-  const rows =
-    setting === undefined
-      ? await database.use(async (session) => await session.rows(select))
-      : await database.transact(async (session) => {
-          await session.run(`SET LOCAL ${setting}`);
-          return await session.rows(select);
-        });
-  return rows.map((row): Hit => {
-    const values = layout.key.map((_, at) => row[`vecferry k${at}`] ?? '');
-    return { id: idOf(layout.key, values), score: Number(row['vecferry score']) };
-  });
-}
-
-/** What this search needs otherwise than the server is set; local to its transaction. */
-function searchSetting(
-  index: VectorIndex,
-  {
-    k,
-    exact,
-    efSearch,
-    probes,
-  }: { k: number; exact: boolean; efSearch: number | undefined; probes: number | undefined },
-): string | undefined {
-  if (exact) return index.kind === 'none' ? undefined : 'enable_indexscan = off';
-  if (index.kind === 'ivfflat') return probes === undefined ? undefined : `ivfflat.probes = ${probes}`;
-  if (index.kind !== 'hnsw' || (efSearch === undefined && k <= defaultEfSearch)) return undefined;
-  return `hnsw.ef_search = ${Math.min(maxEfSearch, Math.max(efSearch ?? defaultEfSearch, k))}`;
-}
-
-function idOf(key: readonly Column[], values: readonly string[]): string {
-  if (key.length === 1) return values[0] ?? '';
-  const parts = key.map(({ base }, at) => (/^int[248]$/.test(base) ? values[at] : JSON.stringify(values[at])));
-  return `[${parts.join(',')}]`;
 }

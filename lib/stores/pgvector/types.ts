@@ -80,8 +80,8 @@ export function keyReaderOf(column: Column): FieldReader {
   return decode === undefined ? { select: `${name}::text`, decode: utf8 } : { select: name, decode };
 }
 
-/** numeric(p, s): the modifier is ((p << 16) | s) + 4 (src/backend/utils/adt/numeric.c, make_numeric_typmod). */
-function isShortDecimal({ modifier }: Column): boolean {
+/** True where a numeric is a number in JSON. numeric(p, s): the modifier is ((p << 16) | s) + 4 (src/backend/utils/adt/numeric.c, make_numeric_typmod). */
+export function isShortDecimal({ modifier }: Column): boolean {
   if (modifier < 4) return false;
   const precision = ((modifier - 4) >>> 16) & 0xffff;
   return precision <= doubleDigits;
@@ -102,7 +102,7 @@ function float(value: number, text: string): string {
 }
 
 /** The shortest text that is the same float32 again: nine significant digits always are (FLT_DECIMAL_DIG). */
-function float32Text(value: number): string {
+export function float32Text(value: number): string {
   for (let digits = 6; digits < 9; digits++) {
     const short = Number(value.toPrecision(digits));
     if (Math.fround(short) === value) return String(short);
