@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Batch, selectRecords } from './batch.ts';
 import { NotFound, RecordRefused } from './errors.ts';
@@ -7,6 +8,7 @@ import { comparedKey } from './keys.ts';
 import { type Deadline, isNear } from './log.ts';
 import { readManifest } from './manifest.ts';
 import { type Mapped, mapBatch, mapId } from './mapping.ts';
+import { asCompared } from './match.ts';
 import { getJson, type ObjectStore, putJson } from './objects.ts';
 import { recordDifference, type Treatments, targetTreatments, untreated } from './record-equal.ts';
 import { type Compared, comparedSchema, type Difference, type Manifest, type Plan } from './run-files.ts';
@@ -28,18 +30,20 @@ export interface CompareOptions {
   readonly source: Store;
   readonly target: Store;
   readonly objects: ObjectStore;
-  /** Where an earlier call handed over; left out: from the start, whatever was compared before. */
+  /** Where an earlier call of this try handed over; left out where a try begins. */
   readonly offset?: number | undefined;
   readonly deadline: Deadline;
   /** Milliseconds before a record that differs is looked at again: writes may still be settling in the target. */
   readonly secondLookMs?: number;
+  /** Milliseconds of work that a kill may cost. */
+  readonly saveEveryMs?: number;
 }
 
 /** What every step of one call needs. */
 interface Comparison {
   readonly plan: Plan;
   readonly source: Store;
-  readonly target: Store;
+  readonly target: Pick<Store, 'fetch'>;
   readonly batch: Batch;
   readonly ids: Capabilities['ids'];
   readonly treatments: Treatments;
@@ -65,35 +69,50 @@ type Tallies = { -readonly [K in keyof Compared]: Compared[K] };
  * compared/<shard>.json. A record that differs is looked at twice, and then held against the source as it is now, so
  * that neither a slow target nor a change of the source after the export is a false alarm.
  *
- * Near the deadline the tallies are written with the offset they reach, and `done` is false: call again with `offset`.
- * The file's own offset is where a repeated call goes on, so nothing is counted twice.
+ * The tallies are written every few seconds with the offset that they reach, and by it a call goes on, whether this try
+ * handed over at its deadline or an earlier one was killed. A shard that an earlier try found whole is not compared again;
+ * one where it found something is, from its start, since that may have been mended. What another validation found, of
+ * another shard or asked otherwise, does not count.
  * @throws NotFound when the shard or the manifest is not there, ShardDamaged when it is not as it was written.
  */
 export async function compareShard(options: CompareOptions): Promise<ShardOutput> {
-  const { plan, shard, objects, offset = 0, deadline } = options;
+  const { plan, shard, objects, offset = 0, deadline, saveEveryMs = 10_000 } = options;
   const manifest = await readManifest(objects, plan.run);
-  const batch = await getShard(objects, plan.run, shard);
   const { capabilities } = await storeKind(plan.event.target.store);
-  const doubled = findDoubled(batch, plan, capabilities.ids);
+  const sourceKind = await storeKind(plan.event.source.store);
+  const treatments = targetTreatments(plan, capabilities);
+  const key = comparedKey(plan.run, shard);
+  const of = hashOf(plan, manifest, shard, treatments);
+  const earlier = await getJson(objects, key, comparedSchema);
+  const goesOn = earlier?.of === of && (offset > 0 || isClean(earlier));
+  if (goesOn && earlier.done) return { done: true };
+
+  const batch = await getShard(objects, plan.run, shard);
   const comparison: Comparison = {
     plan,
     source: options.source,
-    target: options.target,
+    target: asCompared(options.target, plan, sourceKind.capabilities),
     batch,
     ids: capabilities.ids,
-    treatments: targetTreatments(plan, capabilities),
-    doubled,
+    treatments,
+    doubled: findDoubled(batch, plan, capabilities.ids),
     secondLookMs: options.secondLookMs ?? 1000,
     secondLooks: 0,
   };
   const compare = positionsToCompare(plan, manifest, shard, batch.count);
   const spots = positionsOf(manifest, shard, plan.event.validate.spotCheck, plan.event.validate.seed + 1);
-  const earlier = offset > 0 ? await getJson(objects, comparedKey(plan.run, shard), comparedSchema) : undefined;
-  const tallies: Tallies = earlier ?? noTallies(shard, batch, compare);
+  const tallies: Tallies = goesOn ? earlier : noTallies(shard, of, batch, compare);
+  const begun = tallies.offset;
+  const save = async (): Promise<void> => {
+    tallies.at = new Date().toISOString();
+    tallies.done = tallies.offset >= compare.length + spots.length;
+    await putJson(objects, key, tallies);
+  };
 
   const step = maxFetch * maxInFlight;
+  let savedAt = performance.now();
   while (tallies.offset < compare.length + spots.length) {
-    if (isNear(deadline) && tallies.offset > offset) break;
+    if (isNear(deadline) && tallies.offset > begun) break;
     const at = tallies.offset;
     if (at < compare.length) {
       const positions = compare.slice(at, at + step);
@@ -104,11 +123,27 @@ export async function compareShard(options: CompareOptions): Promise<ShardOutput
       await checkSpots(comparison, positions, tallies);
       tallies.offset += positions.length;
     }
+    if (performance.now() - savedAt < saveEveryMs) continue;
+    await save();
+    savedAt = performance.now();
   }
-  tallies.at = new Date().toISOString();
-  tallies.done = tallies.offset >= compare.length + spots.length;
-  await putJson(objects, comparedKey(plan.run, shard), tallies);
+  await save();
   return tallies.done ? { done: true } : { done: false, offset: tallies.offset };
+}
+
+/** What the tallies of a shard depend on besides the two collections: the shard, what was asked for, and how it is compared. */
+function hashOf(plan: Plan, manifest: Manifest, shard: string, treatments: Treatments): string {
+  const { compare, seed, spotCheck } = plan.event.validate;
+  const at = manifest.shards.findIndex((entry) => entry.shard === shard);
+  const before = manifest.shards.slice(0, at).reduce((sum, { records }) => sum + records, 0);
+  // A sample is drawn from the whole run: which of a shard's records are in it hangs on where the shard lies.
+  const place = [manifest.records, before, manifest.shards[at]?.checksum ?? ''];
+  const text = JSON.stringify([place, compare, seed, spotCheck, plan.event.mode, plan.mapping, [...treatments]]);
+  return createHash('sha256').update(text).digest('hex');
+}
+
+function isClean({ different, missing, unchecked, notInSample, spotDifferent }: Compared): boolean {
+  return different === 0 && missing === 0 && unchecked === notInSample && spotDifferent === 0;
 }
 
 /** Positions in the shard, ascending, of a sample of `size` records of the whole run that every shard draws alike. */
@@ -131,7 +166,7 @@ function positionsToCompare(plan: Plan, manifest: Manifest, shard: string, count
   return positionsOf(manifest, shard, compare.sample, seed);
 }
 
-function noTallies(shard: string, { count }: Batch, compare: readonly number[]): Tallies {
+function noTallies(shard: string, of: string, { count }: Batch, compare: readonly number[]): Tallies {
   const notInSample = count - compare.length;
   const none = { equal: 0, changed: 0, gone: 0, different: 0, missing: 0, duplicates: 0, skipped: 0 };
   const lists = { skippedIds: [], differences: [], changes: [], spotDifferences: [] };
@@ -140,7 +175,7 @@ function noTallies(shard: string, { count }: Batch, compare: readonly number[]):
   return {
     shard,
     done: false,
-    of: '',
+    of,
     startedAt,
     at: startedAt,
     offset: 0,

@@ -1,5 +1,5 @@
 import { NotFound } from './errors.ts';
-import { patiently } from './fetch-records.ts';
+import { patiently, split } from './fetch-records.ts';
 import { getShard } from './get-shard.ts';
 import { comparedKey } from './keys.ts';
 import { type Deadline, isNear } from './log.ts';
@@ -13,6 +13,8 @@ import type { Store } from './stores/port.ts';
 import { storeKind } from './stores/registry.ts';
 
 const maxNamed = 100;
+/** Markers held whole at once; each names up to three hundred records. */
+const shardsAtOnce = 256;
 /** Ids that fit the set in memory: 2^25 slots of 8 bytes are 256 MiB. */
 const maxIdsHeld = 10_000_000;
 const pieceOptions = { maxRecords: 10_000, maxBytes: 16 * 1024 * 1024 };
@@ -36,11 +38,14 @@ export async function countSides(options: CountOptions): Promise<Counts> {
   const { plan, manifest, objects, source, target } = options;
   const [inSource, inTarget] = await Promise.all([patiently(() => source.count()), patiently(() => target.count())]);
   const loaded = await readLoaded(objects, plan.run);
-  const markers = await readEach(manifest.shards, ({ shard }) =>
-    getJson(objects, comparedKey(plan.run, shard), comparedSchema),
-  );
+  // Of tallies alone: what each names would add up where everything is wrong.
+  const markers = await readEach(manifest.shards, async ({ shard }) => {
+    const marker = await getJson(objects, comparedKey(plan.run, shard), comparedSchema);
+    return marker && { ...marker, differences: [], changes: [], spotDifferences: [], skippedIds: [] };
+  });
   const compared = markers.filter((marker) => marker !== undefined);
-  const skipped = sum(loaded, (each) => each.skipped);
+  const skipped =
+    plan.event.mode === 'migrate' ? sum(loaded, (each) => each.skipped) : await countSkipped(options, compared);
   const gone = sum(compared, (each) => each.gone);
   const expected = manifest.records - skipped - gone;
   const counts = { source: inSource, manifest: manifest.records, skipped, gone, target: inTarget, expected };
@@ -64,16 +69,56 @@ export async function countSides(options: CountOptions): Promise<Counts> {
   return { ...counts, agree, extra, extraIds, addedIds, note: sentences(note, added.note) };
 }
 
+/** Records that the mapping leaves out, where nothing was imported that would have counted them. */
+async function countSkipped({ plan, manifest, objects }: CountOptions, compared: readonly Compared[]): Promise<number> {
+  if (plan.mapping.missingVectors === 'keep') return 0;
+  const isWhole =
+    compared.length === manifest.shards.length && compared.every((each) => each.done && each.notInSample === 0);
+  if (isWhole) return sum(compared, (each) => each.skipped);
+  let skipped = 0;
+  for (const { shard } of manifest.shards) {
+    const batch = await getShard(objects, plan.run, shard);
+    skipped += batch.count - (await carriedRecords(batch, plan)).count;
+  }
+  return skipped;
+}
+
 const sentences = (...all: readonly string[]): string => all.filter((each) => each !== '').join(' ');
 
-/** compared/<shard>.json of the run's shards. @throws NotFound when one is not there or was not finished. */
+/**
+ * compared/<shard>.json of the run's shards. Of what they name only as much is kept as a report shows, the first hundred
+ * of each kind, so that memory goes with the shards and not with what is wrong.
+ * @throws NotFound when one is not there or was not finished.
+ */
 export async function readCompared(plan: Plan, manifest: Manifest, objects: ObjectStore): Promise<Compared[]> {
-  return await readEach(manifest.shards, async ({ shard }) => {
-    const key = comparedKey(plan.run, shard);
-    const found = await getJson(objects, key, comparedSchema);
-    if (found?.done === true) return found;
-    throw new NotFound(`${objects.locate(key)} is not there or not finished: validate the run again`, { ids: [shard] });
-  });
+  const named = new Map<string, number>();
+  const first = <T>(all: readonly T[], kindOf: (each: T) => string): T[] =>
+    all.filter((each) => {
+      const kind = kindOf(each);
+      const count = (named.get(kind) ?? 0) + 1;
+      named.set(kind, count);
+      return count <= maxNamed;
+    });
+  const found: Compared[] = [];
+  for (const part of split(manifest.shards, shardsAtOnce)) {
+    const read = await readEach(part, async ({ shard }) => {
+      const key = comparedKey(plan.run, shard);
+      const marker = await getJson(objects, key, comparedSchema);
+      if (marker?.done === true) return marker;
+      const text = `${objects.locate(key)} is not there or not finished: validate the run again`;
+      throw new NotFound(text, { ids: [shard] });
+    });
+    for (const each of read) {
+      found.push({
+        ...each,
+        differences: first(each.differences, ({ verdict }) => verdict),
+        spotDifferences: first(each.spotDifferences, () => 'source'),
+        changes: first(each.changes, () => 'changed'),
+        skippedIds: first(each.skippedIds, () => 'skipped'),
+      });
+    }
+  }
+  return found;
 }
 
 function sum<T>(all: readonly T[], of: (each: T) => number): number {

@@ -2,7 +2,9 @@ import { describe, expect, test } from '@jest/globals';
 import { type Batch, concatBatches, denseVector, selectRecords } from '../lib/batch.ts';
 import { compareShard } from '../lib/compare.ts';
 import { countSides } from '../lib/counts.ts';
-import { comparedKey } from '../lib/keys.ts';
+import { parseEvent } from '../lib/event.ts';
+import { forgetVerdict } from '../lib/forget.ts';
+import { comparedKey, shardKey } from '../lib/keys.ts';
 import type { Deadline } from '../lib/log.ts';
 import { readManifest, sealManifest } from '../lib/manifest.ts';
 import { getJson } from '../lib/objects.ts';
@@ -32,9 +34,13 @@ interface CompareParts {
   readonly deadline?: () => Deadline;
   readonly source?: Store;
   readonly target?: Store;
+  readonly goOn?: boolean;
+  readonly saveEveryMs?: number;
 }
 
+/** Anew, whatever was compared before; `goOn`: as a try does that follows one which was cut off. */
 async function compareAll(world: World, planned: Plan, parts: CompareParts = {}): Promise<Compared[]> {
+  if (parts.goOn !== true) await forgetVerdict(world.objects, planned.run);
   const manifest = await readManifest(world.objects, planned.run);
   const found: Compared[] = [];
   for (const { shard } of manifest.shards) {
@@ -47,6 +53,19 @@ async function compareAll(world: World, planned: Plan, parts: CompareParts = {})
     if (compared !== undefined) found.push(compared);
   }
   return found;
+}
+
+const withoutTimes = ({ startedAt, at, ...rest }: Compared) => rest;
+
+/** Counts what is fetched from the target, and breaks, as a killed process does, once `until` ids are. */
+function countingFetches(store: Store, until = Number.POSITIVE_INFINITY): { store: Store; fetched: string[] } {
+  const fetched: string[] = [];
+  const fetch: Store['fetch'] = async (ids) => {
+    if (fetched.length >= until) throw new Error('killed');
+    fetched.push(...ids);
+    return await store.fetch(ids);
+  };
+  return { store: { ...store, fetch }, fetched };
 }
 
 function total(compared: readonly Compared[], of: 'equal' | 'different' | 'missing' | 'unchecked' | 'spotDifferent') {
@@ -166,14 +185,15 @@ describe('comparing a shard with the target', () => {
       deadline: () => nearAfter(calls++ % 2),
     });
     expect(calls).toBeGreaterThan(whole.length);
-    expect(inPieces).toEqual(whole);
+    expect(inPieces.map(withoutTimes)).toEqual(whole.map(withoutTimes));
     // A call that goes on starts where the last one ended: nothing is fetched twice.
     expect(fetched).toBe(9000);
     const { shard, offset } = whole[0]!;
     // A last call that is delivered again finds its work done.
     const again = { ...world, plan: planned, shard, offset: offset - 1, deadline: noDeadline };
     expect(await compareShard(again)).toEqual({ done: true });
-    expect(await getJson(world.objects, comparedKey('r1', shard), comparedSchema)).toEqual(whole[0]);
+    const [last] = inPieces;
+    expect(await getJson(world.objects, comparedKey('r1', shard), comparedSchema)).toEqual(last);
     expect(total(await compareAll(world, planned), 'equal')).toBe(9000);
   });
 
@@ -259,5 +279,69 @@ describe('comparing a shard with the target', () => {
     expect(compared[0]?.differences).toEqual([
       { id: '2', verdict: 'different', reason: 'vector title: expected no vector, found one' },
     ]);
+  });
+});
+
+describe('a comparison that was cut off', () => {
+  test('goes on where it was: a shard that is done is not read again, one half done is read from its middle on', async () => {
+    const world = await makeWorld({ records: makeRecords(9000), schema, shardBytes: 1_000_000 });
+    const planned = await load(world);
+    const first = countingFetches(world.target, 7000);
+    await expect(compareAll(world, planned, { target: first.store, saveEveryMs: 0 })).rejects.toThrow('killed');
+    const second = countingFetches(world.target);
+    const compared = await compareAll(world, planned, { target: second.store, goOn: true });
+    expect(compared.length).toBeGreaterThan(1);
+    expect(total(compared, 'equal')).toBe(9000);
+    // What was under way when the process died is read again: at most the four fetches in flight.
+    expect(first.fetched.length + second.fetched.length).toBeLessThanOrEqual(9000 + 4000);
+    expect(second.fetched.length).toBeLessThan(6000);
+    const third = countingFetches(world.target);
+    expect(await compareAll(world, planned, { target: third.store, goOn: true })).toEqual(compared);
+    expect(third.fetched).toEqual([]);
+  });
+
+  test('looks again at a shard where it had found something, because that may have been mended', async () => {
+    const records = makeRecords(600);
+    const world = await makeWorld({ records, schema, shardBytes: 40_000 });
+    const planned = await load(world);
+    const at = 300;
+    const wrong = withFloats(selectRecords(records, [at]), 'title', (values) => values.fill(0.5));
+    await world.target.write(wrong, write);
+    const before = await compareAll(world, planned);
+    expect(total(before, 'different')).toBe(1);
+    await world.target.write(selectRecords(records, [at]), write);
+    const again = countingFetches(world.target);
+    const after = await compareAll(world, planned, { target: again.store, goOn: true });
+    expect(total(after, 'equal')).toBe(600);
+    const faulty = before.find(({ different }) => different > 0);
+    expect(again.fetched).toHaveLength(faulty?.records ?? 0);
+  });
+
+  test.each([
+    ['another sample is asked for', { validate: { compare: { sample: 400 } } }],
+    ['another seed is asked for', { validate: { compare: 'all', seed: 9 } }],
+    ['more records are to be read back from the source', { validate: { compare: 'all', spotCheck: 300 } }],
+  ])('begins anew when %s, because the tallies are those of another question', async (_, change) => {
+    const world = await makeWorld({ records: makeRecords(600), schema, shardBytes: 40_000 });
+    const planned = await load(world);
+    await compareAll(world, planned);
+    const again = countingFetches(world.target);
+    const event = parseEvent({ ...world.event, ...change });
+    await compareAll(world, { ...planned, event }, { target: again.store, goOn: true });
+    expect(again.fetched.length).toBeGreaterThanOrEqual(400);
+  });
+
+  test('and takes nothing from a shard that was exported anew', async () => {
+    const records = makeRecords(100);
+    const world = await makeWorld({ records, schema });
+    const planned = await load(world);
+    await compareAll(world, planned);
+    const changed = withFloats(selectRecords(records, [3]), 'title', (values) => values.fill(0.5));
+    await world.source.write(changed, write);
+    await world.objects.delete(shardKey('r1', '00000-000'));
+    await exportAll(world, planned);
+    await sealManifest({ plan: planned, objects: world.objects });
+    const compared = await compareAll(world, planned, { goOn: true });
+    expect(compared[0]?.differences).toMatchObject([{ id: '1003', verdict: 'different' }]);
   });
 });

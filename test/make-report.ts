@@ -80,6 +80,8 @@ export function makeReport(text: string, overrides: Partial<Report> = {}): Repor
     },
     compare: {
       asked: 'all',
+      startedAt: '2026-07-31T10:04:00.000Z',
+      endedAt: '2026-07-31T10:05:00.000Z',
       records: 1_204_331,
       equal: 1_204_298,
       changed: 2,
@@ -179,6 +181,8 @@ export function makeGoodReport(): Report {
     },
     compare: {
       asked: 'all',
+      startedAt: '2026-07-31T10:04:00.000Z',
+      endedAt: '2026-07-31T10:05:00.000Z',
       records: 10_000,
       equal: 10_000,
       changed: 0,
