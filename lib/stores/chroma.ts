@@ -139,7 +139,7 @@ function chromaStore(api: ChromaApi, name: string, options: Options): Store {
         );
       return await search(await collection(), request);
     },
-    tuning: async () => ({ current: {}, heeds: {}, isQuantized: false, perSearch: true }),
+    tuning: async () => ({ current: {}, heeds: {}, isQuantized: false }),
     keepSearch: async () => ({ kept: false, how: 'every search is exact, so there is nothing to keep' }),
     close: async () => {
       listed = undefined;

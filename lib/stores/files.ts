@@ -119,7 +119,7 @@ function openFiles(endpoint: ResolvedEndpoint): Store {
       return found.length === 0 ? noRecords(schema.vectors) : concatBatches(found);
     },
     search: async (request) => await searchExactly(await snapshot(), index, request),
-    tuning: async () => ({ current: {}, heeds: {}, isQuantized: false, perSearch: true }),
+    tuning: async () => ({ current: {}, heeds: {}, isQuantized: false }),
     keepSearch: async () => ({ kept: false, how: 'every search is exact, so there is nothing to keep' }),
     close: async () => folder.close(),
     ranges: async ({ records }) => await cutRanges(await snapshot(), records),

@@ -113,7 +113,7 @@ function lanceStore(database: Connection, name: string, options: Options): Store
       inTurn(() => run('indexing', (found, layout) => buildIndex(found, layout, schema, options))),
     indexProgress: (schema) =>
       run('watching the index', (found, layout) => indexProgress(found, layout, schema, options)),
-    tuning: async () => ({ current: {}, heeds: {}, isQuantized: false, perSearch: true }),
+    tuning: async () => ({ current: {}, heeds: {}, isQuantized: false }),
     keepSearch: async () => ({ kept: false, how: 'every search is exact, so there is nothing to keep' }),
     close: async () => {
       opened?.close();

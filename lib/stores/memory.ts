@@ -117,7 +117,7 @@ function openMemory({ connection, collection: name }: ResolvedEndpoint): Store {
       );
     },
     search: async (request) => searchExactly(existing(), request),
-    tuning: async () => ({ current: {}, heeds: {}, isQuantized: false, perSearch: true }),
+    tuning: async () => ({ current: {}, heeds: {}, isQuantized: false }),
     keepSearch: async () => ({ kept: false, how: 'every search is exact, so there is nothing to keep' }),
     close: async () => {},
     ranges: async ({ records: perRange }) => {

@@ -69,12 +69,6 @@ export interface SearchTuning {
   readonly heeds: Readonly<Partial<Record<SearchSettingName, number | true>>>;
   /** True where the vectors are searched in a compressed form (Qdrant's quantization, LanceDB's PQ and SQ indexes). */
   readonly isQuantized: boolean;
-  /**
-   * True: a search may carry the settings of `heeds` (SearchRequest.settings), and keepSearch is asked only for those that
-   * are chosen. False: they are the collection's own (Chroma's ef_search), for all who search it: a search that carries
-   * one is InvalidEvent, and trying a value means keepSearch, then another to take it back.
-   */
-  readonly perSearch: boolean;
 }
 
 export interface KeptSearch {
