@@ -9,8 +9,15 @@ import type { Precision } from './schema.ts';
  * may do to a float32 in good order scales with it. Rounding is 6e-8 of it; scaling by a length summed in float32 is one
  * factor for all floats, off by about 1e-7; Qdrant leaves a vector as it is when its squared length is within 1e-6 of 1,
  * a factor off by 5e-7. So a change of 1e-5 in one float of a unit vector, or any lost digit beyond the sixth, is found.
+ *
+ * Floats above 5 stand only in vectors that are not unit vectors, so that factor does not touch them: there the tolerance
+ * stays at 5e-6 up to 20, and is 2.5e-7 of the float from there on (Chroma scales vectors to and fro for cosine, which is off by
+ * 2e-7 at most). A change of 1e-5 is found in every float up to 40, and above that one of 2.5e-7 of it; float32 itself knows
+ * no steps below 1e-5 from 128 on.
  */
 export const vectorTolerance = 1e-6;
+const largeTolerance = 5e-6;
+const scalingTolerance = 2.5e-7;
 /** The smallest normal float32: a float below it may have been flushed to zero. */
 const smallestFloat32 = 2 ** -126;
 /** Qdrant leaves a vector unscaled when its squared length is below float32's epsilon: `is_length_zero_or_normalized`. */
@@ -88,7 +95,9 @@ function firstUnequal(expected: Float32Array, found: Float32Array, scale: number
 /** NaN is close to nothing: the comparison is written so that it comes out false. */
 function isClose(expected: number, found: number, precision: Precision): boolean {
   if (precision === 'uint8') return treat(expected, precision) === found;
-  const tolerance = vectorTolerance * Math.abs(expected) + smallestFloat32;
+  const size = Math.abs(expected);
+  const tolerance =
+    Math.min(vectorTolerance * size, Math.max(largeTolerance, scalingTolerance * size)) + smallestFloat32;
   if (precision === 'float32') return Math.abs(found - expected) <= tolerance;
   // A value within the tolerance of the middle of two float16s may be rounded either way.
   return found === Math.f16round(found) && Math.abs(found - expected) <= tolerance + halfStep16(expected);

@@ -49,6 +49,30 @@ describe('a vector in the target', () => {
     );
   });
 
+  test('is different when one float up to 40 is off by 1e-5, also where the store scales nothing', () => {
+    fc.assert(
+      fc.property(vectors, fc.nat(), fc.boolean(), (values, pick, up) => {
+        const at = pick % values.length;
+        if (Math.abs(values[at] ?? 0) > 40) return;
+        const found = values.slice();
+        found[at] = (found[at] ?? 0) + (up ? 1e-5 : -1e-5);
+        expect(difference(values, found)).toMatch(new RegExp(`^float ${at}: expected .*, found `));
+      }),
+      { numRuns: 1000 },
+    );
+  });
+
+  test('is the same when a store scaled it to length 1 and back, as Chroma does for cosine', () => {
+    fc.assert(
+      fc.property(vectors, (values) => {
+        const length = Math.fround(Math.hypot(...values));
+        const back = normaliseInFloat32(values).map((value) => Math.fround(value * length));
+        expect(difference(values, back)).toBeUndefined();
+      }),
+      { numRuns: 1000 },
+    );
+  });
+
   test('is different when a store that should keep it has scaled it', () => {
     expect(difference([3, 4], [0.6, 0.8])).toBe('float 0: expected 3, found 0.600000024');
   });
