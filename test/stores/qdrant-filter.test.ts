@@ -100,7 +100,7 @@ describe('a filter finds exactly the records that `meets` accepts', () => {
       // An integer index holds integers only, so it finds no 3.5: such a field needs a float index, and any server says so.
       ['with them', { n: 'float', a: 'keyword', '"a.b"': 'keyword', '"a b"': 'bool', été_: 'float', '1': 'float' }],
     ])('%s', async (title, payloadIndexes) => {
-      const collection = `search_filter_${transport}_${title.replaceAll(' ', '_')}`;
+      const collection = `filter_${transport}_${title.replaceAll(' ', '_')}`;
       await client.deleteCollection(collection);
       const store = await open(collection, { transport, payloadIndexes });
       await store.prepare(schema);
