@@ -6,24 +6,45 @@ import { z } from 'zod';
  *
  * `{"topic": "news", "year": {"gte": 2020}, "lang": {"in": ["en", "de"]}}`
  *
- * A field that is absent or null meets no condition. A list meets one when any of its elements does. Numbers compare by
- * value (1 and 1.0 are equal), text by its code points, and no value equals one of another JSON type.
+ * A field that is absent or null meets no condition. A list meets one when any of its elements does; lists and objects
+ * within it do not. A range's two ends must hold for the same element. Numbers compare by value (1 and 1.0 are equal), text
+ * by its code points, and no value equals one of another JSON type.
+ *
+ * A number of a payload counts as the double nearest to it, as every JSON reader takes it; a filter's numbers go up to
+ * 2^53 - 1. So an integer beyond 2^53 (a snowflake id, nanoseconds) is met by ranges as its digits say, whether a store compares
+ * 64-bit integers or doubles, and never by equality: the double nearest to it is 2^53 or more. Of numbers with more than 17
+ * digits those are equal that have the same nearest double.
  */
 
-const scalar = z.union([z.string(), z.number(), z.boolean()]);
+const filterNumber = z
+  .number()
+  .refine(
+    (value) => Math.abs(value) <= Number.MAX_SAFE_INTEGER,
+    'is beyond 2^53 - 1, where JSON readers round integers; filter on another field, or keep such a value as text',
+  );
+const filterText = z
+  .string()
+  .refine((value) => value.isWellFormed(), 'has half of a surrogate pair, which UTF-8 has no form for');
+const scalar = z.union([filterText, filterNumber, z.boolean()]);
 export type Scalar = z.infer<typeof scalar>;
 
 const range = z
   .strictObject({
-    gt: z.number().optional(),
-    gte: z.number().optional(),
-    lt: z.number().optional(),
-    lte: z.number().optional(),
+    gt: filterNumber.optional(),
+    gte: filterNumber.optional(),
+    lt: filterNumber.optional(),
+    lte: filterNumber.optional(),
   })
   .refine((bounds) => Object.keys(bounds).length > 0, 'names no bound; it takes gt, gte, lt or lte');
 
+// `__proto__` is the one name that zod's records drop: the field would be left out and the filter let more through.
+const isNotDropped = (filter: unknown): boolean =>
+  typeof filter !== 'object' || filter === null || !Object.hasOwn(filter, '__proto__');
+
 export const filterSchema = z
-  .record(z.string().min(1), z.union([scalar, z.strictObject({ in: z.array(scalar).min(1).max(100) }), range]))
+  .unknown()
+  .refine(isNotDropped, "cannot filter on a field named '__proto__'; give it another name with mapping.payload")
+  .pipe(z.record(filterText.min(1), z.union([scalar, z.strictObject({ in: z.array(scalar).min(1).max(100) }), range])))
   .refine((filter) => Object.keys(filter).length > 0, 'names no field');
 export type Filter = z.infer<typeof filterSchema>;
 
@@ -57,13 +78,15 @@ function bound(open: number | undefined, closed: number | undefined, tighter: (a
   return { value, isOpen: value === open };
 }
 
-/** A payload's fields, parsed once for many conditions; undefined where it is no JSON object. */
+/** A payload's fields, parsed once for many conditions; a map, so that no name is inherited. undefined where it is no JSON object. */
 export type Fields = ReadonlyMap<string, unknown> | undefined;
 
-/** @param payload a JSON object as text */
+/** @param payload a JSON object as text @throws SyntaxError when it is not JSON */
 export function fieldsOf(payload: string): Fields {
   const fields: unknown = JSON.parse(payload);
-  return typeof fields === 'object' && fields !== null ? new Map(Object.entries(fields)) : undefined;
+  return typeof fields === 'object' && fields !== null && !Array.isArray(fields)
+    ? new Map(Object.entries(fields))
+    : undefined;
 }
 
 /** True when a record's payload meets every condition. @param payload a JSON object as text */
