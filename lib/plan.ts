@@ -3,7 +3,7 @@ import { NotFound, RunMismatch } from './errors.ts';
 import { bytesPerRecord, estimateRun } from './estimate.ts';
 import type { RunEvent } from './event.ts';
 import { type Fit, fitCollection } from './fit.ts';
-import { forgetVerdict } from './forget.ts';
+import { forgetFinished } from './forget.ts';
 import { runKeys } from './keys.ts';
 import { matchCollections } from './match.ts';
 import { getJson, type ObjectStore, putJson } from './objects.ts';
@@ -16,7 +16,6 @@ import {
   refuseUnheededSettings,
   refuseUnknownSets,
 } from './plan-checks.ts';
-import { reportSchema } from './report-schema.ts';
 import { type Plan, planSchema, rangesSchema } from './run-files.ts';
 import type { RangeItem } from './states.ts';
 import type { Description, Source, StoreKind, Target } from './stores/port.ts';
@@ -158,7 +157,7 @@ async function resume(earlier: Plan, input: PlanInput): Promise<Plan> {
   const hasBegun = (await objects.list(runKeys(run).shards)).length > 0;
   if (!hasBegun) await refuseFullTarget(event, input.target);
   if (hasBegun && event.mode === 'migrate' && (await countOrNone(input.target)) === 0) await forgetLoaded(objects, run);
-  await forgetReport(objects, run);
+  await forgetFinished(objects, run);
   const plan = { ...earlier, ...(await matchAgain(earlier, input)), event, attempt: earlier.attempt + 1 };
   await putJson(objects, runKeys(run).plan, plan);
   return plan;
@@ -176,16 +175,4 @@ async function matchAgain(earlier: Plan, input: PlanInput): Promise<Partial<Pick
   const source = { schema, count, payloadBytes: 0, withoutVector };
   const { target, mapping } = await fitTarget(input, source);
   return { target, mapping };
-}
-
-/**
- * A validation that came to its end is done anew, since the target may have been mended meanwhile; one that was cut off
- * goes on where it was.
- */
-async function forgetReport(objects: ObjectStore, run: string): Promise<void> {
-  const { report, reportPage } = runKeys(run);
-  const earlier = await getJson(objects, report, reportSchema);
-  if (earlier === undefined) return;
-  if (earlier.counts !== null) return await forgetVerdict(objects, run);
-  for (const key of [report, reportPage]) await objects.delete(key);
 }

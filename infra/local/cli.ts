@@ -4,7 +4,7 @@ import { InvalidEvent, NotFound } from '../../lib/errors.ts';
 import { parseRunId } from '../../lib/event.ts';
 import { openFileObjects } from '../../lib/objects-files.ts';
 import type { CommandContext } from './commands.ts';
-import { newRunId, readEvent } from './event-input.ts';
+import { newRunId, readEvent, shownEvent } from './event-input.ts';
 import { exitCodes, failureFrom } from './exit-codes.ts';
 import { makeOutput } from './output.ts';
 
@@ -19,6 +19,7 @@ const load = {
   shard: () => import('../../lib/shard.ts'),
   status: () => import('../../lib/status.ts'),
   stores: () => import('../../lib/stores/registry.ts'),
+  validate: () => import('./validate-command.ts'),
 };
 
 const help = `
@@ -70,8 +71,7 @@ program
       if (options.stack !== undefined)
         return await (await load.deployed()).deployedRun(context, options.stack, run, event);
       const { runCommand } = await load.commands();
-      const shown = argument.trimStart().startsWith('{') ? `'${argument}'` : argument;
-      return await runCommand(context, run, event, `vecferry run ${shown} --run ${run}`);
+      return await runCommand(context, run, event, `vecferry run ${shownEvent(argument)} --run ${run}`);
     }),
   );
 
@@ -95,9 +95,13 @@ program
 
 program
   .command('validate')
-  .description('compare everything again and measure recall again; moves and cuts over nothing')
-  .argument('<run>')
-  .action((run: string) => work(async (context) => (await load.commands()).validateCommand(context, run)));
+  .description('hold two collections against each other, or those of a run again; changes neither')
+  .argument('<run or event>')
+  .option('--run <id>', "with an event: the run's id; that of an earlier run goes on with it")
+  .addOption(stack)
+  .action((argument: string, options: { run?: string; stack?: string }) =>
+    work(async (context) => (await load.validate()).validateCommand(context, { argument, ...options })),
+  );
 
 program
   .command('cutover')

@@ -1,11 +1,10 @@
 import { z } from 'zod';
-import { errorNames, InvalidEvent } from '../../lib/errors.ts';
+import { errorNames } from '../../lib/errors.ts';
 import { parseRunId } from '../../lib/event.ts';
 import { runKeys } from '../../lib/keys.ts';
 import { getJson, type ObjectStore } from '../../lib/objects.ts';
 import { openFileObjects } from '../../lib/objects-files.ts';
 import { cutoverEntrySchema, type Plan, planSchema } from '../../lib/run-files.ts';
-import type { planOutput } from '../../lib/states.ts';
 import { noRun } from '../../lib/status.ts';
 import type { Machine } from './asl.ts';
 import type { Deployment } from './deployment.ts';
@@ -88,14 +87,23 @@ interface ExecuteOptions {
   readonly again: string;
   /** A part of the state machine in place of the whole. */
   readonly part?: (definition: Machine) => Machine;
+  /** What comes first, once no other process has the run. */
+  readonly begin?: () => Promise<void>;
 }
 
-async function execute(context: CommandContext, run: string, input: unknown, options: ExecuteOptions): Promise<number> {
+/** Runs the state machine, or a part of it, to its end, and says how it went. */
+export async function execute(
+  context: CommandContext,
+  run: string,
+  input: unknown,
+  options: ExecuteOptions,
+): Promise<number> {
   const { directory, output } = context;
-  return await withRunLock(directory, run, () => {
+  return await withRunLock(directory, run, async () => {
+    await options.begin?.();
     output.event({ type: 'started', run, where: openFileObjects(directory).locate(runKeys(run).prefix) });
     output.line(`run ${run}`);
-    return withEngine(context, async (engine, { definition }) => {
+    return await withEngine(context, async (engine, { definition }) => {
       const progress = followRun({
         objects: engine.objects,
         run,
@@ -182,44 +190,6 @@ export async function planOf(objects: ObjectStore, run: string): Promise<Plan> {
   const plan = await getJson(objects, runKeys(run).plan, planSchema);
   if (plan === undefined) throw await noRun(objects, run);
   return plan;
-}
-
-/** Where validation begins; infra/workflow.ts names it, and a test runs it. */
-const firstOfValidation = 'Choose the queries';
-
-/** `vecferry validate RUN`: compares everything again and measures recall again; moves no data and cuts nothing over. */
-export async function validateCommand(context: CommandContext, given: string): Promise<number> {
-  const run = parseRunId(given);
-  const objects = openFileObjects(context.directory);
-  const plan = await planOf(objects, run);
-  const keys = runKeys(run);
-  if ((await objects.get(keys.manifest)) === undefined) {
-    throw new InvalidEvent(
-      `run '${run}' is not wholly exported; go on with it first: vecferry run EVENT --run ${run}`,
-      { ids: [run] },
-    );
-  }
-  // What an earlier validation found would be taken as done.
-  const found = [...(await objects.list(keys.compared)), ...(await objects.list(keys.neighbours))];
-  for (const key of [...found, keys.queries, keys.recall, keys.report, keys.reportPage]) await objects.delete(key);
-  const input: z.infer<typeof planOutput> = {
-    run,
-    dryRun: false,
-    records: plan.records,
-    exporters: plan.event.parallel.exporters,
-    cutover: false,
-    validateOnly: plan.event.mode === 'validate',
-    rangesKey: keys.ranges,
-    shardListKey: keys.shardList,
-  };
-  return await execute(context, run, input, { again: `vecferry validate ${run}`, part: validationPart });
-}
-
-/** The state machine from there on; its input says that nothing is cut over. */
-function validationPart(definition: Machine): Machine {
-  if (definition.States[firstOfValidation] === undefined)
-    throw new Error(`the state machine has no '${firstOfValidation}'`);
-  return { ...definition, StartAt: firstOfValidation };
 }
 
 /** `vecferry cutover RUN` and `vecferry rollback RUN`: one function of the state machine, called by itself. */

@@ -21,6 +21,11 @@ export async function readEvent(argument: string): Promise<GivenEvent> {
   return { raw: { ...Object(raw) }, parsed };
 }
 
+/** The argument as it can be typed again in a shell. */
+export function shownEvent(argument: string): string {
+  return argument.trimStart().startsWith('{') ? `'${argument}'` : argument;
+}
+
 async function readText(argument: string): Promise<{ readonly text: string; readonly where: string }> {
   if (argument === '-') return { text: await text(process.stdin), where: 'standard input' };
   if (/^\s*[{[]/.test(argument)) return { text: argument, where: 'the argument' };

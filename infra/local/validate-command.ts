@@ -1,0 +1,87 @@
+import type { z } from 'zod';
+import { InvalidEvent } from '../../lib/errors.ts';
+import { parseEvent, parseRunId, runIdSchema } from '../../lib/event.ts';
+import { forgetFinished } from '../../lib/forget.ts';
+import { runKeys } from '../../lib/keys.ts';
+import { openFileObjects } from '../../lib/objects-files.ts';
+import type { planOutput } from '../../lib/states.ts';
+import type { Machine } from './asl.ts';
+import { type CommandContext, execute, planOf, runCommand } from './commands.ts';
+import { type GivenEvent, newRunId, readEvent, shownEvent } from './event-input.ts';
+
+/** `vecferry validate`: a run's target again, or two collections that an event names, whoever filled them. */
+
+export interface ValidateArguments {
+  /** RUN or EVENT. */
+  readonly argument: string;
+  /** Of an event. */
+  readonly run?: string | undefined;
+  readonly stack?: string | undefined;
+}
+
+export async function validateCommand(
+  context: CommandContext,
+  { argument, run, stack }: ValidateArguments,
+): Promise<number> {
+  if (isRun(argument)) {
+    if (run === undefined && stack === undefined) return await validateRun(context, argument);
+    const text = `'${argument}' is the id of a run, which is validated where it lies: --run and --stack go with an event`;
+    throw new InvalidEvent(text, { ids: [argument] });
+  }
+  const event = toValidate(await readEvent(argument));
+  const id = run === undefined ? (event.parsed.run ?? newRunId()) : parseRunId(run);
+  if (stack !== undefined) {
+    const { deployedRun } = await import('./deployed.ts');
+    return await deployedRun(context, stack, id, event);
+  }
+  return await runCommand(context, id, event, `vecferry validate ${shownEvent(argument)} --run ${id}`);
+}
+
+/** A run's id has neither dot nor slash, and JSON begins with a brace: what looks like an id is one. */
+const isRun = (argument: string): boolean => runIdSchema.safeParse(argument).success;
+
+/** The event of a migration says which collections belong together too; of what it would move nothing is left. */
+function toValidate({ raw, parsed }: GivenEvent): GivenEvent {
+  if (parsed.mode === 'validate') return { raw, parsed };
+  const changed = { ...raw, mode: 'validate', cutover: null };
+  return { raw: changed, parsed: parseEvent(changed) };
+}
+
+/** Where validation begins; infra/workflow.ts names it, and a test runs it. */
+const firstOfValidation = 'Choose the queries';
+
+/** Compares everything again and measures recall again, or goes on where that was cut off; moves no data and cuts nothing over. */
+async function validateRun(context: CommandContext, given: string): Promise<number> {
+  const run = parseRunId(given);
+  const objects = openFileObjects(context.directory);
+  const plan = await planOf(objects, run);
+  const keys = runKeys(run);
+  if ((await objects.get(keys.manifest)) === undefined) {
+    throw new InvalidEvent(
+      `run '${run}' is not wholly exported; go on with it first: vecferry run EVENT --run ${run}`,
+      { ids: [run] },
+    );
+  }
+  const input: z.infer<typeof planOutput> = {
+    run,
+    dryRun: false,
+    records: plan.records,
+    exporters: plan.event.parallel.exporters,
+    cutover: false,
+    validateOnly: plan.event.mode === 'validate',
+    rangesKey: keys.ranges,
+    shardListKey: keys.shardList,
+  };
+  return await execute(context, run, input, {
+    again: `vecferry validate ${run}`,
+    part: validationPart,
+    begin: () => forgetFinished(objects, run),
+  });
+}
+
+/** The state machine from there on; its input says that nothing is cut over. */
+function validationPart(definition: Machine): Machine {
+  if (definition.States[firstOfValidation] === undefined)
+    throw new Error(`the state machine has no '${firstOfValidation}'`);
+  return { ...definition, StartAt: firstOfValidation };
+}
