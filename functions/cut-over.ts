@@ -1,6 +1,6 @@
 import { cutOver } from '../lib/cutover.ts';
+import { hasPassed } from '../lib/passed.ts';
 import { readPlan } from '../lib/plan.ts';
-import { hasPassed } from '../lib/report.ts';
 import { cutoverEntrySchema } from '../lib/run-files.ts';
 import { runInput } from '../lib/states.ts';
 import { makeHandler } from './lambda.ts';

@@ -14,7 +14,8 @@ export const handler = makeHandler({
     const [plan, manifest] = await Promise.all([readPlan(objects, run), readManifest(objects, run)]);
     const source = await services.openSource(plan);
     const target = await services.openTarget(plan);
-    const counts = await countSides({ plan, manifest, objects, source: source.store, target: target.store, deadline });
-    return await writeReport({ plan, manifest, objects, counts });
+    const sides = { source: source.store, target: target.store };
+    const counts = await countSides({ plan, manifest, objects, ...sides, deadline });
+    return await writeReport({ plan, manifest, objects, counts, ...sides });
   },
 });

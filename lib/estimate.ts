@@ -55,13 +55,7 @@ export function estimateRun({
     bytes / exportBytesPerSecond / Math.min(exporters, shards) +
     imported / importBytesPerSecond / Math.min(importers, shards) +
     bytes / compareBytesPerSecond / Math.min(exporters, shards);
-  const invocations = 12 + ranges + (isMoved ? 3 : 2) * shards + Math.ceil(seconds / 10);
-  const transitions = 30 + 3 * ranges + 5 * shards + 3 * Math.ceil(seconds / 10);
-  const price =
-    workSeconds * functionGiB * usd.gibSecond +
-    (invocations * usd.millionInvocations) / 1e6 +
-    transitions * usd.transition +
-    shards * (6 * usd.put + 8 * usd.get + 4 * usd.message);
+  const { invocations, transitions, price } = priceOf({ workSeconds, ranges, shards, seconds, isMoved });
   const importing = isMoved
     ? `bytes / (${importBytesPerSecond} B/s x ${Math.min(importers, shards)} importers) + `
     : '';
@@ -71,7 +65,7 @@ export function estimateRun({
     shards,
     seconds: Math.ceil(seconds),
     invocations,
-    usd: Math.ceil(price * 100) / 100,
+    usd: price,
     formula: [
       `bytes = ${records} records x ${Math.ceil(bytesPerRecord)} bytes (vectors as float32, payload as sampled)`,
       `shards = the larger of ${ranges} ranges and bytes / ${shardBytes}`,
@@ -79,6 +73,30 @@ export function estimateRun({
       `USD = ${Math.ceil(workSeconds)} s x ${functionGiB} GiB x ${usd.gibSecond} (Lambda, arm64) + ${invocations} invocations x 0.20 per million + ${transitions} state transitions x 0.025 per thousand + S3 and SQS requests; list prices of us-east-1, aws.amazon.com/lambda/pricing, /step-functions/pricing, /s3/pricing, /sqs/pricing; without the stores themselves, data transfer and storage`,
     ],
   };
+}
+
+export interface Work {
+  /** Seconds that functions with a shard in hand worked, all together. */
+  readonly workSeconds: number;
+  readonly ranges: number;
+  readonly shards: number;
+  /** From the plan to the report: the state machine looks every ten seconds. */
+  readonly seconds: number;
+  /** False where the run only validates: nothing is imported. */
+  readonly isMoved: boolean;
+}
+
+/** What that much work costs, in cents rounded up: the estimate's own arithmetic, for what a run was seen to do as well. */
+export function priceOf({ workSeconds, ranges, shards, seconds, isMoved }: Work) {
+  const looks = Math.ceil(seconds / 10);
+  const invocations = 12 + ranges + (isMoved ? 3 : 2) * shards + looks;
+  const transitions = 30 + 3 * ranges + 5 * shards + 3 * looks;
+  const price =
+    workSeconds * functionGiB * usd.gibSecond +
+    (invocations * usd.millionInvocations) / 1e6 +
+    transitions * usd.transition +
+    shards * (6 * usd.put + 8 * usd.get + 4 * usd.message);
+  return { invocations, transitions, price: Math.ceil(price * 100) / 100 };
 }
 
 /** Bytes of one record in memory: its floats as float32, and its payload text. Sparse and multi vectors are taken as 32 entries. */

@@ -1,15 +1,15 @@
 import { readCompared } from './counts.ts';
 import { NotFound } from './errors.ts';
-import { findingsOf, nextAfterError } from './findings.ts';
+import { findingsOf } from './findings.ts';
 import { runKeys } from './keys.ts';
 import { readLoaded } from './manifest.ts';
-import { getJson, type ObjectStore, putJson } from './objects.ts';
-import { reportPage } from './report-page.ts';
-import { type CompareReport, type Counts, type Report, reportSchema, type Verdict } from './report-schema.ts';
+import { getJson, type ObjectStore } from './objects.ts';
+import { maxNamed, sum, sumCompared, withoutVerdict } from './report-compared.ts';
+import { actualOf, endpointsOf, estimateOf, placeOf, putReport } from './report-put.ts';
+import { type CompareReport, type Counts, type Report, reportSchemaId, type Verdict } from './report-schema.ts';
 import {
   type Compared,
   type Diagnosis,
-  type Difference,
   diagnosisSchema,
   type Loaded,
   type Manifest,
@@ -19,15 +19,19 @@ import {
   type Tuning,
   tuningSchema,
 } from './run-files.ts';
+import { readSettings, type SettingsTable } from './settings-table.ts';
+import type { Reader } from './stores/port.ts';
+import { readSpans, type Spans, timelineOf } from './timeline.ts';
 import { plural } from './words.ts';
-
-const maxNamed = 100;
 
 export interface ReportOptions {
   readonly plan: Plan;
   readonly manifest: Manifest;
   readonly objects: ObjectStore;
   readonly counts: Counts;
+  /** For the settings of both collections as they are now. */
+  readonly source: Reader;
+  readonly target: Reader;
   readonly now?: () => Date;
 }
 
@@ -43,7 +47,8 @@ export interface ReportOutcome {
  * Puts together what the validation found, writes report.json and report.html, and says whether the run passed.
  * @throws NotFound when a shard was not compared or recall was not measured: then nothing can be said.
  */
-export async function writeReport({ plan, manifest, objects, counts, now }: ReportOptions): Promise<ReportOutcome> {
+export async function writeReport(options: ReportOptions): Promise<ReportOutcome> {
+  const { plan, manifest, objects, counts, source, target, now } = options;
   const compared = await readCompared(plan, manifest, objects);
   const loaded = await readLoaded(objects, plan.run);
   const recallKey = runKeys(plan.run).recall;
@@ -53,8 +58,12 @@ export async function writeReport({ plan, manifest, objects, counts, now }: Repo
   }
   const tuning = await getJson(objects, runKeys(plan.run).tuning, tuningSchema);
   const diagnosis = (await getJson(objects, runKeys(plan.run).diagnosis, diagnosisSchema)) ?? { causes: [] };
+  const settings = await readSettings({ plan, source, target });
+  const spans = await readSpans(objects, plan.run);
   const createdAt = (now?.() ?? new Date()).toISOString();
-  const report = buildReport({ plan, manifest, counts, compared, loaded, recall, tuning, diagnosis, createdAt });
+  const ranOn = placeOf(objects, plan.run);
+  const found = { counts, compared, loaded, recall, tuning, diagnosis, settings, spans };
+  const report = buildReport({ plan, manifest, ...found, createdAt, ranOn });
   await putReport(objects, report);
   return {
     passed: report.verdict === 'validated',
@@ -72,21 +81,15 @@ interface Parts {
   readonly recall: Recall;
   readonly tuning: Tuning | undefined;
   readonly diagnosis: Diagnosis;
+  readonly settings: SettingsTable;
+  readonly spans: Spans;
   readonly createdAt: string;
+  readonly ranOn: Report['ranOn'];
 }
 
 /** The report of a validation that came to its end. */
-export function buildReport({
-  plan,
-  manifest,
-  counts,
-  compared,
-  loaded,
-  recall,
-  tuning,
-  diagnosis,
-  createdAt,
-}: Parts): Report {
+export function buildReport(parts: Parts): Report {
+  const { plan, manifest, counts, compared, loaded, recall, tuning, diagnosis, settings, spans, createdAt } = parts;
   const { validate } = plan.event;
   const compare = sumCompared(compared, counts, validate.compare === 'all' ? 'all' : validate.compare.sample);
   const spotCheck = {
@@ -105,11 +108,12 @@ export function buildReport({
       .map(({ at }) => at)
       .sort()
       .at(-1) ?? null;
-  const { records, bytes, shards, seconds, usd } = plan.estimate;
   return {
+    $schema: reportSchemaId,
     format: 1,
     run: plan.run,
     mode: plan.event.mode,
+    ranOn: parts.ranOn,
     verdict,
     summary: summarise(verdict, plan, compare, recall, findings),
     plannedAt: plan.createdAt,
@@ -123,69 +127,16 @@ export function buildReport({
     spotCheck,
     recall,
     tuning: tuning?.sets ?? null,
-    settings: null,
-    timeline: null,
+    settings: [...settings.rows],
+    timeline: timelineOf(spans),
     skipped: { records: counts.skipped, ids: skippedIds },
     throttled: sum(loaded, (each) => each.throttled),
-    estimate: { records, bytes, shards, seconds, usd },
-    actual: {
-      records: manifest.records,
-      bytes: manifest.bytes,
-      shards: manifest.shards.length,
-      seconds: secondsBetween(plan.createdAt, createdAt),
-      usd: 0,
-    },
+    estimate: estimateOf(plan),
+    actual: actualOf({ plan, spans, createdAt, shards: manifest.shards }),
+    unread: [...settings.unread],
     notes: plan.notes,
     guarantee: plan.guarantee,
   };
-}
-
-function endpointsOf({ event: { source, target } }: Plan): Pick<Report, 'source' | 'target'> {
-  return {
-    source: { store: source.store, collection: source.collection },
-    target: { store: target.store, collection: target.collection },
-  };
-}
-
-function sumCompared(compared: readonly Compared[], counts: Counts, asked: 'all' | number): CompareReport {
-  const first = (verdict: Difference['verdict']) =>
-    compared
-      .flatMap(({ differences }) => differences.filter((each) => each.verdict === verdict).map(withoutVerdict))
-      .slice(0, maxNamed);
-  return {
-    asked,
-    startedAt: compared.map(({ startedAt }) => startedAt).sort()[0] ?? null,
-    endedAt:
-      compared
-        .map(({ at }) => at)
-        .sort()
-        .at(-1) ?? null,
-    records: sum(compared, (each) => each.records),
-    equal: sum(compared, (each) => each.equal),
-    changed: sum(compared, (each) => each.changed),
-    different: sum(compared, (each) => each.different),
-    missing: sum(compared, (each) => each.missing),
-    extra: counts.extra,
-    unchecked: sum(compared, (each) => each.unchecked),
-    notInSample: sum(compared, (each) => each.notInSample),
-    duplicates: sum(compared, (each) => each.duplicates),
-    skipped: sum(compared, (each) => each.skipped),
-    first: {
-      different: first('different'),
-      missing: first('missing'),
-      extra: counts.extraIds.map((id) => ({ id, reason: 'is in the target and not among the records of the source' })),
-      unchecked: first('unchecked'),
-      changed: compared.flatMap((each) => each.changes).slice(0, maxNamed),
-    },
-  };
-}
-
-function withoutVerdict({ id, reason }: Difference): { id: string; reason: string } {
-  return { id, reason };
-}
-
-function sum<T>(all: readonly T[], of: (each: T) => number): number {
-  return all.reduce((total, each) => total + of(each), 0);
 }
 
 function verdictOf(findings: Report['findings']): Verdict {
@@ -222,101 +173,4 @@ function sameWords({ records, skipped, extra }: CompareReport, from = '', to = '
   const left = skipped === 0 ? '' : `, but for ${skipped} left out as the mapping says`;
   const others = extra === null ? '; others that the second may hold were not looked for' : '';
   return `Validated: ${from} and ${to} hold the same ${plural(records - skipped, 'record')}${left}${others}.`;
-}
-
-function secondsBetween(from: string, to: string): number {
-  return Math.max(0, (Date.parse(to) - Date.parse(from)) / 1000);
-}
-
-export interface FailureOptions {
-  readonly objects: ObjectStore;
-  readonly run: string;
-  /** The error's name, as Step Functions hands it over. */
-  readonly error: string;
-  readonly message: string;
-  readonly ids?: readonly string[];
-  /** Left out where the run did not come to a plan. */
-  readonly plan?: Plan | undefined;
-  readonly now?: () => Date;
-}
-
-/** What Step Functions says of a Distributed Map whose child failed. */
-const mapFailed = 'States.ExceedToleratedFailureThreshold';
-
-/**
- * The report of a run that ended early: what went wrong and what to do next. A report that the validation wrote before
- * is kept within it; for ValidationFailed it is the report already, and stays as it is.
- */
-export async function writeFailure(options: FailureOptions): Promise<Report> {
-  const { objects, run, error, message, ids = [], plan } = options;
-  const earlier = await getJson(objects, runKeys(run).report, reportSchema);
-  if (earlier !== undefined && error === 'ValidationFailed') return earlier;
-  // A map fails with a count alone, after its child has reported why.
-  if (earlier?.failure && error === mapFailed) return earlier;
-  const failure = { error, message, ids: ids.slice(0, maxNamed) };
-  const finding = {
-    check: 'run' as const,
-    severity: 'failed' as const,
-    what: message,
-    ids: failure.ids,
-    next: nextAfterError(error),
-    causes: [],
-  } satisfies Report['findings'][number];
-  const createdAt = (options.now?.() ?? new Date()).toISOString();
-  const base = earlier ?? emptyReport(run, createdAt, plan);
-  const report: Report = {
-    ...base,
-    verdict: 'failed',
-    summary: `Failed with ${error}: ${message}`,
-    createdAt,
-    failure,
-    findings: [finding, ...base.findings],
-  };
-  await putReport(objects, report);
-  return report;
-}
-
-function emptyReport(run: string, createdAt: string, plan: Plan | undefined): Report {
-  return {
-    format: 1,
-    run,
-    mode: plan?.event.mode ?? 'migrate',
-    verdict: 'failed',
-    summary: '',
-    plannedAt: plan?.createdAt ?? null,
-    importedAt: null,
-    createdAt,
-    ...(plan === undefined ? { source: null, target: null } : endpointsOf(plan)),
-    failure: null,
-    findings: [],
-    counts: null,
-    compare: null,
-    spotCheck: null,
-    recall: null,
-    tuning: null,
-    settings: null,
-    timeline: null,
-    skipped: null,
-    throttled: 0,
-    estimate: plan === undefined ? null : estimateOf(plan),
-    actual: null,
-    notes: plan?.notes ?? [],
-    guarantee: plan?.guarantee ?? null,
-  };
-}
-
-function estimateOf({ estimate: { records, bytes, shards, seconds, usd } }: Plan): Report['estimate'] {
-  return { records, bytes, shards, seconds, usd };
-}
-
-async function putReport(objects: ObjectStore, report: Report): Promise<void> {
-  const keys = runKeys(report.run);
-  await objects.put(keys.reportPage, reportPage(report), 'text/html; charset=utf-8');
-  await putJson(objects, keys.report, report);
-}
-
-/** True when the run's report says that everything was checked and is right; false also when there is none. */
-export async function hasPassed(objects: ObjectStore, run: string): Promise<boolean> {
-  const report = await getJson(objects, runKeys(run).report, reportSchema);
-  return report?.verdict === 'validated';
 }

@@ -1,4 +1,4 @@
-import { type Report, reportSchema } from '../lib/report-schema.ts';
+import { type Report, reportSchema, reportSchemaId } from '../lib/report-schema.ts';
 import type { RecallSide } from '../lib/run-files.ts';
 
 const side = (mean: number, low: number, high: number, p50: number): RecallSide => ({
@@ -29,8 +29,11 @@ export function makeReport(text: string, overrides: Partial<Report> = {}): Repor
       reason: i === 1 ? `${reason} ${text}` : reason,
     }));
   return reportSchema.parse({
+    $schema: reportSchemaId,
     format: 1,
     mode: 'migrate',
+    ranOn: 'aws',
+    unread: [],
     tuning: null,
     settings: null,
     timeline: null,

@@ -9,10 +9,11 @@ import { comparedKey, runKeys } from '../lib/keys.ts';
 import { readManifest, sealManifest } from '../lib/manifest.ts';
 import { findNeighbours } from '../lib/neighbours.ts';
 import { getJson } from '../lib/objects.ts';
+import { reportPage } from '../lib/page/page.ts';
 import { chooseQueries } from '../lib/queries.ts';
 import { measureRecall } from '../lib/recall.ts';
-import { type ReportOutcome, writeFailure, writeReport } from '../lib/report.ts';
-import { reportPage } from '../lib/report-page.ts';
+import { type ReportOutcome, writeReport } from '../lib/report.ts';
+import { writeFailure } from '../lib/report-failure.ts';
 import { type Report, reportSchema } from '../lib/report-schema.ts';
 import type { Plan } from '../lib/run-files.ts';
 import type { Store } from '../lib/stores/port.ts';
@@ -39,7 +40,7 @@ async function validate(
   }
   await measureRecall({ plan: planned, manifest, objects, source, target });
   const counts = await countSides({ plan: planned, manifest, objects, source, target });
-  const outcome = await writeReport({ plan: planned, manifest, objects, counts });
+  const outcome = await writeReport({ plan: planned, manifest, objects, counts, source, target });
   const report = await getJson(objects, runKeys(planned.run).report, reportSchema);
   const page = new TextDecoder().decode(await objects.get(runKeys(planned.run).reportPage));
   if (report === undefined) throw new Error('no report');
@@ -127,7 +128,7 @@ describe('the report', () => {
     const empty = await makeWorld({ records: makeBatch({ ids: [] }) });
     const nothing = await validate(empty, await load(empty));
     expect(nothing.outcome.passed).toBe(true);
-    expect(nothing.report.recall).toEqual({ reason: 'the collection is empty', vectors: [] });
+    expect(nothing.report.recall).toEqual({ reason: 'the collection is empty', sets: [] });
     const single = await makeWorld({ records: makeBatch({ ids: ['1'] }) });
     expect((await validate(single, await load(single))).outcome.passed).toBe(true);
   });
@@ -181,7 +182,7 @@ describe('the report', () => {
     await world.objects.delete(comparedKey('r1', '00000-000'));
     const manifest = await readManifest(world.objects, 'r1');
     const counts = await countSides({ ...world, plan: planned, manifest });
-    await expect(writeReport({ plan: planned, manifest, objects: world.objects, counts })).rejects.toThrow(
+    await expect(writeReport({ ...world, plan: planned, manifest, counts })).rejects.toThrow(
       /compared\/00000-000\.json is not there or not finished/,
     );
   });

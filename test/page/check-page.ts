@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { type Browser, chromium } from 'playwright-core';
-import { reportPage } from '../../lib/report-page.ts';
+import { reportPage } from '../../lib/page/page.ts';
 import type { Report } from '../../lib/report-schema.ts';
 import { makeGoodReport, makeReport } from '../make-report.ts';
 

@@ -1,6 +1,6 @@
-import { html, join, type Markup } from './html.ts';
-import type { Recall, RecallEntry, RecallSide } from './run-files.ts';
-import { count, milliseconds, percent, plural } from './words.ts';
+import { html, join, type Markup } from '../html.ts';
+import type { Recall, RecallEntry, RecallSide } from '../run-files.ts';
+import { count, milliseconds, percent, plural } from '../words.ts';
 
 /** The part of the report's page on recall and latency. */
 export function recallSection(recall: Recall | null): Markup {

@@ -1,8 +1,8 @@
-import { html, join, type Markup, raw } from './html.ts';
-import { recallSection } from './report-recall.ts';
-import type { CompareReport, Finding, Report, Verdict } from './report-schema.ts';
-import { pageStyle } from './report-style.ts';
-import { bytes, count, duration, plural } from './words.ts';
+import { html, join, type Markup, raw } from '../html.ts';
+import type { CompareReport, Finding, Report, Verdict } from '../report-schema.ts';
+import { bytes, count, duration, plural } from '../words.ts';
+import { recallSection } from './recall.ts';
+import { pageStyle } from './style.ts';
 
 const verdictWords: Readonly<Record<Verdict, string>> = {
   validated: 'Validated',

@@ -1,0 +1,114 @@
+import { VecferryError } from './errors.ts';
+import { nextAfterError } from './findings.ts';
+import { runKeys } from './keys.ts';
+import { readEach } from './manifest.ts';
+import { getJson, type ObjectStore } from './objects.ts';
+import { maxNamed } from './report-compared.ts';
+import { actualOf, endpointsOf, estimateOf, placeOf, putReport } from './report-put.ts';
+import { type Report, reportSchema, reportSchemaId } from './report-schema.ts';
+import { type Plan, shardEntrySchema } from './run-files.ts';
+import { readSpans, timelineOf } from './timeline.ts';
+
+export interface FailureOptions {
+  readonly objects: ObjectStore;
+  readonly run: string;
+  /** The error's name, as Step Functions hands it over. */
+  readonly error: string;
+  readonly message: string;
+  readonly ids?: readonly string[];
+  /** Left out where the run did not come to a plan. */
+  readonly plan?: Plan | undefined;
+  readonly now?: () => Date;
+}
+
+/** What Step Functions says of a Distributed Map whose child failed. */
+const mapFailed = 'States.ExceedToleratedFailureThreshold';
+
+/**
+ * The report of a run that ended early: what went wrong and what to do next. A report that the validation wrote before
+ * is kept within it; for ValidationFailed it is the report already, and stays as it is.
+ */
+export async function writeFailure(options: FailureOptions): Promise<Report> {
+  const { objects, run, error, message, ids = [], plan } = options;
+  const earlier = await getJson(objects, runKeys(run).report, reportSchema);
+  if (earlier !== undefined && error === 'ValidationFailed') return earlier;
+  // A map fails with a count alone, after its child has reported why.
+  if (earlier?.failure && error === mapFailed) return earlier;
+  const failure = { error, message, ids: ids.slice(0, maxNamed) };
+  const finding = {
+    check: 'run' as const,
+    severity: 'failed' as const,
+    what: message,
+    ids: failure.ids,
+    next: nextAfterError(error),
+    causes: [],
+  } satisfies Report['findings'][number];
+  const createdAt = (options.now?.() ?? new Date()).toISOString();
+  const base = earlier ?? {
+    ...emptyReport(run, createdAt, plan),
+    ranOn: placeOf(objects, run),
+    ...(plan === undefined ? {} : await doneSoFar(objects, plan, createdAt)),
+  };
+  const report: Report = {
+    ...base,
+    verdict: 'failed',
+    summary: `Failed with ${error}: ${message}`,
+    createdAt,
+    failure,
+    findings: [finding, ...base.findings],
+  };
+  await putReport(objects, report);
+  return report;
+}
+
+/** How far the run came, by its ledger; what cannot be read of it is named, since a failure has to be reported all the same. */
+async function doneSoFar(
+  objects: ObjectStore,
+  plan: Plan,
+  createdAt: string,
+): Promise<Pick<Report, 'timeline' | 'actual' | 'unread'>> {
+  const { run } = plan;
+  try {
+    const spans = await readSpans(objects, run);
+    const exported = await readEach(await objects.list(runKeys(run).exported), (key) =>
+      getJson(objects, key, shardEntrySchema),
+    );
+    const shards = exported.filter((each) => each !== undefined);
+    return { timeline: timelineOf(spans), actual: actualOf({ plan, spans, shards, createdAt }), unread: [] };
+  } catch (error) {
+    if (!(error instanceof VecferryError)) throw error;
+    return { timeline: null, actual: null, unread: [`how far the run came could not be read: ${error.message}`] };
+  }
+}
+
+function emptyReport(run: string, createdAt: string, plan: Plan | undefined): Report {
+  return {
+    $schema: reportSchemaId,
+    format: 1,
+    run,
+    mode: plan?.event.mode ?? 'migrate',
+    ranOn: 'aws',
+    verdict: 'failed',
+    summary: '',
+    plannedAt: plan?.createdAt ?? null,
+    importedAt: null,
+    createdAt,
+    ...(plan === undefined ? { source: null, target: null } : endpointsOf(plan)),
+    failure: null,
+    findings: [],
+    counts: null,
+    compare: null,
+    spotCheck: null,
+    recall: null,
+    tuning: null,
+    settings: null,
+    timeline: null,
+    skipped: null,
+    throttled: 0,
+    estimate: plan === undefined ? null : estimateOf(plan),
+    actual: null,
+    unread: [],
+    notes: plan?.notes ?? [],
+    guarantee: plan?.guarantee ?? null,
+  };
+}
