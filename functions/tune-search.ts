@@ -1,17 +1,18 @@
 import { readManifest } from '../lib/manifest.ts';
 import { readPlan } from '../lib/plan.ts';
-import { repeatOutput, runInput } from '../lib/states.ts';
+import { repeatOutput, tuneInput } from '../lib/states.ts';
 import { tuneSearch } from '../lib/tune.ts';
 import { makeHandler } from './lambda.ts';
 
 /** State "Tune the search", called again until it says done: at once where the event does not ask for it, or the goal holds. */
 export const handler = makeHandler({
-  input: runInput,
+  input: tuneInput,
   output: repeatOutput,
-  run: async ({ run }, { services, deadline }) => {
+  run: async ({ run, goal }, { services, deadline }) => {
     const { objects } = services;
     const [plan, manifest] = await Promise.all([readPlan(objects, run), readManifest(objects, run)]);
+    const source = await services.openSource(plan);
     const target = await services.openTarget(plan);
-    return await tuneSearch({ plan, manifest, objects, target: target.store, deadline });
+    return await tuneSearch({ plan, manifest, objects, source: source.store, target: target.store, deadline, goal });
   },
 });

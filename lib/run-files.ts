@@ -284,6 +284,18 @@ export type RecallEntry = Recall['sets'][number];
 /** tuning.json: what raising the target's search settings did, one entry a set that missed its goal. */
 export const tuningSchema = z.strictObject({
   done: z.boolean(),
+  /** True once settings were kept by the target: recall is measured anew with them, and recall.json replaced. */
+  measuring: z.boolean(),
+  /** What a call that came near its deadline has seen of the setting that it was measuring. */
+  underWay: z
+    .strictObject({
+      set: z.string(),
+      targetVector: z.string(),
+      settings: searchSettingsSchema,
+      recalls: z.array(z.number()),
+      millis: z.array(z.number()),
+    })
+    .optional(),
   sets: z.array(
     z.strictObject({
       set: z.string(),

@@ -88,6 +88,12 @@ export const shardOutput = z.strictObject({ done: z.boolean(), offset: tally.opt
 
 /** Measure recall, tune the search: called again until done; what is done stands in the run's objects. */
 export const repeatOutput = z.strictObject({ done: z.boolean() });
+/** Tune the search. `goal` comes from the command line alone: then it tunes whatever the event says of it. */
+export const tuneGoal = z.strictObject({
+  atLeast: z.number().min(0).max(1).optional(),
+  maxP95Ms: z.number().positive().optional(),
+});
+export const tuneInput = z.strictObject({ run, goal: tuneGoal.optional() });
 export const causesOutput = z.strictObject({ causes: tally });
 
 export const reportOutput = z.strictObject({ passed: z.boolean(), summary: z.string(), report: z.string() });
