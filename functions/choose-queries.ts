@@ -5,12 +5,12 @@ import { chooseQueries } from '../lib/queries.ts';
 import { runInput } from '../lib/states.ts';
 import { makeHandler } from './lambda.ts';
 
-/** State "Choose the queries": draws, by the event's seed, the vectors that both sides are searched with. */
+/** State "Choose the queries": what both sides are searched with, given or drawn by the event's seed. */
 export const handler = makeHandler({
   input: runInput,
   output: z.strictObject({ queries: z.int().nonnegative() }),
-  run: async ({ run }, { services: { objects } }) => {
+  run: async ({ run }, { services: { objects, queryFiles } }) => {
     const [plan, manifest] = await Promise.all([readPlan(objects, run), readManifest(objects, run)]);
-    return await chooseQueries({ plan, manifest, objects });
+    return await chooseQueries({ plan, manifest, objects, files: queryFiles });
   },
 });

@@ -7,8 +7,6 @@ import { makeHandler } from './lambda.ts';
 export const handler = makeHandler({
   input: shardInput,
   output: shardOutput,
-  run: async ({ run, shard, offset }, { services: { objects }, deadline }) => {
-    const plan = await readPlan(objects, run);
-    return await findNeighbours({ plan, shard, objects, offset, deadline });
-  },
+  run: async ({ run, shard }, { services: { objects }, deadline }) =>
+    await findNeighbours({ plan: await readPlan(objects, run), shard, objects, deadline }),
 });

@@ -1,3 +1,4 @@
+import { carriedRecords } from './carried.ts';
 import { NotFound } from './errors.ts';
 import { patiently, split } from './fetch-records.ts';
 import { getShard } from './get-shard.ts';
@@ -5,7 +6,6 @@ import { comparedKey } from './keys.ts';
 import { type Deadline, isNear } from './log.ts';
 import { readEach, readLoaded } from './manifest.ts';
 import { mapId } from './mapping.ts';
-import { carriedRecords } from './neighbours.ts';
 import { getJson, type ObjectStore } from './objects.ts';
 import type { Counts } from './report-schema.ts';
 import { type Compared, comparedSchema, type Manifest, type Plan } from './run-files.ts';

@@ -58,6 +58,8 @@ export const givenQuerySchema = z.strictObject({
   /** What the report calls it; left out: its number. */
   id: z.string().min(1).optional(),
   vector: z.array(z.number()).min(1),
+  /** Not there before texts can be embedded, and said so in words. */
+  text: z.undefined({ error: 'cannot be searched for yet: give the query its vector instead' }).optional(),
   /** Conditions of this query, besides those of its set. */
   filter: filterSchema.optional(),
   /** Ids, as the source has them, that a good answer holds: a query of a gold set. */

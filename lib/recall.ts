@@ -7,7 +7,7 @@ import { runKeys } from './keys.ts';
 import { type Deadline, isNear } from './log.ts';
 import { mapId } from './mapping.ts';
 import { type ObjectStore, putJson } from './objects.ts';
-import { type SearchedVector, searchedVectors } from './queries.ts';
+import { type SearchedVector, searchedVectors } from './query-sets.ts';
 import type { Manifest, Plan, Recall, RecallEntry, RecallSide } from './run-files.ts';
 import type { Distance } from './schema.ts';
 import type { Hit, Store } from './stores/port.ts';

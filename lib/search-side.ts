@@ -5,7 +5,7 @@ import { patiently } from './fetch-records.ts';
 import { meets } from './filter.ts';
 import { mapId } from './mapping.ts';
 import { allowedAt, type GoldAnswer, goldAnswer, ndcgAt, rankBiasedOverlap, recallAt } from './measures.ts';
-import { searchedVectors } from './queries.ts';
+import { searchedVectors } from './query-sets.ts';
 import type { Plan } from './run-files.ts';
 import type { Distance, SearchSettings } from './schema.ts';
 import type { Hit, Store } from './stores/port.ts';

@@ -9,6 +9,7 @@ import { type FlagStore, fileFlags, ssmFlags } from './flag.ts';
 import type { ObjectStore } from './objects.ts';
 import { openFileObjects } from './objects-files.ts';
 import { openS3Objects } from './objects-s3.ts';
+import { openQueryFiles, type QueryFiles } from './query-file.ts';
 import { type ShardQueue, sqsQueue } from './queue.ts';
 import { readOnly } from './read-only.ts';
 import type { Plan } from './run-files.ts';
@@ -20,6 +21,8 @@ import { storeKind } from './stores/registry.ts';
 export interface Services {
   readonly objects: ObjectStore;
   readonly flags: FlagStore;
+  /** Files of query sets. */
+  readonly queryFiles: QueryFiles;
   /** @throws InvalidEvent when the environment names no queue. */
   queue(): ShardQueue;
   /** The endpoint's store, opened once a process: a warm function keeps its connections. */
@@ -60,6 +63,7 @@ function makeServices(environment: Environment): Services {
   return {
     objects: openObjects(environment.VECFERRY_RUNS),
     flags: openFlags(environment.VECFERRY_FLAGS),
+    queryFiles: openQueryFiles({ isLocal: environment.VECFERRY_RUNS.startsWith('file://') }),
     queue: () => openQueue(environment),
     open,
     openSource: async (plan) =>

@@ -4,7 +4,8 @@ import { type Condition, conditionsOf } from './filter.ts';
 import { neighboursKey } from './keys.ts';
 import { neighboursHash } from './neighbours.ts';
 import { getJson, type ObjectStore } from './objects.ts';
-import { decodeFloats, neighboursKept, readQueries } from './queries.ts';
+import { readQueries } from './queries.ts';
+import { decodeFloats, neighboursKept } from './query-sets.ts';
 import { type Manifest, neighboursSchema, type Plan, type Query } from './run-files.ts';
 
 /** A query and its exact neighbours over all shards. */

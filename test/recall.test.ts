@@ -26,7 +26,7 @@ async function prepare(world: World, deadline?: () => Deadline): Promise<Plan> {
     const input = { plan: planned, shard, objects: world.objects };
     const limit = (): { deadline?: Deadline } => (deadline === undefined ? {} : { deadline: deadline() });
     let result = await findNeighbours({ ...input, ...limit() });
-    while (!result.done) result = await findNeighbours({ ...input, ...limit(), offset: result.offset });
+    while (!result.done) result = await findNeighbours({ ...input, ...limit() });
   }
   return planned;
 }

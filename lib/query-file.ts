@@ -1,0 +1,117 @@
+import { readFile, stat } from 'node:fs/promises';
+import { S3Client } from '@aws-sdk/client-s3';
+import { InvalidEvent, NotFound } from './errors.ts';
+import { type GivenQuery, givenQuerySchema, parseAs } from './event.ts';
+import { openS3Objects } from './objects-s3.ts';
+import { bytes, count, plural } from './words.ts';
+
+/** A query file is read whole; 10,000 queries of 1,536 floats with nine digits are some 180 MiB. */
+const maxFileBytes = 256 * 1024 * 1024;
+const maxFileQueries = 10_000;
+/** Lines that an error speaks about one by one. */
+const maxLinesNamed = 20;
+
+/** Where the files of query sets come from. */
+export interface QueryFiles {
+  /**
+   * The whole file. @param location `s3://BUCKET/KEY`, or a path where the run is on one machine
+   * @throws InvalidEvent when it is too large or a path on AWS, NotFound when it is not there.
+   */
+  read(location: string): Promise<Uint8Array>;
+}
+
+/** @param isLocal true where the run is on one machine, so that a path means the same file to every function */
+export function openQueryFiles({ isLocal }: { readonly isLocal: boolean }): QueryFiles {
+  return {
+    read: async (location) => {
+      if (location.startsWith('s3://')) return await readObject(location);
+      if (isLocal) return await readPath(location);
+      const text = `the query file '${location}' is a path, which a function on AWS does not have`;
+      throw new InvalidEvent(`${text}; put it into a bucket and write s3://BUCKET/KEY`, { ids: [location] });
+    },
+  };
+}
+
+/** Where no file can be read. */
+export const noFiles: QueryFiles = {
+  read: async (location) => {
+    throw new InvalidEvent(`the query file '${location}' cannot be read here; give its queries in the event`, {
+      ids: [location],
+    });
+  },
+};
+
+async function readObject(location: string): Promise<Uint8Array> {
+  const [, bucket = '', key = ''] = /^s3:\/\/([^/]+)\/(.+)$/.exec(location) ?? [];
+  if (key === '') {
+    throw new InvalidEvent(`the query file '${location}' must be s3://BUCKET/KEY`, { ids: [location] });
+  }
+  const objects = openS3Objects(bucket, new S3Client({}));
+  const entry = (await objects.entries(key)).find((each) => each.key === key);
+  if (entry === undefined) throw missing(location);
+  refuseLarge(location, entry.size);
+  return await objects.range(entry, 0, entry.size);
+}
+
+async function readPath(location: string): Promise<Uint8Array> {
+  const found = await stat(location).catch(() => undefined);
+  if (found?.isFile() !== true) throw missing(location);
+  refuseLarge(location, found.size);
+  return await readFile(location);
+}
+
+function missing(location: string): NotFound {
+  return new NotFound(`the query file '${location}' is not there; see that validate.recall.sets names it right`, {
+    ids: [location],
+  });
+}
+
+function refuseLarge(location: string, size: number): void {
+  if (size <= maxFileBytes) return;
+  throw new InvalidEvent(
+    `the query file '${location}' has ${bytes(size)}, more than the ${bytes(maxFileBytes)} that are read; split it`,
+    { ids: [location] },
+  );
+}
+
+/**
+ * The queries of a file, a JSON object a line as in an event's `queries`; empty lines are passed over.
+ * @throws InvalidEvent that names every line which is none, the first twenty with what is wrong.
+ */
+export function parseQueryFile(body: Uint8Array, location: string): GivenQuery[] {
+  const queries: GivenQuery[] = [];
+  const problems: { readonly line: string; readonly problem: string }[] = [];
+  new TextDecoder()
+    .decode(body)
+    .split('\n')
+    .forEach((text, at) => {
+      if (text.trim() === '') return;
+      try {
+        queries.push(parseAs(givenQuerySchema, parseLine(text), `line ${at + 1}`, InvalidEvent));
+      } catch (error) {
+        if (!(error instanceof InvalidEvent)) throw error;
+        problems.push({ line: String(at + 1), problem: error.message });
+      }
+    });
+  if (problems.length > 0) {
+    const named = problems.slice(0, maxLinesNamed).map(({ problem }) => problem);
+    const others = problems.slice(maxLinesNamed).map(({ line }) => line);
+    const rest = others.length > 0 ? `; so are lines ${others.join(', ')}` : '';
+    throw new InvalidEvent(`the query file '${location}': ${named.join('; ')}${rest}`, {
+      ids: problems.map(({ line }) => line),
+    });
+  }
+  if (queries.length === 0 || queries.length > maxFileQueries) {
+    const text = `the query file '${location}' holds ${plural(queries.length, 'line')} of queries`;
+    throw new InvalidEvent(`${text}; it takes 1 to ${count(maxFileQueries)}`, { ids: [location] });
+  }
+  return queries;
+}
+
+function parseLine(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return text;
+  }
+}

@@ -1,0 +1,220 @@
+import { InvalidEvent } from './errors.ts';
+import type { GivenQuery, QuerySet, RunEvent } from './event.ts';
+import type { Filter } from './filter.ts';
+import { queriesNeeded } from './interval.ts';
+import { parseQueryFile, type QueryFiles } from './query-file.ts';
+import type { MappingPlan, Query } from './run-files.ts';
+import type { CollectionSchema, Distance } from './schema.ts';
+import { count } from './words.ts';
+
+/** What is known of a run before and after it is planned; a plan is one. */
+export interface Planned {
+  readonly event: RunEvent;
+  readonly source: CollectionSchema;
+  readonly target: CollectionSchema;
+  readonly mapping: MappingPlan;
+}
+
+/** A dense vector that recall is measured for. */
+export interface SearchedVector {
+  /** Its name in the source, and in the target. */
+  readonly vector: string;
+  readonly targetVector: string;
+  /** What the truth is ranked by: the event's mapping where it names one, else the source's, else the target's. */
+  readonly distance: Distance;
+}
+
+/** The dense vectors of the mapping; sparse and multi vectors have no search in the port. */
+export function searchedVectors({ event, source, target, mapping }: Planned): SearchedVector[] {
+  return source.vectors.flatMap(({ name, kind, distance: sourceDistance }) => {
+    const targetVector = mapping.vectors[name];
+    if (kind !== 'dense' || targetVector === undefined) return [];
+    const targetDistance = target.vectors.find((each) => each.name === targetVector)?.distance;
+    const distance = event.mapping.vectors[name]?.distance ?? sourceDistance ?? targetDistance ?? 'cosine';
+    return [{ vector: name, targetVector, distance }];
+  });
+}
+
+/** The vectors that a set searches: the one it names, else all. */
+export function vectorsOf(planned: Planned, { vector }: QuerySet): SearchedVector[] {
+  return searchedVectors(planned).filter((each) => vector === undefined || each.vector === vector);
+}
+
+/** How many neighbours a set asks for, and what it must reach; null: it is only reported. */
+export function goalOf({ event }: Planned, { k, atLeast }: QuerySet): { k: number; atLeast: number | null } {
+  const { recall } = event.validate;
+  return { k: k ?? recall?.k ?? 1, atLeast: atLeast === undefined ? (recall?.atLeast ?? null) : atLeast };
+}
+
+/** Neighbours kept for each query, by set: some more than its deepest measure needs, so that ties with the last one are known by their distance. */
+export function neighboursKept(planned: Pick<Planned, 'event'>): ReadonlyMap<string, number> {
+  const { recall } = planned.event.validate;
+  return new Map(
+    recall?.sets.map(({ name, k = recall.k }) => {
+      const deepest = Math.max(k, ...recall.depths);
+      return [name, deepest + Math.max(10, Math.ceil(deepest / 10))];
+    }),
+  );
+}
+
+/**
+ * What a run's queries may come to: they, and every shard's list of their neighbours, are held in memory, at some 60 bytes
+ * a neighbour and twice a vector's bytes a query.
+ */
+const maxQueries = 20_000;
+const maxNeighbours = 2_000_000;
+
+/** The queries that the event and its files give, by set. */
+export type GivenQueries = ReadonlyMap<string, readonly Query[]>;
+
+/**
+ * Reads the queries that are given, and sees that every set can be searched with what it says.
+ * @throws InvalidEvent naming every set and query that cannot, with what is wrong; NotFound when a file is not there.
+ */
+export async function readGivenQueries(planned: Planned, files: QueryFiles): Promise<GivenQueries> {
+  const { recall } = planned.event.validate;
+  const found = new Map<string, readonly Query[]>();
+  const problems: Problem[] = [];
+  for (const set of recall?.sets ?? []) {
+    const given = set.file === undefined ? set.queries : parseQueryFile(await files.read(set.file), set.file);
+    problems.push(...filterProblems(planned, set.name, undefined, set.filter));
+    if (given === undefined) continue;
+    problems.push(...tooFew(planned, set, given.length));
+    const [vector, ...others] = vectorsOf(planned, set);
+    if (vector === undefined || others.length > 0) {
+      const names = searchedVectors(planned).map((each) => `'${each.vector}'`);
+      const text = `names no vector that its queries search; it takes one of ${names.join(', ') || 'none'} as "vector"`;
+      problems.push({ where: nameOf(set.name), text });
+      continue;
+    }
+    const queries = given.map((query, at) => asQuery(planned, set, vector, query, String(query.id ?? at + 1)));
+    problems.push(...queries.flatMap((each) => each.problems));
+    found.set(
+      set.name,
+      queries.map((each) => each.query),
+    );
+  }
+  refuse(problems);
+  refuseTooMany(planned, found);
+  return found;
+}
+
+interface Problem {
+  readonly where: string;
+  readonly text: string;
+}
+
+const nameOf = (set: string, query?: string): string =>
+  `validate.recall.sets '${set}'${query === undefined ? '' : `, query '${query}'`}`;
+
+/** Queries that an error speaks about one by one. */
+const maxNamed = 20;
+
+function refuse(problems: readonly Problem[]): void {
+  if (problems.length === 0) return;
+  const texts = problems.slice(0, maxNamed).map(({ where, text }) => `${where}: ${text}`);
+  const rest = problems.length > maxNamed ? `; and ${count(problems.length - maxNamed)} more` : '';
+  throw new InvalidEvent(`${texts.join('; ')}${rest}`, { ids: problems.map(({ where }) => where) });
+}
+
+function asQuery(
+  planned: Planned,
+  set: QuerySet,
+  { vector, distance }: SearchedVector,
+  { vector: values, filter, expected }: GivenQuery,
+  id: string,
+): { query: Query; problems: Problem[] } {
+  const floats = Float32Array.from(values);
+  const dimension = planned.source.vectors.find(({ name }) => name === vector)?.dimension;
+  const where = nameOf(set.name, id);
+  const problems = filterProblems(planned, set.name, id, filter);
+  if (dimension !== undefined && values.length !== dimension) {
+    problems.push({
+      where,
+      text: `has ${count(values.length)} floats, and vector '${vector}' has ${count(dimension)}`,
+    });
+  }
+  const wrong = floats.findIndex((each) => !Number.isFinite(each));
+  if (wrong >= 0) problems.push({ where, text: `float ${wrong + 1} is ${values[wrong]}, which no float32 holds` });
+  if (distance === 'cosine' && floats.every((each) => each === 0)) {
+    problems.push({ where, text: 'is all zeros, which has no direction that cosine distance could compare' });
+  }
+  const twice = Object.keys(filter ?? {}).find((field) => set.filter !== undefined && field in set.filter);
+  if (twice !== undefined) {
+    problems.push({ where, text: `has a condition on '${twice}', and so has its set; write it in one place` });
+  }
+  const both = { ...set.filter, ...filter };
+  const query: Query = {
+    set: set.name,
+    vector,
+    id,
+    values: encodeFloats(floats),
+    ...(Object.keys(both).length > 0 && { filter: both }),
+    ...(expected && { expected }),
+  };
+  return { query, problems };
+}
+
+/** A filter must mean the same on both sides. */
+function filterProblems(
+  { source, mapping }: Planned,
+  set: string,
+  query: string | undefined,
+  filter: Filter = {},
+): Problem[] {
+  return Object.keys(filter).flatMap((field) => {
+    const text = fieldProblem(source, mapping, field);
+    return text === undefined ? [] : [{ where: nameOf(set, query), text }];
+  });
+}
+
+function fieldProblem({ fields }: CollectionSchema, mapping: MappingPlan, field: string): string | undefined {
+  if (fields !== undefined && !fields.some(({ name }) => name === field)) {
+    const names = fields.map(({ name }) => `'${name}'`);
+    return `filters by '${field}', which the source does not have; its fields are ${names.join(', ') || 'none'}`;
+  }
+  if (mapping.dropFields.includes(field))
+    return `filters by '${field}', which mapping.payload leaves out of the target`;
+  const cast = mapping.castFields[field];
+  if (cast === undefined) return undefined;
+  return `filters by '${field}', which mapping.payload carries as ${cast}: it would not mean the same on both sides`;
+}
+
+/** The queries of a file are counted when it is read; plan-checks.ts counts the others. */
+function tooFew(planned: Planned, set: QuerySet, queries: number): Problem[] {
+  const { atLeast } = goalOf(planned, set);
+  if (set.file === undefined || atLeast === null || queries >= queriesNeeded(atLeast)) return [];
+  const text = `its ${count(queries)} queries cannot show a recall of ${atLeast} with 95 % confidence, even without a miss; give more, set a lower atLeast, or null to have it reported only`;
+  return [{ where: nameOf(set.name), text }];
+}
+
+function refuseTooMany(planned: Planned, given: GivenQueries): void {
+  const { recall } = planned.event.validate;
+  const kept = neighboursKept(planned);
+  let [queries, neighbours] = [0, 0];
+  for (const set of recall?.sets ?? []) {
+    const sampled = (set.sample ?? recall?.queries ?? 0) * vectorsOf(planned, set).length;
+    const own = given.get(set.name)?.length ?? sampled;
+    queries += own;
+    neighbours += own * (kept.get(set.name) ?? 0);
+  }
+  if (queries <= maxQueries && neighbours <= maxNeighbours) return;
+  const limits = `${count(maxQueries)} queries and ${count(maxNeighbours)} neighbours`;
+  const text = `${count(queries)} queries with ${count(neighbours)} neighbours in all are more than the ${limits} that a run takes`;
+  throw new InvalidEvent(`validate.recall: ${text}; ask fewer queries, or a smaller k and smaller depths`, {
+    ids: ['validate.recall'],
+  });
+}
+
+/** Little-endian float32 as base64: every machine that runs this is little-endian. */
+export function encodeFloats(values: Float32Array): string {
+  return Buffer.from(values.buffer, values.byteOffset, values.byteLength).toString('base64');
+}
+
+/** The floats of `encodeFloats`. */
+export function decodeFloats(text: string): Float32Array {
+  const bytes = Buffer.from(text, 'base64');
+  const floats = new Float32Array(bytes.length / 4);
+  new Uint8Array(floats.buffer).set(bytes);
+  return floats;
+}
