@@ -4,12 +4,13 @@ import { Incompatible, NotFound, RecordRefused, ShardDamaged } from '../errors.t
 import { parseAs } from '../event.ts';
 import { type CollectionSchema, collectionSchema, fieldTypeSchema } from '../schema.ts';
 import { encodeShard } from '../shard.ts';
+import { exactKept, exactTuning, searchExactly } from './exact-search.ts';
 import { type FilesOptions, type Folder, openFolder, parseFilesOptions } from './files/folder.ts';
 import { fileStart, type RecordFile } from './files/format.ts';
 import { type Entry, makeFileIndex } from './files/index.ts';
 import { describeJsonLines, jsonLines, writeJsonLines } from './files/jsonl.ts';
 import { describeParquet, foreignParquet, ownShard, shardHeader } from './files/parquet.ts';
-import { cutRanges, readRange, type Snapshot, searchExactly } from './files/read.ts';
+import { cutRanges, readRange, recordsOf, type Snapshot } from './files/read.ts';
 import { fileNameOf, markRun, supersededIn } from './files/runs.ts';
 import type { Capabilities, ResolvedEndpoint, Store, StoreKind, WriteOptions } from './port.ts';
 
@@ -118,9 +119,16 @@ function openFiles(endpoint: ResolvedEndpoint): Store {
       }
       return found.length === 0 ? noRecords(schema.vectors) : concatBatches(found);
     },
-    search: async (request) => await searchExactly(await snapshot(), index, request),
-    tuning: async () => ({ current: {}, heeds: {}, isQuantized: false }),
-    keepSearch: async () => ({ kept: false, how: 'every search is exact, so there is nothing to keep' }),
+    search: async (request) => {
+      const now = await snapshot();
+      const distance = now.schema.vectors.find(({ name }) => name === request.vector)?.distance;
+      return await searchExactly(recordsOf(now, index), request, {
+        distance: distance ?? capabilities.defaultDistance,
+        title: files.title,
+      });
+    },
+    tuning: async () => exactTuning,
+    keepSearch: async () => exactKept,
     close: async () => folder.close(),
     ranges: async ({ records }) => await cutRanges(await snapshot(), records),
     async *read(range, limits) {

@@ -1,17 +1,7 @@
-import {
-  type Batch,
-  batchBytes,
-  column,
-  concatBatches,
-  denseVector,
-  hasVector,
-  noRecords,
-  selectRecords,
-} from '../batch.ts';
-import { distanceBetween } from '../distance.ts';
+import { type Batch, batchBytes, column, concatBatches, hasVector, noRecords, selectRecords } from '../batch.ts';
 import { Incompatible, InvalidEvent, NotFound, RecordRefused } from '../errors.ts';
-import { meets } from '../filter.ts';
 import { type CollectionSchema, fieldTypeSchema } from '../schema.ts';
+import { exactKept, exactTuning, searchExactly } from './exact-search.ts';
 import type {
   Capabilities,
   Piece,
@@ -19,7 +9,6 @@ import type {
   Range,
   ReadOptions,
   ResolvedEndpoint,
-  SearchRequest,
   Store,
   StoreKind,
   WriteOptions,
@@ -116,9 +105,17 @@ function openMemory({ connection, collection: name }: ResolvedEndpoint): Store {
         ids.flatMap((id) => records.get(id) ?? []),
       );
     },
-    search: async (request) => searchExactly(existing(), request),
-    tuning: async () => ({ current: {}, heeds: {}, isQuantized: false }),
-    keepSearch: async () => ({ kept: false, how: 'every search is exact, so there is nothing to keep' }),
+    search: async (request) => {
+      const { schema, records } = existing();
+      const distance =
+        schema.vectors.find(({ name: each }) => each === request.vector)?.distance ?? capabilities.defaultDistance;
+      return await searchExactly(records.size === 0 ? [] : [concatBatches([...records.values()])], request, {
+        distance,
+        title: memory.title,
+      });
+    },
+    tuning: async () => exactTuning,
+    keepSearch: async () => exactKept,
     close: async () => {},
     ranges: async ({ records: perRange }) => {
       const ids = sortedIds(existing());
@@ -201,20 +198,6 @@ async function writeBatch(
     if (mode === 'upsert' || !records.has(id)) records.set(id, selectRecords(batch, [at]));
   }
   return { written: batch.count };
-}
-
-function searchExactly(
-  { schema, records }: Collection,
-  { vector, query, k, filter = [] }: SearchRequest,
-): { id: string; score: number }[] {
-  const distance = schema.vectors.find(({ name }) => name === vector)?.distance ?? capabilities.defaultDistance;
-  const hits = [...records].flatMap(([id, record]) => {
-    const found = column(record, vector);
-    if (found.kind !== 'dense' || !hasVector(found, 0)) return [];
-    if (!meets(filter, record.payloads[0] ?? '{}')) return [];
-    return [{ id, score: distanceBetween[distance](query, denseVector(found, 0)) }];
-  });
-  return hits.sort((a, b) => a.score - b.score).slice(0, k);
 }
 
 function countMissing(schema: CollectionSchema, records: ReadonlyMap<string, Batch>): Record<string, number> {

@@ -1,8 +1,9 @@
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { type Batch, column, concatBatches, denseVector, hasVector } from '../../lib/batch.ts';
-import type { CollectionSchema, VectorSpec } from '../../lib/schema.ts';
+import type { CollectionSchema, FieldSpec, VectorSpec } from '../../lib/schema.ts';
 import type { Store, StoreKind } from '../../lib/stores/port.ts';
 import { canonicalJson, makeBatch, makeSchema } from '../make.ts';
+import { type Refuses, searchContract } from './contract-search.ts';
 
 /**
  * The one suite that every store passes. A store's test file is a factory and its flags; what a store cannot do is
@@ -20,6 +21,10 @@ export interface ContractFlags {
   readonly vectorName?: string;
   /** True when a read of a range comes in key order; false: any order within the range. */
   readonly readsInKeyOrder?: boolean;
+  /** Filters that the store refuses, for records of the contract's own; left out: it answers all. */
+  readonly refuses?: Refuses;
+  /** Fields of the filtered collection that are declared; left out: none. */
+  readonly fields?: readonly FieldSpec[];
 }
 
 /** Payloads that have broken tools like this one, as JSON text. All stores take all of them, and give back equal values. */
@@ -60,12 +65,12 @@ export function storeContract(name: string, make: MakeStore, flags: ContractFlag
     opened.push(store);
     return store;
   };
-  const filled = async (collection: string, batch: Batch): Promise<Store> => {
+  const filled = async (collection: string, batch: Batch, prepared = schema): Promise<Store> => {
     const store = await open(collection);
-    await store.prepare(schema);
+    await store.prepare(prepared);
     if (batch.count > 0)
       await store.write(batch, { position: { run: 'r1', shard: '00000-000', offset: 0 }, mode: 'upsert' });
-    await buildIndex(store, schema);
+    await buildIndex(store, prepared);
     return store;
   };
 
@@ -178,6 +183,16 @@ export function storeContract(name: string, make: MakeStore, flags: ContractFlag
         const other = { ...schema, vectors: [{ ...vector, dimension: 5 }] };
         await expect(store.prepare(other)).rejects.toMatchObject({ name: 'Incompatible' });
       });
+    });
+
+    searchContract({
+      kind,
+      vector,
+      makeId,
+      filled: (collection, batch, fields) =>
+        filled(collection, batch, fields === undefined ? schema : { ...schema, fields: [...fields] }),
+      refuses: flags.refuses,
+      fields: flags.fields,
     });
 
     test('the same write twice leaves the same records, since a message may be delivered twice', async () => {

@@ -1,11 +1,10 @@
 import { z } from 'zod';
-import { column, selectRecords } from '../../batch.ts';
-import { Incompatible, InvalidEvent } from '../../errors.ts';
+import { type Batch, selectRecords } from '../../batch.ts';
+import { InvalidEvent } from '../../errors.ts';
 import { parseAs } from '../../event.ts';
-import { findNearest } from '../../nearest.ts';
 import { byBytes } from '../../objects-files.ts';
 import type { CollectionSchema } from '../../schema.ts';
-import type { Hit, Piece, PlannedRange, Range, ReadOptions, SearchRequest } from '../port.ts';
+import type { Piece, PlannedRange, Range, ReadOptions } from '../port.ts';
 import { type FilePiece, fileStart, type Position, slicePiece, splitPiece } from './format.ts';
 import type { Entry, FileIndex } from './index.ts';
 import type { IsSuperseded } from './runs.ts';
@@ -122,30 +121,11 @@ function withoutSuperseded(piece: FilePiece, isSuperseded: (id: string) => boole
   };
 }
 
-/** Reads every record: files have no index. @throws Incompatible when the vector is not dense. */
-export async function searchExactly(
-  { schema, entries, isSuperseded }: Snapshot,
-  index: FileIndex,
-  { vector, query, k }: SearchRequest,
-): Promise<readonly Hit[]> {
-  const distance = schema.vectors.find(({ name }) => name === vector)?.distance ?? 'cosine';
-  let best: readonly Hit[] = [];
+/** Every record that counts, a piece of a file at a time. */
+export async function* recordsOf({ entries, isSuperseded }: Snapshot, index: FileIndex): AsyncGenerator<Batch> {
   for (const entry of entries) {
-    for await (const piece of index.pieces(entry)) {
-      const { batch } =
-        isSuperseded === undefined ? piece : withoutSuperseded(piece, (id) => isSuperseded(entry.file.name, id));
-      const found = column(batch, vector);
-      if (found.kind !== 'dense')
-        throw new Incompatible(`vector '${vector}' is ${found.kind}, and files are searched by dense vectors only`, {
-          ids: [vector],
-        });
-      const [nearest] = findNearest(found, batch.count, [query], distance, k);
-      const hits = Array.from(nearest?.positions ?? [], (at, i) => ({
-        id: batch.ids[at] ?? '',
-        score: nearest?.distances[i] ?? Number.POSITIVE_INFINITY,
-      }));
-      best = [...best, ...hits].sort((a, b) => a.score - b.score).slice(0, k);
-    }
+    for await (const piece of index.pieces(entry))
+      yield (isSuperseded === undefined ? piece : withoutSuperseded(piece, (id) => isSuperseded(entry.file.name, id)))
+        .batch;
   }
-  return best;
 }
