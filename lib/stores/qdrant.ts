@@ -168,12 +168,21 @@ async function describe(admin: Admin, data: DataPath, rest: DataPath, notes: rea
     native: nativeOf(info),
   };
   const withoutVector = await admin.countWithoutVector(vectors.map(({ name }) => name));
-  const custom = info.config.params.sharding_method === 'custom';
-  return { schema, count, payloadBytes, withoutVector, notes: custom ? [...notes, shardKeysNote] : notes };
+  const strict = info.config.strict_mode_config;
+  const told = [
+    ...notes,
+    ...(info.config.params.sharding_method === 'custom' ? [shardKeysNote] : []),
+    ...(strict?.enabled === true && strict.unindexed_filtering_retrieve === false ? [strictModeNote] : []),
+  ];
+  return { schema, count, payloadBytes, withoutVector, notes: told };
 }
 
 const shardKeysNote =
   'the collection has custom sharding: its records are moved, which shard key each had is not; a Qdrant target shards by id';
+
+/** So it is on Qdrant Cloud unless the collection says otherwise (its documentation, Configure clusters). */
+const strictModeNote =
+  'the collection is in strict mode, which refuses a search with a filter on a field without a payload index of its type';
 
 /** Said where auto has fallen back, because REST takes several times the processor time. */
 function notesOn(data: DataPath, transport: QdrantOptions['transport'], grpcUrl: string): readonly string[] {

@@ -101,6 +101,36 @@ describe('what makes a search miss neighbours, and what finds them', () => {
   });
 });
 
+describe('a collection in strict mode, as on Qdrant Cloud', () => {
+  const query = Float32Array.from({ length: 64 }, () => 1);
+  const number = [{ kind: 'in' as const, field: 'tenth', values: [3] }];
+
+  test.each(['grpc', 'rest'])(
+    'says over %s which index a filter wants and which setting goes too far, as a fault of the question',
+    async (transport) => {
+      const store = await filled(`search_strict_${transport}`, { ...weakGraph, ...indexed, transport });
+      expect((await store.describe()).notes).toEqual([]);
+      const limits = { enabled: true, unindexed_filtering_retrieve: false, search_max_hnsw_ef: 200 };
+      await client.updateCollection(`search_strict_${transport}`, {
+        strict_mode_config: { ...limits, search_max_oversampling: 3, search_allow_exact: false },
+      });
+      expect((await store.describe()).notes?.join()).toContain('strict mode');
+      expect((await store.tuning('')).heeds).toEqual({ efSearch: 200 });
+      // A number asked for as a range makes do with the index on integers.
+      expect(await store.search({ vector: '', query, k: 3, filter: number })).toHaveLength(3);
+      const text = [{ kind: 'in' as const, field: 'other', values: ['x'] }];
+      const refused = (message: string) => ({ name: 'InvalidEvent', message: expect.stringContaining(message) });
+      const search = (more: object) => store.search({ vector: '', query, k: 3, ...more });
+      await expect(search({ filter: text })).rejects.toMatchObject(
+        refused('Index required but not found for "other" of one of the following types: [keyword]'),
+      );
+      await expect(search({ settings: { efSearch: 201 } })).rejects.toMatchObject(refused('"hnsw_ef"'));
+      await expect(search({ settings: { oversampling: 4 } })).rejects.toMatchObject(refused('"oversampling"'));
+      await expect(search({ exact: true })).rejects.toMatchObject(refused('Exact search disabled'));
+    },
+  );
+});
+
 describe('search settings', () => {
   const query = Float32Array.of(1, 2);
   const ask = (settings: SearchSettings, exact = false) => searchOf({ vector: 'v', query, k: 5, settings, exact });

@@ -92,6 +92,7 @@ export const infoSchema = z.looseObject({
     strict_mode_config: z
       .looseObject({
         enabled: z.boolean().nullish(),
+        unindexed_filtering_retrieve: z.boolean().nullish(),
         search_max_hnsw_ef: z.number().nullish(),
         search_max_oversampling: z.number().nullish(),
       })

@@ -93,6 +93,9 @@ def update_config(config: Config, body: Any) -> Config:
         if name not in changed["params"].get("sparse_vectors", {}):
             raise wrong_input(f"Not existing vector name error: {name}")
         changed["params"]["sparse_vectors"][name].update(compact(each))
+    if body.get("strict_mode_config") is not None:
+        kept = changed.get("strict_mode_config") or {}
+        changed["strict_mode_config"] = {**kept, **compact(body["strict_mode_config"])}
     if body.get("metadata"):
         changed["metadata"] = {**changed.get("metadata", {}), **body["metadata"]}
     return checked(changed)

@@ -12,6 +12,7 @@ from .errors import QdrantError, format_error, invalid, wrong_input
 from .filters import parse_filter
 from .ids import parse_id
 from .points import parse_vector
+from .strict import check_query
 
 DEFAULT_LIMIT = 10
 DIRECTIONS = {"asc": edge.Direction.Asc, "desc": edge.Direction.Desc}
@@ -121,6 +122,7 @@ def query_request(collection: Collection, body: Any) -> edge.QueryRequest:
     if not isinstance(body, dict):
         raise format_error("invalid type, expected struct QueryRequest")
     query, filter_ = parse_query(collection, body)
+    check_query(collection, body)
     prefetch = body.get("prefetch")
     listed = [] if prefetch is None else prefetch if isinstance(prefetch, list) else [prefetch]
     return edge.QueryRequest(
