@@ -13,7 +13,14 @@ export const handler = makeHandler({
     const [plan, manifest] = await Promise.all([readPlan(objects, run), readManifest(objects, run)]);
     const source = await services.openSource(plan);
     const target = await services.openTarget(plan);
-    await measureRecall({ plan, manifest, objects, source: source.store, target: target.store, deadline });
-    return { done: true };
+    const outcome = await measureRecall({
+      plan,
+      manifest,
+      objects,
+      source: source.store,
+      target: target.store,
+      deadline,
+    });
+    return { done: outcome.done };
   },
 });

@@ -11,6 +11,7 @@ export type Permission =
   | 'write the run'
   | 'delete of the run'
   | 'open stores'
+  | 'read query files'
   | 'queue shards'
   | 'bury shards'
   | 'look at dead letters'
@@ -42,7 +43,7 @@ export const functionSettings = {
   'await-import': { memoryMiB: 512, minutes: 5, may: ['read the run', 'look at dead letters'] },
   'build-index': { memoryMiB: 512, minutes: 5, may: ['read the run', 'open stores'] },
   'watch-index': { memoryMiB: 512, minutes: 5, may: ['read the run', 'write the run', 'open stores'] },
-  'choose-queries': { memoryMiB: 1769, minutes: 15, may: ['read the run', 'write the run'] },
+  'choose-queries': { memoryMiB: 1769, minutes: 15, may: ['read the run', 'write the run', 'read query files'] },
   'compare-shard': { memoryMiB: 1769, minutes: 15, may: ['read the run', 'write the run', 'open stores'] },
   'find-neighbours': { memoryMiB: 1769, minutes: 15, may: ['read the run', 'write the run'] },
   /** Up to 10,000 queries on each side, one after another, so that their latency is the store's own. */

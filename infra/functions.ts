@@ -20,7 +20,7 @@ export interface FunctionsProps {
   readonly queue: ImportQueue;
   /** Names of secrets, `*` at the end for all that begin so. */
   readonly secrets: readonly string[];
-  /** Buckets of the `files` store, by name. */
+  /** Buckets of the `files` store and of query files, by name. */
   readonly buckets: readonly string[];
   readonly network: Network | undefined;
 }
@@ -118,6 +118,9 @@ export class AllFunctions extends Construct {
     const role = new Role(this, `${id}Role`, { assumedBy: new ServicePrincipal('lambda.amazonaws.com') });
     const stack = Stack.of(this);
     const flags = stack.formatArn({ service: 'ssm', resource: 'parameter', resourceName: `${flagPrefix.slice(1)}*` });
+    const bucketArns = buckets.map((bucket) =>
+      stack.formatArn({ service: 's3', region: '', account: '', resource: bucket }),
+    );
     const allow = (actions: string[], resources: string[]): void => {
       role.addToPolicy(new PolicyStatement({ actions, resources }));
     };
@@ -149,10 +152,15 @@ export class AllFunctions extends Construct {
               }),
             ),
           );
-          for (const bucket of buckets) {
-            const arn = stack.formatArn({ service: 's3', region: '', account: '', resource: bucket });
+          for (const arn of bucketArns) {
             allow(['s3:ListBucket'], [arn]);
             allow(['s3:GetObject', 's3:PutObject'], [`${arn}/*`]);
+          }
+          break;
+        case 'read query files':
+          for (const arn of bucketArns) {
+            allow(['s3:ListBucket'], [arn]);
+            allow(['s3:GetObject'], [`${arn}/*`]);
           }
           break;
         case 'queue shards':

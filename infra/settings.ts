@@ -37,7 +37,7 @@ const settingsSchema = z.strictObject({
     .default(null),
   /** Secrets that the functions may read: a name, or a beginning with `*`. */
   secrets: z.array(z.string().min(1)).min(1).default(['vecferry/*']),
-  /** Buckets that the `files` store reads from and writes to, by name; a run reaches no other. */
+  /** Buckets that the `files` store reads from and writes to, and where query files lie, by name; a run reaches no other. */
   buckets: z.array(z.string().regex(/^[a-z0-9.-]{3,63}$/, "a bucket's name")).default([]),
   /** Importers at once, at most. SQS takes 2 to 1,000. */
   importers: z.int().min(2).max(1000).default(16),

@@ -16,6 +16,8 @@ import {
   refuseUnheededSettings,
   refuseUnknownSets,
 } from './plan-checks.ts';
+import { noFiles, type QueryFiles } from './query-file.ts';
+import { readGivenQueries } from './query-sets.ts';
 import { type Plan, planSchema, rangesSchema } from './run-files.ts';
 import type { RangeItem } from './states.ts';
 import type { Description, Source, StoreKind, Target } from './stores/port.ts';
@@ -32,6 +34,8 @@ export interface PlanInput {
   readonly targetKind: StoreKind;
   readonly objects: ObjectStore;
   readonly now: Date;
+  /** Left out: a query set that names a file is refused. */
+  readonly queryFiles?: QueryFiles;
 }
 
 /**
@@ -51,9 +55,8 @@ export async function planRun(input: PlanInput): Promise<Plan> {
   if (earlier !== undefined) return await resume(earlier, input);
 
   const described = await input.source.describe();
-  refuseTooFewQueries(event, described.count);
   const fitted = await fitTarget(input, described);
-  refuseUnknownSets(event, described.schema, fitted.mapping);
+  await checkSets(input, { ...fitted, source: described.schema, records: described.count });
   await refuseFullTarget(event, input.target);
 
   const shardBytes = Math.floor(event.parallel.shardMiB * 1024 * 1024);
@@ -97,6 +100,16 @@ async function fitTarget({ event, target, targetKind, sourceKind }: PlanInput, s
   const described = await target.describe();
   const { notes, ...fitted } = matchCollections({ source, sourceKind, target: described, targetKind, event });
   return { ...fitted, notes: [...(described.notes ?? []), ...notes] };
+}
+
+/** What is searched for, at a first start and at every other: the sets may be changed between them. @throws InvalidEvent, NotFound */
+async function checkSets(
+  { event, queryFiles = noFiles }: PlanInput,
+  planned: Pick<Plan, 'source' | 'target' | 'mapping' | 'records'>,
+): Promise<void> {
+  refuseTooFewQueries(event, planned.records);
+  refuseUnknownSets(event, planned.source, planned.mapping);
+  await readGivenQueries({ ...planned, event }, queryFiles);
 }
 
 /** The plan of a run. @throws NotFound when the run was never planned. */
@@ -157,8 +170,9 @@ async function resume(earlier: Plan, input: PlanInput): Promise<Plan> {
   const hasBegun = (await objects.list(runKeys(run).shards)).length > 0;
   if (!hasBegun) await refuseFullTarget(event, input.target);
   if (hasBegun && event.mode === 'migrate' && (await countOrNone(input.target)) === 0) await forgetLoaded(objects, run);
-  await forgetFinished(objects, run);
   const plan = { ...earlier, ...(await matchAgain(earlier, input)), event, attempt: earlier.attempt + 1 };
+  await checkSets(input, plan);
+  await forgetFinished(objects, run);
   await putJson(objects, runKeys(run).plan, plan);
   return plan;
 }

@@ -1,32 +1,18 @@
-import { denseVector, hasVector } from './batch.ts';
-import { distanceBetween } from './distance.ts';
+import { type Answers, hashOf, type KeptAnswer, queriesPerPart, readAnswers, writeAnswers } from './answers.ts';
 import { StoreUnavailable, Throttled, VecferryError } from './errors.ts';
-import { patiently } from './fetch-records.ts';
-import { queriesNeeded, recallInterval } from './interval.ts';
 import { runKeys } from './keys.ts';
 import { type Deadline, isNear } from './log.ts';
-import { mapId } from './mapping.ts';
 import { type ObjectStore, putJson } from './objects.ts';
-import { type SearchedVector, searchedVectors } from './query-sets.ts';
-import type { Manifest, Plan, Recall, RecallEntry, RecallSide } from './run-files.ts';
-import type { Distance } from './schema.ts';
-import type { Hit, Store } from './stores/port.ts';
-import { storeKind } from './stores/registry.ts';
-import { readTruths, type Truth } from './truths.ts';
-import { percent } from './words.ts';
-
-/**
- * Recall@k as ann-benchmarks defines it (ann_benchmarks/plotting/metrics.py, `knn_threshold`): a hit counts when its exact
- * distance is at most that of the true k-th neighbour plus a slack of 1e-3, whichever record it is, so ties are no misses.
- * There the slack is absolute; here it shrinks with distances below 1, or else every hit would count in a collection
- * whose vectors lie that close together. Never laxer than ann-benchmarks, but for the float32 rounding of 1 - cos.
- */
-const slack = 1e-3;
-const cosineRounding = 1e-6;
+import { goalOf, type SearchedVector, searchedVectors, vectorsOf } from './query-sets.ts';
+import { type MeasuredSet, summarise } from './recall-summary.ts';
+import type { Manifest, Plan, Recall } from './run-files.ts';
+import type { SearchSettings } from './schema.ts';
+import { askSide, openSide, type Side } from './search-side.ts';
+import type { Store } from './stores/port.ts';
+import { readTruthsAndHash, type Truth } from './truths.ts';
 
 /** Searches on either side before any is timed: connections, caches and a just-in-time compiler get warm. */
 const warmUps = 20;
-const maxWorst = 10;
 
 export interface RecallOptions {
   readonly plan: Plan;
@@ -34,222 +20,191 @@ export interface RecallOptions {
   readonly objects: ObjectStore;
   readonly source: Store;
   readonly target: Store;
-  /** Near it no further query is asked, and the interval is that of fewer queries. Left out: all are asked. */
+  /** Left out: all is asked in one go. */
   readonly deadline?: Deadline;
+  /** Settings that the target keeps by now, by its vectors' names: they are not sent, and those vectors are measured anew. */
+  readonly kept?: Readonly<Record<string, SearchSettings>>;
 }
 
-/** One side's searches: what was found and how long it took. */
-interface Side {
-  readonly store: Store;
-  readonly vector: string;
-  /** The id that stands for a source id on this side. */
-  readonly idOf: (sourceId: string) => string;
-  /** True when the side may hold records that are in no shard. */
-  readonly hasOthers: boolean;
-  readonly recalls: number[];
-  readonly millis: number[];
-  /** Why the side cannot be searched. */
-  failure?: string;
-}
+/** `recall` once all is measured; else call again. */
+export type RecallOutcome = { readonly done: true; readonly recall: Recall } | { readonly done: false };
 
 /**
- * Searches source and target for every query, through the call an application makes, and holds what they find against
- * the exact neighbours from the shards. Both are searched in turn, so that both meet the same load. The query's own
- * record counts as one of its neighbours: it is in the collection, and a search that misses it is wrong. Writes recall.json.
+ * Searches source and target for every query of every set, through the call an application makes, and holds what they
+ * find against the exact neighbours from the shards. Both are searched in turn, so that both meet the same load; the
+ * set's k first, so that no cache of another depth serves the search that is timed. What is answered is written to
+ * answers/, and what is there already is not asked again. Writes recall.json once all is there.
  * @throws NotFound when the neighbours of a shard are not there.
  */
-export async function measureRecall(options: RecallOptions): Promise<Recall> {
-  const recall = await measure(options);
-  await putJson(options.objects, runKeys(options.plan.run).recall, recall);
-  return recall;
-}
-
-async function measure(options: RecallOptions): Promise<Recall> {
+export async function measureRecall(options: RecallOptions): Promise<RecallOutcome> {
   const { plan, manifest, objects } = options;
-  const settings = plan.event.validate.recall;
-  if (settings === null) return { reason: 'the event asks for none', sets: [] };
-  const vectors = searchedVectors(plan);
-  if (vectors.length === 0) return { reason: 'the run moves no dense vector', sets: [] };
-  if (manifest.records === 0) return { reason: 'the collection is empty', sets: [] };
-  const truths = await readTruths({ plan, manifest, objects });
-  const measured: Recall['sets'] = [];
-  for (const vector of vectors) {
-    const own = truths.filter(({ query }) => query.vector === vector.vector);
-    measured.push(await measureVector(options, vector, own, own[0]?.candidates ?? 0));
+  const reason = whyNot(plan, manifest);
+  if (reason !== undefined) return await finish(options, { reason, sets: [] });
+
+  const { truths, of } = await readTruthsAndHash(options);
+  const sets: MeasuredSet[] = [];
+  let part = 0;
+  const call: Call = { deadline: options.deadline, hasAsked: false, warm: new Set() };
+  for (const set of setsOf(options, truths)) {
+    const sides = await openSides(options, set);
+    const answers: Answers[] = [];
+    for (let from = 0; from < set.truths.length; from += queriesPerPart, part++) {
+      const next = set.truths.slice(from, from + queriesPerPart);
+      const { name, vector, k, depths, settings, kept } = set;
+      const hash = hashOf([of, name, vector, k, depths, settings, kept ?? null, from]);
+      const found = await readAnswers(objects, plan.run, part, hash);
+      if (found.asked < next.length) {
+        await askPart(call, sides, set, next, found);
+        await writeAnswers(objects, plan.run, part, found);
+        if (found.asked < next.length) return { done: false };
+      }
+      answers.push(found);
+    }
+    sets.push({ ...set, answers });
   }
-  return { sets: measured };
+  return await finish(options, { sets: sets.map((set) => summarise(plan, set)) });
 }
 
-async function measureVector(
-  { plan, source, target, deadline }: RecallOptions,
-  { vector, targetVector, distance }: SearchedVector,
-  truths: readonly Truth[],
-  candidates: number,
-): Promise<RecallEntry> {
-  const { k: asked = 10, atLeast = 0.95 } = plan.event.validate.recall ?? {};
-  const k = Math.min(asked, candidates);
-  const about = {
-    set: 'sampled',
-    vector,
-    targetVector,
-    distance,
-    filter: null,
-    k,
-    atLeast,
-    candidates,
-    settings: {},
-    exactGold: null,
-  };
-  if (truths.length === 0) {
-    const side: RecallSide = { measured: false, reason: 'no record has this vector' };
-    const note = 'No record has this vector, so there is nothing to search for.';
-    return { ...about, source: side, target: side, outcome: 'nothing to measure', note };
-  }
-  const { capabilities } = await storeKind(plan.event.target.store);
-  const hasOthers = plan.event.target.into === 'existing';
-  const mapped = (id: string): string => (plan.mapping.ids === 'keep' ? id : mapId(capabilities.ids, id));
-  const ofSource: Side = { store: source, vector, idOf: (id) => id, hasOthers: false, recalls: [], millis: [] };
-  const ofTarget: Side = { store: target, vector: targetVector, idOf: mapped, hasOthers, recalls: [], millis: [] };
-  await searchInTurn([ofSource, ofTarget], truths, { k, distance, deadline });
-  const found = summarise(ofTarget, truths, k, candidates);
-  const isShort = ofTarget.recalls.length < truths.length && found.measured;
-  const late = isShort ? ` The time ended after ${ofTarget.recalls.length} of ${truths.length} queries.` : '';
-  const judged = judge(found, k, atLeast);
-  return {
-    ...about,
-    source: summarise(ofSource, truths, k, candidates),
-    target: found,
-    ...judged,
-    note: judged.note + late,
-  };
+function whyNot(plan: Plan, manifest: Manifest): string | undefined {
+  if (plan.event.validate.recall === null) return 'the event asks for none';
+  if (searchedVectors(plan).length === 0) return 'the run moves no dense vector';
+  return manifest.records === 0 ? 'the collection is empty' : undefined;
 }
 
-interface SearchSettings {
+async function finish({ plan, objects }: RecallOptions, recall: Recall): Promise<RecallOutcome> {
+  await putJson(objects, runKeys(plan.run).recall, recall);
+  return { done: true, recall };
+}
+
+/** A query set and one of the vectors that it searches. */
+export interface AskedSet {
+  readonly name: string;
+  readonly vector: string;
+  readonly searched: SearchedVector;
+  /** Queries that have something to find. */
+  readonly truths: readonly Truth[];
+  /** Queries of the set whose filter no record with the vector meets. */
+  readonly without: number;
+  readonly isSampled: boolean;
+  readonly filter: Truth['query']['filter'] | null;
   readonly k: number;
-  readonly distance: Distance;
-  readonly deadline: Deadline | undefined;
+  readonly atLeast: number | null;
+  /** Other depths, ascending. */
+  readonly depths: readonly number[];
+  /** Sent with each search of the target. */
+  readonly settings: SearchSettings;
+  /** Of the target itself, and not sent. */
+  readonly kept: SearchSettings | undefined;
 }
 
-async function searchInTurn(sides: readonly Side[], truths: readonly Truth[], settings: SearchSettings): Promise<void> {
-  for (const truth of truths.slice(0, warmUps)) {
-    for (const side of sides) await search(side, truth, settings);
+function setsOf({ plan, kept = {} }: RecallOptions, truths: readonly Truth[]): AskedSet[] {
+  const { sets = [], depths = [], search = {} } = plan.event.validate.recall ?? {};
+  return sets.flatMap((set) =>
+    vectorsOf(plan, set).map((searched) => {
+      const { vector, targetVector } = searched;
+      const own = truths.filter(({ query }) => query.set === set.name && query.vector === vector);
+      const some = own.filter(({ candidates }) => candidates > 0);
+      const most = some.reduce((max, { candidates }) => Math.max(max, candidates), 0);
+      const { k: asked, atLeast } = goalOf(plan, set);
+      const k = Math.min(asked, most);
+      const keptOnes = kept[targetVector];
+      const sent = Object.entries(search).filter(([name]) => keptOnes === undefined || !Object.hasOwn(keptOnes, name));
+      return {
+        name: set.name,
+        vector,
+        searched,
+        truths: some,
+        without: own.length - some.length,
+        isSampled: set.queries === undefined && set.file === undefined,
+        filter: set.filter ?? null,
+        k,
+        atLeast,
+        depths: [...new Set(depths)].filter((depth) => depth !== k && depth <= most).sort((a, b) => a - b),
+        settings: Object.fromEntries(sent),
+        kept: keptOnes,
+      };
+    }),
+  );
+}
+
+type SideName = 'source' | 'target';
+
+async function openSides(
+  { plan, source, target }: RecallOptions,
+  { vector, settings }: AskedSet,
+): Promise<Record<SideName, Side>> {
+  return {
+    source: await openSide({ plan, side: 'source', store: source, vector }),
+    target: await openSide({ plan, side: 'target', store: target, vector, settings }),
+  };
+}
+
+/** How far one call has come. */
+interface Call {
+  readonly deadline: Deadline | undefined;
+  hasAsked: boolean;
+  /** Sides that need no more warming. */
+  readonly warm: Set<Side>;
+}
+
+const mustEnd = ({ deadline, hasAsked }: Call): boolean => hasAsked && deadline !== undefined && isNear(deadline);
+
+/** Asks what is left of a part until the deadline is near; one query at least in every call. */
+async function askPart(
+  call: Call,
+  sides: Record<SideName, Side>,
+  set: AskedSet,
+  truths: readonly Truth[],
+  answers: Answers,
+): Promise<void> {
+  for (const side of [sides.source, sides.target]) if (!call.warm.has(side)) await warmUp(call, side, set);
+  for (const truth of truths.slice(answers.asked)) {
+    if (mustEnd(call)) return;
+    const turn: readonly SideName[] = answers.asked % 2 === 0 ? ['source', 'target'] : ['target', 'source'];
+    await askBoth(sides, set, truth, answers, turn);
+    answers.asked++;
+    call.hasAsked = true;
   }
-  for (const [at, truth] of truths.entries()) {
-    if (settings.deadline !== undefined && isNear(settings.deadline)) return;
-    for (const side of at % 2 === 0 ? sides : sides.toReversed()) {
-      const found = await search(side, truth, settings);
-      if (found === undefined) continue;
-      side.millis.push(found.millis);
-      side.recalls.push(await recallOf(side, truth, found.hits, settings));
+}
+
+/** A side that cannot be searched says so again when it is asked. */
+async function warmUp(call: Call, side: Side, { truths, k, searched }: AskedSet): Promise<void> {
+  call.warm.add(side);
+  for (const truth of truths.slice(0, warmUps)) {
+    if (mustEnd(call)) return;
+    const answer = await orFailure(() => askSide(side, truth, { k, distance: searched.distance }));
+    if (typeof answer === 'string') return;
+  }
+}
+
+async function askBoth(
+  sides: Record<SideName, Side>,
+  { k, depths, searched: { distance } }: AskedSet,
+  truth: Truth,
+  answers: Answers,
+  turn: readonly SideName[],
+): Promise<void> {
+  const found = new Map<SideName, KeptAnswer>();
+  for (const depth of [k, ...depths]) {
+    for (const name of turn) {
+      if (answers[name].failure !== undefined) continue;
+      const answer = await orFailure(() => askSide(sides[name], truth, { k: depth, distance }));
+      const first = found.get(name);
+      if (typeof answer === 'string') answers[name].failure = answer;
+      else if (first === undefined) found.set(name, { ...answer, depths: [] });
+      else first.depths.push(answer.recall);
     }
   }
+  for (const [name, answer] of found) if (answers[name].failure === undefined) answers[name].answers.push(answer);
 }
 
-/** undefined when this side cannot be searched; why stands in `failure`. */
-async function search(
-  side: Side,
-  { values }: Truth,
-  { k }: SearchSettings,
-): Promise<{ hits: readonly Hit[]; millis: number } | undefined> {
-  if (side.failure !== undefined) return undefined;
+/** What a side that cannot be searched says. @throws what is no word of the store, or a fault that may pass */
+async function orFailure<T>(ask: () => Promise<T>): Promise<T | string> {
   try {
-    return await patiently(async () => {
-      const start = performance.now();
-      const hits = await side.store.search({ vector: side.vector, query: values, k });
-      return { hits, millis: performance.now() - start };
-    });
+    return await ask();
   } catch (error) {
     const isPassing = error instanceof Throttled || error instanceof StoreUnavailable;
     if (!(error instanceof VecferryError) || isPassing) throw error;
-    side.failure = error.message;
-    return undefined;
+    return error.message;
   }
-}
-
-/** The share of the true k neighbours that the hits make up: each record once, and no more than k. */
-async function recallOf(
-  side: Side,
-  truth: Truth,
-  hits: readonly Hit[],
-  { k, distance }: SearchSettings,
-): Promise<number> {
-  const limit = truth.nearest[k - 1]?.distance ?? Number.NEGATIVE_INFINITY;
-  const allowed = limit + slack * Math.min(1, Math.abs(limit)) + (distance === 'cosine' ? cosineRounding : 0);
-  const known = new Map(truth.nearest.map((each) => [side.idOf(each.id), each.distance]));
-  const ids = [...new Set(hits.slice(0, k).map(({ id }) => id))];
-  const unknown = ids.filter((id) => !known.has(id));
-  // The list goes on past k: a record that is not on it is farther than its last, and needs no look unless that ties too.
-  const isListTied = (truth.nearest.at(-1)?.distance ?? Number.POSITIVE_INFINITY) <= allowed;
-  if (unknown.length > 0 && (isListTied || side.hasOthers)) {
-    for (const [id, found] of await distancesOf(side, truth, unknown, distance)) known.set(id, found);
-  }
-  return ids.filter((id) => (known.get(id) ?? Number.POSITIVE_INFINITY) <= allowed).length / k;
-}
-
-async function distancesOf(
-  { store, vector }: Side,
-  { values }: Truth,
-  ids: readonly string[],
-  distance: Distance,
-): Promise<Map<string, number>> {
-  const batch = await patiently(() => store.fetch(ids));
-  const column = batch.vectors.get(vector);
-  const found = new Map<string, number>();
-  if (column?.kind !== 'dense') return found;
-  batch.ids.forEach((id, at) => {
-    if (hasVector(column, at)) found.set(id, distanceBetween[distance](values, denseVector(column, at)));
-  });
-  return found;
-}
-
-function summarise(
-  { recalls, millis, failure }: Side,
-  truths: readonly Truth[],
-  k: number,
-  candidates: number,
-): RecallSide {
-  if (failure !== undefined) return { measured: false, reason: failure };
-  if (recalls.length === 0) return { measured: false, reason: 'the time ended before the first query' };
-  const worst = recalls
-    .map((recall, at) => ({ id: truths[at]?.query.id ?? '', recall }))
-    .filter(({ recall }) => recall < 1)
-    .sort((a, b) => a.recall - b.recall)
-    .slice(0, maxWorst);
-  const latency = {
-    min: percentile(millis, 0),
-    p50: percentile(millis, 50),
-    p95: percentile(millis, 95),
-    p99: percentile(millis, 99),
-    max: percentile(millis, 100),
-    mean: 0,
-    deviation: 0,
-  };
-  const rest = { spread: Array.from({ length: 11 }, () => 0), depths: [], ndcg: 0, rbo: 0, gold: null, short: 0 };
-  return {
-    measured: true,
-    queries: recalls.length,
-    ...recallInterval(recalls, k, candidates),
-    ...rest,
-    worst,
-    latency,
-  };
-}
-
-/** The smallest value that at least `percent` of the values do not pass (nearest rank). */
-function percentile(values: readonly number[], percent: number): number {
-  const sorted = values.toSorted((a, b) => a - b);
-  return sorted[Math.max(0, Math.ceil((percent / 100) * sorted.length) - 1)] ?? 0;
-}
-
-function judge(target: RecallSide, k: number, atLeast: number): Pick<RecallEntry, 'outcome' | 'note'> {
-  if (!target.measured) return { outcome: 'unproven', note: `The target could not be searched: ${target.reason}.` };
-  const { low, mean, queries } = target;
-  const figure = `recall@${k} of the target is ${percent(mean)}, at least ${percent(low)} with 95% confidence`;
-  if (low >= atLeast) return { outcome: 'passed', note: `The ${figure}.` };
-  if (mean < atLeast) return { outcome: 'failed', note: `The ${figure}, below the ${percent(atLeast)} asked for.` };
-  const needed = queriesNeeded(atLeast);
-  const advice =
-    queries < needed ? `; at least ${needed} queries are needed even without a miss` : '; ask more queries';
-  const note = `The ${figure}: ${queries} queries are too few to show the ${percent(atLeast)} asked for${advice}.`;
-  return { outcome: 'unproven', note };
 }

@@ -1,0 +1,176 @@
+import type { Answers, KeptAnswer } from './answers.ts';
+import { queriesNeeded, recallInterval } from './interval.ts';
+import { type GoldAnswer, goldAnswer } from './measures.ts';
+import type { AskedSet } from './recall.ts';
+import type { Plan, RecallEntry, RecallSide } from './run-files.ts';
+import type { Truth } from './truths.ts';
+import { count, percent, plural } from './words.ts';
+
+/** Makes the figures of a query set from what both sides answered, and holds them against its goal. */
+
+const maxWorst = 10;
+
+export interface MeasuredSet extends AskedSet {
+  readonly answers: readonly Answers[];
+}
+
+export function summarise(plan: Plan, set: MeasuredSet): RecallEntry {
+  const { name, vector, searched, truths, k, atLeast, filter, settings, kept } = set;
+  const candidates = truths.reduce((least, truth) => Math.min(least, truth.candidates), Number.POSITIVE_INFINITY);
+  const about = {
+    set: name,
+    vector,
+    targetVector: searched.targetVector,
+    distance: searched.distance,
+    filter: filter ?? null,
+    k,
+    atLeast,
+    candidates: Number.isFinite(candidates) ? candidates : 0,
+    settings: { ...settings, ...kept },
+    exactGold: exactGold(truths, k),
+  };
+  if (truths.length === 0) {
+    const what = filter === null && set.without === 0 ? 'no record has this vector' : 'no record meets its filter';
+    const side: RecallSide = { measured: false, reason: what };
+    const note = `${what.charAt(0).toUpperCase()}${what.slice(1)}, so there is nothing to search for.`;
+    return { ...about, source: side, target: side, outcome: 'nothing to measure', note };
+  }
+  const target = summariseSide('target', set);
+  const { outcome, note } = judge(target, set);
+  return {
+    ...about,
+    source: summariseSide('source', set),
+    target,
+    outcome,
+    note: [note, ...remarks(plan, set)].join(' '),
+  };
+}
+
+/** What a person should know to read the figures. */
+function remarks(plan: Plan, { name, vector, searched, k, without, atLeast }: MeasuredSet): string[] {
+  const own = plan.source.vectors.find((each) => each.name === vector)?.distance;
+  const asked = plan.event.validate.recall?.sets.find((each) => each.name === name)?.k ?? plan.event.validate.recall?.k;
+  const found: string[] = [];
+  if (own !== undefined && own !== searched.distance) {
+    found.push(`The source ranks by ${own}, and is held against the ${searched.distance} that the mapping asks for.`);
+  }
+  if (asked !== undefined && k < asked) found.push(`No query has more than ${plural(k, 'record')} to find.`);
+  if (without > 0) {
+    const has = without === 1 ? 'query is' : 'queries are';
+    found.push(`${count(without)} ${has} left out, since no record meets the filter.`);
+  }
+  if (atLeast === null) found.push('It is held against no goal.');
+  return found;
+}
+
+function summariseSide(side: 'source' | 'target', { answers, truths, k, depths, isSampled }: MeasuredSet): RecallSide {
+  const failure = answers.find((part) => part[side].failure !== undefined)?.[side].failure;
+  if (failure !== undefined) return { measured: false, reason: failure };
+  const all = answers.flatMap((part) => part[side].answers);
+  // A sample stands for the records it was drawn from; queries that somebody chose stand for more than themselves.
+  const population = isSampled ? truths[0]?.candidates : undefined;
+  const recalls = all.map(({ recall }) => recall);
+  const worst = recalls
+    .map((recall, at) => ({ id: truths[at]?.query.id ?? '', recall }))
+    .filter(({ recall }) => recall < 1)
+    .sort((a, b) => a.recall - b.recall)
+    .slice(0, maxWorst);
+  return {
+    measured: true,
+    queries: all.length,
+    ...recallInterval(recalls, k, population),
+    spread: spreadOf(recalls),
+    depths: depths.map((depth, i) => {
+      const found = all.map((answer) => answer.depths[i] ?? 0);
+      return { depth, ...recallInterval(found, depth, population) };
+    }),
+    ndcg: meanOf(all.map(({ ndcg }) => ndcg)),
+    rbo: meanOf(all.map(({ rbo }) => rbo)),
+    gold: meanGold(all.flatMap(({ gold }) => gold ?? [])),
+    short: all.filter((answer, at) => isShort(answer, truths[at], k)).length,
+    worst,
+    latency: latencyOf(all.map(({ millis }) => millis)),
+  };
+}
+
+function isShort({ hits }: KeptAnswer, truth: Truth | undefined, k: number): boolean {
+  return truth !== undefined && hits < Math.min(k, truth.candidates);
+}
+
+/** Ten steps of a tenth from 0 on, and the queries without a miss. */
+function spreadOf(recalls: readonly number[]): number[] {
+  const spread = Array.from({ length: 11 }, () => 0);
+  // 0.7 * 10 may come out a little below 7.
+  for (const recall of recalls) {
+    const step = recall >= 1 ? 10 : Math.min(9, Math.floor(recall * 10 + 1e-9));
+    spread[step] = (spread[step] ?? 0) + 1;
+  }
+  return spread;
+}
+
+/** How the exact neighbours do on the queries that say what they expect. */
+function exactGold(truths: readonly Truth[], k: number): RecallEntry['exactGold'] {
+  return meanGold(
+    truths.flatMap(({ query: { expected }, nearest }) =>
+      expected === undefined
+        ? []
+        : [
+            goldAnswer(
+              nearest.map(({ id }) => id),
+              new Set(expected),
+              k,
+            ),
+          ],
+    ),
+  );
+}
+
+function meanGold(all: readonly GoldAnswer[]): RecallEntry['exactGold'] {
+  if (all.length === 0) return null;
+  const recall = meanOf(all.map((each) => each.recall));
+  return { queries: all.length, recall, ndcg: meanOf(all.map(({ ndcg }) => ndcg)) };
+}
+
+type Latency = Extract<RecallSide, { measured: true }>['latency'];
+
+/** @param millis one a search; the deviation is that of a sample, n - 1 */
+export function latencyOf(millis: readonly number[]): Latency {
+  const sorted = millis.toSorted((a, b) => a - b);
+  const mean = meanOf(millis);
+  const squares = millis.reduce((sum, each) => sum + (each - mean) ** 2, 0);
+  return {
+    min: percentile(sorted, 0),
+    p50: percentile(sorted, 50),
+    p95: percentile(sorted, 95),
+    p99: percentile(sorted, 99),
+    max: percentile(sorted, 100),
+    mean,
+    deviation: Math.sqrt(squares / Math.max(1, millis.length - 1)),
+  };
+}
+
+/** The smallest value that at least `percent` of the values do not pass (nearest rank). @param sorted ascending */
+function percentile(sorted: readonly number[], percent: number): number {
+  return sorted[Math.max(0, Math.ceil((percent / 100) * sorted.length) - 1)] ?? 0;
+}
+
+function meanOf(values: readonly number[]): number {
+  return values.reduce((sum, value) => sum + value, 0) / Math.max(1, values.length);
+}
+
+function judge(target: RecallSide, { k, atLeast }: MeasuredSet): Pick<RecallEntry, 'outcome' | 'note'> {
+  if (!target.measured) {
+    const note = `The target could not be searched: ${target.reason.replace(/\.$/, '')}.`;
+    return { outcome: atLeast === null ? 'reported' : 'unproven', note };
+  }
+  const { low, mean, queries } = target;
+  const figure = `The recall@${k} of the target is ${percent(mean)}, at least ${percent(low)} with 95% confidence`;
+  if (atLeast === null) return { outcome: 'reported', note: `${figure}.` };
+  if (low >= atLeast) return { outcome: 'passed', note: `${figure}.` };
+  if (mean < atLeast) return { outcome: 'failed', note: `${figure}, below the ${percent(atLeast)} asked for.` };
+  const needed = queriesNeeded(atLeast);
+  const advice =
+    queries < needed ? `; at least ${needed} queries are needed even without a miss` : '; ask more queries';
+  const note = `${figure}: ${queries} queries are too few to show the ${percent(atLeast)} asked for${advice}.`;
+  return { outcome: 'unproven', note };
+}
