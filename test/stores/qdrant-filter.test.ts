@@ -54,21 +54,7 @@ describe('a filter finds exactly the records that `meets` accepts', () => {
     '[0.1,-7]',
   ];
   /** Top-level names that a path of Qdrant's would read otherwise, were they not in quotes. */
-  const fields = [
-    'n',
-    'a',
-    'a.b',
-    'x[]',
-    'x[0]',
-    'a b',
-    '1',
-    'été_-',
-    '$set',
-    '#',
-    'ⅷ',
-    "it's",
-    'n.n[]."n"'.replaceAll('"', ''),
-  ];
+  const fields = ['n', 'a', 'a.b', 'x[]', 'x[0]', 'a b', '1', 'été_-', '$set', '#', 'ⅷ', "it's", 'n.n[].n'];
   const value = fc.constantFrom(...pool, ...nested);
   const payload = fc
     .dictionary(fc.constantFrom(...fields), value, { maxKeys: 6 })
@@ -80,11 +66,11 @@ describe('a filter finds exactly the records that `meets` accepts', () => {
   const condition = fc.constantFrom(...fields).chain(
     (field): fc.Arbitrary<Condition> =>
       fc.oneof(
-        fc.array(scalar, { minLength: 1, maxLength: 5 }).map((values) => ({ kind: 'in' as const, field, values })),
+        fc.array(scalar, { maxLength: 5 }).map((values) => ({ kind: 'in' as const, field, values })),
         fc.record({ from: bound, to: bound }).map(({ from, to }) => ({
           kind: 'range' as const,
           field,
-          from: from ?? { value: -1e9, isOpen: false },
+          ...(from && { from }),
           ...(to && { to }),
         })),
       ),

@@ -44,9 +44,11 @@ function oneOf(key: string, values: readonly Scalar[]): QdrantCondition {
     else others.push({ key, range: { gte: value, lte: value } });
   }
   const [first] = texts;
-  if (first !== undefined) others.unshift({ key, match: texts.size === 1 ? { value: first } : { any: [...texts] } });
-  const [only] = others;
-  return only !== undefined && others.length === 1 ? only : { should: others };
+  if (first !== undefined) others.push({ key, match: texts.size === 1 ? { value: first } : { any: [...texts] } });
+  const [only, ...more] = others;
+  // None of no values: an empty `should` would let every record through.
+  if (only === undefined) return { key, match: { any: [] } };
+  return more.length === 0 ? only : { should: others };
 }
 
 /**
