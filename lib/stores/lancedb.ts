@@ -7,12 +7,15 @@ import { Incompatible, InvalidEvent, StoreUnavailable } from '../errors.ts';
 import { parseAs } from '../event.ts';
 import type { CollectionSchema, VectorSpec } from '../schema.ts';
 import { guard } from './lancedb/errors.ts';
-import { buildIndex, defaultDistance, indexProgress } from './lancedb/index.ts';
+import { filterWriter } from './lancedb/filter.ts';
+import { buildIndex, defaultDistance, indexProgress, withIndex } from './lancedb/index.ts';
 import { arrowSchema, type Layout, layoutOf } from './lancedb/layout.ts';
 import { type Options, optionsSchema } from './lancedb/options.ts';
 import { cutRanges, describe, fetchRecords, readRange, search } from './lancedb/read.ts';
 import { toArrow } from './lancedb/rows.ts';
+import { saidBySearch, tuningOf, vectorOf } from './lancedb/tuning.ts';
 import type { Capabilities, ResolvedEndpoint, Store, StoreKind, WriteOptions } from './port.ts';
+import { refuseSettings } from './search-settings.ts';
 
 /**
  * LanceDB, embedded: tables in a directory or an object store. A write is one merge on the id, which is the table's
@@ -31,7 +34,7 @@ const capabilities: Capabilities = {
   maxDimension: 65_536,
   precisions: ['float32', 'float16'],
   indexes: ['hnsw', 'ivfflat'],
-  searchSettings: [],
+  searchSettings: ['efSearch', 'probes', 'rescore', 'oversampling'],
   missingVectors: true,
   normalisesCosine: false,
   ids: {
@@ -83,6 +86,7 @@ async function openLance({ connection, collection, options }: ResolvedEndpoint):
 }
 
 function lanceStore(database: Connection, name: string, options: Options): Store {
+  const filters = filterWriter();
   let opened: Table | undefined;
   /** Lance retries writers that meet, each time from the start; writers of one process queue up instead. */
   let lastWrite: Promise<unknown> = Promise.resolve();
@@ -104,7 +108,10 @@ function lanceStore(database: Connection, name: string, options: Options): Store
     describe: () => run('describing', (found, layout) => describe(found, layout, options)),
     count: () => run('counting', (found) => found.countRows()),
     fetch: (ids) => run('fetching records', (found, layout) => fetchRecords(found, layout, ids)),
-    search: (request) => run('searching', (found, layout) => search(found, layout, request, options)),
+    search: async (request) => {
+      refuseSettings(request.settings, capabilities.searchSettings, lancedb.title);
+      return await run('searching', (found, layout) => search(found, layout, request, options, filters));
+    },
     ranges: ({ records }) => run('cutting ranges', (found, layout) => cutRanges(found, layout, records)),
     read: (range, limits) => readRange(database, name, range, limits, options),
     prepare: (schema) => guard(`creating table '${name}'`, () => prepare(database, name, schema, options)),
@@ -113,8 +120,13 @@ function lanceStore(database: Connection, name: string, options: Options): Store
       inTurn(() => run('indexing', (found, layout) => buildIndex(found, layout, schema, options))),
     indexProgress: (schema) =>
       run('watching the index', (found, layout) => indexProgress(found, layout, schema, options)),
-    tuning: async () => ({ current: {}, heeds: {}, isQuantized: false }),
-    keepSearch: async () => ({ kept: false, how: 'every search is exact, so there is nothing to keep' }),
+    tuning: (name) =>
+      run('asking for the index', async (found, layout) => {
+        const vector = vectorOf(found, layout, name);
+        const spec = await withIndex(found, vector.column, vector.spec, layout, options);
+        return await tuningOf(found, vector, spec, options);
+      }),
+    keepSearch: async (_, settings) => saidBySearch(settings),
     close: async () => {
       opened?.close();
       database.close();

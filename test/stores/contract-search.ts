@@ -30,7 +30,7 @@ export interface SearchContract {
 /** Values that filters have been wrong about, by field. */
 const columns: Readonly<Record<string, readonly string[]>> = {
   whole: ['0', '1', '2', '-3', '7', 'null', '9007199254740993', '1'],
-  real: ['0.5', '1.5', '-0.5', '1.0', '2', '-1.5', 'null', '1e2', '0.1'],
+  real: ['-0.0', '0.5', '1.5', '-0.5', '1.0', '2', '-1.5', 'null', '1e2', '0.1'],
   text: [
     '"a"',
     '"A"',

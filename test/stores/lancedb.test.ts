@@ -36,8 +36,6 @@ const open = (collection: string, options: Record<string, unknown> = {}): Promis
   lancedb.open({ connection: { path: directory }, collection, options });
 const raw = async (name: string) => await (await connect(directory)).openTable(name);
 
-storeContract('lancedb', (collection) => open(collection), { kind: lancedb });
-
 const vector: VectorSpec = { name: 'vector', kind: 'dense', dimension: 4, distance: 'euclid', precision: 'float32' };
 const field = (name: string, type: FieldSpec['type'], native?: string): FieldSpec => ({
   name,
@@ -45,6 +43,24 @@ const field = (name: string, type: FieldSpec['type'], native?: string): FieldSpe
   nullable: true,
   ...(native === undefined ? {} : { native }),
 });
+
+/** Of the contract's filtered fields those that one column can hold. */
+const filterable = [
+  field('whole', 'integer'),
+  field('real', 'float'),
+  field('text', 'text'),
+  field('flag', 'boolean'),
+  field('two words', 'boolean'),
+  field('🦜', 'text'),
+  field('toString', 'text'),
+];
+storeContract('lancedb', (collection) => open(collection), {
+  kind: lancedb,
+  // `it's` holds text and numbers: what does not fit stands in the JSON column, and so does every field without a column.
+  fields: [...filterable, field("it's", 'text')],
+  refuses: (condition) => !filterable.some(({ name }) => name === condition.field),
+});
+
 const schemaOf = (overrides: Partial<CollectionSchema> = {}): CollectionSchema =>
   makeSchema({ store: 'lancedb', vectors: [vector], ...overrides });
 

@@ -44,7 +44,8 @@ const detailsSchema = z.object({
 const distanceNames: Readonly<Record<string, Distance>> = { L2: 'euclid', COSINE: 'cosine', DOT: 'dot' };
 const lanceDistances = { cosine: 'cosine', dot: 'dot', euclid: 'l2', manhattan: undefined } as const;
 
-async function indexOn(table: Table, column: string): Promise<IndexConfig | undefined> {
+/** The index on a column, if there is one. */
+export async function indexOn(table: Table, column: string): Promise<IndexConfig | undefined> {
   return (await table.listIndices()).find(({ columns }) => columns[0] === column);
 }
 

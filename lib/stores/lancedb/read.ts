@@ -1,16 +1,17 @@
-import type { Connection, Table, VectorQuery } from '@lancedb/lancedb';
+import type { Connection, Table } from '@lancedb/lancedb';
 import { z } from 'zod';
 import { type Batch, noRecords, selectRecords } from '../../batch.ts';
-import { InvalidEvent, NotFound, RecordRefused, StoreUnavailable } from '../../errors.ts';
+import { InvalidEvent, RecordRefused, StoreUnavailable } from '../../errors.ts';
 import { parseAs } from '../../event.ts';
-import type { VectorSpec } from '../../schema.ts';
 import { readListed } from '../pieces.ts';
 import type { Description, Hit, Piece, PlannedRange, Range, ReadOptions, SearchRequest } from '../port.ts';
 import { guard } from './errors.ts';
+import type { FilterWriter } from './filter.ts';
 import { lanceDistance, payloadIndexes, withIndex } from './index.ts';
 import { type Layout, layoutOf, restColumn } from './layout.ts';
 import type { Options } from './options.ts';
 import { cellText, childOf, toBatch } from './rows.ts';
+import { applySettings, currentSettings, vectorOf } from './tuning.ts';
 
 /** Reading LanceDB tables: describing, fetching, searching, and ranges of sorted ids within one table version. */
 
@@ -77,33 +78,25 @@ export async function search(
   layout: Layout,
   request: SearchRequest,
   options: Options,
+  filters: FilterWriter,
 ): Promise<readonly Hit[]> {
-  const vector = layout.vectors.find(({ spec }) => spec.name === request.vector);
-  if (vector === undefined)
-    throw new NotFound(`table '${table.name}' has no vector '${request.vector}'`, { ids: [request.vector] });
+  const { query, k, exact, filter = [], settings } = request;
+  const vector = vectorOf(table, layout, request.vector);
   const spec = await withIndex(table, vector.column, vector.spec, layout, options);
-  const query = tuned(
-    table.vectorSearch(request.query).column(vector.column).distanceType(lanceDistance(spec)),
-    spec,
-    options,
+  const asked = applySettings(
+    table.vectorSearch(query).column(vector.column).distanceType(lanceDistance(spec)),
+    { ...currentSettings(spec, options), ...settings },
+    k,
   );
-  if (request.exact === true) query.bypassVectorIndex();
-  const found = await query.limit(request.k).select([layout.idColumn, '_distance']).toArrow();
+  if (exact === true) asked.bypassVectorIndex();
+  if (filter.length > 0) asked.where(await filters.sql(table, layout, filter));
+  const found = await asked.limit(k).select([layout.idColumn, '_distance']).toArrow();
   return found.batches.flatMap(({ data }) =>
     Array.from({ length: data.length }, (_, at) => ({
       id: cellText(childOf(data, 0), at),
       score: Number(childOf(data, 1).values[at]),
     })),
   );
-}
-
-function tuned(query: VectorQuery, spec: VectorSpec, options: Options): VectorQuery {
-  const ef = options.ef ?? (spec.index?.kind === 'hnsw' ? spec.index.efSearch : undefined);
-  const nprobes = options.nprobes ?? (spec.index?.kind === 'ivfflat' ? spec.index.probes : undefined);
-  if (ef !== undefined) query.ef(ef);
-  if (nprobes !== undefined) query.nprobes(nprobes);
-  if (options.refineFactor !== undefined) query.refineFactor(options.refineFactor);
-  return query;
 }
 
 /**
