@@ -3,6 +3,7 @@ import { NotFound } from './errors.ts';
 import { nameOfKey, runKeys } from './keys.ts';
 import { getJson, type ObjectStore } from './objects.ts';
 import {
+  type Compared,
   type CutoverEntry,
   comparedSchema,
   cutoverLogSchema,
@@ -58,8 +59,8 @@ export interface RunStatus {
 }
 
 /**
- * Remembers markers that were read: they never change once written, so a look at a run that is watched costs a listing a
- * stage and one read a new marker.
+ * Remembers markers that were read: they never change once they are done, so a look at a run that is watched costs a
+ * listing a stage and one read a new marker.
  */
 export type StatusCache = Map<string, unknown>;
 
@@ -77,7 +78,7 @@ export async function runStatus(options: {
   const exported = await readAll(objects, keys.exported, shardEntrySchema, cache);
   const manifest = await read(objects, keys.manifest, manifestSchema, cache);
   const loaded = await readAll(objects, keys.loaded, loadedSchema, cache);
-  const compared = await readAll(objects, keys.compared, comparedSchema, cache);
+  const compared = await readAll(objects, keys.compared, comparedSchema, cache, ({ done }) => done);
   const neighbours = (await objects.list(keys.neighbours)).length;
   // A failed marker is overwritten by the next attempt, so it is never remembered.
   const failedMarkers = await readAll(objects, keys.failed, failedSchema, new Map());
@@ -89,6 +90,7 @@ export async function runStatus(options: {
 
   const records = manifest?.records ?? plan.records;
   const shards = manifest?.shards.length ?? plan.estimate.shards;
+  const isCompared = manifest !== undefined && compared.filter(({ done }) => done).length >= shards;
   const loadedNames = new Set(loaded.map(({ shard }) => shard));
   const stages = [
     stage('export', sum(exported, 'records'), records, 'records', manifest !== undefined),
@@ -97,7 +99,13 @@ export async function runStatus(options: {
       ...stage('index', 0, 1, 'steps', index?.done === true || has.has(keys.queries)),
       ...(index !== undefined && index.detail !== '' && { detail: index.detail }),
     },
-    stage('compare', sum(compared, 'records'), records, 'records', manifest !== undefined && compared.length >= shards),
+    stage(
+      'compare',
+      compared.reduce((total, each) => total + lookedAt(each), 0),
+      records,
+      'records',
+      isCompared,
+    ),
     stage('recall', neighbours, shards, 'shards', has.has(keys.recall)),
   ] as const;
   return {
@@ -115,6 +123,10 @@ export async function runStatus(options: {
     lastMove: moves?.at(-1),
   };
 }
+
+/** Records of a shard that are accounted for: a call that goes on writes its tallies every few seconds. */
+const lookedAt = ({ equal, different, missing, unchecked, skipped }: Compared): number =>
+  equal + different + missing + unchecked + skipped;
 
 /** What to say of a run without a plan: it never was, or its plan was refused and a report says why. */
 export async function noRun(objects: ObjectStore, run: string): Promise<NotFound> {
@@ -163,11 +175,12 @@ async function read<T>(
   key: string,
   schema: z.ZodType<T>,
   cache: StatusCache,
+  isFinal: (value: T) => boolean = () => true,
 ): Promise<T | undefined> {
   const remembered = schema.safeParse(cache.get(key));
   if (cache.has(key) && remembered.success) return remembered.data;
   const value = await getJson(objects, key, schema);
-  if (value !== undefined) cache.set(key, value);
+  if (value !== undefined && isFinal(value)) cache.set(key, value);
   return value;
 }
 
@@ -176,10 +189,11 @@ async function readAll<T>(
   prefix: string,
   schema: z.ZodType<T>,
   cache: StatusCache,
+  isFinal: (value: T) => boolean = () => true,
 ): Promise<readonly T[]> {
   const keys = await objects.list(prefix);
   const values = await Promise.all(
-    keys.filter((key) => nameOfKey(key) !== '').map((key) => read(objects, key, schema, cache)),
+    keys.filter((key) => nameOfKey(key) !== '').map((key) => read(objects, key, schema, cache, isFinal)),
   );
   // A marker that went away between listing and reading counts at the next look.
   return values.filter((value) => value !== undefined);

@@ -10,6 +10,7 @@ import { loadedSchema, manifestSchema } from '../../lib/run-files.ts';
 /** A real process on real files, killed with SIGKILL in each step and started again by the same command. */
 
 interface Place {
+  readonly run?: string;
   readonly directory: string;
   readonly event: string;
   readonly objects: (name: string) => string;
@@ -28,10 +29,15 @@ function makePlace(): Place {
   return { directory, event, objects: (name) => join(directory, 'state', 'runs', 'r1', name) };
 }
 
-function start({ directory, event }: Place) {
+/** The same two collections, only held against each other. */
+function validationOf({ event }: Place): string {
+  return JSON.stringify({ ...JSON.parse(event), mode: 'validate' });
+}
+
+function start({ directory, event, run = 'r1' }: Place) {
   const child = spawn(
     process.execPath,
-    ['infra/local/vecferry.mjs', '--dir', join(directory, 'state'), '--json', 'run', event, '--run', 'r1'],
+    ['infra/local/vecferry.mjs', '--dir', join(directory, 'state'), '--json', 'run', event, '--run', run],
     {
       stdio: ['ignore', 'pipe', 'pipe'],
       // A group of its own: the kill reaches whatever the command has started.
@@ -62,11 +68,17 @@ function filesIn(folder: string): string[] {
   return existsSync(folder) ? readdirSync(folder).filter((name) => /\.(parquet|json)$/.test(name)) : [];
 }
 
-/** When each shard was written: one that is exported again gets another time. */
-function writtenAt(place: Place): Map<string, number> {
+/** When each file of a folder was written: one that is made again gets another time. */
+function writtenAt(place: Place, folder = 'shards'): Map<string, number> {
   return new Map(
-    filesIn(place.objects('shards')).map((name) => [name, statSync(join(place.objects('shards'), name)).mtimeMs]),
+    filesIn(place.objects(folder)).map((name) => [name, statSync(join(place.objects(folder), name)).mtimeMs]),
   );
+}
+
+/** Every file that was there before is there as it was, but for those that were still being worked on. */
+function expectUntouched(before: ReadonlyMap<string, number>, after: ReadonlyMap<string, number>, but: number): void {
+  const changed = [...before].filter(([name, time]) => after.get(name) !== time).map(([name]) => name);
+  expect(changed.length <= but ? [] : changed).toEqual([]);
 }
 
 async function finish(place: Place): Promise<void> {
@@ -119,4 +131,50 @@ describe('killed and started again, the result is the same', () => {
     await finish(place);
     expectWhole(place);
   }, 180_000);
+});
+
+describe('a validation that was killed goes on, and does again only what was under way', () => {
+  test.each([
+    ['while it compared', 'compared', 12],
+    ['while it looked for the exact neighbours', 'neighbours', 20],
+    ['while it measured recall', 'answers', 2],
+  ])(
+    '%s',
+    async (_, folder, count) => {
+      const place = makePlace();
+      await killWhen(place, folder, count);
+      const folders = ['compared', 'neighbours', 'answers'];
+      const before = folders.map((each) => writtenAt(place, each));
+      await finish(place);
+      expectWhole(place);
+      // A child of the map on each of the two processors at once, and one part of the queries.
+      for (const [at, each] of folders.entries()) {
+        expectUntouched(before[at] ?? new Map(), writtenAt(place, each), 2);
+      }
+    },
+    180_000,
+  );
+
+  test('of two collections that are both there, in every step', async () => {
+    const moved = makePlace();
+    await finish(moved);
+    const place = {
+      ...moved,
+      event: validationOf(moved),
+      objects: (name: string) => moved.objects(`../r2/${name}`),
+      run: 'r2',
+    };
+    await killWhen(place, 'shards', 3);
+    await killWhen(place, 'compared', 10);
+    const compared = writtenAt(place, 'compared');
+    await killWhen(place, 'answers', 2);
+    const answers = writtenAt(place, 'answers');
+    await finish(place);
+    const report = reportSchema.parse(JSON.parse(readFileSync(place.objects('report.json'), 'utf8')));
+    expect(report).toMatchObject({ mode: 'validate', verdict: 'validated', compare: { equal: 10_000, extra: 0 } });
+    expect(report.recall?.sets).toMatchObject([{ outcome: 'passed', target: { queries: 200 } }]);
+    expectUntouched(compared, writtenAt(place, 'compared'), 2);
+    expectUntouched(answers, writtenAt(place, 'answers'), 1);
+    expect(Date.parse(report.compare?.startedAt ?? '')).toBeLessThan(Math.min(...compared.values()));
+  }, 240_000);
 });
