@@ -4,6 +4,8 @@ import { recallInterval } from './interval.ts';
 import { runKeys } from './keys.ts';
 import { type Deadline, isNear } from './log.ts';
 import { getJson, type ObjectStore, putJson } from './objects.ts';
+import { measureRecall } from './recall.ts';
+import { latencyOf } from './recall-summary.ts';
 import {
   type Manifest,
   type Plan,
@@ -121,7 +123,7 @@ async function walk(work: Work, { set, targetVector }: TunedSet, tuning: SearchT
     tuning,
     k: entry.k,
     isShort: entry.target.measured && entry.target.short > 0,
-    records: entry.candidates,
+    records: work.manifest.records,
   });
   for (let step = steps.next(); !step.done; ) {
     const settings = step.value;
@@ -160,8 +162,10 @@ async function measurePoint(
   settings: SearchSettings,
 ): Promise<Point | undefined> {
   const { plan, target, deadline, tuning } = work;
-  const { vector, distance, candidates } = entryOf(work, set, targetVector);
-  const truths = work.truths.filter(({ query }) => query.set === set && query.vector === vector);
+  const { vector, distance } = entryOf(work, set, targetVector);
+  const truths = work.truths.filter(
+    ({ query, candidates }) => query.set === set && query.vector === vector && candidates > 0,
+  );
   const side = await openSide({ plan, side: 'target', store: target, vector, settings });
   const ask = (truth: Truth) => askSide(side, truth, { k, distance });
   const { underWay } = tuning;
@@ -179,21 +183,16 @@ async function measurePoint(
     recalls.push(answer.recall);
     millis.push(answer.millis);
   }
-  const population = isSampled(plan, set) ? candidates : undefined;
+  const population = isSampled(plan, set) ? truths[0]?.candidates : undefined;
   const interval = recallInterval(recalls, k, population);
-  return { settings, queries: recalls.length, ...interval, p50: percentile(millis, 50), p95: percentile(millis, 95) };
+  const { p50, p95 } = latencyOf(millis);
+  return { settings, queries: recalls.length, ...interval, p50, p95 };
 }
 
 /** Queries that were drawn from the collection; those that somebody chose stand for more than it holds. */
 function isSampled({ event }: Plan, name: string): boolean {
   const set = event.validate.recall?.sets.find((each) => each.name === name);
   return set?.queries === undefined && set?.file === undefined;
-}
-
-/** The smallest value that at least `percent` of the values do not pass (nearest rank). */
-function percentile(values: readonly number[], percent: number): number {
-  const sorted = values.toSorted((a, b) => a - b);
-  return sorted[Math.max(0, Math.ceil((percent / 100) * sorted.length) - 1)] ?? 0;
 }
 
 function holds({ goal }: Work, { atLeast }: TunedSet, { low, p95 }: Point): boolean {
@@ -299,6 +298,9 @@ function entryOf({ recall }: Work, set: string, targetVector: string): RecallEnt
 }
 
 /** Recall as the target is searched now that it keeps the settings. False when the deadline came first. */
-async function measureAnew(_work: Work): Promise<boolean> {
-  return true;
+async function measureAnew(work: Work): Promise<boolean> {
+  const kept = Object.fromEntries(
+    work.tuning.sets.flatMap((set) => (set.kept && set.chosen !== null ? [[set.targetVector, set.chosen]] : [])),
+  );
+  return (await measureRecall({ ...work, kept })).done;
 }

@@ -1,0 +1,187 @@
+import { denseVector, hasVector } from '../batch.ts';
+import { distanceBetween } from '../distance.ts';
+import { fetchRecords, type Located, patiently } from '../fetch-records.ts';
+import { allowedAt, recallAt } from '../measures.ts';
+import type { Cause, Plan } from '../run-files.ts';
+import type { Distance } from '../schema.ts';
+import { openSide, type Side } from '../search-side.ts';
+import type { Truth } from '../truths.ts';
+import { percent } from '../words.ts';
+import { type Experiment, explains, leastGain } from './experiment.ts';
+import type { Found } from './settings.ts';
+
+/** Queries whose candidates are fetched from both sides and ranked again here. */
+const maxQueries = 20;
+/** The target ranks as it is said to when so much of its answer is what that ranking gives. */
+const leastAgreement = 0.9;
+
+/** One query, and the vectors of the records that either ranking puts in front, by their ids in the source. */
+interface Case {
+  readonly truth: Truth;
+  readonly depth: number;
+  readonly hits: readonly string[];
+  readonly inSource: ReadonlyMap<string, Float32Array>;
+  readonly inTarget: ReadonlyMap<string, Float32Array>;
+}
+
+/**
+ * Where even an exact search of the target misses neighbours: whether it ranks by another distance, or its vectors have
+ * other lengths. The true neighbours and the target's own hits are fetched from both sides and ranked in each way.
+ */
+export async function distanceCauses(experiment: Experiment): Promise<readonly Found[]> {
+  const { entry, described, exact } = experiment;
+  const declared = described.schema.vectors.find(({ name }) => name === entry.targetVector)?.distance;
+  if (exact.recall >= 1 - leastGain || declared === undefined) return [];
+  const cases = await casesOf(experiment);
+  if (cases.length === 0) return [];
+  const rank = (by: Distance, vectors: (each: Case) => ReadonlyMap<string, Float32Array>): number =>
+    mean(cases.map((each) => recallOf(each, by, vectors(each), entry.distance)));
+  const agreement = (vectors: (each: Case) => ReadonlyMap<string, Float32Array>): number =>
+    mean(cases.map((each) => agreementOf(each, declared, vectors(each))));
+
+  const [source, target] = [({ inSource }: Case) => inSource, ({ inTarget }: Case) => inTarget];
+  const as = { set: entry.set, vector: entry.vector, check: 'recall' } as const;
+  const found: Found[] = [];
+  const lengths = { source: rangeText(cases.map(source)), target: rangeText(cases.map(target)) };
+  const ranked = rank(declared, source);
+  const isRankedSo = declared !== entry.distance && agreement(source) >= leastAgreement;
+  if (isRankedSo && explains(ranked, 1)) {
+    const unit = rank(declared, (each) => mapValues(source(each), scaledTo(1)));
+    const seen = `Ranked by ${declared}, the source's own vectors give ${percent(ranked)} of the true neighbours by ${entry.distance}, and ${percent(agreement(source))} of what an exact search of the target answers.`;
+    if (explains(ranked, unit)) {
+      found.push({
+        gain: unit - ranked,
+        cause: notNormalised(as, declared, lengths.source, `${seen} Scaled to length 1 they give ${percent(unit)}.`),
+      });
+    }
+    found.push({
+      gain: 1 - ranked,
+      cause: otherDistance(as, entry.distance, declared, `${seen} Their lengths are ${lengths.source}.`),
+    });
+  }
+  const own = rank(declared, target);
+  const mended = rank(declared, (each) => sameLengths(each));
+  if (found.length === 0 && agreement(target) >= leastAgreement && explains(own, mended)) {
+    const seen = `The same records have lengths ${lengths.source} in the source and ${lengths.target} in the target: by ${declared} the target's give ${percent(own)} of the true neighbours, and ${percent(mended)} at the source's lengths.`;
+    found.push({ gain: mended - own, cause: notNormalised(as, declared, lengths.target, seen) });
+  }
+  return found;
+}
+
+type About = Pick<Cause, 'check' | 'set' | 'vector'>;
+
+function otherDistance(about: About, truth: Distance, declared: Distance, evidence: string): Cause {
+  return {
+    ...about,
+    cause: 'other distance',
+    what: `The target ranks by ${declared}, what is near is told by ${truth}.`,
+    evidence,
+    next: `Make the target's collection (or its index) rank by ${truth}; or, if ${declared} is what the application wants, say so in mapping.vectors: {"distance": "${declared}"}.`,
+  };
+}
+
+function notNormalised(about: About, declared: Distance, lengths: string, evidence: string): Cause {
+  return {
+    ...about,
+    cause: 'not normalised',
+    what: `The target ranks by ${declared}, which counts on vectors of one length, and they have lengths ${lengths}.`,
+    evidence,
+    next: 'Scale the vectors to length 1 before they are written, or make the target rank by cosine.',
+  };
+}
+
+async function casesOf({ plan, source, target, entry, truths }: Experiment): Promise<readonly Case[]> {
+  const side = await openSide({ plan, side: 'target', store: target, vector: entry.vector, exact: true });
+  const cases: Case[] = [];
+  for (const truth of truths.slice(0, maxQueries)) {
+    const depth = Math.min(entry.k, truth.candidates);
+    const found = await patiently(() => target.search(requestFor(side, truth, depth)));
+    const known = new Map(truth.nearest.map(({ id }) => [side.idOf(id), id]));
+    const { records } = await fetchRecords(target, [...known.keys(), ...found.map(({ id }) => id)]);
+    const sourceIdOf = (id: string): string => known.get(id) ?? originalId(plan, records.get(id)) ?? id;
+    const inTarget = new Map([...vectorsOf(records, entry.targetVector)].map(([id, each]) => [sourceIdOf(id), each]));
+    const inSource = vectorsOf((await fetchRecords(source, [...inTarget.keys()])).records, entry.vector);
+    cases.push({ truth, depth, hits: found.map(({ id }) => sourceIdOf(id)), inSource, inTarget });
+  }
+  return cases;
+}
+
+function requestFor({ vector }: Side, { values, filter }: Truth, k: number) {
+  return { vector, query: values, k, exact: true, ...(filter.length > 0 && { filter }) };
+}
+
+/** Where the mapping made another id, the payload keeps the source's. */
+function originalId({ mapping }: Plan, record: Located | undefined): string | undefined {
+  if (mapping.ids === 'keep' || record === undefined) return undefined;
+  const payload: unknown = JSON.parse(record.batch.payloads[record.at] ?? '{}');
+  const found: unknown = Object.entries(Object(payload)).find(([name]) => name === mapping.originalId)?.[1];
+  return typeof found === 'string' ? found : undefined;
+}
+
+function vectorsOf(records: ReadonlyMap<string, Located>, vector: string): Map<string, Float32Array> {
+  const found = new Map<string, Float32Array>();
+  for (const [id, { batch, at }] of records) {
+    const column = batch.vectors.get(vector);
+    if (column?.kind === 'dense' && hasVector(column, at)) found.set(id, denseVector(column, at));
+  }
+  return found;
+}
+
+/** The records put first when these vectors are ranked by this distance. */
+function rankedBy({ truth, depth }: Case, by: Distance, vectors: ReadonlyMap<string, Float32Array>): string[] {
+  return [...vectors]
+    .map(([id, values]) => ({ id, distance: distanceBetween[by](truth.values, values) }))
+    .sort((a, b) => a.distance - b.distance)
+    .slice(0, depth)
+    .map(({ id }) => id);
+}
+
+/** recall of a ranking, by the true distances. */
+function recallOf(each: Case, by: Distance, vectors: ReadonlyMap<string, Float32Array>, truthBy: Distance): number {
+  const known = new Map(each.truth.nearest.map(({ id, distance }) => [id, distance]));
+  const ranked = rankedBy(each, by, vectors).map((id) => known.get(id) ?? Number.POSITIVE_INFINITY);
+  return recallAt(ranked, each.depth, allowedAt(each.truth.nearest, each.depth, truthBy));
+}
+
+function agreementOf(each: Case, by: Distance, vectors: ReadonlyMap<string, Float32Array>): number {
+  const ranked = new Set(rankedBy(each, by, vectors));
+  return each.hits.length === 0 ? 0 : each.hits.filter((id) => ranked.has(id)).length / each.hits.length;
+}
+
+/** The target's vectors, each as long as the source's. */
+function sameLengths({ inSource, inTarget }: Case): ReadonlyMap<string, Float32Array> {
+  return new Map(
+    [...inTarget].map(([id, values]) => {
+      const other = inSource.get(id);
+      return [id, other === undefined ? values : scaledTo(lengthOf(other))(values)];
+    }),
+  );
+}
+
+const lengthOf = (values: Float32Array): number => Math.sqrt(values.reduce((sum, value) => sum + value * value, 0));
+
+const scaledTo =
+  (length: number) =>
+  (values: Float32Array): Float32Array => {
+    const own = lengthOf(values);
+    return own === 0 ? values : values.map((value) => (value * length) / own);
+  };
+
+function mapValues(all: ReadonlyMap<string, Float32Array>, map: (values: Float32Array) => Float32Array) {
+  return new Map([...all].map(([id, values]) => [id, map(values)]));
+}
+
+function rangeText(all: readonly ReadonlyMap<string, Float32Array>[]): string {
+  let [least, most] = [Number.POSITIVE_INFINITY, 0];
+  for (const vectors of all) {
+    for (const values of vectors.values()) {
+      const length = lengthOf(values);
+      least = Math.min(least, length);
+      most = Math.max(most, length);
+    }
+  }
+  const [from, to] = [least, most].map((value) => String(Number(value.toPrecision(3))));
+  return from === to ? `of ${from}` : `from ${from} to ${to}`;
+}
+
+const mean = (values: readonly number[]): number => values.reduce((sum, value) => sum + value, 0) / values.length;
