@@ -15,6 +15,7 @@ import { at, functionNames, listAt, ofType, synthesize } from './template.ts';
  */
 
 const template = synthesize();
+const withBucket = synthesize({ buckets: ['team-queries'] });
 const run = 'permissions';
 const secret = 'vecferry/permissions';
 const used = new Map<string, Need[]>(Object.keys(functionSettings).map((name) => [name, []]));
@@ -52,10 +53,10 @@ const ofRuntime = /^(logs|xray):/;
 const ofPoller = /^sqs:(ReceiveMessage|DeleteMessage|ChangeMessageVisibility|GetQueueUrl|GetQueueAttributes)$/;
 
 /** What a function's role allows, one action on one resource at a time, besides what the runtime needs. */
-function allowedTo(name: string): readonly Need[] {
-  const [id] = [...functionNames(template)].find(([, each]) => each === name) ?? [];
-  const role = at(template.Resources[id ?? ''], 'Properties', 'Role', 'Fn::GetAtt', 0);
-  const policies = ofType(template, 'AWS::IAM::Policy').filter(([, { Properties }]) =>
+function allowedTo(name: string, made = template): readonly Need[] {
+  const [id] = [...functionNames(made)].find(([, each]) => each === name) ?? [];
+  const role = at(made.Resources[id ?? ''], 'Properties', 'Role', 'Fn::GetAtt', 0);
+  const policies = ofType(made, 'AWS::IAM::Policy').filter(([, { Properties }]) =>
     listAt(Properties, 'Roles').some((each) => at(each, 'Ref') === role),
   );
   return policies
@@ -197,4 +198,29 @@ test('no role allows what its function never calls', () => {
       .map(({ action, resource }) => `${name}: ${action} on ${resource}`),
   );
   expect(idle).toEqual([]);
+});
+
+test('a file of queries is read where cdk.json names its bucket, by the two functions that read it and with no more', async () => {
+  const side = (collection: string) => ({ store: 'pgvector', connection: { secret }, collection });
+  const file = 's3://team-queries/queries.jsonl';
+  const set = { name: 'given', file, atLeast: null };
+  const event = { source: side('public.articles'), target: side('public.copies'), parallel: { exporters: 1 } };
+  aws.objects.set('queries.jsonl', new TextEncoder().encode('{"vector": [1, 2, 3]}\n'));
+  for (const name of ['plan', 'choose-queries'] as const) {
+    const before = used.get(name)?.length ?? 0;
+    const input = { execution: run, event: { ...event, validate: { recall: { sets: [set] } } } };
+    const output = await call(name, name === 'plan' ? input : { run });
+    if (name === 'choose-queries') expect(output).toEqual({ queries: 1 });
+    const needs =
+      used
+        .get(name)
+        ?.slice(before)
+        .filter(({ resource }) => resource.includes('team-queries')) ?? [];
+    expect(new Set(needs.map(({ action }) => action))).toEqual(new Set(['s3:GetObject', 's3:ListBucket']));
+    const allowed = allowedTo(name, withBucket);
+    expect(needs.filter((need) => !allowed.some((each) => covers(each, need)))).toEqual([]);
+    if (name === 'plan') continue; // Its stores may lie in the bucket, so it may write there too.
+    const added = allowed.filter(({ resource }) => resource.includes('team-queries'));
+    expect(added.filter((each) => !needs.some((need) => covers(each, need)))).toEqual([]);
+  }
 });

@@ -103,8 +103,8 @@ describe('the import', () => {
 });
 
 describe('functions', () => {
-  const storeOpeners = Object.values(functionSettings).filter(({ may }) =>
-    may.some((each) => each === 'open stores'),
+  const bucketReaders = Object.values(functionSettings).filter(({ may }) =>
+    may.some((each) => each === 'open stores' || each === 'read query files'),
   ).length;
   const functions = ofType(template, 'AWS::Lambda::Function');
 
@@ -127,12 +127,12 @@ describe('functions', () => {
     expect(new Set(roles).size).toBe(functions.length);
   });
 
-  test('reach no bucket but that of the runs, and those that cdk.json names for files', () => {
+  test('reach no bucket but that of the runs, and those that cdk.json names for files and queries', () => {
     const statements = (made: Template): string =>
       JSON.stringify(ofType(made, 'AWS::IAM::Policy').map(([, { Properties }]) => Properties['PolicyDocument']));
     expect(statements(template)).not.toContain(':s3:::team-vectors');
     const named = statements(synthesize({ buckets: ['team-vectors'] }));
-    expect(named.split('team-vectors/*')).toHaveLength(1 + storeOpeners);
+    expect(named.split('team-vectors/*')).toHaveLength(1 + bucketReaders);
   });
 
   test('run in the VPC that cdk.json names, synthesized without an account', () => {
