@@ -38,7 +38,7 @@ function placeOf(id: string): number {
 
 export function approximate(store: Store, how: Approximation): Store & { readonly searches: () => number } {
   let searches = 0;
-  let own: SearchSettings = { efSearch: how.efSearch };
+  let own: SearchSettings = { efSearch: how.efSearch, ...how.tuning?.current };
   return {
     ...store,
     searches: () => searches,
@@ -52,7 +52,7 @@ export function approximate(store: Store, how: Approximation): Store & { readonl
       const hits = await store.search({ ...plain, k: share >= 1 ? request.k : request.k * 20 });
       return hits.filter(({ id }) => placeOf(id) < share).slice(0, request.k);
     },
-    tuning: async () => ({ current: own, heeds: { efSearch: true }, isQuantized: false, ...how.tuning }),
+    tuning: async () => ({ heeds: { efSearch: true }, isQuantized: false, ...how.tuning, current: own }),
     keepSearch: async (_, settings) => {
       if (how.keeps !== true) return { kept: false, how: `send ${JSON.stringify(settings)} with each search` };
       own = { ...own, ...settings };
