@@ -108,7 +108,7 @@ describe('a filter finds exactly the records that `meets` accepts', () => {
   test('a field that no path can name is refused, since another field must not be taken for it', () => {
     for (const field of ['a"b', 'a\\b'])
       expect(() => searchOf({ vector: '', query, k: 1, filter: conditionsOf({ [field]: 1 }) })).toThrow(
-        expect.objectContaining({ name: 'InvalidEvent', ids: [field] }),
+        expect.objectContaining({ name: 'Incompatible', ids: [field] }),
       );
   });
 

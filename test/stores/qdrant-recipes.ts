@@ -36,6 +36,11 @@ export async function fill(store: Store, batch: Batch): Promise<void> {
   await store.prepare(schema);
   await store.write(batch, { position: { run: 'r', shard: '00000-000', offset: 0 }, mode: 'upsert' });
   await store.buildIndex(schema);
+  await built(store);
+}
+
+/** Waits until the graph is built. @throws Error after 30 s */
+export async function built(store: Store): Promise<void> {
   for (let waited = 0; !(await store.indexProgress(schema)).done; waited++) {
     if (waited === 300) throw new Error('the graph was not built within 30 s');
     await new Promise((resolve) => setTimeout(resolve, 100));

@@ -10,7 +10,7 @@ import { searchOf, tuningOf } from '../../lib/stores/qdrant/search.ts';
 import { infoSchema } from '../../lib/stores/qdrant/settings.ts';
 import { qdrant } from '../../lib/stores/qdrant.ts';
 import { qdrantGrpcUrl, qdrantUrl } from '../servers/urls.ts';
-import { coarse, fill, indexed, recallAt10, records, weakGraph } from './qdrant-recipes.ts';
+import { built, coarse, fill, indexed, recallAt10, records, weakGraph } from './qdrant-recipes.ts';
 
 const opened: Store[] = [];
 const made = new Set<string>();
@@ -89,6 +89,16 @@ describe('what makes a search miss neighbours, and what finds them', () => {
     const store = await filled('search_indexed', { ...weakGraph, ...indexed });
     expect(await recallAt10(store, batch, { filter, ...efSearch(64) })).toBeGreaterThan(Math.max(0.8, asIs + 0.3));
     expect((await store.describe()).schema.payloadIndexes).toMatchObject([{ field: 'tenth', type: 'integer' }]);
+  });
+
+  test('a payload index made after the graph helps only once the graph is built again', async () => {
+    const filter = [{ kind: 'in' as const, field: 'tenth', values: [3] }];
+    const store = await filled('search_late', weakGraph);
+    await client.createPayloadIndex('search_late', { field_name: 'tenth', field_schema: 'integer', wait: true });
+    expect(await recallAt10(store, batch, { filter, ...efSearch(64) })).toBeLessThan(0.5);
+    await client.updateCollection('search_late', { hnsw_config: { m: weakGraph.hnsw.m + 1 } });
+    await built(store);
+    expect(await recallAt10(store, batch, { filter, ...efSearch(64) })).toBeGreaterThan(0.9);
   });
 
   test('a collection below the full scan threshold heeds no efSearch, for its graph is not searched', async () => {

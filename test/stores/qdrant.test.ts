@@ -48,6 +48,8 @@ describe.each(['grpc', 'rest'])('over %s', (transport) => {
   storeContract(`qdrant over ${transport}`, (collection) => open(collection, { transport }), {
     kind: qdrant,
     readsInKeyOrder: true,
+    // Its JSON path has no escape for these.
+    refuses: ({ field }) => /["\\]/.test(field),
   });
 
   const vector: VectorSpec = { name: '', kind: 'dense', dimension: 4, distance: 'dot', precision: 'float32' };

@@ -1,4 +1,4 @@
-import { InvalidEvent } from '../../errors.ts';
+import { Incompatible } from '../../errors.ts';
 import type { Condition, Scalar } from '../../filter.ts';
 import { type ProtoWriter, tagOf } from './wire.ts';
 
@@ -21,7 +21,7 @@ interface NumberRange {
   readonly lte?: number;
 }
 
-/** What `must` holds. @throws InvalidEvent for a field that Qdrant's filters cannot name. */
+/** What `must` holds. @throws Incompatible for a field that Qdrant's filters cannot name. */
 export function mustOf(conditions: readonly Condition[]): readonly QdrantCondition[] {
   return conditions.map((condition): QdrantCondition => {
     const key = pathOf(condition.field);
@@ -58,7 +58,7 @@ function oneOf(key: string, values: readonly Scalar[]): QdrantCondition {
 function pathOf(field: string): string {
   if (/^[\p{Alphabetic}\p{N}_-]+$/u.test(field)) return field;
   if (!/["\\]/.test(field)) return `"${field}"`;
-  throw new InvalidEvent(
+  throw new Incompatible(
     `Qdrant's filters cannot name the field ${JSON.stringify(field)}: its JSON path takes neither quotes nor backslashes; filter on another field`,
     { ids: [field] },
   );

@@ -23,7 +23,7 @@ export interface SearchParams {
   readonly quantization?: { readonly rescore?: boolean; readonly oversampling?: number };
 }
 
-/** @throws InvalidEvent for a setting that Qdrant's search does not have, and for a filter that it cannot be asked. */
+/** @throws InvalidEvent for a setting that Qdrant's search does not have. @throws Incompatible for a field that its filters cannot name. */
 export function searchOf({ vector, query, k, exact, filter = [], settings = {} }: SearchRequest): QdrantSearch {
   const params = { ...paramsOf(settings), ...(exact === true ? ({ exact } as const) : {}) };
   return { vector, values: query, k, must: mustOf(filter), params };
@@ -76,7 +76,7 @@ export function tuningOf(info: CollectionInfo, vector: string): SearchTuning {
       ...(isQuantized ? { rescore: rescoresByDefault(quantization), oversampling: 1 } : {}),
     },
     heeds: {
-      ...(hasGraph ? { efSearch: Math.min(strict.search_max_hnsw_ef ?? maxEf, Math.max(points, 1)) } : {}),
+      ...(hasGraph ? { efSearch: Math.min(strict.search_max_hnsw_ef ?? maxEf, Math.max(points, ef ?? 1)) } : {}),
       ...(isQuantized ? { rescore: true, oversampling: strict.search_max_oversampling ?? maxOversampling } : {}),
     },
     isQuantized,
