@@ -2,12 +2,14 @@ import { z } from 'zod';
 import { Incompatible, InvalidEvent, NotFound, RecordRefused } from '../errors.ts';
 import { parseAs } from '../event.ts';
 import type { CollectionSchema, Distance, VectorSpec } from '../schema.ts';
+import type { Unseen } from './chroma/filter.ts';
 import { type ChromaApi, chromaApi } from './chroma/http.ts';
 import {
   type ChromaCollection,
   countRecords,
   cutRanges,
   fetchRecords,
+  findUnseen,
   listIds,
   readRange,
   sampleRecords,
@@ -15,7 +17,16 @@ import {
 } from './chroma/read.ts';
 import { fromChroma } from './chroma/records.ts';
 import { write } from './chroma/write.ts';
-import type { Capabilities, Description, ResolvedEndpoint, Store, StoreKind } from './port.ts';
+import type {
+  Capabilities,
+  Description,
+  KeptSearch,
+  ResolvedEndpoint,
+  SearchTuning,
+  Store,
+  StoreKind,
+} from './port.ts';
+import { refuseSettings } from './search-settings.ts';
 
 /** Chroma, over its REST API. Payload fields are metadata keys; the field `document` is the record's document. */
 
@@ -54,7 +65,7 @@ const capabilities: Capabilities = {
   maxDimension: 65_536,
   precisions: ['float32'],
   indexes: ['hnsw'],
-  searchSettings: [],
+  searchSettings: ['efSearch'],
   missingVectors: false,
   // Measured on 1.5.9: with cosine the index scales vectors, and get scales them back, within 2e-7 of their length.
   normalisesCosine: false,
@@ -109,6 +120,7 @@ function openChroma({ connection, collection: name, options }: ResolvedEndpoint)
 function chromaStore(api: ChromaApi, name: string, options: Options): Store {
   /** The sorted ids as last listed, and how many records there were. */
   let listed: { readonly count: number; readonly ids: Promise<readonly string[]> } | undefined;
+  let unseen: Promise<Unseen> | undefined;
   let held: ChromaCollection | undefined;
   /** Asks once; a collection without a dimension may get one with its first record, so it is asked again. */
   const collection = async (): Promise<ChromaCollection> => {
@@ -137,15 +149,24 @@ function chromaStore(api: ChromaApi, name: string, options: Options): Store {
             ids: [request.vector],
           },
         );
-      return await search(await collection(), request);
+      refuseSettings(request.settings, capabilities.searchSettings, chroma.title);
+      return await search(await collection(), request, async () => {
+        unseen ??= findUnseen(await collection()).catch((error) => {
+          unseen = undefined;
+          throw error;
+        });
+        return await unseen;
+      });
     },
-    tuning: async () => ({ current: {}, heeds: {}, isQuantized: false }),
-    keepSearch: async () => ({ kept: false, how: 'every search is exact, so there is nothing to keep' }),
+    tuning: async () => tuningOf(await find(api, name)),
+    keepSearch: async (_, { efSearch }) => wordsFor(efSearch),
     close: async () => {
       listed = undefined;
     },
     ranges: async ({ records }) => cutRanges(await sortedIds(), records),
     async *read(range, limits) {
+      // A count that is the same may be of other ids: as many were added as deleted. Whole reads, which name them, list anew.
+      if (range.from === null && range.to === null) listed = undefined;
       yield* readRange(await collection(), await sortedIds(), range, limits);
     },
     prepare: async (schema) => {
@@ -154,11 +175,38 @@ function chromaStore(api: ChromaApi, name: string, options: Options): Store {
     },
     write: async (batch, settings) => {
       listed = undefined;
+      unseen = undefined;
       return await write(await collection(), batch, settings);
     },
     // Chroma adds to its graph as it writes.
     buildIndex: async () => {},
     indexProgress: async () => ({ done: true, detail: 'Chroma builds its index while it writes' }),
+  };
+}
+
+/** Chroma names no limit for results; an answer of 10,000 is half a megabyte. */
+const maxEf = 10_000;
+
+/** Of the index of Chroma's distributed form (SPANN) we know nothing. */
+function tuningOf({ configuration_json: { hnsw } }: Found): SearchTuning {
+  if (hnsw === null || hnsw === undefined) return { current: {}, heeds: {}, isQuantized: false };
+  const efSearch = hnsw.ef_search ?? undefined;
+  return {
+    current: efSearch === undefined ? {} : { efSearch },
+    heeds: { efSearch: Math.max(maxEf, efSearch ?? 0) },
+    isQuantized: false,
+  };
+}
+
+/**
+ * The configuration takes another ef_search, but a running server goes on with the one that it loaded the collection with
+ * (1.5.9): changing it would be a promise that the next search does not keep.
+ */
+function wordsFor(efSearch: number | undefined): KeptSearch {
+  if (efSearch === undefined) return { kept: false, how: 'Chroma heeds efSearch alone, so there is nothing to keep' };
+  return {
+    kept: false,
+    how: `ask for more than is used, collection.query(…, n_results=${efSearch}), and take the first k; or set collection.modify(configuration={"hnsw": {"ef_search": ${efSearch}}}) and start the Chroma server again, which goes on with the value that it loaded the collection with`,
   };
 }
 

@@ -72,7 +72,7 @@ export function fromChroma(id: string, { metadata, document, uri }: ChromaPayloa
 }
 
 /** Names that Chroma refuses or keeps for itself; a key `chroma:document` stops a 1.5 server's writer for good. */
-function isKey(name: string, names: Names): boolean {
+export function isKey(name: string, names: Names): boolean {
   if (name === '' || name === restKey || name === names.document || name === names.uri) return false;
   return !name.startsWith('$') && !name.startsWith('#') && !name.startsWith('chroma:');
 }
@@ -116,7 +116,7 @@ function isInt64(raw: string): boolean {
  * True for numbers that any parser reads exactly: at most 15 digits and a power of ten up to 22 (both are exact in a
  * double, and so is their product; Clinger 1990). Measured against chromadb 1.5.9, which errs beyond them.
  */
-function isParsedExactly(raw: string): boolean {
+export function isParsedExactly(raw: string): boolean {
   if (isInteger(raw)) return isInt64(raw);
   const match = /^-?(\d+)(?:\.(\d+))?(?:[eE]([+-]?\d+))?$/.exec(raw);
   const fraction = match?.[2] ?? '';
