@@ -1,4 +1,4 @@
-import { Incompatible, NotFound, ValidationFailed } from './errors.ts';
+import { Incompatible, InvalidEvent, NotFound, ValidationFailed } from './errors.ts';
 import type { FlagStore } from './flag.ts';
 import { runKeys } from './keys.ts';
 import { getJson, type ObjectStore, putJson } from './objects.ts';
@@ -23,10 +23,14 @@ export interface CutoverInput {
 
 /**
  * Makes readers use the target. Repeatable: a pointer that is already there stays, and the log gets no second entry.
- * @throws ValidationFailed when the run has not passed validation. @throws Incompatible when the store has no pointers.
+ * @throws InvalidEvent when the run only validates. @throws ValidationFailed when the run has not passed validation. @throws Incompatible when the store has no pointers.
  */
 export async function cutOver(input: CutoverInput): Promise<CutoverEntry> {
   const { plan, objects, now, passed } = input;
+  if (plan.event.mode === 'validate') {
+    const text = `run '${plan.run}' held two collections against each other and moved nothing, so it cuts nothing over`;
+    throw new InvalidEvent(`${text}; move the readers' pointer where it is kept`, { ids: [plan.run] });
+  }
   if (!passed) {
     throw new ValidationFailed(
       `run '${plan.run}' has not passed validation: ${objects.locate(runKeys(plan.run).report)} says why; nothing was moved`,

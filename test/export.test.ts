@@ -36,6 +36,15 @@ async function exportedIds(world: World, run = 'r1'): Promise<string[]> {
 }
 
 describe('the export', () => {
+  test('of a run that only validates queues nothing, because there is nothing to import', async () => {
+    const world = await makeWorld(small);
+    await world.target.prepare(makeSchema());
+    const planned = await plan({ ...world, event: { ...world.event, mode: 'validate' } });
+    await exportAll(world, planned);
+    expect((await sealManifest({ plan: planned, objects: world.objects })).records).toBe(100);
+    expect(world.waiting).toEqual([]);
+  });
+
   test('writes every record of the source once, in shards no larger than asked', async () => {
     const world = await makeWorld(small);
     const planned = await plan(world);

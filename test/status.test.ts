@@ -1,8 +1,8 @@
 import { describe, expect, test } from '@jest/globals';
 import { parseEvent } from '../lib/event.ts';
-import { exportedKey, failedKey, loadedKey, runKeys } from '../lib/keys.ts';
+import { comparedKey, exportedKey, failedKey, loadedKey, runKeys } from '../lib/keys.ts';
 import { type ObjectStore, putJson } from '../lib/objects.ts';
-import type { Failed, Loaded, Plan, ShardEntry } from '../lib/run-files.ts';
+import type { Compared, Failed, Loaded, Plan, ShardEntry } from '../lib/run-files.ts';
 import { type RunStatus, runStatus } from '../lib/status.ts';
 import { memoryObjects } from './local/memory-objects.ts';
 import { makeSchema } from './make.ts';
@@ -69,6 +69,33 @@ const failed = (shard: string): Failed => ({
   final: true,
   at,
 });
+
+const compared = (shard: string, tallies: Partial<Compared>): Compared => ({
+  shard,
+  done: false,
+  offset: 0,
+  records: 0,
+  equal: 0,
+  changed: 0,
+  gone: 0,
+  different: 0,
+  missing: 0,
+  unchecked: 0,
+  notInSample: 0,
+  duplicates: 0,
+  skipped: 0,
+  skippedIds: [],
+  differences: [],
+  changes: [],
+  spotChecked: 0,
+  spotDifferent: 0,
+  spotDifferences: [],
+  of: '',
+  startedAt: at,
+  at,
+  ...tallies,
+});
+const cache = new Map<string, unknown>();
 
 async function makeObjects(files: Record<string, unknown>, plan: Plan = makePlan()): Promise<ObjectStore> {
   const objects = memoryObjects({});
@@ -151,6 +178,33 @@ describe('the status of a run', () => {
   test('skips recall where the event asks for none', async () => {
     const objects = await makeObjects({}, makePlan({ validate: { recall: null } }));
     expect(stages(await runStatus({ objects, run })).at(-1)).toBe('recall skipped 0');
+  });
+
+  test('skips import and index where two collections are only held against each other', async () => {
+    const shards = [entry('00000-000', 60), entry('00001-000', 40)];
+    const objects = await makeObjects(
+      {
+        [keys.manifest]: { format: 1, run, records: 100, bytes: 2, shards },
+        ...Object.fromEntries(shards.map((each) => [exportedKey(run, each.shard), each])),
+        [comparedKey(run, '00000-000')]: compared('00000-000', { records: 60, equal: 25 }),
+      },
+      makePlan({ mode: 'validate' }),
+    );
+    const looked = await runStatus({ objects, run, cache });
+    // A shard that is half compared counts as far as it is.
+    expect(stages(looked)).toEqual([
+      'export done 100',
+      'import skipped 0',
+      'index skipped 0',
+      'compare running 25',
+      'recall waiting 0',
+    ]);
+    await putJson(
+      objects,
+      comparedKey(run, '00000-000'),
+      compared('00000-000', { records: 60, equal: 60, done: true }),
+    );
+    expect(stages(await runStatus({ objects, run, cache }))[3]).toBe('compare running 60');
   });
 
   test('has nothing under way for a plan alone', async () => {

@@ -171,6 +171,41 @@ describe('vecferry after a run', () => {
     expect({ code, err }).toEqual({ code: 5, err: expect.stringMatching(/^ValidationFailed: /) });
   });
 
+  test('holds the two collections of an event against each other, whatever moved them, and moves nothing', async () => {
+    const shards = join(work, 'moved', 'records.lance');
+    const before = await readdir(shards, { recursive: true });
+    const { code, out } = await vecferry([
+      'validate',
+      event('moved', { cutover: { flag: 'records' } }),
+      '--run',
+      'held',
+    ]);
+    expect({ code, out }).toEqual({
+      code: 0,
+      out: expect.stringMatching(
+        /^done +Validated: files records\.jsonl and lancedb records hold the same 3,000 records\./m,
+      ),
+    });
+    expect(out).not.toMatch(/^(import|index|readers)/m);
+    expect(await readdir(shards, { recursive: true })).toEqual(before);
+    expect((await vecferry(['validate', 'held'])).code).toBe(0);
+    const { code: refused, err } = await vecferry(['cutover', 'held']);
+    expect({ refused, err }).toEqual({
+      refused: 2,
+      err: expect.stringMatching(/moved nothing, so it cuts nothing over/),
+    });
+  });
+
+  test('names what only one of two collections holds', async () => {
+    const { code, err } = await vecferry(['validate', '-', '--run', 'unlike'], {
+      input: event('moved', { source: fewer }),
+    });
+    expect({ code, err }).toEqual({
+      code: 5,
+      err: expect.stringMatching(/^ValidationFailed: Failed, .*holds 1 record that the source does not hold/),
+    });
+  });
+
   test('inspects a shard', async () => {
     const [shard = ''] = await readdir(join(kept, 'runs', 'plain', 'shards'));
     const { events } = await vecferry(['--json', 'inspect', join(kept, 'runs', 'plain', 'shards', shard)]);
@@ -221,12 +256,20 @@ describe('vecferry gives one message and an exit code for', () => {
     ['a bad run id', ['status', '../x'], 2, /^InvalidEvent: the run id is not valid/],
     ['a cutover of no run', ['cutover', 'nope'], 2, /^NotFound/],
     ['a validation of no run', ['validate', 'nope'], 2, /^NotFound/],
+    ['an event to validate that is not there', ['validate', 'events/nope.json'], 2, /^InvalidEvent: there is no event/],
+    ['a run to validate on a stack', ['validate', 'moved', '--stack', 'S'], 2, /^InvalidEvent: .*go with an event/],
     ['a shard that is not there', ['inspect', 'nope.parquet'], 2, /^NotFound: there is no file 'nope\.parquet'/],
   ];
   test.each(cases)('%s', async (_, args, expected, message) => {
     const { code, out, err } = await vecferry(args);
     expect({ code, out, err }).toEqual({ code: expected, out: '', err: expect.stringMatching(message) });
     expect(err.trimEnd().split('\n')).toHaveLength(1);
+  });
+
+  test('two collections of which one is not there, which is not made', async () => {
+    const { code, err } = await vecferry(['validate', event('absent'), '--run', 'absent']);
+    expect({ code, err }).toEqual({ code: 2, err: expect.stringMatching(/^NotFound: .*records/) });
+    expect(await readdir(join(work, 'absent'))).toEqual([]);
   });
 
   test('a place for runs that cannot be written to', async () => {

@@ -14,6 +14,7 @@ import { deployedRollback, deployedRun, deployedStatus } from '../../infra/local
 import type { Failure } from '../../infra/local/exit-codes.ts';
 import type { OutputEvent } from '../../infra/local/output.ts';
 import { synthesize } from '../../infra/local/synthesize.ts';
+import { validateCommand } from '../../infra/local/validate-command.ts';
 import { parseEvent } from '../../lib/event.ts';
 
 const cloudFormation = mockClient(CloudFormationClient);
@@ -67,6 +68,20 @@ describe('vecferry --stack', () => {
     expect(call?.args[0].input).toMatchObject({ stateMachineArn: machine, name: 'r1' });
     expect(JSON.parse(call?.args[0].input.input ?? '')).toEqual({ ...raw, run: 'r1' });
     expect(events.at(-1)).toMatchObject({ type: 'result', status: 'succeeded', output: { run: 'r1' } });
+  });
+
+  test('validate: starts it with the event as one that only validates, and cuts nothing over', async () => {
+    stepFunctions.on(StartExecutionCommand).resolves({ executionArn: execution });
+    stepFunctions.on(DescribeExecutionCommand).resolves({ status: 'SUCCEEDED', output: '{"run":"r1"}' });
+    const argument = JSON.stringify({ ...raw, cutover: { flag: 'articles' } });
+    await expect(validateCommand(context, { argument, run: 'r1', stack: 'Vecferry' })).resolves.toBe(0);
+    const [call] = stepFunctions.commandCalls(StartExecutionCommand);
+    expect(JSON.parse(call?.args[0].input.input ?? '')).toEqual({ ...raw, run: 'r1', mode: 'validate', cutover: null });
+    const ofRun = validateCommand(context, { argument: 'r1', stack: 'Vecferry' });
+    await expect(ofRun).rejects.toMatchObject({
+      name: 'InvalidEvent',
+      message: expect.stringMatching(/go with an event/),
+    });
   });
 
   test('takes another name for an execution that goes on with a run which has ended, since names serve once', async () => {
