@@ -1,37 +1,61 @@
 import { type ErrorName, errorNames } from './errors.ts';
 import type { CompareReport, Counts, Finding, Report } from './report-schema.ts';
-import type { Cause, Diagnosis, Recall } from './run-files.ts';
-import { count, plural } from './words.ts';
+import type { Cause, Diagnosis, Recall, RecallEntry, Tuning } from './run-files.ts';
+import { sameSettings, settingsText } from './search-steps.ts';
+import { count, percent, plural } from './words.ts';
 
 /** What a report finds wrong or unproved, each with what to do next. Nothing found means that the run passed. */
 
 export interface Findings {
+  readonly run: string;
   readonly mode: Report['mode'];
   readonly counts: Counts;
   readonly compare: CompareReport;
   readonly spotCheck: NonNullable<Report['spotCheck']>;
   readonly recall: Recall;
+  readonly tuning: Tuning['sets'];
   readonly diagnosis: Diagnosis;
 }
 
-type Found = Omit<Finding, 'causes'>;
+interface Found extends Omit<Finding, 'causes'> {
+  /** True: this says what to do, whatever the cause; else the first cause says it better. */
+  readonly isNextKnown?: boolean;
+  /** True: search settings were tried, and none holds the goal. */
+  readonly isTuned?: boolean;
+  /** True of missing records, which a missing range explains. */
+  readonly isMissing?: boolean;
+}
 
-/** What is wrong first, then what could not be checked. */
-export function findingsOf({ mode, counts, compare, spotCheck, recall, diagnosis }: Findings): Finding[] {
+/** Causes whose next step is tuning. */
+const tunable: readonly Cause['cause'][] = [
+  'efSearch too low',
+  'probes too low',
+  'quantized without rescoring',
+  'filtered after the index',
+];
+
+/** What is wrong first, then what could not be checked; each with its causes, of which the first says what to do next. */
+export function findingsOf(parts: Findings): Finding[] {
+  const { mode, counts, compare, spotCheck, diagnosis } = parts;
   const findings = [
     ...compareFindings(compare, advices[mode]),
     ...sourceFindings(spotCheck, advices[mode]),
     ...countFindings(counts, compare, advices[mode]),
-    ...recallFindings(recall),
+    ...recallFindings(parts),
   ];
   return findings
     .toSorted((a, b) => Number(a.severity === 'unproven') - Number(b.severity === 'unproven'))
-    .map((each) => ({ ...each, causes: diagnosis.causes.filter((cause) => explains(cause, each)) }));
+    .map(({ isNextKnown, isTuned, isMissing = false, ...found }) => {
+      const causes = diagnosis.causes.filter((cause) => explains(cause, { isMissing, ...found }));
+      const [first] = causes.filter(({ cause }) => isTuned !== true || !tunable.includes(cause));
+      return { ...found, next: isNextKnown ? found.next : (first?.next ?? found.next), causes };
+    });
 }
 
-function explains(cause: Cause, { check, set, vector }: Found): boolean {
+function explains(cause: Cause, { check, set, vector, isMissing }: Omit<Found, 'isNextKnown' | 'isTuned'>): boolean {
   return (
     cause.check === check &&
+    (check !== 'compare' || isMissing === true) &&
     (cause.set === undefined || cause.set === set) &&
     (cause.vector === undefined || cause.vector === vector)
   );
@@ -75,7 +99,8 @@ function compareFindings({ first, ...compare }: CompareReport, advice: Advice): 
   }
   if (compare.missing > 0) {
     const what = `${plural(compare.missing, 'record')} ${verb(compare.missing, 'is', 'are')} missing in the target`;
-    add('failed', what, idsOf(first.missing), `See that nothing else deletes from the target. ${advice.again}`);
+    const next = `See that nothing else deletes from the target. ${advice.again}`;
+    found.push({ check: 'compare', severity: 'failed', what, ids: idsOf(first.missing), next, isMissing: true });
   }
   if (compare.extra !== null && compare.extra > 0) {
     const what = `the target holds ${plural(compare.extra, 'record')} ${advice.extra}`;
@@ -139,15 +164,48 @@ function more(difference: number): string {
   return `${count(Math.abs(difference))} ${difference > 0 ? 'more' : 'fewer'}`;
 }
 
-function recallFindings({ sets }: Recall): Found[] {
-  return sets.flatMap(({ set, vector, outcome, note, target }) => {
+function recallFindings({ run, recall, tuning }: Findings): Found[] {
+  return recall.sets.flatMap((entry): Found[] => {
+    const { set, vector, targetVector, outcome, note, target } = entry;
     if (outcome !== 'failed' && outcome !== 'unproven') return [];
     const ids = target.measured ? target.worst.map(({ id }) => id) : [];
     const name = vector === '' ? 'the unnamed vector' : `vector ${vector}`;
     const what = `${set}, ${name}: ${note.charAt(0).toLowerCase()}${note.slice(1)}`;
-    const next = recallAdvice(outcome, target.measured);
-    return [{ check: 'recall', severity: outcome, what, ids, next, set, vector }] as const;
+    const found = { check: 'recall', ids, set, vector } as const;
+    const tuned = tuning.find((each) => each.set === set && each.targetVector === targetVector);
+    const holding = tuned === undefined ? undefined : tunedFinding(run, entry, tuned);
+    if (holding !== undefined)
+      return [
+        { ...found, severity: 'unproven', what: `${what} ${holding.what}`, next: holding.next, isNextKnown: true },
+      ];
+    if (tuned !== undefined && tuned.curve.length > 0) {
+      const next = `${tuned.how} Build the index anew with larger settings (HNSW: m and efConstruction), and validate again.`;
+      return [{ ...found, severity: outcome, what, next, isTuned: true }];
+    }
+    return [{ ...found, severity: outcome, what, next: recallAdvice(outcome, target.measured) }];
   });
+}
+
+/**
+ * A set that holds its goal once the application searches as the tuning chose. Nothing is wrong with the target, but the
+ * application does not search so yet as far as the event says: it is unproven, until validate.recall.search says it.
+ */
+function tunedFinding(
+  run: string,
+  { settings, k }: RecallEntry,
+  { curve, chosen, kept, how }: Tuning['sets'][number],
+): Pick<Found, 'what' | 'next'> | undefined {
+  const point = curve.find((each) => chosen !== null && sameSettings(each.settings, chosen));
+  if (chosen === null || point === undefined || kept) return undefined;
+  const before = curve[0]?.settings ?? {};
+  const changed = Object.entries(chosen).filter(
+    ([name, value]) => !Object.entries(before).some(([other, old]) => other === name && old === value),
+  );
+  const search = JSON.stringify({ ...settings, ...Object.fromEntries(changed) });
+  return {
+    what: `With ${settingsText(Object.fromEntries(changed))} it is ${percent(point.mean)}, at least ${percent(point.low)}: recall@${k} holds once the application searches so`,
+    next: `Let the application search so: ${how}. Then prove it with validate.recall {"search": ${search}}: vecferry validate ${run} --search '${search}'`,
+  };
 }
 
 function recallAdvice(outcome: 'failed' | 'unproven', isMeasured: boolean): string {

@@ -101,7 +101,9 @@ export function buildReport(parts: Parts): Report {
   // What the import left out; a run that only validates has none, and left it out of the comparison.
   const skipping = plan.event.mode === 'validate' ? compared : loaded;
   const skippedIds = skipping.flatMap((each) => each.skippedIds).slice(0, maxNamed);
-  const findings = findingsOf({ mode: plan.event.mode, counts, compare, spotCheck, recall, diagnosis });
+  const { run, event } = plan;
+  const tuned = tuning?.sets ?? [];
+  const findings = findingsOf({ run, mode: event.mode, counts, compare, spotCheck, recall, tuning: tuned, diagnosis });
   const verdict = verdictOf(findings);
   const importedAt =
     loaded
