@@ -155,15 +155,21 @@ function vectorField(
   const form = formOf(column);
   if (form === undefined) return undefined;
   const mark = markOf(column);
-  const index = indexes.find(
-    ({ columns, method, isValid }) =>
-      isValid && columns[0] === column.name && (method === 'hnsw' || method === 'ivfflat'),
-  );
-  const distances = Object.entries(distanceOperators).filter(
-    ([, { opclass }]) => index?.opclass === `${form}_${opclass}_ops`,
-  );
-  const distance = distanceSchema.safeParse(distances[0]?.[0]).data ?? mark.distance;
-  return { name: mark.vector ?? column.name, column, form, dimension, distance, index: indexOf(index) };
+  const usable = indexes
+    .filter((each) => isVectorIndex(each) && each.columns[0] === column.name)
+    .map((index) => ({ index, distance: distanceOf(index, form) }));
+  const chosen = usable.find((each) => each.distance === mark.distance) ?? usable[0];
+  const distance = chosen?.distance ?? mark.distance;
+  return { name: mark.vector ?? column.name, column, form, dimension, distance, index: indexOf(chosen?.index) };
+}
+
+/** One that serves every search of a vector column: valid, and not of some rows only. */
+export const isVectorIndex = ({ method, isValid, isPlain }: TableIndex): boolean =>
+  (method === 'hnsw' || method === 'ivfflat') && isValid && isPlain;
+
+function distanceOf({ opclass }: TableIndex, form: VectorForm): Distance | undefined {
+  const found = Object.entries(distanceOperators).find((each) => opclass === `${form}_${each[1].opclass}_ops`);
+  return distanceSchema.safeParse(found?.[0]).data;
 }
 
 function indexOf(index: TableIndex | undefined): VectorIndex {

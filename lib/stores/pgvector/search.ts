@@ -75,7 +75,7 @@ export async function searchNearest(
   const nearness = `${column} ${operator} ${quoteText(`[${query.join(',')}]`)}::${field.form}`;
   const where = [`${column} IS NOT NULL`, ...filterSql(layout, filter)].join(' AND ');
   const select = `SELECT ${keys}, (${nearness})::text AS "vecferry score" FROM ${tableOf(layout)} WHERE ${where} ORDER BY ${nearness} LIMIT ${k}`;
-  const local = exact ? exactly(field) : localSettings(field, k, { ...options, ...given(settings) }, server);
+  const local = exact ? exactly : localSettings(field, k, { ...options, ...given(settings) }, server);
   const rows = await database.use(async (session) => await session.rowsWith(local, select));
   const hits = rows.map((row): Hit => {
     const values = layout.key.map((_, at) => row[`vecferry k${at}`] ?? '');
@@ -114,28 +114,22 @@ function requireAtMost(name: string, value: number | undefined, limit: number): 
     throw new InvalidEvent(`${name} is ${value}; pgvector takes a whole number from 1 to ${limit}`, { ids: [name] });
 }
 
-/** Every other way to the rows is left open: an index on a filter's column finds them exactly too. */
-const exactly = ({ index }: VectorField): readonly string[] =>
-  index.kind === 'none' ? [] : ['enable_indexscan = off'];
+/** A bitmap scan stays open: an index on a filter's column finds rows exactly too. Those on vectors have none. */
+const exactly: readonly string[] = ['enable_indexscan = off'];
 
-/** What this search needs otherwise than the server is set. */
+/** What this search needs otherwise than the server is set. Those of the index that is not there do no harm. */
 function localSettings(
   { index }: VectorField,
   k: number,
   { efSearch, probes, iterativeScan }: SearchSettings,
   server: ServerSettings,
 ): readonly string[] {
-  if (index.kind === 'hnsw') {
-    const raised = !server.saysEfSearch && k > defaultEfSearch ? Math.min(maxEfSearch, k) : undefined;
-    const wanted = efSearch ?? raised;
-    return [
-      ...(wanted === undefined ? [] : [`hnsw.ef_search = ${wanted}`]),
-      ...scanSetting('hnsw', iterativeScan, server.hnswScansOn),
-    ];
-  }
-  if (index.kind !== 'ivfflat') return [];
+  const isBounded = index.kind === 'hnsw' && !server.saysEfSearch && k > defaultEfSearch;
+  const wanted = efSearch ?? (isBounded ? Math.min(maxEfSearch, k) : undefined);
   return [
+    ...(wanted === undefined ? [] : [`hnsw.ef_search = ${wanted}`]),
     ...(probes === undefined ? [] : [`ivfflat.probes = ${probes}`]),
+    ...scanSetting('hnsw', iterativeScan, server.hnswScansOn),
     ...scanSetting('ivfflat', iterativeScan, server.ivfflatScansOn),
   ];
 }

@@ -2,7 +2,7 @@ import { parse } from 'lossless-json';
 import { type Batch, concatBatches, noRecords } from '../../batch.ts';
 import type { CollectionSchema, IdType, PayloadIndex, VectorSpec } from '../../schema.ts';
 import type { Description, Piece, PlannedRange, Range, ReadOptions } from '../port.ts';
-import { type Column, type Layout, vectorForms } from './catalog.ts';
+import { type Column, isVectorIndex, type Layout, type TableIndex, vectorForms } from './catalog.ts';
 import type { Database, Session } from './connect.ts';
 import { isDataError } from './errors.ts';
 import { quoteName, quoteText } from './names.ts';
@@ -45,16 +45,24 @@ export function schemaOf(layout: Layout): CollectionSchema {
       };
     }),
     ...(layout.payload === undefined ? { fields: layout.fields.map(fieldOf) } : {}),
-    payloadIndexes: layout.indexes.flatMap(payloadIndex),
+    payloadIndexes: layout.indexes.flatMap((index) => payloadIndex(layout, index)),
     native: defaultsOf(layout),
   };
 }
 
-/** An index on a vector is the vector's; of every other its definition from USING on, which names no table. */
-function payloadIndex({ subject, method, columns, isUnique, definition }: Layout['indexes'][number]): PayloadIndex[] {
-  if ((method === 'hnsw' || method === 'ivfflat') && columns.length > 0) return [];
+/** An index on a vector is the vector's, and one that is not valid none; of every other its definition from USING on, which names no table. */
+function payloadIndex(layout: Layout, index: TableIndex): PayloadIndex[] {
+  const { subject, method, isUnique, isValid, definition } = index;
+  if (!isValid || isVectorIndex(index)) return [];
   const using = definition.slice(definition.indexOf(` USING ${method} `) + 1);
-  return [{ field: subject, type: method, native: { isUnique, using } }];
+  return [{ field: payloadField(layout, subject) ?? subject, type: method, native: { isUnique, using } }];
+}
+
+/** The field of `((payload ->> 'year'::text))::integer`, where that is the column of whole payloads. */
+function payloadField({ payload }: Layout, subject: string): string | undefined {
+  const match = /^\(*("(?:[^"]|"")+"|\w+) ->>? '((?:[^']|'')+)'::text\)*(?:::[\w ]+\)*)?$/.exec(subject);
+  const column = match?.[1]?.replace(/^"(.*)"$/, '$1').replaceAll('""', '"');
+  return column !== undefined && column === payload?.name ? match?.[2]?.replaceAll("''", "'") : undefined;
 }
 
 /** Defaults that mean the same in another database: constants and the functions every server has. */
