@@ -56,6 +56,16 @@ describe('a filter in Chroma', () => {
     }
   });
 
+  test('finds a number in lists of integers and of floats, which Chroma tells apart', async () => {
+    const store = await filled(
+      'lists',
+      withPayloads(['{"x":[2,3]}', '{"x":[2.0,0.5]}', '{"x":["2"]}', '{"x":2.0}']),
+      plain,
+    );
+    expect(await found(store, { x: 2 })).toEqual(['r000', 'r001', 'r003']);
+    expect(await found(store, { x: { in: [0.5, '2'] } })).toEqual(['r001', 'r002']);
+  });
+
   test('reaches document and URI, whole and not by a part of their text', async () => {
     const store = await filled(
       'documents',
