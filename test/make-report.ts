@@ -1,5 +1,5 @@
 import { type Report, reportSchema, reportSchemaId } from '../lib/report-schema.ts';
-import type { RecallSide } from '../lib/run-files.ts';
+import type { RecallEntry, RecallSide } from '../lib/run-files.ts';
 
 const side = (mean: number, low: number, high: number, p50: number): RecallSide => ({
   measured: true,
@@ -21,6 +21,106 @@ const side = (mean: number, low: number, high: number, p50: number): RecallSide 
   latency: { min: p50 / 2, p50, p95: p50 * 2.1, p99: p50 * 5.3, max: p50 * 9, mean: p50 * 1.2, deviation: p50 / 3 },
 });
 
+/** Three settings tried, the last but one the cheapest that holds the goal. */
+export function makeTuning(text: string): NonNullable<Report['tuning']> {
+  const tried = (efSearch: number, mean: number, low: number, p50: number) => ({
+    settings: { efSearch },
+    queries: 200,
+    mean,
+    low,
+    high: Math.min(1, mean + 0.01),
+    p50,
+    p95: p50 * 2,
+  });
+  return [
+    {
+      set: 'news since 2020',
+      targetVector: 'body',
+      k: 10,
+      atLeast: 0.95,
+      curve: [
+        { ...tried(40, 0.884, 0.852, 1.31), settings: {} },
+        tried(80, 0.931, 0.905, 1.62),
+        tried(160, 0.978, 0.958, 2.4),
+        tried(320, 0.991, 0.979, 4.35),
+      ],
+      chosen: { efSearch: 160 },
+      kept: false,
+      how: `Say "params": {"hnsw_ef": 160} with each search. ${text}`,
+    },
+  ];
+}
+
+export function makeSettings(text: string): NonNullable<Report['settings']> {
+  const row = (group: string, setting: string, source: string | null, target: string | null) => ({
+    group,
+    setting,
+    source,
+    target,
+    differs: source !== target,
+  });
+  return [
+    row('collection', 'store', 'pgvector', 'qdrant'),
+    row('collection', 'ids', 'integer', 'integer'),
+    row('vector title', 'dimension', '384', '384'),
+    row('vector title', 'distance', 'cosine', 'cosine'),
+    row('vector title', 'precision', 'float32', 'float32'),
+    row('vector title', 'index', 'hnsw', 'hnsw'),
+    row('vector title', 'm', '16', '16'),
+    row('vector title', 'efConstruction', '64', '100'),
+    row('vector title', 'efSearch', '40', '128'),
+    row('payload indexes', 'topic', 'btree', null),
+    { ...row("the store's own", `optimizers_config.${text}`, null, `20000 ${text}`), differs: false },
+  ];
+}
+
+export function makeTimeline(): NonNullable<Report['timeline']> {
+  const between = (from: number, to: number, rate: number) =>
+    Array.from({ length: 60 }, (_, at) =>
+      at < from || at >= to ? 0 : Math.round(rate * (0.7 + 0.3 * Math.sin(at * 1.7))),
+    );
+  const stage = (name: 'export' | 'import' | 'compare' | 'search', from: number, to: number, rate: number) => ({
+    stage: name,
+    records: 1_204_331,
+    perSecond: between(from, to, rate),
+  });
+  return {
+    startedAt: '2026-11-21T08:00:04.000Z',
+    stepSeconds: 26.2,
+    stages: [
+      stage('export', 0, 14, 4200),
+      stage('import', 1, 31, 1700),
+      stage('compare', 38, 53, 3600),
+      stage('search', 40, 58, 2900),
+    ],
+  };
+}
+
+/** An entry of a filtered set that failed its goal, with gold; `at` tells several apart. */
+export function makeFilteredEntry(text: string, at = 0): RecallEntry {
+  const gold = { queries: 40, recall: 0.82, ndcg: 0.77 };
+  const found = (mean: number, low: number, high: number, p50: number): RecallSide => ({
+    ...side(mean, low, high, p50),
+    ...{ gold, short: 3 },
+  });
+  return {
+    set: at === 0 ? 'news since 2020' : `set ${at} of many`,
+    vector: 'body',
+    targetVector: 'body',
+    distance: 'cosine',
+    filter: { topic: `news ${text}`, year: { gte: 2020 }, lang: { in: ['en', 'de'] } },
+    k: 10,
+    atLeast: at % 5 === 4 ? null : 0.95,
+    candidates: 41_200,
+    settings: { efSearch: 40 },
+    source: found(0.963, 0.951, 0.977, 6.3 + at),
+    target: found(0.884, 0.852, 0.915, 1.31 + at / 4),
+    exactGold: { queries: 40, recall: 0.91, ndcg: 0.88 },
+    outcome: at % 5 === 4 ? 'reported' : 'failed',
+    note: `The recall@10 of the target is 88.40%, at least 85.20% with 95% confidence, and the goal is 95.00%. ${text}`,
+  };
+}
+
 /** A report with something in every part, and `text` wherever text of others can come in. Overrides replace whole parts. */
 export function makeReport(text: string, overrides: Partial<Report> = {}): Report {
   const named = (count: number, reason: string) =>
@@ -34,9 +134,9 @@ export function makeReport(text: string, overrides: Partial<Report> = {}): Repor
     mode: 'migrate',
     ranOn: 'aws',
     unread: [],
-    tuning: null,
-    settings: null,
-    timeline: null,
+    tuning: makeTuning(text),
+    settings: makeSettings(text),
+    timeline: makeTimeline(),
     run: 'articles-2026-11-21',
     verdict: 'failed',
     summary: `Failed, pgvector public.articles to qdrant articles: 14 records are not the same in the target; 3 records are missing in the target. Nothing was cut over, and the source is untouched. ${text}`,
@@ -60,6 +160,31 @@ export function makeReport(text: string, overrides: Partial<Report> = {}): Repor
         what: '3 records are missing in the target',
         ids: ['c9b1a5d2-0e5f-5a43-9f0e-2b1f0f6f8f10', '88', '90071992547409931'],
         next: text,
+      },
+      {
+        check: 'recall',
+        severity: 'failed',
+        what: `news since 2020, vector body: the recall@10 of the target is 88.40%, at least 85.20% with 95% confidence`,
+        ids: ['7', '19'],
+        next: 'Do as the causes say, and validate the run again.',
+        set: 'news since 2020',
+        vector: 'body',
+        causes: [
+          {
+            cause: 'payload index missing',
+            check: 'recall',
+            what: `The target has no payload index on topic. ${text}`,
+            evidence: 'The source has one; with the same queries and no filter the recall is 97.40%.',
+            next: 'Create a keyword index on topic, and validate the run again.',
+          },
+          {
+            cause: 'efSearch too low',
+            check: 'recall',
+            what: 'The target is searched with efSearch 40.',
+            evidence: `With efSearch 160 the same 40 queries reach 97.80%. ${text}`,
+            next: 'Search with efSearch 160.',
+          },
+        ],
       },
       {
         check: 'recall',
@@ -141,6 +266,7 @@ export function makeReport(text: string, overrides: Partial<Report> = {}): Repor
           outcome: 'unproven',
           note: 'The recall@10 of the target is 97.10%, at least 94.60% with 95% confidence: 200 queries are too few to show the 95.00% asked for; ask more queries.',
         },
+        makeFilteredEntry(text),
       ],
     },
     skipped: { records: 12, ids: ['411', '988', text] },
@@ -163,6 +289,8 @@ export function makeGoodReport(): Report {
   const first = { different: [], missing: [], extra: [], unchecked: [], changed: [] };
   return reportSchema.parse({
     ...report,
+    ranOn: 'one machine',
+    tuning: null,
     run: 'words',
     verdict: 'validated',
     summary:

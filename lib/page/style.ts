@@ -3,11 +3,13 @@ export const pageStyle = `
 :root {
   --ground: #f6f5f2; --sheet: #ffffff; --ink: #1c1e21; --dim: #5d636b; --line: #e2e0da; --code: #f0eee9;
   --good: #166b3f; --good-soft: #e4f3ea; --bad: #b3261e; --bad-soft: #fbe9e7; --open: #8a5a00; --open-soft: #fbf0d9; --accent: #2457a6;
+  --source: #b8500b; --target: #0067a3;
 }
-@media (prefers-color-scheme: dark) {
+@media screen and (prefers-color-scheme: dark) {
   :root {
     --ground: #131518; --sheet: #1b1e22; --ink: #e8e9eb; --dim: #a0a6ae; --line: #32363c; --code: #262a2f;
     --good: #5cc98f; --good-soft: #17301f; --bad: #ff8a80; --bad-soft: #3a1c1a; --open: #f0bd57; --open-soft: #35290f; --accent: #8db4f2;
+    --source: #f0a860; --target: #66bdf0;
   }
 }
 * { box-sizing: border-box; }
@@ -50,17 +52,41 @@ thead th, thead td { color: var(--dim); font-size: .875rem; border-bottom: 1px s
 .figures caption { text-align: left; }
 .entries { table-layout: fixed; margin: .3rem 0 .6rem; } .entries td, .entries th { overflow-wrap: anywhere; }
 .entries tr > :first-child { width: 28%; } .entries tbody { font-size: .9375rem; }
-.pair > table { align-self: start; } section > .pair { grid-template-columns: 3fr 2fr; gap: 1.5rem; } .recall td { vertical-align: middle; } .scale { text-align: center; white-space: nowrap; }
-svg { display: block; margin: 0 auto; } .axis { stroke: var(--line); stroke-width: 2; } .goal { stroke: var(--dim); stroke-width: 1.5; stroke-dasharray: 3 2; }
-.range { stroke: var(--accent); stroke-width: 4; stroke-linecap: round; } .mean { fill: var(--accent); stroke: var(--sheet); stroke-width: 1.5; }
+.scroll { overflow-x: auto; } .scroll > table { min-width: 100%; } .scroll th, .scroll td { overflow-wrap: normal; }
+figure { margin: .9rem 0 .4rem; } figcaption, .legend { color: var(--dim); font-size: .875rem; }
+.plot svg { display: block; width: 100%; height: auto; } .plot .narrow { display: none; }
+.legend { display: flex; flex-wrap: wrap; gap: .2rem 1.1rem; margin: 0 0 .3rem; } .legend span { display: inline-flex; align-items: center; gap: .4rem; }
+.range { color: var(--dim); font-size: .9375rem; margin-left: .3rem; }
+.key { flex: none; width: .8rem; height: .8rem; border: 2px solid var(--target); border-radius: 50%; background: var(--target); }
+.key.source { border-color: var(--source); background: var(--sheet); border-radius: 0; transform: rotate(45deg) scale(.85); }
+.key.goal { width: 1.4rem; height: 0; border: 0; border-top: 2px dashed var(--dim); border-radius: 0; background: none; }
+.key.spread { width: 1.4rem; height: 5px; border: 0; border-radius: 3px; background: var(--dim); }
+.key.mean { border-color: var(--dim); background: var(--sheet); border-radius: 0; transform: rotate(45deg) scale(.75); }
+.key.chosen { width: 1.05rem; height: 1.05rem; border-color: var(--ink); background: none; }
+.figures-of { border: 0; margin: 0; padding: 0; } .figures-of > summary { font-weight: 400; font-size: .875rem; color: var(--dim); }
+.figures-of table { font-size: .875rem; }
+.state.passed { color: var(--good); } .state.failed { color: var(--bad); } .state.unproven { color: var(--open); }
+.set > summary { font-size: 1rem; overflow-wrap: anywhere; }
+.causes { margin: .5rem 0; padding: .1rem .9rem; border-left: 2px solid var(--line); } .causes ul { list-style: none; padding: 0; margin: 0; } .causes li { border: 0; padding: .15rem 0; margin: .2rem 0; } .evidence { font-size: .9375rem; }
+.findings .validated { border-color: var(--good); background: var(--good-soft); }
+.settings { table-layout: fixed; } .settings th, .settings td { overflow-wrap: anywhere; } .settings .group th { font-weight: 600; padding-top: .9rem; } .settings .different > * { background: var(--open-soft); } .settings tr > * { padding-left: .5rem; } .settings .different th { font-weight: 600; }
+.differs { color: var(--open); font-weight: 700; white-space: nowrap; } .unseen { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap; }
+.unread li { color: var(--open); }
 .bar { display: flex; gap: 2px; height: 10px; border-radius: 5px; overflow: hidden; margin: .2rem 0 .8rem; }
 .bar span { flex-basis: 0; min-width: 3px; } .bar .validated { background: var(--good); } .bar .failed { background: var(--bad); } .bar .unproven { background: var(--open); }
 details { border-top: 1px solid var(--line); padding: .5rem 0 0; margin-top: .5rem; } summary { cursor: pointer; font-weight: 600; padding: .15rem 0; }
 .time { display: inline-block; margin-right: 1.25rem; } ul { padding-left: 1.2rem; margin: .2rem 0; } li { overflow-wrap: anywhere; }
 @media (max-width: 40rem) {
-  main { padding: .6rem .6rem 3rem; } section, header { padding: .9rem 1rem; } h1 { font-size: 1.6rem; } .checks, .pair, section > .pair { grid-template-columns: minmax(0, 1fr); } .scale { display: none; }
+  .range { display: block; margin: 0; font-size: .875rem; } .measures th, .measures td { padding-right: .5rem; }
+  main { padding: .6rem .6rem 3rem; } section, header { padding: .9rem 1rem; } h1 { font-size: 1.6rem; } .checks, .pair { grid-template-columns: minmax(0, 1fr); }
   .entries, .entries tbody, .entries tr, .entries td, .entries th { display: block; } .entries thead { display: none; }
   .entries tr { border-bottom: 1px solid var(--line); padding: .4rem 0; } .entries tr > :first-child, .entries tr > * { width: auto; border: 0; padding: .05rem 0; }
 }
-@media print { body { background: none; } section, header { break-inside: avoid; } }
+@media screen and (max-width: 50rem) { .plot .wide { display: none; } .plot .narrow { display: block; max-width: 30rem; margin: 0 auto; } }
+@media print {
+  :root { color-scheme: light; } body { background: none; font-size: 11pt; } main { max-width: none; padding: 0; }
+  section, header { border-color: #bbb; } h2, h3, summary { break-after: avoid; } tr, li, .plot, .bar, header { break-inside: avoid; }
+  details::details-content { content-visibility: visible; display: block; block-size: auto; } .figures-of { display: none; } .scroll { overflow: visible; }
+  * { print-color-adjust: exact; }
+}
 `;

@@ -1,0 +1,71 @@
+import { html, join, type Markup } from '../html.ts';
+import type { Finding, Report, Verdict } from '../report-schema.ts';
+import { count, plural } from '../words.ts';
+import { marks, verdictWords } from './verdict.ts';
+
+/** What was checked, and how each check ended, at a glance. */
+
+interface Check {
+  readonly name: string;
+  readonly state: Verdict | 'none';
+  readonly text: string;
+}
+
+export function checksSection(report: Report): Markup {
+  if (report.compare === null && report.failure !== null) return html``;
+  const list = [countsCheck(report), compareCheck(report), sourceCheck(report), recallCheck(report)];
+  return html`<section aria-label="Checks"><ul class="checks">${join(
+    list.map(
+      ({ name, state, text }) =>
+        html`<li class="${state}"><span class="mark" aria-hidden="true">${state === 'none' ? '–' : marks[state]}</span><div><b>${name}</b> <span class="state">${state === 'none' ? 'not asked' : verdictWords[state].toLowerCase()}</span><p>${text}</p></div></li>`,
+    ),
+  )}</ul></section>`;
+}
+
+/** A check is as bad as its worst finding. */
+function stateOf(findings: readonly Finding[], check: Finding['check'][]): Verdict {
+  const own = findings.filter((each) => check.includes(each.check));
+  if (own.some(({ severity }) => severity === 'failed')) return 'failed';
+  return own.length > 0 ? 'unproven' : 'validated';
+}
+
+function countsCheck({ counts, findings }: Report): Check {
+  const name = 'Counts';
+  if (counts === null) return { name, state: 'unproven', text: 'Not counted.' };
+  const state = counts.agree ? stateOf(findings, ['counts']) : 'failed';
+  return {
+    name,
+    state,
+    text: `Source ${count(counts.source)}, exported ${count(counts.manifest)}, target ${count(counts.target)}.`,
+  };
+}
+
+function compareCheck({ compare, findings }: Report): Check {
+  const name = 'Every record compared';
+  if (compare === null) return { name, state: 'unproven', text: 'Not compared.' };
+  const text = `${count(compare.equal)} of ${count(compare.records - compare.skipped)} equal.`;
+  return { name: compare.asked === 'all' ? name : 'A sample compared', state: stateOf(findings, ['compare']), text };
+}
+
+function sourceCheck({ spotCheck, findings }: Report): Check {
+  const name = 'Export held against the source';
+  if (spotCheck === null) return { name, state: 'unproven', text: 'Not checked.' };
+  if (spotCheck.asked === 0) return { name, state: 'none', text: 'No record was read back from the source.' };
+  const text = `${plural(spotCheck.checked, 'record')} read back by id, ${count(spotCheck.different)} different.`;
+  return { name, state: stateOf(findings, ['source']), text };
+}
+
+function recallCheck({ recall, findings }: Report): Check {
+  const name = 'Recall';
+  if (recall === null) return { name, state: 'unproven', text: 'Not measured.' };
+  if (recall.reason !== undefined) return { name, state: 'none', text: `Not measured: ${recall.reason}.` };
+  return { name, state: stateOf(findings, ['recall']), text: recallText(recall.sets) };
+}
+
+/** A sentence a set while they are few; else how many ended how. */
+function recallText(sets: NonNullable<Report['recall']>['sets']): string {
+  if (sets.length <= 3) return sets.map(({ note }) => note).join(' ');
+  const outcomes = [...new Set(sets.map(({ outcome }) => outcome))];
+  const parts = outcomes.map((outcome) => `${sets.filter((each) => each.outcome === outcome).length} ${outcome}`);
+  return `${plural(sets.length, 'query set')}: ${parts.join(', ')}.`;
+}

@@ -1,0 +1,104 @@
+import { html, join, type Markup } from '../html.ts';
+import type { CompareReport, Report } from '../report-schema.ts';
+import { count, plural } from '../words.ts';
+import { openIf } from './recall.ts';
+
+/** Counts, what was compared, and which records differ. */
+
+export function countsSection({ counts }: Report): Markup {
+  if (counts === null) return html``;
+  const rows: [string, number][] = [
+    ['In the source now', counts.source],
+    ['In the shards', counts.manifest],
+    ...optional('Left out, as the mapping says', counts.skipped),
+    ...optional('Deleted from both sides since', counts.gone),
+    ['Expected in the target', counts.expected],
+    ['In the target', counts.target],
+  ];
+  const note = counts.note === '' ? html`` : html`<p class="dim">${counts.note}</p>`;
+  return html`<section><h2>Counts</h2>${figures(rows.map(([name, value]) => [name, count(value)]))}${note}</section>`;
+}
+
+function optional(name: string, value: number): [string, number][] {
+  return value === 0 ? [] : [[name, value]];
+}
+
+function figures(rows: readonly (readonly [string, string])[]): Markup {
+  return html`<table class="figures"><tbody>${join(
+    rows.map(([name, value]) => html`<tr><th scope="row">${name}</th><td class="number">${value}</td></tr>`),
+  )}</tbody></table>`;
+}
+
+export function compareSection({ compare }: Report): Markup {
+  if (compare === null) return html``;
+  const rows: [string, string][] = [
+    ['Equal', count(compare.equal)],
+    ['Different', count(compare.different)],
+    ['Missing in the target', count(compare.missing)],
+    ['Extra in the target', compare.extra === null ? 'not looked for' : count(compare.extra)],
+    ['Unchecked', count(compare.unchecked)],
+    ...optional('Left out, as the mapping says', compare.skipped).map(([name, value]): [string, string] => [
+      name,
+      count(value),
+    ]),
+  ];
+  return html`<section><h2>Record by record</h2>${bar(compare)}${figures(rows)}${sampleNote(compare)}</section>`;
+}
+
+/** The first records of each kind, with what is wrong with each. */
+export function recordLists({ compare, spotCheck, skipped }: Report): Markup {
+  if (compare === null) return html``;
+  const lists = [
+    entries('Different records', compare.first.different, compare.different),
+    entries('Missing records', compare.first.missing, compare.missing),
+    entries('Extra records, by their ids in the target', compare.first.extra, compare.extra ?? 0),
+    entries('Records that could not be compared', compare.first.unchecked, compare.unchecked - compare.notInSample),
+    entries('Not as in the source any more', spotCheck?.first ?? [], spotCheck?.different ?? 0),
+    entries('Changed on both sides after the export', compare.first.changed, compare.changed),
+    entries(
+      'Left out, as the mapping says',
+      (skipped?.ids ?? []).map((id) => ({ id, reason: 'lacks a vector' })),
+      skipped?.records ?? 0,
+    ),
+  ];
+  const shown = join(lists);
+  return shown.markup === '' ? shown : html`<section><h2>Which records</h2>${shown}</section>`;
+}
+
+/** Two small tables beside each other where there is room. */
+export function figuresPair(one: Markup, other: Markup): Markup {
+  return one.markup === '' || other.markup === '' ? join([one, other]) : html`<div class="pair">${one}${other}</div>`;
+}
+
+function sampleNote({ asked, notInSample }: CompareReport): Markup {
+  if (asked === 'all') return html``;
+  return html`<p class="dim">The event asked for a sample of ${count(asked)}: ${plural(notInSample, 'record')} were not looked at, and count as unchecked.</p>`;
+}
+
+/** Shares of the verdicts; a part that is there is never narrower than two pixels. */
+function bar(compare: CompareReport): Markup {
+  const parts = [
+    ['validated', 'equal', compare.equal],
+    ['failed', 'different, missing or extra', compare.different + compare.missing + (compare.extra ?? 0)],
+    ['unproven', 'unchecked', compare.unchecked],
+  ] as const;
+  const shown = parts.filter(([, , value]) => value > 0);
+  if (shown.length === 0) return html``;
+  const label = shown.map(([, name, value]) => `${count(value)} ${name}`).join(', ');
+  return html`<div class="bar" role="img" aria-label="${label}">${join(
+    shown.map(([kind, , value]) => html`<span class="${kind}" style="flex-grow:${String(value)}"></span>`),
+  )}</div>`;
+}
+
+function entries(
+  title: string,
+  list: readonly { readonly id: string; readonly reason: string }[],
+  total: number,
+): Markup {
+  if (list.length === 0) return html``;
+  const rest =
+    total > list.length ? html` <span class="dim">the first ${count(list.length)} of ${count(total)}</span>` : html``;
+  return html`<details${openIf(list.length <= 10)}><summary>${title}${rest}</summary><table class="entries"><thead><tr><th scope="col">id</th><th scope="col">what</th></tr></thead><tbody>${join(
+    list.map(({ id, reason }) => html`<tr><th scope="row"><code>${id}</code></th><td>${reason}</td></tr>`),
+  )}</tbody></table></details>`;
+}
