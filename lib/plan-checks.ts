@@ -64,33 +64,22 @@ function tooFewQueries({ name, sample, queries: given }: QuerySet, queries: numb
   return new InvalidEvent(`${field}: ${text}`, { ids: [id] });
 }
 
-/** Query sets that search a vector, or filter by a field, which the target does not get. @throws InvalidEvent */
-export function refuseUnknownSets(
+/** Query sets that search a vector which the target does not get: they would find nothing to measure. @throws InvalidEvent */
+export function refuseUnknownVectors(
   { validate: { recall } }: RunEvent,
   source: CollectionSchema,
   mapping: MappingPlan,
 ): void {
   const searched = source.vectors.filter(({ name, kind }) => kind === 'dense' && mapping.vectors[name] !== undefined);
   const names = searched.map(({ name }) => name);
-  for (const { name, vector, ...set } of recall?.sets ?? []) {
-    if (vector !== undefined && !names.includes(vector)) {
-      const choices = names.map((each) => `'${each}'`).join(', ') || 'none';
-      throw new InvalidEvent(
-        `validate.recall.sets '${name}' searches vector '${vector}'; the dense vectors of the source that the mapping keeps are ${choices}`,
-        { ids: [vector] },
-      );
-    }
-    const field = filteredFields(set).find((each) => mapping.dropFields.includes(each));
-    if (field === undefined) continue;
+  for (const { name, vector } of recall?.sets ?? []) {
+    if (vector === undefined || names.includes(vector)) continue;
+    const choices = names.map((each) => `'${each}'`).join(', ') || 'none';
     throw new InvalidEvent(
-      `validate.recall.sets '${name}' filters by '${field}', which mapping.payload leaves out of the target`,
-      { ids: [field] },
+      `validate.recall.sets '${name}' searches vector '${vector}'; the dense vectors of the source that the mapping keeps are ${choices}`,
+      { ids: [vector] },
     );
   }
-}
-
-function filteredFields({ filter = {}, queries = [] }: Pick<QuerySet, 'filter' | 'queries'>): string[] {
-  return [filter, ...queries.map((query) => query.filter ?? {})].flatMap((each) => Object.keys(each));
 }
 
 /** @throws TargetNotEmpty when the target holds records that this run did not write. */

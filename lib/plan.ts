@@ -14,7 +14,7 @@ import {
   refuseSameCollection,
   refuseTooFewQueries,
   refuseUnheededSettings,
-  refuseUnknownSets,
+  refuseUnknownVectors,
 } from './plan-checks.ts';
 import { noFiles, type QueryFiles } from './query-file.ts';
 import { readGivenQueries } from './query-sets.ts';
@@ -75,7 +75,7 @@ export async function planRun(input: PlanInput): Promise<Plan> {
     records: described.count,
     withoutVector: { ...described.withoutVector },
     notes: [...(described.notes ?? []), ...fitted.notes],
-    guarantee: guarantees[input.sourceKind.capabilities.reads],
+    guarantee: guaranteeOf(input.sourceKind.capabilities.reads, event.mode),
     estimate: estimateRun({
       records: described.count,
       bytesPerRecord: recordBytes,
@@ -108,7 +108,7 @@ async function checkSets(
   planned: Pick<Plan, 'source' | 'target' | 'mapping' | 'records'>,
 ): Promise<void> {
   refuseTooFewQueries(event, planned.records);
-  refuseUnknownSets(event, planned.source, planned.mapping);
+  refuseUnknownVectors(event, planned.source, planned.mapping);
   await readGivenQueries({ ...planned, event }, queryFiles);
 }
 
@@ -131,10 +131,15 @@ export async function readRanges(objects: ObjectStore, run: string): Promise<rea
 const found =
   'Validation names added records when the counts or the records it reads back show a change, and changed or deleted ones among those it reads back: validate.spotCheck says how many, and as many as there are records finds every one.';
 
-const guarantees: Readonly<Record<'snapshot' | 'live', string>> = {
-  snapshot: `Each shard is read in one snapshot of the source, but not all shards in the same one. A record that is changed during the export is moved in its state before or after the change; one that is added or deleted may be missing or extra. ${found}`,
-  live: `The source has no snapshots: a record that is changed, added or deleted while its range is read may be moved in its state before or after. ${found}`,
-};
+/** What holds when the source changes meanwhile. */
+function guaranteeOf(reads: 'snapshot' | 'live', mode: RunEvent['mode']): string {
+  const taken = mode === 'migrate' ? 'moved' : 'compared';
+  const texts = {
+    snapshot: `Each shard is read in one snapshot of the source, but not all shards in the same one. A record that is changed during the export is ${taken} in its state before or after the change; one that is added or deleted may be missing or extra.`,
+    live: `The source has no snapshots: a record that is changed, added or deleted while its range is read may be ${taken} in its state before or after.`,
+  };
+  return `${texts[reads]} ${found}`;
+}
 
 /** Numbered from 0, in the store's key order. */
 async function cutRanges(

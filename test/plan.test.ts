@@ -4,7 +4,7 @@ import { getJson } from '../lib/objects.ts';
 import { planRun, readPlan } from '../lib/plan.ts';
 import { planSchema } from '../lib/run-files.ts';
 import { memory } from '../lib/stores/memory.ts';
-import { makeBatch } from './make.ts';
+import { makeBatch, makeSchema } from './make.ts';
 import { load, makeWorld, plan, type World } from './world.ts';
 
 async function written(world: World): Promise<readonly string[]> {
@@ -61,11 +61,84 @@ describe('the plan', () => {
     });
   });
 
+  test('refuses a search setting that the target does not heed, because the report would speak of another search', async () => {
+    const world = await makeWorld({ event: { validate: { recall: { search: { efSearch: 200 } } } } });
+    await expect(planOnly(world)).rejects.toMatchObject({
+      name: 'Incompatible',
+      ids: ['validate.recall.search.efSearch'],
+    });
+    expect(await written(world)).toEqual([]);
+  });
+
+  test('refuses a query set that searches a vector which is not moved, because nothing would be measured', async () => {
+    const sets = [{ name: 'titles', vector: 'title' }];
+    const world = await makeWorld({ event: { validate: { recall: { sets } } } });
+    await expect(planOnly(world)).rejects.toMatchObject({
+      name: 'InvalidEvent',
+      message: expect.stringMatching(/'titles' searches vector 'title'.*are 'embedding'/),
+    });
+  });
+
+  test('refuses too few queries of a set by its own goal and number, and none of a set without a goal', async () => {
+    const sets = [
+      { name: 'few', sample: 20, atLeast: 0.9 },
+      { name: 'reported', sample: 5, atLeast: null },
+    ];
+    const world = await makeWorld({ event: { validate: { recall: { sets } } } });
+    await expect(planOnly(world)).rejects.toMatchObject({ ids: ['validate.recall.sets.few'] });
+    const reported = await makeWorld({ event: { validate: { recall: { sets: sets.slice(1) } } } });
+    await expect(planOnly(reported)).resolves.toMatchObject({ records: 100 });
+  });
+
   test('names a source that is not there', async () => {
     const world = await makeWorld();
     const source = await memory.open({ connection: { path: 'nowhere' }, collection: 'gone', options: {} });
     await expect(planOnly({ ...world, source })).rejects.toMatchObject({ name: 'NotFound' });
     expect(await written(world)).toEqual([]);
+  });
+});
+
+describe('a run that only validates', () => {
+  const validating = async () => {
+    const world = await makeWorld({ event: { mode: 'validate' } });
+    await world.target.prepare(makeSchema());
+    return world;
+  };
+
+  test('takes the target as it is there, full or not, and does not ask for room', async () => {
+    const world = await validating();
+    await world.target.write(makeBatch(), { position: { run: 'x', shard: '00000-000', offset: 0 }, mode: 'upsert' });
+    const planned = await planOnly(world);
+    expect(planned.target).toEqual((await world.target.describe()).schema);
+    expect(planned.estimate.formula.join(' ')).not.toMatch(/importers|building the index/);
+    const moving = await planOnly(await makeWorld());
+    expect(planned.estimate.invocations).toBeLessThan(moving.estimate.invocations);
+  });
+
+  test('needs the target to be there', async () => {
+    const world = await makeWorld({ event: { mode: 'validate' } });
+    await expect(planOnly(world)).rejects.toMatchObject({ name: 'NotFound' });
+    expect(await written(world)).toEqual([]);
+  });
+
+  test('looks at the target again when it goes on, because that is not its own', async () => {
+    const world = await validating();
+    await planOnly(world);
+    const [vector] = makeSchema().vectors;
+    const changed: World['target'] = {
+      ...world.target,
+      describe: async () => ({
+        ...(await world.target.describe()),
+        schema: makeSchema({ vectors: [{ ...vector!, precision: 'float16' }] }),
+      }),
+    };
+    const again = await planOnly({ ...world, target: changed });
+    expect(again).toMatchObject({ attempt: 2, target: { vectors: [{ precision: 'float16' }] } });
+    const gone: World['target'] = {
+      ...world.target,
+      describe: async () => ({ ...(await world.target.describe()), schema: makeSchema({ vectors: [] }) }),
+    };
+    await expect(planOnly({ ...world, target: gone })).rejects.toMatchObject({ name: 'Incompatible' });
   });
 });
 
@@ -88,6 +161,7 @@ describe('a run that is started again under its id', () => {
   test.each([
     ['another source', { source: { store: 'memory', connection: { path: 'elsewhere' }, collection: 'articles' } }],
     ['another mapping', { mapping: { originalId: 'key' } }],
+    ['another mode', { mode: 'validate' }],
     ['another target', { target: { store: 'memory', connection: { path: 'elsewhere' }, collection: 'b' } }],
   ])('is refused with %s', async (_, change) => {
     const world = await makeWorld();
