@@ -19,6 +19,7 @@ const load = {
   shard: () => import('../../lib/shard.ts'),
   status: () => import('../../lib/status.ts'),
   stores: () => import('../../lib/stores/registry.ts'),
+  tune: () => import('./tune-command.ts'),
   validate: () => import('./validate-command.ts'),
 };
 
@@ -101,6 +102,16 @@ program
   .addOption(stack)
   .action((argument: string, options: { run?: string; stack?: string }) =>
     work(async (context) => (await load.validate()).validateCommand(context, { argument, ...options })),
+  );
+
+program
+  .command('tune')
+  .description("raise the target's search settings until a validated run's recall goal holds, at the lowest latency")
+  .argument('<run>')
+  .option('--at-least <recall>', "from 0 to 1, in place of the event's goal")
+  .option('--max-p95 <ms>', 'take no setting whose 95th percentile is slower')
+  .action((run: string, options: { atLeast?: string; maxP95?: string }) =>
+    work(async (context) => (await load.tune()).tuneCommand(context, run, options)),
   );
 
 program

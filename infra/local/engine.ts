@@ -19,8 +19,8 @@ export interface Engine {
   readonly objects: ObjectStore;
   /** Runs the state machine, under the run's id as the execution's name. */
   run(options: RunOptions): Promise<Outcome>;
-  /** Calls one function, as the state machine would. @throws StateFailure named as the function's error. */
-  invoke(functionName: string, payload: unknown): Promise<unknown>;
+  /** Calls one function, as the state machine would; once the signal is aborted it has no time left. @throws StateFailure named as the function's error. */
+  invoke(functionName: string, payload: unknown, signal?: AbortSignal): Promise<unknown>;
   close(): Promise<void>;
 }
 
@@ -59,7 +59,7 @@ export async function startEngine({ directory, deployment, onFailure, verbose }:
     });
   return {
     objects: services().objects,
-    invoke: invokeUntil(stopping.signal),
+    invoke: (functionName, payload, signal = stopping.signal) => invokeUntil(signal)(functionName, payload),
     run: async ({ run, event, signal, onState, definition }) => {
       const invoke = invokeUntil(signal);
       const source = startEventSource({

@@ -32,8 +32,11 @@ export type OutputEvent =
       readonly report: string | null;
       readonly reportPage: string | null;
     }
-  /** The command's answer, where it only looks: a plan, a status, a shard, a store. */
-  | { readonly type: 'plan' | 'status' | 'shard' | 'store' | 'moved'; readonly [field: string]: unknown }
+  /** The command's answer, where it only looks: a plan, a status, a shard, a store; a setting that was tried, and what was chosen. */
+  | {
+      readonly type: 'plan' | 'status' | 'shard' | 'store' | 'moved' | 'tried' | 'tuned';
+      readonly [field: string]: unknown;
+    }
   /** Something went wrong and is tried again. */
   | { readonly type: 'warning'; readonly message: string }
   /** The command failed. */
