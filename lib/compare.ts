@@ -207,11 +207,10 @@ async function comparePositions(comparison: Comparison, positions: readonly numb
   for (const at of positions) {
     const earlier = doubled.get(at);
     if (earlier === undefined) continue;
-    tallies.different++;
     tallies.duplicates++;
-    const id = batch.ids[at] ?? '';
+    const sourceId = batch.ids[at] ?? '';
     const reason = `has the same id in the target as record '${earlier}': one of them overwrites the other`;
-    name(tallies.differences, { id, verdict: 'different', reason });
+    countSuspect(tallies, { sourceId, verdict: 'different', reason });
   }
   const suspects = await Promise.all(
     split(single, maxFetch).map(async (part) => {
@@ -239,7 +238,7 @@ function findSuspects({ batch, sourceIds }: Mapped, found: Fetched, treatments: 
 
 function judge(
   { batch, at }: Located,
-  { records, unreadable }: Fetched,
+  { records, unreadable, doubled }: Fetched,
   treatments: Treatments,
 ): Pick<Suspect, 'verdict' | 'reason'> | undefined {
   const id = batch.ids[at] ?? '';
@@ -247,6 +246,7 @@ function judge(
   if (refusal !== undefined) return { verdict: 'unchecked', reason: `cannot be read from the target: ${refusal}` };
   const found = records.get(id);
   if (found === undefined) return { verdict: 'missing', reason: `is not in the target, where its id is ${id}` };
+  if (doubled.has(id)) return { verdict: 'different', reason: `there is more than one record with id ${id}` };
   const reason = recordDifference(batch, at, found.batch, found.at, treatments);
   return reason === undefined ? undefined : { verdict: 'different', reason };
 }
@@ -280,9 +280,11 @@ async function lookAgain(comparison: Comparison, suspects: readonly Suspect[], t
   }
 }
 
-function countSuspect(tallies: Tallies, { sourceId, verdict, reason }: Suspect): void {
+function countSuspect(tallies: Tallies, { sourceId, verdict, reason }: Omit<Suspect, 'expected'>): void {
   tallies[verdict]++;
-  name(tallies.differences, { id: sourceId, verdict, reason });
+  // Of each verdict its own hundred: one missing record is named beside any number of different ones.
+  const before = tallies[verdict] - (verdict === 'unchecked' ? tallies.notInSample : 0);
+  if (before <= maxNamed) tallies.differences.push({ id: sourceId, verdict, reason });
 }
 
 function name<T>(list: T[], entry: T): void {
@@ -299,6 +301,7 @@ function isAsSourceNow(
 ): boolean {
   const targetId = expected.batch.ids[expected.at] ?? '';
   if (inSource.unreadable.has(sourceId) || inTarget.unreadable.has(targetId)) return false;
+  if (inSource.doubled.has(sourceId) || inTarget.doubled.has(targetId)) return false;
   const [now, found] = [inSource.records.get(sourceId), inTarget.records.get(targetId)];
   if (now === undefined || found === undefined) return now === undefined && found === undefined;
   try {

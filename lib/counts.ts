@@ -1,5 +1,5 @@
 import { carriedRecords } from './carried.ts';
-import { NotFound } from './errors.ts';
+import { NotFound, RecordRefused } from './errors.ts';
 import { patiently, split } from './fetch-records.ts';
 import { getShard } from './get-shard.ts';
 import { comparedKey } from './keys.ts';
@@ -142,13 +142,30 @@ async function nameExtra(
     const { ids } = await carriedRecords(await getShard(objects, plan.run, shard), plan);
     for (const id of ids) ours.add(plan.mapping.ids === 'keep' ? id : mapId(capabilities.ids, id));
   }
-  const extraIds: string[] = [];
-  for await (const { batch } of target.read({ from: null, to: null }, pieceOptions)) {
-    for (const id of batch.ids) if (!ours.has(id) && extraIds.length < maxNamed) extraIds.push(id);
-    if (extraIds.length >= Math.min(extra, maxNamed)) break;
-    if (isLate()) return { extraIds, note: unnamed('the time ended while the target was read') };
+  const found = await readUnknown(target, ours, Math.min(extra, maxNamed), isLate);
+  return { extraIds: found.ids, note: found.end === '' ? '' : unnamed(found.end) };
+}
+
+/** Ids of the target that are not in `ours`, and those that come a second time, until there are enough; `end` says what cut it short. */
+async function readUnknown(
+  target: Store,
+  ours: IdSet,
+  enough: number,
+  isLate: () => boolean,
+): Promise<{ ids: string[]; end: string }> {
+  const ids: string[] = [];
+  try {
+    for await (const { batch } of target.read({ from: null, to: null }, pieceOptions)) {
+      for (const id of batch.ids) if (!ours.take(id) && ids.length < maxNamed) ids.push(id);
+      if (ids.length >= enough) break;
+      if (isLate()) return { ids, end: 'the time ended while the target was read' };
+    }
+    return { ids, end: '' };
+  } catch (error) {
+    // A table with an id twice, for one: LanceDB's cannot be listed.
+    if (error instanceof RecordRefused) return { ids, end: `the target cannot be read whole, ${error.message}` };
+    throw error;
   }
-  return { extraIds, note: '' };
 }
 
 /** Records of the source that are in no shard: added after the plan, or after their range was exported. */
@@ -182,6 +199,8 @@ async function nameAdded({
 interface IdSet {
   add(id: string): void;
   has(id: string): boolean;
+  /** True the first time that an id of the set is asked for. */
+  take(id: string): boolean;
 }
 
 /**
@@ -191,6 +210,7 @@ interface IdSet {
 function makeIdSet(size: number): IdSet {
   const slots = 2 ** Math.ceil(Math.log2(Math.max(2, 2 * size)));
   const table = new Uint32Array(2 * slots);
+  const taken = new Uint8Array(slots / 8 + 1);
   const find = (id: string): { at: number; high: number; low: number } => {
     const low = hash(id, 0x811c9dc5);
     // 0, 0 marks an empty slot.
@@ -206,6 +226,13 @@ function makeIdSet(size: number): IdSet {
       table[2 * at + 1] = low;
     },
     has: (id) => table[2 * find(id).at] !== 0,
+    take: (id) => {
+      const { at } = find(id);
+      const [byte, bit] = [taken[at >> 3] ?? 0, 1 << (at & 7)];
+      if (table[2 * at] === 0 || (byte & bit) !== 0) return false;
+      taken[at >> 3] = byte | bit;
+      return true;
+    },
   };
 }
 

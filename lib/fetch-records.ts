@@ -16,6 +16,8 @@ export interface Fetched {
   readonly records: ReadonlyMap<string, Located>;
   /** Ids that the store could not hand over as records, and why. */
   readonly unreadable: ReadonlyMap<string, string>;
+  /** Ids that the store handed over more than one record for: it does not hold ids unique. */
+  readonly doubled: ReadonlySet<string>;
 }
 
 /**
@@ -25,12 +27,14 @@ export interface Fetched {
 export async function fetchRecords(from: Pick<Reader, 'fetch'>, wanted: readonly string[]): Promise<Fetched> {
   const records = new Map<string, Located>();
   const unreadable = new Map<string, string>();
+  const doubled = new Set<string>();
   const pending = split([...new Set(wanted)], maxFetch);
   for (let part = pending.pop(); part !== undefined; part = pending.pop()) {
     try {
       const ids = part;
       const batch = await patiently(() => from.fetch(ids));
       batch.ids.forEach((id, at) => {
+        if (records.has(id)) doubled.add(id);
         records.set(id, { batch, at });
       });
     } catch (error) {
@@ -39,7 +43,7 @@ export async function fetchRecords(from: Pick<Reader, 'fetch'>, wanted: readonly
       else pending.push(...split(part, Math.ceil(part.length / 2)));
     }
   }
-  return { records, unreadable };
+  return { records, unreadable, doubled };
 }
 
 /** The one record as a batch of its own. */
