@@ -18,6 +18,7 @@ const rows: readonly (readonly [string, (capabilities: Capabilities) => string])
   ['largest indexed dimension', indexedDimension],
   ['floats kept as', ({ precisions }) => precisions.join(', ')],
   ['indexes', ({ indexes }) => indexes.join(', ') || 'none'],
+  ['settings of a search', ({ searchSettings }) => searchSettings.join(', ') || 'none, every search is exact'],
   ['records without a vector', ({ missingVectors }) => yes(missingVectors)],
   ['normalises for cosine', ({ normalisesCosine }) => yes(normalisesCosine)],
   ['integer ids', ({ ids: { integer } }) => (integer === false ? 'no' : `${integer.min} to ${integer.max}`)],
