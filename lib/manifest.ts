@@ -119,9 +119,15 @@ export async function readFailures(objects: ObjectStore, run: string): Promise<R
   return new Map(failures.map((failure) => [failure.shard, failure]));
 }
 
-/** What the target acknowledged, shard by shard. */
+/** What the target acknowledged, shard by shard. Of the ids that were left out the first hundred of the run are kept. */
 export async function readLoaded(objects: ObjectStore, run: string): Promise<readonly Loaded[]> {
-  return await readMarkers(objects, runKeys(run).loaded, (key) => getJson(objects, key, loadedSchema));
+  let left = 100;
+  return await readMarkers(objects, runKeys(run).loaded, async (key) => {
+    const marker = await getJson(objects, key, loadedSchema);
+    const skippedIds = marker?.skippedIds.slice(0, left) ?? [];
+    left -= skippedIds.length;
+    return marker && { ...marker, skippedIds };
+  });
 }
 
 async function readMarkers<T>(

@@ -176,6 +176,33 @@ describe('PostgreSQL and Qdrant', () => {
     expect(turned?.compare).toMatchObject({ different: 1, first: { different: [{ id: '5' }] } });
   });
 
+  test('recall of both is measured, by the distance of the target where the source names none', async () => {
+    const { target } = await copy();
+    const recall = { k: 5, queries: 100, atLeast: 0.9 };
+    const report = expectValidated(await validate(source, target, { validate: { recall } }));
+    expect(report.recall?.sets).toMatchObject([
+      { vector: 'embedding', targetVector: '', distance: 'cosine', outcome: 'passed', source: { measured: true } },
+    ]);
+    expect(report.summary).toMatch(/hold the same 600 records\. The recall@5 of the target/);
+  });
+
+  test('another distance is no reason to refuse: records are compared, and what it does to recall is measured', async () => {
+    const { target } = await copy();
+    const dot = await endpointIn(runs, 'qdrant', 'words');
+    const at = `${await qdrantUrl()}/collections/${dot.collection}`;
+    await post('PUT', at, { vectors: { size: 4, distance: 'Dot' } });
+    await post('PUT', `${at}/points?wait=true`, `{"points":[${ids.map(point).join()}]}`);
+    const recall = { k: 5, queries: 100, atLeast: 0.9 };
+    const { report } = await validate(target, dot, { validate: { recall } });
+    expect(report).toMatchObject({
+      verdict: 'failed',
+      compare: { equal: records },
+      recall: { sets: [{ distance: 'cosine', outcome: 'failed', source: { mean: 1 }, target: { measured: true } }] },
+    });
+    expect(report?.notes).toContainEqual(expect.stringMatching(/by cosine in the source and by dot in the target/));
+    expect(report?.findings).toMatchObject([{ check: 'recall', causes: [{ check: 'recall' }] }]);
+  });
+
   test('a target that is not there is not made: it is named as not found', async () => {
     const target = await endpointIn(runs, 'qdrant', 'nowhere');
     const { outcome } = await validate(source, target);
