@@ -186,6 +186,8 @@ describe.each(['a server', 'PGlite'])('searching in %s', (where) => {
   test('without an index, or with one that is not valid or of some rows only, a search is exact and nothing changes it', async () => {
     const exactly = { current: {}, heeds: {}, isQuantized: false };
     const store = await open();
+    // In a session that has not used pgvector yet.
+    expect(await countOf(store, 10, { iterativeScan: true, efSearch: 10, probes: 1 })).toBe(10);
     expect(await store.tuning('embedding')).toEqual(exactly);
     expect(await measure(store)).toEqual({ recall: 1, hits: 10 });
     await index('hnsw (embedding vector_l2_ops) WHERE topic = 3');
