@@ -13,7 +13,7 @@ import type { Distance } from './schema.ts';
 const slack = 1e-3;
 const cosineRounding = 1e-6;
 
-/** The weight of the first ranks in rank-biased overlap: ten ranks have 86 % of it (Webber, Moffat and Zobel, 2010, section 4.3). */
+/** The weight of the first ranks in rank-biased overlap: ten ranks have 86 % of it (Webber, Moffat and Zobel, 2010). */
 export const persistence = 0.9;
 
 /**
@@ -77,8 +77,7 @@ function countUpTo(answered: readonly number[], depth: number, allowed: number):
 /** How much of what a gold query expects stands among the first k of an answer. */
 export interface GoldAnswer {
   /**
-   * Capped recall: of the expected ids, or of k where they are more, so that 1 can be reached (BEIR: Thakur et al., 2021,
-   * section 3.4, R_cap@k).
+   * Capped recall: of the expected ids, or of k where they are more, so that 1 can be reached (BEIR: Thakur et al., 2021, R_cap@k).
    */
   readonly recall: number;
   /** With binary gains, as ndcgAt. */

@@ -1,120 +1,22 @@
 import { describe, expect, test } from '@jest/globals';
-import type { DenseColumn } from '../lib/batch.ts';
-import { distanceBetween } from '../lib/distance.ts';
-import { RecordRefused } from '../lib/errors.ts';
-import { neighboursKey, runKeys } from '../lib/keys.ts';
-import type { Deadline } from '../lib/log.ts';
+import { InvalidEvent, RecordRefused } from '../lib/errors.ts';
 import { readManifest } from '../lib/manifest.ts';
-import { findNearest } from '../lib/nearest.ts';
-import { findNeighbours } from '../lib/neighbours.ts';
-import { getJson } from '../lib/objects.ts';
-import { chooseQueries } from '../lib/queries.ts';
 import { measureRecall } from '../lib/recall.ts';
-import { neighboursSchema, type Plan, type Recall } from '../lib/run-files.ts';
-import { drawPositions, seededRandom } from '../lib/sample.ts';
-import type { Hit, SearchRequest, Store } from '../lib/stores/port.ts';
+import { latencyOf } from '../lib/recall-summary.ts';
+import { memory } from '../lib/stores/memory.ts';
 import { makeBatch, makeSchema } from './make.ts';
-import { load, makeWorld, nearAfter, type World } from './world.ts';
+import { ids, measureAll, prepare, recallOf, searching } from './recall-world.ts';
+import { makeWorld } from './world.ts';
 
-const ids = (count: number): string[] => Array.from({ length: count }, (_, i) => String(1000 + i));
-
-async function prepare(world: World, deadline?: () => Deadline): Promise<Plan> {
-  const planned = await load(world);
-  const manifest = await readManifest(world.objects, planned.run);
-  await chooseQueries({ plan: planned, manifest, objects: world.objects });
-  for (const { shard } of manifest.shards) {
-    const input = { plan: planned, shard, objects: world.objects };
-    const limit = (): { deadline?: Deadline } => (deadline === undefined ? {} : { deadline: deadline() });
-    let result = await findNeighbours({ ...input, ...limit() });
-    while (!result.done) result = await findNeighbours({ ...input, ...limit() });
-  }
-  return planned;
-}
-
-async function recallOf(world: World, sides: { source?: Store; target?: Store } = {}): Promise<Recall> {
-  const planned = await prepare(world);
-  const manifest = await readManifest(world.objects, 'r1');
-  const outcome = await measureRecall({ ...world, ...sides, plan: planned, manifest });
-  if (!outcome.done) throw new Error('not done without a deadline');
-  return outcome.recall;
-}
-
-/** The store with another search. */
-function searching(store: Store, change: (request: SearchRequest) => Promise<readonly Hit[]>): Store {
-  return { ...store, search: change };
-}
-
-describe('the nearest records', () => {
-  test.each(['cosine', 'dot', 'euclid', 'manhattan'] as const)(
-    'by %s are those that a sort of all finds',
-    (distance) => {
-      const random = seededRandom(7);
-      for (const [count, dimension, queries, keep] of [
-        [500, 7, 9, 12],
-        [3, 5, 2, 10],
-        [1, 1, 1, 1],
-        [130, 64, 4, 130],
-      ] as const) {
-        const values = Float32Array.from({ length: count * dimension }, () => Math.round(random() * 8) - 4);
-        const present = Uint8Array.from({ length: count }, (_, at) => (at % 5 === 4 ? 0 : 1));
-        const column: DenseColumn = { kind: 'dense', dimension, values, present };
-        const asked = Array.from({ length: queries }, () =>
-          Float32Array.from({ length: dimension }, () => random() * 8 - 4),
-        );
-        const found = findNearest(column, count, asked, distance, keep);
-        asked.forEach((query, q) => {
-          const all = Array.from({ length: count }, (_, at) => at)
-            .filter((at) => at % 5 !== 4)
-            .map((at) => ({
-              at,
-              distance: distanceBetween[distance](query, values.subarray(at * dimension, (at + 1) * dimension)),
-            }))
-            .sort((a, b) => a.distance - b.distance || a.at - b.at)
-            .slice(0, keep);
-          expect(found[q]?.distances.length).toBe(all.length);
-          all.forEach((each, i) => {
-            expect(found[q]?.distances[i]).toBeCloseTo(each.distance, 9);
-          });
-        });
-      }
-    },
-  );
-
-  test('of a shard are the same whether the work is done at once or handed over', async () => {
-    const event = { validate: { recall: { queries: 300, k: 3 } } };
-    const whole = await makeWorld({ records: makeBatch({ ids: ids(400) }), event });
-    const cut = await makeWorld({ records: makeBatch({ ids: ids(400) }), event });
-    await prepare(whole);
-    await prepare(cut, () => nearAfter(0));
-    const key = neighboursKey('r1', '00000-000');
-    const found = await getJson(cut.objects, key, neighboursSchema);
-    expect(found?.neighbours.length).toBe(300);
-    expect(found).toEqual(await getJson(whole.objects, key, neighboursSchema));
-  });
-});
-
-describe('a seeded sample', () => {
-  test('has each position once, all in range, and every position as often as any other', () => {
-    const seen = new Float64Array(40);
-    for (let seed = 0; seed < 4000; seed++) {
-      const drawn = drawPositions(40, 10, seed);
-      expect(new Set(drawn).size).toBe(10);
-      for (const at of drawn) seen[at]! += 1;
-    }
-    // Expected 1,000 each with a standard deviation of 27.
-    expect(Math.min(...seen)).toBeGreaterThan(870);
-    expect(Math.max(...seen)).toBeLessThan(1130);
-    expect(drawPositions(3, 10, 1).sort()).toEqual([0, 1, 2]);
-    expect(drawPositions(0, 10, 1)).toEqual([]);
-  });
-});
+/** As many queries as show the usual goal, and few searches each. */
+const quick = { queries: 80, depths: [1] };
 
 describe('recall', () => {
   test('is 1 on both sides of an exact store, over several shards and mapped names', async () => {
     const world = await makeWorld({
       records: makeBatch({ ids: ids(600) }),
       shardBytes: 10_000,
-      event: { mapping: { vectors: { embedding: { to: 'content' } } } },
+      event: { mapping: { vectors: { embedding: { to: 'content' } } }, validate: { recall: { depths: [] } } },
     });
     const { sets: vectors } = await recallOf(world);
     expect((await readManifest(world.objects, 'r1')).shards.length).toBeGreaterThan(2);
@@ -131,7 +33,10 @@ describe('recall', () => {
   });
 
   test('is the share that is really found when a search misses one neighbour of five', async () => {
-    const world = await makeWorld({ records: makeBatch({ ids: ids(500) }), event: { validate: { recall: { k: 5 } } } });
+    const world = await makeWorld({
+      records: makeBatch({ ids: ids(500) }),
+      event: { validate: { recall: { ...quick, k: 5 } } },
+    });
     const target = searching(world.target, async (request) => {
       const hits = await world.target.search({ ...request, k: 60 });
       return [...hits.slice(0, 4), hits[59]!];
@@ -148,7 +53,7 @@ describe('recall', () => {
     const column = some.vectors.get('embedding')!;
     const values = column.values.map((_, i) => column.values[i % 40] ?? 0);
     const records = { ...some, vectors: new Map([['embedding', { ...column, values }]]) };
-    const world = await makeWorld({ records });
+    const world = await makeWorld({ records, event: { validate: { recall: quick } } });
     const target = searching(world.target, async (request) =>
       (await world.target.search({ ...request, k: 60 })).toReversed().slice(0, request.k),
     );
@@ -162,7 +67,7 @@ describe('recall', () => {
   });
 
   test('counts a record once, however often the store names it', async () => {
-    const world = await makeWorld({ records: makeBatch({ ids: ids(300) }) });
+    const world = await makeWorld({ records: makeBatch({ ids: ids(300) }), event: { validate: { recall: quick } } });
     const target = searching(world.target, async (request) => {
       const [first] = await world.target.search({ ...request, k: 1 });
       return Array(request.k).fill(first);
@@ -191,7 +96,7 @@ describe('recall', () => {
   });
 
   test('is unproven, not passed, when the queries are too few or the target cannot be searched', async () => {
-    const event = { validate: { recall: { queries: 80 } } };
+    const event = { validate: { recall: quick } };
     const near = await makeWorld({ records: makeBatch({ ids: ids(400) }), event });
     let asked = 0;
     const losing = searching(near.target, async (request) => {
@@ -201,7 +106,7 @@ describe('recall', () => {
     const few = await recallOf(near, { target: losing });
     expect(few.sets[0]).toMatchObject({ outcome: 'unproven', target: { mean: expect.closeTo(0.96, 10) } });
     expect(few.sets[0]?.note).toMatch(/80 queries are too few to show the 95\.00% asked for; ask more queries\.$/);
-    const world = await makeWorld({ records: makeBatch({ ids: ids(100) }) });
+    const world = await makeWorld({ records: makeBatch({ ids: ids(100) }), event: { validate: { recall: quick } } });
     const target = searching(world.target, () => Promise.reject(new RecordRefused('no index on it')));
     const [found] = (await recallOf(world, { target })).sets;
     expect(found).toMatchObject({
@@ -210,24 +115,197 @@ describe('recall', () => {
       source: { mean: 1 },
     });
   });
+});
 
-  test('leaves the source unmeasured when it ranks by another distance, and passes on the target alone', async () => {
-    const event = { mapping: { vectors: { embedding: { distance: 'euclid' } } } };
-    const [found] = (await recallOf(await makeWorld({ records: makeBatch({ ids: ids(300) }), event }))).sets;
-    expect(found?.source).toEqual({ measured: false, reason: 'the source ranks by cosine, the target by euclid' });
-    expect(found).toMatchObject({ outcome: 'passed', distance: 'euclid', target: { mean: 1 } });
+describe('recall is held against the distance that the run is about:', () => {
+  const records = makeBatch({ ids: ids(300) });
+
+  test("the source's, so that a target which ranks otherwise shows as it is and not as perfect", async () => {
+    const world = await makeWorld({ records, event: { validate: { recall: quick } } });
+    const plan = await prepare(world);
+    // A collection that somebody else filled, and made for another distance.
+    const target = await memory.open({ connection: { path: 'by-dot' }, collection: 'dot', options: {} });
+    await target.prepare(makeSchema({ vectors: [{ ...makeSchema().vectors[0]!, distance: 'dot' }] }));
+    await target.write(records, { position: { run: 'x', shard: '00000-000', offset: 0 }, mode: 'upsert' });
+    const [found] = (await measureAll(world, plan, { target })).sets;
+    expect(found).toMatchObject({ outcome: 'failed', distance: 'cosine', source: { mean: 1 } });
+    expect(found?.target).toMatchObject({ measured: true });
+    expect(found?.target.measured && found.target.mean).toBeLessThan(0.9);
   });
 
-  test('draws other queries where most records lack the vector, in the same order every time', async () => {
-    const missing = Array.from({ length: 380 }, (_, at) => at);
-    const records = makeBatch({ ids: ids(400), missing });
-    const event = { validate: { recall: { queries: 15, atLeast: 0.5 } } };
-    const [one, other] = [await makeWorld({ records, event }), await makeWorld({ records, event })];
-    await prepare(one);
-    await prepare(other);
-    const key = runKeys('r1').queries;
-    expect(await one.objects.get(key)).toEqual(await other.objects.get(key));
-    const [found] = (await recallOf(one)).sets;
-    expect(found).toMatchObject({ candidates: 20, target: { queries: 15, mean: 1 } });
+  test("the mapping's where it names one, and the source, which ranks otherwise, is said to", async () => {
+    const event = { mapping: { vectors: { embedding: { distance: 'euclid' } } }, validate: { recall: quick } };
+    const [found] = (await recallOf(await makeWorld({ records, event }))).sets;
+    expect(found).toMatchObject({ outcome: 'passed', distance: 'euclid', target: { mean: 1 } });
+    expect(found?.source.measured && found.source.mean).toBeLessThan(0.95);
+    expect(found?.note).toMatch(
+      /The source ranks by cosine, and is held against the euclid that the mapping asks for\.$/,
+    );
   });
 });
+
+describe('every measure of a set', () => {
+  test('is 1 for an exact store, at the depths there are records for', async () => {
+    const world = await makeWorld({ records: makeBatch({ ids: ids(80) }) });
+    const [found] = (await recallOf(world)).sets;
+    expect(found?.target).toMatchObject({
+      depths: [{ depth: 1, mean: 1 }],
+      spread: [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 80],
+      ndcg: 1,
+      rbo: expect.closeTo(1, 12),
+      gold: null,
+      short: 0,
+    });
+  });
+
+  test('tells apart what is found at each depth, searched for by itself, k first', async () => {
+    const world = await makeWorld({ records: makeBatch({ ids: ids(400) }) });
+    const asked: number[] = [];
+    const target = searching(world.target, async (request) => {
+      asked.push(request.k);
+      const hits = await world.target.search({ ...request, k: request.k + 50 });
+      // A search that finds its first ten, and loses every second record farther down.
+      return hits.filter((_, at) => at < 10 || at % 2 === 0).slice(0, request.k);
+    });
+    const [found] = (await recallOf(world, { target })).sets;
+    expect(asked.slice(20, 26)).toEqual([10, 1, 100, 10, 1, 100]);
+    expect(found?.target).toMatchObject({ mean: 1, depths: [{ depth: 1, mean: 1 }, { depth: 100 }] });
+    expect(found?.target.measured && found.target.depths[1]?.mean).toBeCloseTo(0.55, 2);
+  });
+
+  test('counts short answers and spreads queries by their recall', async () => {
+    const world = await makeWorld({ records: makeBatch({ ids: ids(200) }), event: { validate: { recall: quick } } });
+    let at = 0;
+    const target = searching(world.target, async (request) => {
+      const hits = await world.target.search(request);
+      return request.k === 10 && at++ % 4 === 3 ? hits.slice(0, 7) : hits;
+    });
+    const [found] = (await recallOf(world, { target })).sets;
+    expect(found?.target).toMatchObject({ short: 20, spread: [0, 0, 0, 0, 0, 0, 0, 20, 0, 0, 60] });
+    expect(found?.target.measured && found.target.worst[0]?.recall).toBeCloseTo(0.7, 12);
+  });
+
+  test('has a latency with its spread', async () => {
+    expect(latencyOf([3, 1, 2, 6])).toEqual({
+      min: 1,
+      p50: 2,
+      p95: 6,
+      p99: 6,
+      max: 6,
+      mean: 3,
+      deviation: expect.closeTo(Math.sqrt(14 / 3), 12),
+    });
+    expect(latencyOf([5])).toMatchObject({ mean: 5, deviation: 0 });
+  });
+});
+
+describe('a set with a filter', () => {
+  test('is searched with it on both sides, and asks for as many as there are', async () => {
+    const records = makeBatch({ ids: ids(400) });
+    const sets = [
+      { name: 'even', filter: { even: true } },
+      { name: 'first six', filter: { rank: { lt: 6 } }, atLeast: 0.3 },
+    ];
+    const world = await makeWorld({ records, event: { validate: { recall: { ...quick, sets } } } });
+    const { sets: found } = await recallOf(world);
+    expect(found[0]).toMatchObject({ outcome: 'passed', candidates: 200, k: 10, filter: { even: true } });
+    expect(found[1]).toMatchObject({ outcome: 'passed', candidates: 6, k: 6, target: { mean: 1, queries: 6 } });
+    expect(found[1]?.note).toMatch(/No query has more than 6 records to find\.$/);
+
+    const blind = searching(world.target, ({ filter: _, ...request }) => world.target.search(request));
+    const [even] = (await recallOf(world, { target: blind })).sets;
+    expect(even).toMatchObject({ outcome: 'failed', source: { mean: 1 } });
+    expect(even?.target.measured && even.target.mean).toBeLessThan(0.7);
+  });
+
+  test('is not measured on a side that cannot filter, with the reason, while other sets are', async () => {
+    const sets = [{ name: 'even', filter: { even: true } }, { name: 'all' }];
+    const world = await makeWorld({
+      records: makeBatch({ ids: ids(400) }),
+      event: { validate: { recall: { ...quick, sets } } },
+    });
+    const cannot = searching(world.source, async (request) => {
+      if (request.filter !== undefined) throw new InvalidEvent('this store has no filters');
+      return await world.source.search(request);
+    });
+    const { sets: found } = await recallOf(world, { source: cannot });
+    expect(found[0]?.source).toEqual({ measured: false, reason: 'this store has no filters' });
+    expect(found[0]).toMatchObject({ outcome: 'passed', target: { mean: 1 } });
+    expect(found[1]).toMatchObject({ outcome: 'passed', source: { mean: 1 } });
+  });
+
+  test('leaves out queries that have nothing to find, and has nothing to measure where no query has', async () => {
+    const vector = [1, 2, 3, 4];
+    const queries = [
+      { vector, filter: { rank: 3 } },
+      { vector, filter: { rank: -1 } },
+    ];
+    const sets = [
+      { name: 'some', queries, atLeast: null },
+      { name: 'nothing', filter: { rank: -1 } },
+    ];
+    const world = await makeWorld({
+      records: makeBatch({ ids: ids(200) }),
+      event: { validate: { recall: { ...quick, sets } } },
+    });
+    const { sets: found } = await recallOf(world);
+    expect(found[0]).toMatchObject({ outcome: 'reported', k: 1, target: { queries: 1, mean: 1 } });
+    expect(found[0]?.note).toMatch(
+      /1 query is left out, since no record meets the filter\. It is held against no goal\.$/,
+    );
+    expect(found[1]).toMatchObject({
+      outcome: 'nothing to measure',
+      note: expect.stringMatching(/^No record meets its filter/),
+    });
+  });
+});
+
+describe('a gold set', () => {
+  test('says how much of what is expected each side finds, and what no search by these vectors passes', async () => {
+    const records = makeBatch({ ids: ids(300) });
+    const column = records.vectors.get('embedding')!;
+    // Each expects its own record and one that the mapping renames but no search finds near.
+    const queries = Array.from({ length: 80 }, (_, at) => ({
+      vector: [...column.values.slice(at * 4, at * 4 + 4)],
+      expected: [records.ids[at]!, 'not there'],
+    }));
+    const sets = [{ name: 'gold', queries, k: 3, atLeast: 0.9 }];
+    const world = await makeWorld({ records, event: { validate: { recall: { ...quick, sets } } } });
+    const target = searching(world.target, async (request) => (await world.target.search(request)).slice(1));
+    const [found] = (await recallOf(world, { target })).sets;
+    expect(found).toMatchObject({ k: 3, outcome: 'failed', exactGold: { queries: 80, recall: 0.5 } });
+    expect(found?.source).toMatchObject({ gold: { queries: 80, recall: 0.5, ndcg: expect.closeTo(1 / 1.63093, 5) } });
+    expect(found?.target).toMatchObject({ gold: { queries: 80, recall: 0, ndcg: 0 } });
+  });
+});
+
+describe('the search settings', () => {
+  test('of the event go with each search of the target alone, and those that it keeps are not sent', async () => {
+    const event = { validate: { recall: { ...quick, search: { efSearch: 40, rescore: true } } } };
+    const world = await makeWorld({ records: makeBatch({ ids: ids(200) }), event: { validate: { recall: quick } } });
+    const plan = await prepare(world);
+    const asked = { ...plan, event: { ...plan.event, validate: (await validation(event)).validate } };
+    const seen = { source: new Set<string>(), target: new Set<string>() };
+    const watched = (side: 'source' | 'target') =>
+      searching(world[side], async (request) => {
+        seen[side].add(JSON.stringify(request.settings));
+        return await world[side].search({ ...request, settings: {} });
+      });
+    const sides = { source: watched('source'), target: watched('target') };
+    const [found] = (await measureAll(world, asked, sides)).sets;
+    expect(found?.settings).toEqual({ efSearch: 40, rescore: true });
+    expect([[...seen.source], [...seen.target]]).toEqual([[undefined], ['{"efSearch":40,"rescore":true}']]);
+
+    seen.target.clear();
+    const manifest = await readManifest(world.objects, 'r1');
+    const kept = { embedding: { efSearch: 200 } };
+    const again = await measureRecall({ ...world, ...sides, plan: asked, manifest, kept });
+    expect(again.done && again.recall.sets[0]?.settings).toEqual({ efSearch: 200, rescore: true });
+    expect([...seen.target]).toEqual(['{"rescore":true}']);
+  });
+});
+
+/** An event as the memory store's plan would refuse it, for it heeds no settings. */
+async function validation(event: Record<string, unknown>) {
+  return (await makeWorld({ event })).event;
+}
