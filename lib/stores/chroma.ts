@@ -11,6 +11,7 @@ import {
   fetchRecords,
   findUnseen,
   listIds,
+  maxEf,
   readRange,
   sampleRecords,
   search,
@@ -183,9 +184,6 @@ function chromaStore(api: ChromaApi, name: string, options: Options): Store {
     indexProgress: async () => ({ done: true, detail: 'Chroma builds its index while it writes' }),
   };
 }
-
-/** Chroma names no limit for results; an answer of 10,000 is half a megabyte. */
-const maxEf = 10_000;
 
 /** Of the index of Chroma's distributed form (SPANN) we know nothing. */
 function tuningOf({ configuration_json: { hnsw } }: Found): SearchTuning {

@@ -57,6 +57,8 @@ interface Collection {
   schema: CollectionSchema;
   /** One record a batch, by id. */
   readonly records: Map<string, Batch>;
+  /** All of them in one batch, made for the first search after a write. */
+  joined?: Batch | undefined;
 }
 
 /** The collections and pointers of one `connection.path`. */
@@ -106,11 +108,12 @@ function openMemory({ connection, collection: name }: ResolvedEndpoint): Store {
       );
     },
     search: async (request) => {
-      const { schema, records } = existing();
-      const distance =
-        schema.vectors.find(({ name: each }) => each === request.vector)?.distance ?? capabilities.defaultDistance;
-      return await searchExactly(records.size === 0 ? [] : [concatBatches([...records.values()])], request, {
-        distance,
+      const collection = existing();
+      const { schema, records } = collection;
+      const distance = schema.vectors.find((spec) => spec.name === request.vector)?.distance;
+      collection.joined ??= join(schema, [...records.values()]);
+      return await searchExactly([collection.joined], request, {
+        distance: distance ?? capabilities.defaultDistance,
         title: memory.title,
       });
     },
@@ -182,17 +185,15 @@ async function* readRange(
   }
 }
 
-async function writeBatch(
-  { schema, records }: Collection,
-  batch: Batch,
-  { mode }: WriteOptions,
-): Promise<{ written: number }> {
+async function writeBatch(collection: Collection, batch: Batch, { mode }: WriteOptions): Promise<{ written: number }> {
+  const { schema, records } = collection;
   const wrong = schema.vectors.find(({ name, kind, dimension }) => {
     const found = batch.vectors.get(name);
     return found === undefined || found.kind !== kind || (found.kind !== 'sparse' && found.dimension !== dimension);
   });
   if (wrong !== undefined)
     throw new RecordRefused(`vector '${wrong.name}' is not as the collection declares it`, { ids: batch.ids });
+  collection.joined = undefined;
   // A copy: the caller may take the batch's memory back.
   for (const [at, id] of batch.ids.entries()) {
     if (mode === 'upsert' || !records.has(id)) records.set(id, selectRecords(batch, [at]));

@@ -135,11 +135,18 @@ describe("Chroma's graph search", () => {
   })();
 
   /** The mean share of them that a search finds. */
-  async function recall(settings: SearchSettings | undefined): Promise<number> {
+  async function recall(settings: SearchSettings | undefined, exact = false): Promise<number> {
     let hits = 0;
     for (const { query, truth } of truths) {
       const filter = conditionsOf({ even: true });
-      const near = await store.search({ vector: 'embedding', query, k: 10, filter, ...(settings && { settings }) });
+      const near = await store.search({
+        vector: 'embedding',
+        query,
+        k: 10,
+        filter,
+        exact,
+        ...(settings && { settings }),
+      });
       expect(near.length).toBeLessThanOrEqual(10);
       hits += near.filter(({ id }) => truth.has(id)).length;
     }
@@ -160,6 +167,7 @@ describe("Chroma's graph search", () => {
     expect(few).toBeLessThan(0.6);
     expect(some).toBeGreaterThan(few + 0.1);
     expect(many).toBeGreaterThan(some);
+    expect(await recall(undefined, true)).toBeGreaterThanOrEqual(many);
     // Less than the collection's own changes nothing.
     expect(await recall({ efSearch: 1 })).toBe(few);
   });

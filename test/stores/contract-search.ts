@@ -181,6 +181,20 @@ export function searchContract({ kind, vector, makeId, filled, refuses = () => f
       expect(await ask({ filter: [], exact: true })).toEqual(nearest(batch, vector, query, []));
     });
 
+    test('finds what was written since the last search, and no longer what was replaced', async () => {
+      const few = makeBatch({
+        ids: [makeId(0), makeId(1)],
+        vectors: [vector],
+        payloads: ['{"text":"a"}', '{"text":"b"}'],
+      });
+      const later = await filled('contract_search_later', few, fields);
+      const request = { vector: name, query, k: 10, exact: true, filter: conditionsOf({ text: 'a' }) };
+      expect((await later.search(request)).map(({ id }) => id)).toEqual([makeId(0)]);
+      const changed = makeBatch({ ids: few.ids, vectors: [vector], payloads: ['{"text":"c"}', '{"text":"a"}'] });
+      await later.write(changed, { position: { run: 'r2', shard: '00000-000', offset: 0 }, mode: 'upsert' });
+      expect((await later.search(request)).map(({ id }) => id)).toEqual([makeId(1)]);
+    });
+
     test.each(searchSettingNames)(
       'with the setting %s is carried out, or refused where the store does not heed it',
       async (setting) => {
