@@ -353,3 +353,65 @@ export function makeGoodReport(): Report {
     notes: ['words has no vector index; the target gets none.'],
   });
 }
+
+/** Ten thousand records of each kind that differ: a hundred of each are named. */
+export function makeManyDifferences(): Report {
+  const report = makeReport('');
+  const named = (kind: string) =>
+    Array.from({ length: 100 }, (_, at) => ({
+      id: `${kind}-${at}-00000000-0000-4000-8000-${String(at).padStart(12, '0')}`,
+      reason: `payload field body: expected ${'"lorem ipsum" '.repeat(12)}, found null`,
+    }));
+  const compare = report.compare;
+  if (compare === null) throw new Error('makeReport compares');
+  const ids = named('x').map(({ id }) => id);
+  return reportSchema.parse({
+    ...report,
+    findings: report.findings.map((each) => ({ ...each, ids })),
+    compare: {
+      ...compare,
+      different: 10_000,
+      missing: 10_000,
+      extra: 10_000,
+      unchecked: 10_000,
+      first: {
+        different: named('different'),
+        missing: named('missing'),
+        extra: named('extra'),
+        unchecked: named('unchecked'),
+        changed: named('changed'),
+      },
+    },
+  });
+}
+
+/** A run that ended while it prepared the target. */
+export function makeEarlyReport(): Report {
+  const message = 'collection articles holds 12 records that this run did not write.';
+  return makeReport('', {
+    summary: `Failed with TargetNotEmpty: ${message}`,
+    failure: { error: 'TargetNotEmpty', message, ids: [] },
+    findings: [
+      {
+        check: 'run',
+        severity: 'failed',
+        what: message,
+        ids: [],
+        causes: [],
+        next: 'Name a new collection, or say "into": "existing".',
+      },
+    ],
+    counts: null,
+    compare: null,
+    spotCheck: null,
+    recall: null,
+    tuning: null,
+    settings: null,
+    timeline: null,
+    skipped: null,
+    importedAt: null,
+    actual: null,
+    throttled: 0,
+    unread: ['how far the run came could not be read: shard 00000-000.json is not JSON'],
+  });
+}

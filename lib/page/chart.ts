@@ -13,7 +13,7 @@ import { html, join, type Markup, raw } from '../html.ts';
  */
 use([BarChart, LineChart, ScatterChart, GridComponent, LabelLayout, SVGRenderer]);
 
-export const shapes = { wide: 820, narrow: 320 } as const;
+export const shapes = { wide: 760, narrow: 320 } as const;
 export type Shape = keyof typeof shapes;
 
 export interface Drawing {

@@ -1,6 +1,7 @@
 import { html, join, type Markup } from '../html.ts';
 import type { Finding, Report } from '../report-schema.ts';
 import type { Cause } from '../run-files.ts';
+import { idCode } from './ids.ts';
 
 /** What was found, why where that could be told, and what to do about it. */
 export function findingsSection({ findings, tuning, verdict, mode }: Report): Markup {
@@ -42,5 +43,5 @@ function idList(ids: readonly string[]): Markup {
   if (ids.length === 0) return html``;
   const shown = ids.slice(0, 10);
   const rest = ids.length > shown.length ? html` <span class="dim">and more</span>` : html``;
-  return html`<p class="ids">${join(shown.map((id) => html`<code>${id}</code> `))}${rest}</p>`;
+  return html`<p class="ids">${join(shown.map((id) => html`${idCode(id)} `))}${rest}</p>`;
 }

@@ -3,6 +3,7 @@ import { html, join, type Markup } from '../html.ts';
 import type { Recall, RecallEntry, RecallSide } from '../run-files.ts';
 import { count, percent, plural } from '../words.ts';
 import { figure, type SideName, shareAxis } from './chart.ts';
+import { idCode } from './ids.ts';
 import { spreadFigure } from './spread.ts';
 import { drawTracks, type Track } from './tracks.ts';
 
@@ -196,8 +197,6 @@ function goldNote(exactGold: RecallEntry['exactGold']): Markup {
 function worstPart(target: RecallSide): Markup {
   if (!target.measured || target.worst.length === 0) return html``;
   return html`<details><summary>Queries with the lowest recall in the target</summary><table class="entries"><thead><tr><th scope="col">query</th><th scope="col">recall</th></tr></thead><tbody>${join(
-    target.worst.map(
-      ({ id, recall }) => html`<tr><th scope="row"><code>${id}</code></th><td>${percent(recall)}</td></tr>`,
-    ),
+    target.worst.map(({ id, recall }) => html`<tr><th scope="row">${idCode(id)}</th><td>${percent(recall)}</td></tr>`),
   )}</tbody></table></details>`;
 }

@@ -1,6 +1,7 @@
 import { html, join, type Markup } from '../html.ts';
 import type { CompareReport, Report } from '../report-schema.ts';
 import { count, plural } from '../words.ts';
+import { idCode } from './ids.ts';
 import { openIf } from './recall.ts';
 
 /** Counts, what was compared, and which records differ. */
@@ -99,6 +100,6 @@ function entries(
   const rest =
     total > list.length ? html` <span class="dim">the first ${count(list.length)} of ${count(total)}</span>` : html``;
   return html`<details${openIf(list.length <= 10)}><summary>${title}${rest}</summary><table class="entries"><thead><tr><th scope="col">id</th><th scope="col">what</th></tr></thead><tbody>${join(
-    list.map(({ id, reason }) => html`<tr><th scope="row"><code>${id}</code></th><td>${reason}</td></tr>`),
+    list.map(({ id, reason }) => html`<tr><th scope="row">${idCode(id)}</th><td>${reason}</td></tr>`),
   )}</tbody></table></details>`;
 }

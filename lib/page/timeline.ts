@@ -114,7 +114,7 @@ function drawTimeline({ stages, stepSeconds }: Timeline, shape: Shape): Drawing 
         })),
         ...stages.map((stage, at) => {
           const most = Math.max(...stage.perSecond, Number.MIN_VALUE);
-          const text = `${stageWords[stage.stage]}: ${count(stage.records)}, at most ${rate(most)} a second`;
+          const text = `${stageWords[stage.stage]}: ${count(stage.records)}, most ${rate(most)}/s`;
           const words = { x: 0, y: most, text, position: 'right' as const };
           const series = wordSeries([words], { xAxisIndex: at, yAxisIndex: at });
           return {

@@ -1,73 +1,147 @@
-import { mkdirSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
-import { type Browser, chromium } from 'playwright-core';
+import { type Browser, chromium, type Page } from 'playwright-core';
 import { reportPage } from '../../lib/page/page.ts';
 import type { Report } from '../../lib/report-schema.ts';
-import { makeGoodReport, makeReport } from '../make-report.ts';
+import { makeEarlyReport, makeFilteredEntry, makeGoodReport, makeManyDifferences, makeReport } from '../make-report.ts';
 
 /**
- * Opens the report's page in Chromium on a phone and on a desk, in light and in dark, and fails when anything sticks out,
- * asks for the network or is too pale to read. Not among the tests, which need no browser: `npm run page DIRECTORY` keeps the
- * pictures there. Chromium is the one at CHROMIUM, or /usr/bin/chromium.
+ * Opens the report's page in Chromium as a phone, a desk and paper have it, in light and in dark, and names what is wrong
+ * with it. Run by test/page/page.test.ts; `npm run page DIRECTORY` keeps the pictures there.
  */
 
 const long = 'a-name-that-goes-on-without-a-place-to-break-it-'.repeat(8);
-const reports: Record<string, Report> = {
-  validated: makeGoodReport(),
-  failed: makeReport('rosé, a wine'),
-  long: makeReport(long),
-  unproven: {
-    ...makeGoodReport(),
-    verdict: 'unproven',
-    summary:
-      'Could not validate, pgvector words to lancedb words: 3 records could not be compared. Nothing was cut over, and the source is untouched.',
-    findings: [
-      {
-        check: 'compare',
-        severity: 'unproven',
-        what: '3 records could not be compared',
-        ids: ['12', '88', '90'],
-        causes: [],
-        next: 'See the reason of each below, mend it, and validate the run again.',
-      },
-    ],
-  },
-  early: makeReport('', {
-    summary: 'Failed with TargetNotEmpty: collection articles holds 12 records that this run did not write.',
-    failure: {
-      error: 'TargetNotEmpty',
-      message: 'collection articles holds 12 records that this run did not write.',
-      ids: [],
-    },
-    findings: [
-      {
-        check: 'run',
-        severity: 'failed',
-        what: 'collection articles holds 12 records that this run did not write.',
-        ids: [],
-        causes: [],
-        next: 'Name a new collection, or say "into": "existing".',
-      },
-    ],
-    counts: null,
-    compare: null,
-    spotCheck: null,
-    recall: null,
-    skipped: null,
-    importedAt: null,
-    actual: null,
-    throttled: 0,
+const markup = `<img src=x onerror=alert(1)>&amp;</svg></style>"'{a|b}`;
+
+/** Every kind of report there is. */
+export const reports: Readonly<Record<string, () => Report>> = {
+  validated: makeGoodReport,
+  failed: () => makeReport('rosé, a wine'),
+  long: () => makeReport(long),
+  markup: () => makeReport(markup),
+  'ten-thousand': makeManyDifferences,
+  'twenty-sets': () => ({
+    ...makeReport(''),
+    recall: { sets: Array.from({ length: 20 }, (_, at) => makeFilteredEntry('', at)) },
   }),
+  'no-recall': () => ({ ...makeGoodReport(), recall: { reason: 'the event asks for none', sets: [] }, tuning: null }),
+  early: makeEarlyReport,
 };
 
-/** Elements that reach beyond the page, or text whose contrast with what is behind it is below WCAG's 4.5. */
-function findFaults(): string[] {
+/** How a page is looked at; axe-core takes a second or two, and sees all that there is in two of them. */
+export const views = [
+  { name: '375-light', width: 375, colorScheme: 'light', media: 'screen', axe: true },
+  { name: '375-dark', width: 375, colorScheme: 'dark', media: 'screen', axe: false },
+  { name: '1440-light', width: 1440, colorScheme: 'light', media: 'screen', axe: false },
+  { name: '1440-dark', width: 1440, colorScheme: 'dark', media: 'screen', axe: true },
+  // A4 without its margins; a dark desktop prints on white paper all the same.
+  { name: 'print', width: 718, colorScheme: 'dark', media: 'print', axe: false },
+] as const;
+type View = (typeof views)[number];
+
+const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
+
+/** Where Chromium is. @throws Error that says how to get it. */
+export function browserPath(): string {
+  const { CHROMIUM = '/usr/bin/chromium' } = process.env;
+  if (existsSync(CHROMIUM)) return CHROMIUM;
+  throw new Error(
+    `there is no Chromium at ${CHROMIUM}: install it (Debian: apt-get install chromium), or name one in CHROMIUM`,
+  );
+}
+
+export async function openBrowser(): Promise<Browser> {
+  return await chromium.launch({ executablePath: browserPath(), args: ['--no-sandbox'] });
+}
+
+/** Everything that is wrong with the page of one report in one view; a picture is taken where a directory is given. */
+export async function checkPage(
+  browser: Browser,
+  directory: string,
+  { name, view, pictures = false }: { readonly name: string; readonly view: View; readonly pictures?: boolean },
+): Promise<string[]> {
+  const make = reports[name];
+  if (make === undefined) throw new Error(`no report '${name}'`);
+  const file = join(directory, `${name}.html`);
+  writeFileSync(file, reportPage(make()));
   const found: string[] = [];
+  // The page's own policy lets no script in, axe's neither; the policy itself is held by test/report.test.ts.
+  const context = await browser.newContext({
+    viewport: { width: view.width, height: 900 },
+    colorScheme: view.colorScheme,
+    bypassCSP: true,
+  });
+  const page = await context.newPage();
+  page.on('request', (request) => {
+    if (request.url() !== pathToFileURL(file).href) found.push(`asks for ${request.url().slice(0, 200)}`);
+  });
+  page.on('console', (message) => found.push(`says ${message.text()}`));
+  page.on('pageerror', (error) => found.push(`throws ${error.message}`));
+  page.on('dialog', async (dialog) => {
+    found.push('opens a dialog');
+    await dialog.dismiss();
+  });
+  await page.emulateMedia({ media: view.media });
+  await page.goto(pathToFileURL(file).href);
+  if (view.media === 'screen') await openDetails(page);
+  for (const find of [findOverflow, findPoorText, findPoorCharts]) found.push(...(await page.evaluate(find)));
+  if (view.media === 'print') found.push(...(await page.evaluate(findHidden)));
+  if (pictures) await page.screenshot({ path: join(directory, `${name}-${view.name}.png`), fullPage: true });
+  if (pictures && view.media === 'print') await page.pdf({ path: join(directory, `${name}.pdf`), format: 'A4' });
+  if (view.axe) found.push(...(await findViolations(page)));
+  await context.close();
+  return [...new Set(found)];
+}
+
+/** The tables within closed details must fit as well. */
+async function openDetails(page: Page): Promise<void> {
+  await page.$$eval('details', (all) => {
+    for (const each of all) each.setAttribute('open', '');
+  });
+}
+
+/** What axe-core finds against WCAG 2.2 A and AA and its best practices. */
+async function findViolations(page: Page): Promise<string[]> {
+  await page.evaluate(axe);
+  const result: unknown = await page.evaluate('axe.run(document, { resultTypes: ["violations"] })');
+  if (!isAxeResult(result)) throw new Error('axe answered in a form that is not known');
+  return result.violations.map(
+    ({ id, help, nodes }) =>
+      `axe ${id}: ${help}: ${nodes
+        .slice(0, 3)
+        .map(({ target }) => target.join(' '))
+        .join('; ')}`,
+  );
+}
+
+interface AxeResult {
+  readonly violations: readonly {
+    readonly id: string;
+    readonly help: string;
+    readonly nodes: readonly { readonly target: readonly string[] }[];
+  }[];
+}
+
+function isAxeResult(value: unknown): value is AxeResult {
+  return typeof value === 'object' && value !== null && 'violations' in value && Array.isArray(value.violations);
+}
+
+/** Elements that reach beyond the page. */
+function findOverflow(): string[] {
   const width = document.documentElement.clientWidth;
-  if (document.documentElement.scrollWidth > width)
-    found.push(`the page is ${document.documentElement.scrollWidth} wide`);
+  const wide = document.documentElement.scrollWidth;
+  const out = [...document.querySelectorAll('body *')].flatMap((element) => {
+    const { right, width: own } = element.getBoundingClientRect();
+    if (right <= width + 0.5 || own === 0 || element.closest('.scroll') !== null) return [];
+    return [`<${element.tagName}> ends at ${right}: ${(element.textContent ?? '').trim().slice(0, 40)}`];
+  });
+  return [...(wide > width ? [`the page is ${wide} wide`] : []), ...out];
+}
+
+/** Text too small to read, cut by its chart, or with a contrast to what is behind it below WCAG's 4.5. */
+function findPoorText(): string[] {
   const channels = (colour: string): number[] => (colour.match(/[\d.]+/g) ?? []).map(Number);
   const luminance = (colour: string): number => {
     const [r = 0, g = 0, b = 0] = channels(colour).map((value) => {
@@ -83,56 +157,58 @@ function findFaults(): string[] {
     }
     return 'rgb(255, 255, 255)';
   };
-  for (const element of document.querySelectorAll('body *')) {
-    const box = element.getBoundingClientRect();
-    const name = `<${element.tagName.toLowerCase()} class="${element.getAttribute('class') ?? ''}">`;
-    if (box.right > width + 0.5 && element.closest('.scroll') === null) found.push(`${name} ends at ${box.right}`);
+  const faultsOf = (element: Element): string[] => {
+    const style = getComputedStyle(element);
+    const svg = element.closest('svg');
+    const [one, other] = [luminance(svg === null ? style.color : style.fill), luminance(ground(element))];
+    const contrast = (Math.max(one, other) + 0.05) / (Math.min(one, other) + 0.05);
+    const scale = svg === null ? 1 : svg.getBoundingClientRect().width / svg.viewBox.baseVal.width;
+    const letters = Number.parseFloat(style.fontSize) * scale;
+    const [box, frame] = [element.getBoundingClientRect(), svg?.getBoundingClientRect()];
+    const isCut =
+      frame !== undefined && (box.left < frame.left - 1 || box.right > frame.right + 1 || box.top < frame.top - 1);
+    return [
+      ...(contrast < 4.5 ? [`has a contrast of ${contrast.toFixed(2)}`] : []),
+      ...(letters < 10 ? [`has letters of ${letters.toFixed(1)} pixels`] : []),
+      ...(isCut ? ['is cut by its chart'] : []),
+    ];
+  };
+  return [...document.querySelectorAll('body *')].flatMap((element) => {
     const isText = [...element.childNodes].some(
       (node) => node.nodeType === 3 && (node.textContent ?? '').trim() !== '',
     );
-    if (!isText || box.width === 0) continue;
-    const [one, other] = [luminance(getComputedStyle(element).color), luminance(ground(element))];
-    const contrast = (Math.max(one, other) + 0.05) / (Math.min(one, other) + 0.05);
-    if (contrast < 4.5) found.push(`${name} has a contrast of ${contrast.toFixed(2)}`);
-  }
-  return [...new Set(found)];
+    const isSeen = element.getBoundingClientRect().width > 0 && element.closest('.unseen') === null;
+    const said = (element.textContent ?? '').trim().slice(0, 40);
+    return isText && isSeen ? faultsOf(element).map((fault) => `<${element.tagName}> '${said}' ${fault}`) : [];
+  });
 }
 
-async function checkPage(browser: Browser, directory: string, name: string): Promise<string[]> {
-  const found: string[] = [];
-  const file = join(directory, `${name}.html`);
-  const report = reports[name];
-  if (report === undefined) throw new Error(`no report '${name}'`);
-  writeFileSync(file, reportPage(report));
-  for (const width of [375, 1440]) {
-    for (const colorScheme of ['light', 'dark'] as const) {
-      const page = await browser.newPage({ viewport: { width, height: 900 }, colorScheme });
-      page.on('request', (request) => {
-        if (request.url() !== pathToFileURL(file).href) found.push(`asks for ${request.url()}`);
-      });
-      page.on('console', (message) => found.push(`says ${message.text()}`));
-      await page.goto(pathToFileURL(file).href);
-      // The tables within closed details must fit as well.
-      await page.$$eval('details', (all) => {
-        for (const each of all) each.setAttribute('open', '');
-      });
-      for (const fault of await page.evaluate(findFaults)) found.push(`${name} at ${width}, ${colorScheme}: ${fault}`);
-      await page.screenshot({ path: join(directory, `${name}-${width}-${colorScheme}.png`), fullPage: true });
-      await page.close();
-    }
-  }
-  return found;
+/** Charts without size, marks or words. */
+function findPoorCharts(): string[] {
+  return [...document.querySelectorAll('.plot')].flatMap((plot) => {
+    const shown = [...plot.querySelectorAll('svg')].filter((svg) => svg.getBoundingClientRect().width > 0);
+    const [chart] = shown;
+    if (shown.length !== 1 || chart === undefined) return [`${shown.length} drawings of a chart are shown`];
+    const { width, height } = chart.getBoundingClientRect();
+    const isEmpty = chart.querySelectorAll('text').length < 3 || chart.querySelectorAll('path').length < 3;
+    const isSilent = (plot.getAttribute('aria-label') ?? '').length < 20;
+    return [
+      ...(width < 280 || height < 60 ? [`a chart is ${width} x ${height}`] : []),
+      ...(isEmpty ? ['a chart is empty'] : []),
+      ...(isSilent ? ['a chart has no words for those who hear it'] : []),
+    ];
+  });
 }
 
-const { CHROMIUM: browserPath = '/usr/bin/chromium' } = process.env;
-const directory = process.argv[2] ?? join(tmpdir(), 'vecferry-page');
-mkdirSync(directory, { recursive: true });
-const browser = await chromium.launch({
-  executablePath: browserPath,
-  args: ['--no-sandbox'],
-});
-const faults: string[] = [];
-for (const name of Object.keys(reports)) faults.push(...(await checkPage(browser, directory, name)));
-await browser.close();
-process.stdout.write(faults.length === 0 ? `the page is right; pictures in ${directory}\n` : `${faults.join('\n')}\n`);
-process.exitCode = faults.length === 0 ? 0 : 1;
+/** What paper would lose: closed details, and a dark ground. */
+function findHidden(): string[] {
+  const closed = [...document.querySelectorAll('details:not(.figures-of)')].filter((each) =>
+    [...each.children].some((child) => child.tagName !== 'SUMMARY' && child.getBoundingClientRect().height === 0),
+  );
+  const ink = getComputedStyle(document.body).color;
+  const isLight = (ink.match(/\d+/g) ?? []).map(Number).every((channel) => channel < 80);
+  return [
+    ...closed.map((each) => `paper loses ${each.querySelector('summary')?.textContent ?? 'details'}`),
+    ...(isLight ? [] : [`paper gets ${ink} as ink`]),
+  ];
+}
