@@ -31,7 +31,10 @@ export function sumCompared(compared: readonly Compared[], counts: Counts, asked
     first: {
       different: first('different'),
       missing: first('missing'),
-      extra: counts.extraIds.map((id) => ({ id, reason: 'is in the target and not among the records of the source' })),
+      extra: counts.extraIds.map((id) => ({
+        id,
+        reason: 'is in the target and not among the records of the source, or there more than once',
+      })),
       unchecked: first('unchecked'),
       changed: compared.flatMap((each) => each.changes).slice(0, maxNamed),
     },

@@ -1,3 +1,4 @@
+import { isLosslessNumber, parse } from 'lossless-json';
 import { drawPositions } from '../../lib/sample.ts';
 
 /** Faults that a migration, or whoever writes to a target after it, leaves behind: made from a record, by seed. */
@@ -147,6 +148,26 @@ export const doubledFaults = (store: 'lancedb' | 'files'): Readonly<Record<strin
     },
   };
 };
+
+/** The same JSON value spelled another way: keys in random order, integers as 5.0, 5e0 or 50e-1. */
+export function respelled(payload: string, random: () => number): string {
+  const spell = (value: unknown): string => {
+    if (isLosslessNumber(value)) return respelledNumber(value.value, random);
+    if (Array.isArray(value)) return `[${value.map(spell).join(' , ')}]`;
+    if (typeof value !== 'object' || value === null) return JSON.stringify(value);
+    const fields = Object.entries(value).map(([key, each]) => ({ key, each, place: random() }));
+    const shuffled = fields.toSorted((a, b) => a.place - b.place);
+    return `{${shuffled.map(({ key, each }) => `${JSON.stringify(key)}: ${spell(each)}`).join(',')}}`;
+  };
+  return spell(parse(payload));
+}
+
+/** A number that a double does not hold stays as it is: stores parse one with a point as a double, which would change it. */
+function respelledNumber(text: string, random: () => number): string {
+  if (text.includes('.')) return pick([text, `${text}0`, `${text}e0`], random);
+  if (!Number.isSafeInteger(Number(text))) return text;
+  return pick([text, `${text}.0`, `${text}e0`, `${text}.00`, `${text}.0e0`], random);
+}
 
 export interface RoundOptions {
   readonly records: ReadonlyMap<string, Planted>;
