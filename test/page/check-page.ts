@@ -1,4 +1,4 @@
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
@@ -6,6 +6,7 @@ import { type Browser, chromium, type Page } from 'playwright-core';
 import { reportPage } from '../../lib/page/page.ts';
 import type { Report } from '../../lib/report-schema.ts';
 import { makeEarlyReport, makeFilteredEntry, makeGoodReport, makeManyDifferences, makeReport } from '../make-report.ts';
+import { findBrowser, howToInstall } from './browsers.mjs';
 
 /**
  * Opens the report's page in Chromium as a phone, a desk and paper have it, in light and in dark, and names what is wrong
@@ -43,17 +44,11 @@ type View = (typeof views)[number];
 
 const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 
-/** Where Chromium is. @throws Error that says how to get it. */
-export function browserPath(): string {
-  const { CHROMIUM = '/usr/bin/chromium' } = process.env;
-  if (existsSync(CHROMIUM)) return CHROMIUM;
-  throw new Error(
-    `there is no Chromium at ${CHROMIUM}: install it (Debian: apt-get install chromium), or name one in CHROMIUM`,
-  );
-}
-
+/** @throws Error that says how to get a browser where there is none. */
 export async function openBrowser(): Promise<Browser> {
-  return await chromium.launch({ executablePath: browserPath(), args: ['--no-sandbox'] });
+  const executablePath = findBrowser();
+  if (executablePath === undefined) throw new Error(howToInstall);
+  return await chromium.launch({ executablePath, args: ['--no-sandbox'] });
 }
 
 /** Everything that is wrong with the page of one report in one view; a picture is taken where a directory is given. */

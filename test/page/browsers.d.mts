@@ -1,0 +1,2 @@
+export const howToInstall: string;
+export function findBrowser(): string | undefined;
