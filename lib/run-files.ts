@@ -216,23 +216,23 @@ export const recallSideSchema = z.discriminatedUnion('measured', [
   z.strictObject({
     measured: z.literal(true),
     queries: tally,
-    /** recall@k: mean over the queries, and the 95 % interval of that mean. */
-    mean: z.number(),
+    mean: z.number().describe('recall@k: mean over the queries, and the 95 % interval of that mean.'),
     low: z.number(),
     high: z.number(),
-    /** Queries by their recall@k: ten steps of a tenth from 0 on, and those without a miss. */
-    spread: z.array(tally).length(11),
-    /** recall@depth at other depths, ascending, each searched for by itself. */
-    depths: z.array(z.strictObject({ depth: tally, mean: z.number(), low: z.number(), high: z.number() })),
-    /** Means over the queries at k. */
-    ndcg: share,
+    spread: z
+      .array(tally)
+      .length(11)
+      .describe('Queries by their recall@k: ten steps of a tenth from 0 on, and those without a miss.'),
+    depths: z
+      .array(z.strictObject({ depth: tally, mean: z.number(), low: z.number(), high: z.number() }))
+      .describe('recall@depth at other depths, ascending, each searched for by itself.'),
+    ndcg: share.describe('Means over the queries at k.'),
     rbo: share,
-    /** null: no query of the set says what is expected. */
-    gold: goldSchema.nullable(),
-    /** Queries that were answered with fewer than k records though there were as many. */
-    short: tally,
-    /** The ids of the queries with the lowest recall, worst first, at most ten, all below 1. */
-    worst: z.array(z.strictObject({ id: z.string(), recall: z.number() })),
+    gold: goldSchema.nullable().describe('null: no query of the set says what is expected.'),
+    short: tally.describe('Queries that were answered with fewer than k records though there were as many.'),
+    worst: z
+      .array(z.strictObject({ id: z.string(), recall: z.number() }))
+      .describe('The ids of the queries with the lowest recall, worst first, at most ten, all below 1.'),
     /** Milliseconds a search took. */
     latency: z.strictObject({
       min: z.number(),
@@ -241,8 +241,7 @@ export const recallSideSchema = z.discriminatedUnion('measured', [
       p99: z.number(),
       max: z.number(),
       mean: z.number(),
-      /** Standard deviation. */
-      deviation: z.number(),
+      deviation: z.number().describe('Standard deviation.'),
     }),
   }),
   z.strictObject({ measured: z.literal(false), reason: z.string() }),
@@ -257,22 +256,21 @@ export const recallSchema = z.strictObject({
       set: z.string(),
       vector: z.string(),
       targetVector: z.string(),
-      /** What the truth is ranked by: the event's where it names one, else the source's. */
-      distance: distanceSchema,
-      /** The set's; queries may have their own besides. */
-      filter: filterSchema.nullable(),
-      /** Neighbours asked for; fewer than the event says where there are fewer records. */
-      k: tally,
-      /** null: reported, and not held against a goal. */
-      atLeast: z.number().nullable(),
-      /** Records that have the vector and meet the filter, of the query that has the fewest. */
-      candidates: tally,
-      /** Settings that the target was searched with, where the event or the tuning says any. */
-      settings: searchSettingsSchema,
+      distance: distanceSchema.describe(
+        "What the truth is ranked by: the event's where it names one, else the source's.",
+      ),
+      filter: filterSchema.nullable().describe("The set's; queries may have their own besides."),
+      k: tally.describe('Neighbours asked for; fewer than the event says where there are fewer records.'),
+      atLeast: z.number().nullable().describe('null: reported, and not held against a goal.'),
+      candidates: tally.describe('Records that have the vector and meet the filter, of the query that has the fewest.'),
+      settings: searchSettingsSchema.describe(
+        'Settings that the target was searched with, where the event or the tuning says any.',
+      ),
       source: recallSideSchema,
       target: recallSideSchema,
-      /** How the exact neighbours do on the gold set: no search by these vectors does better. */
-      exactGold: goldSchema.nullable(),
+      exactGold: goldSchema
+        .nullable()
+        .describe('How the exact neighbours do on the gold set: no search by these vectors does better.'),
       outcome: z.enum(['passed', 'failed', 'unproven', 'reported', 'nothing to measure']),
       note: z.string(),
     }),
@@ -284,8 +282,11 @@ export type RecallEntry = Recall['sets'][number];
 /** tuning.json: what raising the target's search settings did, one entry a set that missed its goal. */
 export const tuningSchema = z.strictObject({
   done: z.boolean(),
-  /** True once settings were kept by the target: recall is measured anew with them, and recall.json replaced. */
-  measuring: z.boolean(),
+  measuring: z
+    .boolean()
+    .describe(
+      'True once settings were kept by the target: recall is measured anew with them, and recall.json replaced.',
+    ),
   /** What a call that came near its deadline has seen of the setting that it was measuring. */
   underWay: z
     .strictObject({
@@ -314,11 +315,11 @@ export const tuningSchema = z.strictObject({
           p95: z.number(),
         }),
       ),
-      /** The settings with the lowest latency among those that hold the goal; null: none does. */
-      chosen: searchSettingsSchema.nullable(),
+      chosen: searchSettingsSchema
+        .nullable()
+        .describe('The settings with the lowest latency among those that hold the goal; null: none does.'),
       kept: z.boolean(),
-      /** Where they are kept, or what the application has to say. */
-      how: z.string(),
+      how: z.string().describe('Where they are kept, or what the application has to say.'),
     }),
   ),
 });
@@ -339,13 +340,10 @@ export const causeNames = [
 export const causeSchema = z.strictObject({
   cause: z.enum(causeNames),
   check: z.enum(['compare', 'recall']),
-  /** The query set and source vector concerned; left out: all of them. */
-  set: z.string().optional(),
+  set: z.string().optional().describe('The query set and source vector concerned; left out: all of them.'),
   vector: z.string().optional(),
-  /** A sentence: what is wrong. */
-  what: z.string(),
-  /** What was tried or seen that shows it, with figures. */
-  evidence: z.string(),
+  what: z.string().describe('A sentence: what is wrong.'),
+  evidence: z.string().describe('What was tried or seen that shows it, with figures.'),
   next: z.string(),
 });
 export type Cause = z.infer<typeof causeSchema>;
