@@ -11,8 +11,8 @@ import { filterWriter } from './lancedb/filter.ts';
 import { buildIndex, defaultDistance, indexProgress, withIndex } from './lancedb/index.ts';
 import { arrowSchema, type Layout, layoutOf } from './lancedb/layout.ts';
 import { type Options, optionsSchema } from './lancedb/options.ts';
-import { cutRanges, describe, fetchRecords, readRange, search } from './lancedb/read.ts';
-import { toArrow } from './lancedb/rows.ts';
+import { cutRanges, describe, fetchRecords, isOneOf, readRange, search } from './lancedb/read.ts';
+import { flagsLeftOut, toArrow } from './lancedb/rows.ts';
 import { saidBySearch, tuningOf, vectorOf } from './lancedb/tuning.ts';
 import type { Capabilities, ResolvedEndpoint, Store, StoreKind, WriteOptions } from './port.ts';
 import { refuseSettings } from './search-settings.ts';
@@ -35,6 +35,7 @@ const capabilities: Capabilities = {
   precisions: ['float32', 'float16'],
   indexes: ['hnsw', 'ivfflat'],
   searchSettings: ['efSearch', 'probes', 'rescore', 'oversampling'],
+  keepsSearch: false,
   missingVectors: true,
   normalisesCosine: false,
   ids: {
@@ -178,7 +179,8 @@ async function write(
   { mode }: WriteOptions,
 ): Promise<{ readonly written: number }> {
   if (batch.count === 0) return { written: 0 };
-  const data = toArrow(batch, layout, await table.schema());
+  const arrow = await table.schema();
+  const data = toArrow(batch, layout, arrow);
   const merge = table.mergeInsert(layout.idColumn);
   if (mode === 'insert') {
     await merge.whenNotMatchedInsertAll().execute(data);
@@ -190,5 +192,20 @@ async function write(
     throw new StoreUnavailable(
       `LanceDB acknowledged ${written} of ${batch.count} records written to table '${table.name}'`,
     );
+  if (done.numUpdatedRows > 0) await clearFlags(table, layout, batch.ids, flagsLeftOut(arrow, data));
   return { written: batch.count };
+}
+
+/** Takes the old value away where replaced records had one. A write cut off before this comes again, and does it then. */
+async function clearFlags(
+  table: Table,
+  layout: Layout,
+  ids: readonly string[],
+  columns: readonly string[],
+): Promise<void> {
+  for (const column of columns) {
+    const isStale = `\`${column}\` IS NOT NULL AND ${isOneOf(layout, ids)}`;
+    if ((await table.countRows(isStale)) > 0)
+      await table.update({ where: isStale, valuesSql: { [column]: 'cast(NULL as boolean)' } });
+  }
 }

@@ -326,6 +326,27 @@ describe('writing', () => {
     expect([...found]).toEqual([...new Float16Array(written)]);
   });
 
+  test('keeps a boolean column without a value, whether no record ever had one or the old one goes', async () => {
+    const flags = schemaOf({ fields: [field('flag', 'boolean'), field("it's", 'boolean')] });
+    const without = makeBatch({ ids: ['1', '2'], vectors: [vector], payloads: ['{"flag":null}', '{}'] });
+    const store = await filled('flags', flags, without);
+    const put = async (
+      payloads: readonly string[],
+      mode: 'upsert' | 'insert' = 'upsert',
+    ): Promise<readonly string[]> => {
+      await store.write(makeBatch({ ids: ['1', '2'], vectors: [vector], payloads }), {
+        position: { run: 'r2', shard: '00000-000', offset: 0 },
+        mode,
+      });
+      return (await readAll(store)).payloads;
+    };
+    expect(await put(['{"flag":null}', '{}'])).toEqual(['{"flag":null}', '{}']);
+    expect(await put(['{"flag":true}', '{"it\'s":false}'])).toEqual(['{"flag":true}', '{"it\'s":false}']);
+    expect(await put(['{}', '{}'], 'insert')).toEqual(['{"flag":true}', '{"it\'s":false}']);
+    expect(await put(['{}', '{}'])).toEqual(['{}', '{}']);
+    expect(await (await raw('flags')).countRows('flag IS NOT NULL')).toBe(0);
+  });
+
   test('names that Lance cannot take for columns are carried all the same', async () => {
     const vectors = ['', 'a.b', 'payload', 'Id'].map((name) => ({ ...vector, name }));
     const store = await filled('names', schemaOf({ vectors }), makeBatch({ vectors }));

@@ -47,11 +47,14 @@ export async function describe(table: Table, layout: Layout, options: Options): 
 }
 
 export async function fetchRecords(table: Table, layout: Layout, ids: readonly string[]): Promise<Batch> {
-  const literals = ids.flatMap((id) => literal(layout, id) ?? []);
-  if (literals.length === 0) return noRecords(layout.vectors.map(({ spec }) => spec));
-  const isWanted = `${quote(layout.idColumn)} IN (${literals.join(', ')})`;
-  const found = await table.query().where(isWanted).select(columnsOf(layout)).toArrow();
+  if (ids.every((id) => literal(layout, id) === undefined)) return noRecords(layout.vectors.map(({ spec }) => spec));
+  const found = await table.query().where(isOneOf(layout, ids)).select(columnsOf(layout)).toArrow();
   return toBatch(found, layout);
+}
+
+/** True for the records with these ids, in SQL; at least one of them must be an id that the table can have. */
+export function isOneOf(layout: Layout, ids: readonly string[]): string {
+  return `${quote(layout.idColumn)} IN (${ids.flatMap((id) => literal(layout, id) ?? []).join(', ')})`;
 }
 
 function columnsOf(layout: Layout): string[] {

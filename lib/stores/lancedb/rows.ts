@@ -1,4 +1,16 @@
-import { type Data, Field, Float16, Float32, Int64, makeData, RecordBatch, Schema, Struct, Table } from 'apache-arrow';
+import {
+  type Data,
+  DataType,
+  Field,
+  Float16,
+  Float32,
+  Int64,
+  makeData,
+  RecordBatch,
+  Schema,
+  Struct,
+  Table,
+} from 'apache-arrow';
 import { type Batch, type DenseColumn, hasVector } from '../../batch.ts';
 import { RecordRefused, StoreUnavailable } from '../../errors.ts';
 import { cellJson, isValid } from '../arrow-cells.ts';
@@ -25,7 +37,7 @@ export function toArrow(batch: Batch, layout: Layout, arrow: Schema): Table {
   // A column left out of a merge is null in new records and as it was in others.
   const written = arrow.fields.flatMap(({ name, nullable }) => {
     const data = cells(name);
-    return data === undefined ? [] : [{ name, nullable, data }];
+    return data === undefined || isEmptyFlags(data) ? [] : [{ name, nullable, data }];
   });
   const children = written.map(({ data }) => data);
   // Types are taken from the data: those of the table's schema are classes of LanceDB's own copy of the Arrow library.
@@ -33,6 +45,20 @@ export function toArrow(batch: Batch, layout: Layout, arrow: Schema): Table {
   const schema = new Schema(fields);
   const records = makeData({ type: new Struct(fields), length: batch.count, nullCount: 0, children });
   return new Table(schema, new RecordBatch(schema, records));
+}
+
+/**
+ * Arrow for JavaScript (18.1) writes a boolean column that is wholly null without its bits, which Lance takes for damage.
+ * It is left out instead: null in new records, and in others what `clearFlags` makes of it.
+ */
+function isEmptyFlags({ type, nullCount, length }: Data): boolean {
+  return DataType.isBool(type) && nullCount >= length;
+}
+
+/** Boolean columns that `written` leaves out, as toArrow does where the batch has no value for them. */
+export function flagsLeftOut(arrow: Schema, written: Table): readonly string[] {
+  const there = new Set(written.schema.fields.map(({ name }) => name));
+  return arrow.fields.flatMap(({ name, type }) => (DataType.isBool(type) && !there.has(name) ? [name] : []));
 }
 
 /** The records of a query's answer. @throws RecordRefused naming a record with a value that JSON has no form for. */
