@@ -1,11 +1,12 @@
 import { InvalidEvent } from './errors.ts';
-import type { Store } from './stores/port.ts';
+import type { Store, StoreKind } from './stores/port.ts';
 
 /**
  * The store for a run that only validates: whatever would change the collection, or what readers find under a pointer, is
  * refused here, so that no step has to remember it.
  */
-export function readOnly(store: Store, where: string): Store {
+export function readOnly(store: Store, { capabilities, title }: StoreKind, collection: string): Store {
+  const where = `the ${title} collection '${collection}'`;
   const refuse = async (): Promise<never> => {
     throw new InvalidEvent(`mode "validate" changes nothing, and ${where} was about to be changed`, { ids: [where] });
   };
@@ -22,9 +23,10 @@ export function readOnly(store: Store, where: string): Store {
     prepare: refuse,
     write: refuse,
     buildIndex: refuse,
-    keepSearch: async (_, settings) => ({
-      kept: false,
-      how: `Mode "validate" changes nothing: set ${JSON.stringify(settings)} in ${where} yourself, or send it with each search.`,
-    }),
+    keepSearch: async (vector, settings) => {
+      if (!capabilities.keepsSearch) return await store.keepSearch(vector, settings);
+      const how = `Mode "validate" changes nothing: set ${JSON.stringify(settings)} in ${where} yourself, or send it with each search.`;
+      return { kept: false, how };
+    },
   };
 }

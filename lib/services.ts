@@ -79,7 +79,7 @@ function makeServices(environment: Environment): Services {
 
 function guarded({ kind, store }: OpenStore, { collection }: Endpoint, { event }: Plan): OpenStore {
   if (event.mode === 'migrate') return { kind, store };
-  return { kind, store: readOnly(store, `the ${kind.title} collection '${collection}'`) };
+  return { kind, store: readOnly(store, kind, collection) };
 }
 
 async function openStore(

@@ -71,7 +71,7 @@ test('a whole validation, with its goal missed, tuning asked for and faults to e
 
 test('what would write is refused by the store that such a run is given, and what reads is not', async () => {
   const world = await makeWorld();
-  const store = readOnly(world.source, "the Memory collection 'articles'");
+  const store = readOnly(world.source, memory, 'articles');
   expect(Object.keys(store).toSorted()).toEqual([...reading, ...writing].toSorted());
   expect(store.pointer).toBeUndefined();
   const refusal = { name: 'InvalidEvent', message: expect.stringMatching(/changes nothing.*'articles'/) };
@@ -79,9 +79,13 @@ test('what would write is refused by the store that such a run is given, and wha
   await expect(store.prepare(makeSchema())).rejects.toMatchObject(refusal);
   await expect(store.write(makeBatch(), { position, mode: 'upsert' })).rejects.toMatchObject(refusal);
   await expect(store.buildIndex(makeSchema())).rejects.toMatchObject(refusal);
-  expect(await store.keepSearch('embedding', { efSearch: 80 })).toEqual({
+  // The store's own words where it would only speak; where it would write, it is not asked.
+  expect(await store.keepSearch('embedding', {})).toEqual(await world.source.keepSearch('embedding', {}));
+  const keeper = { ...memory, capabilities: { ...memory.capabilities, keepsSearch: true } };
+  const keeping: Store = { ...world.source, keepSearch: async () => ({ kept: true, how: 'written' }) };
+  expect(await readOnly(keeping, keeper, 'articles').keepSearch('embedding', { efSearch: 80 })).toEqual({
     kept: false,
-    how: expect.stringMatching(/"efSearch":80.*yourself/),
+    how: expect.stringMatching(/"efSearch":80 *}.*'articles' yourself/),
   });
   expect(await store.count()).toBe(100);
   expect((await store.fetch(['1000'])).ids).toEqual(['1000']);

@@ -67,6 +67,7 @@ const capabilities: Capabilities = {
   precisions: ['float32'],
   indexes: ['hnsw'],
   searchSettings: ['efSearch'],
+  keepsSearch: false,
   missingVectors: false,
   // Measured on 1.5.9: with cosine the index scales vectors, and get scales them back, within 2e-7 of their length.
   normalisesCosine: false,

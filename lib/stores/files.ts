@@ -29,6 +29,7 @@ const capabilities: Capabilities = {
   precisions: ['float32'],
   indexes: [],
   searchSettings: [],
+  keepsSearch: false,
   missingVectors: true,
   normalisesCosine: false,
   ids: {

@@ -63,6 +63,7 @@ const capabilities: Capabilities = {
   precisions: ['float32', 'float16'],
   indexes: ['hnsw', 'ivfflat'],
   searchSettings: heededSettings,
+  keepsSearch: false,
   missingVectors: true,
   normalisesCosine: false,
   ids: {

@@ -186,6 +186,8 @@ export interface Capabilities {
   readonly indexes: readonly ('hnsw' | 'ivfflat' | 'other')[];
   /** Settings that a search may carry; an event that asks the target for another one is refused. */
   readonly searchSettings: readonly SearchSettingName[];
+  /** True: `keepSearch` may change the collection. False: it only says what an application has to do, also of a collection that must not be changed. */
+  readonly keepsSearch: boolean;
   /** False: records without a vector are refused, unless the event says `"missingVectors": "skip"` in its mapping. */
   readonly missingVectors: boolean;
   /** True: vectors are scaled to length 1 on write when the distance is cosine; validation expects that. */

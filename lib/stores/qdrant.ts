@@ -35,6 +35,7 @@ const capabilities: Capabilities = {
   precisions: ['float32', 'float16', 'uint8'],
   indexes: ['hnsw'],
   searchSettings,
+  keepsSearch: false,
   missingVectors: true,
   normalisesCosine: true,
   ids: { integer: { min: '0', max: '18446744073709551615' }, uuid: true, string: false, composite: false },

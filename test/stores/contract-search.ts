@@ -234,6 +234,7 @@ export function searchContract({ kind, vector, makeId, filled, refuses = () => f
       const { kept, how } = await store.keepSearch(name, settings);
       const after = await store.tuning(name);
       expect(how.length).toBeGreaterThan(10);
+      if (kept) expect(capabilities.keepsSearch).toBe(true);
       if (kept) expect(after.current).toMatchObject(settings);
       else {
         expect(after).toEqual(before);
