@@ -74,3 +74,11 @@ test('every store has a chapter of its own', () => {
   expect(Object.keys(titles).toSorted()).toEqual([...storeNames].toSorted());
   for (const title of Object.values(titles)) expect(text).toContain(`\n## ${title}\n`);
 });
+
+test('the events shown in a page are those of the files that it names', () => {
+  const shown = [...read('docs/validation.md').matchAll(/\[(events\/[\w-]+\.json)\][^\n]*\n```json\n([\s\S]*?)\n```/g)];
+  expect(shown.map(([, file]) => file)).toEqual(['events/filtered-search.json', 'events/gold-queries.json']);
+  for (const [, file = '', text = ''] of shown) {
+    expect(JSON.parse(`{${text}}`)).toEqual({ validate: JSON.parse(read(file)).validate });
+  }
+});
