@@ -1,51 +1,24 @@
 import { describe, expect, test } from '@jest/globals';
 import { concatBatches, selectRecords } from '../lib/batch.ts';
-import { compareShard } from '../lib/compare.ts';
 import { countSides } from '../lib/counts.ts';
 import { errorNames, RecordRefused } from '../lib/errors.ts';
 import { nextAfterError } from '../lib/findings.ts';
 import { html } from '../lib/html.ts';
 import { comparedKey, runKeys } from '../lib/keys.ts';
 import { readManifest, sealManifest } from '../lib/manifest.ts';
-import { findNeighbours } from '../lib/neighbours.ts';
 import { getJson } from '../lib/objects.ts';
 import { reportPage } from '../lib/page/page.ts';
-import { chooseQueries } from '../lib/queries.ts';
-import { measureRecall } from '../lib/recall.ts';
-import { type ReportOutcome, writeReport } from '../lib/report.ts';
+import { writeReport } from '../lib/report.ts';
 import { writeFailure } from '../lib/report-failure.ts';
-import { type Report, reportSchema } from '../lib/report-schema.ts';
-import type { Plan } from '../lib/run-files.ts';
+import { reportSchema } from '../lib/report-schema.ts';
 import type { Store } from '../lib/stores/port.ts';
 import { makeBatch } from './make.ts';
 import { makeReport } from './make-report.ts';
-import { exportAll, load, makeWorld, noDeadline, plan, type World } from './world.ts';
+import { validate } from './validated.ts';
+import { exportAll, load, makeWorld, plan } from './world.ts';
 
 const ids = (count: number): string[] => Array.from({ length: count }, (_, i) => String(1000 + i));
 const write = { position: { run: 'r1', shard: '00000-000', offset: 0 }, mode: 'upsert' } as const;
-
-/** The validation as the state machine runs it. */
-async function validate(
-  world: World,
-  planned: Plan,
-  sides: { source?: Store; target?: Store } = {},
-): Promise<{ outcome: ReportOutcome; report: Report; page: string }> {
-  const { objects } = world;
-  const { source, target } = { ...world, ...sides };
-  const manifest = await readManifest(objects, planned.run);
-  await chooseQueries({ plan: planned, manifest, objects });
-  for (const { shard } of manifest.shards) {
-    await compareShard({ plan: planned, shard, source, target, objects, deadline: noDeadline, secondLookMs: 0 });
-    await findNeighbours({ plan: planned, shard, objects });
-  }
-  await measureRecall({ plan: planned, manifest, objects, source, target });
-  const counts = await countSides({ plan: planned, manifest, objects, source, target });
-  const outcome = await writeReport({ plan: planned, manifest, objects, counts, source, target });
-  const report = await getJson(objects, runKeys(planned.run).report, reportSchema);
-  const page = new TextDecoder().decode(await objects.get(runKeys(planned.run).reportPage));
-  if (report === undefined) throw new Error('no report');
-  return { outcome, report, page };
-}
 
 describe('the report', () => {
   test('of a run that lost nothing says validated, with every number accounted for', async () => {
