@@ -70,9 +70,21 @@ export async function readTruthsAndHash({
   return { truths, of: hash.digest('hex') };
 }
 
-/** The nearest of both lists, of equal ones those of the earlier shard first. */
+/** The nearest of both lists, of equal ones those of the earlier shard first. Both are nearest first. */
 function mergeNearest(a: Truth['nearest'], b: Truth['nearest'], keep: number): Truth['nearest'] {
   if (a.length === 0) return b;
   if (b.length === 0) return a;
-  return [...a, ...b].sort((one, other) => one.distance - other.distance).slice(0, keep);
+  const merged: Truth['nearest'][number][] = [];
+  for (let i = 0, j = 0; merged.length < keep; ) {
+    const [one, other] = [a[i], b[j]];
+    if (one === undefined && other === undefined) break;
+    if (other === undefined || (one !== undefined && one.distance <= other.distance)) {
+      if (one !== undefined) merged.push(one);
+      i++;
+    } else {
+      merged.push(other);
+      j++;
+    }
+  }
+  return merged;
 }
