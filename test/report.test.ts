@@ -4,7 +4,7 @@ import { countSides } from '../lib/counts.ts';
 import { errorNames, RecordRefused } from '../lib/errors.ts';
 import { nextAfterError } from '../lib/findings.ts';
 import { html } from '../lib/html.ts';
-import { comparedKey, runKeys } from '../lib/keys.ts';
+import { comparedKey, exportedKey, runKeys } from '../lib/keys.ts';
 import { readManifest, sealManifest } from '../lib/manifest.ts';
 import { getJson } from '../lib/objects.ts';
 import { reportPage } from '../lib/page/page.ts';
@@ -171,6 +171,23 @@ describe('the report of a run that ended early', () => {
     expect(await getJson(world.objects, runKeys('r9').report, reportSchema)).toEqual(report);
     const page = new TextDecoder().decode(await world.objects.get(runKeys('r9').reportPage));
     expect(page).toContain('field &#39;source&#39; is missing');
+  });
+
+  test('tells how far the run came, and does not need its ledger to be whole for that', async () => {
+    const world = await makeWorld({ records: makeBatch({ ids: ids(80) }), shardBytes: 1500 });
+    const planned = await plan(world);
+    await exportAll(world, planned);
+    const options = { objects: world.objects, run: 'r1', error: 'StoreUnavailable', message: 'it is away' };
+    const report = await writeFailure({ ...options, plan: planned });
+    expect(report).toMatchObject({ compare: null, ranOn: 'one machine', actual: { records: 80 }, unread: [] });
+    expect(report.timeline?.stages.map(({ stage, records }) => [stage, records])).toEqual([['export', 80]]);
+    const page = new TextDecoder().decode(await world.objects.get(runKeys('r1').reportPage));
+    expect(page).toContain('Export: 80');
+    await world.objects.delete(runKeys('r1').report);
+    await world.objects.put(exportedKey('r1', '00000-000'), '{"cut sh');
+    const damaged = await writeFailure({ ...options, plan: planned });
+    expect(damaged).toMatchObject({ timeline: null, actual: null });
+    expect(damaged.unread[0]).toMatch(/^how far the run came could not be read: .* is not JSON/);
   });
 
   test('keeps the validation that failed it, and what was validated before a cutover failed', async () => {
