@@ -8,9 +8,9 @@ import { comparedKey } from './keys.ts';
 import { type Deadline, isNear } from './log.ts';
 import { readManifest } from './manifest.ts';
 import { type Mapped, mapBatch, mapId } from './mapping.ts';
-import { asCompared } from './match.ts';
+import { asCompared, nullsOf } from './match.ts';
 import { getJson, type ObjectStore, putJson } from './objects.ts';
-import { recordDifference, type Treatments, targetTreatments, untreated } from './record-equal.ts';
+import { type Nulls, recordDifference, type Treatments, targetTreatments, untreated } from './record-equal.ts';
 import { type Compared, comparedSchema, type Difference, type Manifest, type Plan } from './run-files.ts';
 import { drawPositions } from './sample.ts';
 import type { ShardOutput } from './states.ts';
@@ -47,6 +47,7 @@ interface Comparison {
   readonly batch: Batch;
   readonly ids: Capabilities['ids'];
   readonly treatments: Treatments;
+  readonly nulls: Nulls;
   /** Positions whose target id an earlier record of the shard has, and that record's id. */
   readonly doubled: ReadonlyMap<number, string>;
   readonly secondLookMs: number;
@@ -61,6 +62,9 @@ interface Suspect {
   readonly verdict: 'different' | 'missing' | 'unchecked';
   readonly reason: string;
 }
+
+/** What is no difference. */
+type Rules = Pick<Comparison, 'treatments' | 'nulls'>;
 
 type Tallies = { -readonly [K in keyof Compared]: Compared[K] };
 
@@ -95,6 +99,7 @@ export async function compareShard(options: CompareOptions): Promise<ShardOutput
     batch,
     ids: capabilities.ids,
     treatments,
+    nulls: nullsOf(plan),
     doubled: findDoubled(batch, plan, capabilities.ids),
     secondLookMs: options.secondLookMs ?? 1000,
     secondLooks: 0,
@@ -138,7 +143,16 @@ function hashOf(plan: Plan, manifest: Manifest, shard: string, treatments: Treat
   const before = manifest.shards.slice(0, at).reduce((sum, { records }) => sum + records, 0);
   // A sample is drawn from the whole run: which of a shard's records are in it hangs on where the shard lies.
   const place = [manifest.records, before, manifest.shards[at]?.checksum ?? ''];
-  const text = JSON.stringify([place, compare, seed, spotCheck, plan.event.mode, plan.mapping, [...treatments]]);
+  const text = JSON.stringify([
+    place,
+    compare,
+    seed,
+    spotCheck,
+    plan.event.mode,
+    nullsOf(plan),
+    plan.mapping,
+    [...treatments],
+  ]);
   return createHash('sha256').update(text).digest('hex');
 }
 
@@ -217,11 +231,7 @@ async function comparePositions(comparison: Comparison, positions: readonly numb
       const mapped = mapBatch(selectRecords(batch, part), plan.mapping, ids);
       tallies.skipped += mapped.skipped.length;
       for (const id of mapped.skipped) name(tallies.skippedIds, id);
-      const found = findSuspects(
-        mapped,
-        await fetchRecords(comparison.target, mapped.batch.ids),
-        comparison.treatments,
-      );
+      const found = findSuspects(mapped, await fetchRecords(comparison.target, mapped.batch.ids), comparison);
       tallies.equal += mapped.batch.count - found.length;
       return found;
     }),
@@ -229,9 +239,9 @@ async function comparePositions(comparison: Comparison, positions: readonly numb
   await lookAgain(comparison, suspects.flat(), tallies);
 }
 
-function findSuspects({ batch, sourceIds }: Mapped, found: Fetched, treatments: Treatments): Suspect[] {
+function findSuspects({ batch, sourceIds }: Mapped, found: Fetched, rules: Rules): Suspect[] {
   return batch.ids.flatMap((_, at) => {
-    const suspect = judge({ batch, at }, found, treatments);
+    const suspect = judge({ batch, at }, found, rules);
     return suspect === undefined ? [] : [{ ...suspect, sourceId: sourceIds[at] ?? '', expected: { batch, at } }];
   });
 }
@@ -239,7 +249,7 @@ function findSuspects({ batch, sourceIds }: Mapped, found: Fetched, treatments: 
 function judge(
   { batch, at }: Located,
   { records, unreadable, doubled }: Fetched,
-  treatments: Treatments,
+  { treatments, nulls }: Rules,
 ): Pick<Suspect, 'verdict' | 'reason'> | undefined {
   const id = batch.ids[at] ?? '';
   const refusal = unreadable.get(id);
@@ -247,7 +257,7 @@ function judge(
   const found = records.get(id);
   if (found === undefined) return { verdict: 'missing', reason: `is not in the target, where its id is ${id}` };
   if (doubled.has(id)) return { verdict: 'different', reason: `there is more than one record with id ${id}` };
-  const reason = recordDifference(batch, at, found.batch, found.at, treatments);
+  const reason = recordDifference(batch, at, found.batch, found.at, treatments, nulls);
   return reason === undefined ? undefined : { verdict: 'different', reason };
 }
 
@@ -258,7 +268,7 @@ async function lookAgain(comparison: Comparison, suspects: readonly Suspect[], t
   for (const suspect of suspects.slice(again.length)) countSuspect(tallies, suspect);
   if (again.length === 0) return;
   await sleep(comparison.secondLookMs);
-  const { target, source, treatments } = comparison;
+  const { target, source } = comparison;
   const targetIds = again.map(({ expected: { batch, at } }) => batch.ids[at] ?? '');
   const [inTarget, inSource] = await Promise.all([
     fetchRecords(target, targetIds),
@@ -268,7 +278,7 @@ async function lookAgain(comparison: Comparison, suspects: readonly Suspect[], t
     ),
   ]);
   for (const suspect of again) {
-    const second = judge(suspect.expected, inTarget, treatments);
+    const second = judge(suspect.expected, inTarget, comparison);
     if (second === undefined) tallies.equal++;
     else if (isAsSourceNow(comparison, suspect.sourceId, suspect.expected, inSource, inTarget)) {
       tallies.equal++;
@@ -293,7 +303,7 @@ function name<T>(list: T[], entry: T): void {
 
 /** True when the target holds what the source holds at this moment, or when neither has the record any more. */
 function isAsSourceNow(
-  { plan, ids, treatments }: Comparison,
+  { plan, ids, treatments, nulls }: Comparison,
   sourceId: string,
   expected: Located,
   inSource: Fetched,
@@ -307,7 +317,7 @@ function isAsSourceNow(
   try {
     const mapped = mapBatch(alone(now), plan.mapping, ids);
     if (mapped.batch.count === 0) return false;
-    return recordDifference(mapped.batch, 0, found.batch, found.at, treatments) === undefined;
+    return recordDifference(mapped.batch, 0, found.batch, found.at, treatments, nulls) === undefined;
   } catch (error) {
     // The record as it is now cannot be carried, so the target cannot hold it.
     if (error instanceof RecordRefused) return false;
@@ -327,7 +337,7 @@ async function checkSpots(comparison: Comparison, positions: readonly number[], 
   );
   tallies.spotChecked += positions.length;
   const suspects = positions.flatMap((at) => {
-    const suspect = judge({ batch, at }, found, untreated);
+    const suspect = judge({ batch, at }, found, { treatments: untreated, nulls: 'kept' });
     return suspect === undefined ? [] : [{ ...suspect, at, id: batch.ids[at] ?? '' }];
   });
   if (suspects.length === 0) return;

@@ -2,7 +2,7 @@ import { Incompatible } from './errors.ts';
 import type { RunEvent } from './event.ts';
 import type { Fit } from './fit.ts';
 import { mapBatch } from './mapping.ts';
-import { sourceTreatments, type Treatments } from './record-equal.ts';
+import { type Nulls, sourceTreatments, type Treatments } from './record-equal.ts';
 import type { MappingPlan, Plan } from './run-files.ts';
 import type { CollectionSchema, VectorSpec } from './schema.ts';
 import type { Capabilities, Description, Reader, StoreKind } from './stores/port.ts';
@@ -45,6 +45,11 @@ export function matchCollections(input: MatchInput): Fit {
   };
   noteIds(source.schema, targetKind, event, found);
   noteMissing(source, vectors, event, found);
+  if (nullsOf({ event, source: source.schema, target: target.schema }) === 'absent') {
+    found.notes.push(
+      'a payload field that is null on one side and not there on the other counts as equal: columns cannot tell the two apart',
+    );
+  }
   if (found.problems.length > 0) {
     const texts = found.problems.map(({ text }) => text);
     throw new Incompatible(`the two collections cannot be held against each other: ${texts.join('; ')}`, {
@@ -206,6 +211,15 @@ export function asCompared(target: Pick<Reader, 'fetch'>, plan: Plan, source: Ca
       return { ...batch, vectors };
     },
   };
+}
+
+/**
+ * Columns cannot tell a field that is null from one that is not there: of two collections that others filled it depends on
+ * the copy which of them an empty column became. A move is held to what it did.
+ */
+export function nullsOf({ event, source, target }: Pick<Plan, 'event' | 'source' | 'target'>): Nulls {
+  const hasColumns = source.fields !== undefined || target.fields !== undefined;
+  return event.mode === 'validate' && hasColumns ? 'absent' : 'kept';
 }
 
 /** What the source does to its vectors, by their names in the target. */

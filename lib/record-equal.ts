@@ -1,3 +1,4 @@
+import { parse, stringify } from 'lossless-json';
 import { type Batch, hasVector, type VectorColumn } from './batch.ts';
 import { jsonDifference } from './json-equal.ts';
 import type { Plan } from './run-files.ts';
@@ -28,6 +29,9 @@ function treatmentsOf({ vectors }: CollectionSchema, { normalisesCosine }: Capab
   );
 }
 
+/** `absent`: a payload field that is null on one side and not there on the other is no difference. */
+export type Nulls = 'kept' | 'absent';
+
 /** A shard's record read back from its own source is the same, float by float. */
 export const untreated: Treatments = new Map();
 
@@ -41,6 +45,7 @@ export function recordDifference(
   found: Batch,
   foundAt: number,
   treatments: Treatments,
+  nulls: Nulls = 'kept',
 ): string | undefined {
   for (const name of new Set([...expected.vectors.keys(), ...found.vectors.keys()])) {
     const difference = columnDifference(
@@ -53,7 +58,7 @@ export function recordDifference(
     );
     if (difference !== undefined) return `${nameVector(name)}${difference}`;
   }
-  return payloadDifference(expected.payloads[at] ?? '{}', found.payloads[foundAt] ?? '{}');
+  return payloadDifference(expected.payloads[at] ?? '{}', found.payloads[foundAt] ?? '{}', nulls);
 }
 
 function columnDifference(
@@ -76,9 +81,11 @@ function nameVector(name: string): string {
   return name === '' ? 'the unnamed vector' : `vector ${name}`;
 }
 
-function payloadDifference(expected: string, found: string): string | undefined {
+function payloadDifference(expected: string, found: string, nulls: Nulls): string | undefined {
   try {
-    const difference = jsonDifference(expected, found);
+    const asTheyAre = jsonDifference(expected, found);
+    if (asTheyAre === undefined) return undefined;
+    const difference = nulls === 'kept' ? asTheyAre : jsonDifference(withoutNulls(expected), withoutNulls(found));
     if (difference === undefined) return undefined;
     const field = difference.path === '' ? 'payload' : `payload field ${difference.path}`;
     return `${field}: expected ${difference.expected}, found ${difference.found}`;
@@ -86,4 +93,10 @@ function payloadDifference(expected: string, found: string): string | undefined 
     if (!(cause instanceof SyntaxError)) throw cause;
     return `payload is not JSON: ${cause.message}`;
   }
+}
+
+/** The payload without the fields that are null; what is null within a field stays. */
+function withoutNulls(payload: string): string {
+  const fields = Object.entries(Object(parse(payload))).filter(([, value]) => value !== null);
+  return stringify(Object.fromEntries(fields)) ?? '{}';
 }

@@ -203,6 +203,23 @@ describe('PostgreSQL and Qdrant', () => {
     expect(report?.findings).toMatchObject([{ check: 'recall', causes: [{ check: 'recall' }] }]);
   });
 
+  test('an empty column became null in one copy and nothing in the other, and neither is a fault; a value in its place is', async () => {
+    const { target, at } = await copy();
+    await sql.query(`ALTER TABLE ${source.collection} ADD note text, ADD remark text`);
+    await post('POST', `${at}/points/payload?wait=true`, {
+      payload: { note: null, other: null },
+      points: ids.slice(300),
+    });
+    const report = expectValidated(await validate(source, target));
+    expect(report.notes).toContainEqual(
+      expect.stringMatching(/null on one side and not there on the other counts as equal/),
+    );
+    await post('POST', `${at}/points/payload?wait=true`, { payload: { note: 'written' }, points: [400] });
+    const { report: second } = await validate(source, target);
+    expect(second?.compare).toMatchObject({ different: 1, first: { different: [{ id: '400' }] } });
+    await sql.query(`ALTER TABLE ${source.collection} DROP note, DROP remark`);
+  });
+
   test('a target that is not there is not made: it is named as not found', async () => {
     const target = await endpointIn(runs, 'qdrant', 'nowhere');
     const { outcome } = await validate(source, target);
