@@ -1,7 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
-import type { DenseColumn } from '../lib/batch.ts';
-import { type VectorTreatment, vectorDifference } from '../lib/vector-equal.ts';
+import type { DenseColumn, SparseColumn } from '../lib/batch.ts';
+import { asKept, type VectorTreatment, vectorDifference } from '../lib/vector-equal.ts';
 
 const asIs: VectorTreatment = { isNormalised: false, precision: 'float32' };
 const normalised: VectorTreatment = { isNormalised: true, precision: 'float32' };
@@ -136,5 +136,42 @@ describe('a vector in the target', () => {
     expect(vectorDifference(multi([1, 0, 0, 1]), 0, multi([1, 0, 1, 0]), 0, asIs)).toBe(
       'float 0 of vector 1: expected 0, found 1',
     );
+  });
+});
+
+describe('a vector as another store would keep it, when two collections are held against each other', () => {
+  test('is the same as the one that store scaled in float32', () => {
+    fc.assert(
+      fc.property(vectors, (values) => {
+        const kept = asKept(column(values), normalised);
+        expect(vectorDifference(column(normaliseInFloat32(values)), 0, kept, 0, asIs)).toBeUndefined();
+      }),
+      { numRuns: 500 },
+    );
+  });
+
+  test('is scaled vector by vector, and one too short to be scaled stays', () => {
+    const two: DenseColumn = { kind: 'dense', dimension: 2, values: Float32Array.of(3, 4, 0, 0) };
+    expect([...asKept(two, normalised).values]).toEqual([Math.fround(0.6), Math.fround(0.8), 0, 0]);
+  });
+
+  test('is rounded to float16 and cut to bytes', () => {
+    const values = [0.1, 2.9, 300];
+    const half = asKept(column(values), { isNormalised: false, precision: 'float16' });
+    expect([...half.values]).toEqual([0.0999755859375, 2.900390625, 300]);
+    const bytes = asKept(column(values), { isNormalised: false, precision: 'uint8' });
+    expect([...bytes.values]).toEqual([0, 2, 255]);
+  });
+
+  test('is never scaled where it is sparse, and stays what it is where nothing is done to it', () => {
+    const sparse: SparseColumn = {
+      kind: 'sparse',
+      offsets: Uint32Array.of(0, 2),
+      indices: Uint32Array.of(1, 9),
+      values: Float32Array.of(3, 4),
+    };
+    expect([...asKept(sparse, normalised).values]).toEqual([3, 4]);
+    expect(asKept(sparse, asIs)).toBe(sparse);
+    expect(asKept(sparse, undefined)).toBe(sparse);
   });
 });
