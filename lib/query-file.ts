@@ -10,6 +10,10 @@ const maxFileBytes = 256 * 1024 * 1024;
 const maxFileQueries = 10_000;
 /** Lines that an error speaks about one by one. */
 const maxLinesNamed = 20;
+/** Lines that it names by their number. */
+const maxLineNumbers = 120;
+/** Characters about one line. */
+const maxProblemLength = 300;
 
 /** Where the files of query sets come from. */
 export interface QueryFiles {
@@ -76,36 +80,56 @@ function refuseLarge(location: string, size: number): void {
 
 /**
  * The queries of a file, a JSON object a line as in an event's `queries`; empty lines are passed over.
- * @throws InvalidEvent that names every line which is none, the first twenty with what is wrong.
+ * @throws InvalidEvent that names every line which is none, the first twenty with what is wrong and up to a hundred by
+ * number: a file of something else has millions, and a cause that Step Functions takes has 32,768 characters.
  */
 export function parseQueryFile(body: Uint8Array, location: string): GivenQuery[] {
   const queries: GivenQuery[] = [];
   const problems: { readonly line: string; readonly problem: string }[] = [];
-  new TextDecoder()
-    .decode(body)
-    .split('\n')
-    .forEach((text, at) => {
-      if (text.trim() === '') return;
-      try {
-        queries.push(parseAs(givenQuerySchema, parseLine(text), `line ${at + 1}`, InvalidEvent));
-      } catch (error) {
-        if (!(error instanceof InvalidEvent)) throw error;
-        problems.push({ line: String(at + 1), problem: error.message });
-      }
-    });
+  let [lines, wrong] = [0, 0];
+  for (const [at, text] of linesOf(body)) {
+    if (text.trim() === '') continue;
+    lines++;
+    // As many queries as that are refused anyway, whatever the lines hold.
+    if (lines > maxFileQueries) continue;
+    try {
+      queries.push(parseAs(givenQuerySchema, parseLine(text), `line ${at}`, InvalidEvent));
+    } catch (error) {
+      if (!(error instanceof InvalidEvent)) throw error;
+      wrong++;
+      if (problems.length < maxLineNumbers) problems.push({ line: String(at), problem: shorten(error.message) });
+    }
+  }
   if (problems.length > 0) {
     const named = problems.slice(0, maxLinesNamed).map(({ problem }) => problem);
     const others = problems.slice(maxLinesNamed).map(({ line }) => line);
-    const rest = others.length > 0 ? `; so are lines ${others.join(', ')}` : '';
+    const more = wrong > problems.length ? ` and ${count(wrong - problems.length)} more` : '';
+    const rest = others.length > 0 ? `; so are lines ${others.join(', ')}${more}` : '';
     throw new InvalidEvent(`the query file '${location}': ${named.join('; ')}${rest}`, {
       ids: problems.map(({ line }) => line),
     });
   }
-  if (queries.length === 0 || queries.length > maxFileQueries) {
-    const text = `the query file '${location}' holds ${plural(queries.length, 'line')} of queries`;
+  if (lines === 0 || lines > maxFileQueries) {
+    const text = `the query file '${location}' holds ${plural(lines, 'line')} of queries`;
     throw new InvalidEvent(`${text}; it takes 1 to ${count(maxFileQueries)}`, { ids: [location] });
   }
   return queries;
+}
+
+/** Number from 1 and text of each line; the file's text is never held as a whole. */
+function* linesOf(body: Uint8Array): Generator<readonly [number, string]> {
+  const decoder = new TextDecoder();
+  for (let [from, at] = [0, 1]; from < body.length; at++) {
+    const end = body.indexOf(10, from);
+    const to = end === -1 ? body.length : end;
+    yield [at, decoder.decode(body.subarray(from, to))];
+    from = to + 1;
+  }
+}
+
+/** A schema names every float that is wrong; a line's first problems tell enough. */
+function shorten(message: string): string {
+  return message.length <= maxProblemLength ? message : `${message.slice(0, maxProblemLength)}…`;
 }
 
 function parseLine(text: string): unknown {
