@@ -1,6 +1,6 @@
 import { distanceCauses } from './causes/distance.ts';
 import { type Experiment, makeExperiment } from './causes/experiment.ts';
-import { isFilterAlone, payloadIndexCause, tryUnfiltered } from './causes/filters.ts';
+import { isFilterAlone, payloadIndexCause, refusedFilterCause, tryUnfiltered } from './causes/filters.ts';
 import { indexCause, unsearchedCause } from './causes/index-built.ts';
 import { findMissingRanges, missingNeighbours } from './causes/missing-ranges.ts';
 import { settingCauses } from './causes/settings.ts';
@@ -49,13 +49,16 @@ async function recallCauses(
   if (missed.length === 0) return [];
   const { plan, target, deadline } = options;
   const described = await patiently(() => target.describe());
-  const progress = await patiently(() => target.indexProgress(plan.target));
+  // pgvector starts an index that is wanted and not there: this asks, and wants none.
+  const vectors = described.schema.vectors.map((each) => ({ ...each, index: { kind: 'none' as const } }));
+  const progress = await patiently(() => target.indexProgress({ ...described.schema, vectors, payloadIndexes: [] }));
   const truths = await readTruths(options);
   const causes: Cause[] = [];
   for (const entry of missed) {
     if (isNear(deadline)) break;
     if (!entry.target.measured) {
       causes.push(...unsearchedCause({ plan, described, progress }, entry));
+      causes.push(...refusedFilterCause({ plan, described, truths }, entry));
       continue;
     }
     causes.push(...(await causesOf(await makeExperiment({ ...options, entry, truths, described, progress }), ranges)));

@@ -1,7 +1,7 @@
 import { type ErrorName, errorNames } from './errors.ts';
 import type { CompareReport, Counts, Finding, Report } from './report-schema.ts';
 import type { Cause, Diagnosis, Recall, RecallEntry, Tuning } from './run-files.ts';
-import { sameSettings, settingsText } from './search-steps.ts';
+import { changedSettings, sameSettings, settingsText } from './search-steps.ts';
 import { count, percent, plural } from './words.ts';
 
 /** What a report finds wrong or unproved, each with what to do next. Nothing found means that the run passed. */
@@ -198,12 +198,10 @@ function tunedFinding(
   const point = curve.find((each) => chosen !== null && sameSettings(each.settings, chosen));
   if (chosen === null || point === undefined || kept) return undefined;
   const before = curve[0]?.settings ?? {};
-  const changed = Object.entries(chosen).filter(
-    ([name, value]) => !Object.entries(before).some(([other, old]) => other === name && old === value),
-  );
-  const search = JSON.stringify({ ...settings, ...Object.fromEntries(changed) });
+  const changed = changedSettings(before, chosen);
+  const search = JSON.stringify({ ...settings, ...changed });
   return {
-    what: `With ${settingsText(Object.fromEntries(changed))} it is ${percent(point.mean)}, at least ${percent(point.low)}: recall@${k} holds once the application searches so`,
+    what: `With ${settingsText(changed)} it is ${percent(point.mean)}, at least ${percent(point.low)}: recall@${k} holds once the application searches so`,
     next: `Let the application search so: ${how}. Then prove it with validate.recall {"search": ${search}}: vecferry validate ${run} --search '${search}'`,
   };
 }

@@ -23,8 +23,8 @@ export interface Tried {
   readonly mean: number;
 }
 
-/** As far as oversampling goes: past 4 times k a wider search of the index costs less for the same recall. */
-const oversamplings = [1.5, 2, 3, 4] as const;
+/** Qdrant's documentation goes up to 4; more is needed where few bits stand for a vector. */
+const oversamplings = [1.5, 2, 3, 4, 8] as const;
 /** efSearch and probes are doubled: 2^12 times the default is past what any store takes. */
 const maxDoublings = 12;
 /** Two doublings that add less than this mean that what is missing is not to be found this way. */
@@ -45,7 +45,9 @@ export function* searchSteps(input: StepsInput): Steps<void> {
     const settings = { ...best.settings, ...change };
     const tried = yield settings;
     if (tried.holds) return;
-    if (tried.mean >= best.mean) best = { settings, ...tried };
+    // More oversampling costs more with each search; the other two are held on to where they do no harm.
+    const least = change.oversampling === undefined ? best.mean : best.mean + leastGain;
+    if (tried.mean >= least) best = { settings, ...tried };
   }
   for (const name of ['efSearch', 'probes'] as const) {
     const largest = tuning.heeds[name];
@@ -59,7 +61,8 @@ export function* searchSteps(input: StepsInput): Steps<void> {
 function changesOf({ start, tuning: { heeds, isQuantized }, isShort }: StepsInput): readonly SearchSettings[] {
   const scan = isShort && heeds.iterativeScan !== undefined && start.iterativeScan !== true;
   const rescore = isQuantized && heeds.rescore !== undefined && start.rescore !== true;
-  const more = isQuantized && heeds.oversampling !== undefined ? oversamplings : [];
+  const most = heeds.oversampling === true ? Number.POSITIVE_INFINITY : (heeds.oversampling ?? 0);
+  const more = isQuantized ? oversamplings.filter((each) => each <= most) : [];
   return [
     ...(scan ? [{ iterativeScan: true }] : []),
     ...(rescore ? [{ rescore: true }] : []),
@@ -79,7 +82,8 @@ function* climb(
   const from = start.settings;
   const last = Math.min(largest, Math.max(records, k));
   let best = start;
-  let failing = from[name] ?? (name === 'efSearch' ? Math.max(unknownEfSearch, k) : 1);
+  // Fewer candidates than k make no sense, and a store may have raised them to k by itself.
+  let failing = name === 'probes' ? (from.probes ?? 1) : Math.max(from.efSearch ?? unknownEfSearch, k);
   const means = [start.mean];
   for (let doubling = 0; doubling < maxDoublings && failing < last; doubling++) {
     const value = Math.min(failing * 2, last);
@@ -136,4 +140,10 @@ export function settingsText(settings: SearchSettings): string {
 export function sameSettings(one: SearchSettings, other: SearchSettings): boolean {
   const sorted = (settings: SearchSettings) => JSON.stringify(Object.entries(settings).sort());
   return sorted(one) === sorted(other);
+}
+
+/** Those of `settings` that are not as in `before`. */
+export function changedSettings(before: SearchSettings, settings: SearchSettings): SearchSettings {
+  const known = new Map<string, unknown>(Object.entries(before));
+  return Object.fromEntries(Object.entries(settings).filter(([name, value]) => known.get(name) !== value));
 }

@@ -17,7 +17,7 @@ import {
 } from './run-files.ts';
 import type { SearchSettings } from './schema.ts';
 import { askSide, openSide } from './search-side.ts';
-import { largerOf, sameSettings, searchSteps, settingsText } from './search-steps.ts';
+import { changedSettings, largerOf, sameSettings, searchSteps, settingsText } from './search-steps.ts';
 import type { tuneGoal } from './states.ts';
 import type { SearchTuning, Store } from './stores/port.ts';
 import { readTruths, type Truth } from './truths.ts';
@@ -158,15 +158,18 @@ async function tryOn(work: Work, tuned: TunedSet, settings: SearchSettings): Pro
 /** Asks every query of the set. undefined when the deadline came first: what was seen is kept for the next call. */
 async function measurePoint(
   work: Work,
-  { set, targetVector, k }: TunedSet,
+  { set, targetVector, k, curve }: TunedSet,
   settings: SearchSettings,
 ): Promise<Point | undefined> {
   const { plan, target, deadline, tuning } = work;
+  const start = curve[0]?.settings ?? settings;
   const { vector, distance } = entryOf(work, set, targetVector);
   const truths = work.truths.filter(
     ({ query, candidates }) => query.set === set && query.vector === vector && candidates > 0,
   );
-  const side = await openSide({ plan, side: 'target', store: target, vector, settings });
+  // What stays as it is is not sent: the store may do more by itself than it says, as pgvector does for a large k.
+  const sent = { ...plan.event.validate.recall?.search, ...changedSettings(start, settings) };
+  const side = await openSide({ plan, side: 'target', store: target, vector, settings: sent });
   const ask = (truth: Truth) => askSide(side, truth, { k, distance });
   const { underWay } = tuning;
   const isGoingOn =
@@ -235,9 +238,7 @@ async function choose(work: Work, sets: readonly TunedSet[], shared: SearchSetti
 }
 
 async function keep(work: Work, targetVector: string, start: SearchSettings, chosen: SearchSettings) {
-  const changed = Object.fromEntries(
-    Object.entries(chosen).filter(([name, value]) => !sameSettings({ [name]: value }, pick(start, name))),
-  );
+  const changed = changedSettings(start, chosen);
   if (Object.keys(changed).length === 0) return { kept: true, how: 'It is searched so already.' };
   const sent = work.plan.event.validate.recall?.search ?? {};
   const replaced = Object.keys(changed).filter((name) => Object.hasOwn(sent, name));
@@ -246,10 +247,6 @@ async function keep(work: Work, targetVector: string, start: SearchSettings, cho
     return { kept: false, how };
   }
   return await work.target.keepSearch(targetVector, changed);
-}
-
-function pick(settings: SearchSettings, name: string): SearchSettings {
-  return Object.fromEntries(Object.entries(settings).filter(([each]) => each === name));
 }
 
 function noneHolds({ goal }: Work, { curve, atLeast }: TunedSet): string {

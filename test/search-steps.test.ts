@@ -6,7 +6,7 @@ import { largerOf, type StepsInput, sameSettings, searchSteps, settingsText } fr
 function tried(input: Partial<StepsInput>, recall: (settings: SearchSettings) => number, goal = 0.95) {
   const steps = searchSteps({
     start: {},
-    tuning: { current: {}, heeds: {}, isQuantized: false, perSearch: true },
+    tuning: { current: {}, heeds: {}, isQuantized: false },
     k: 10,
     isShort: false,
     records: 10_000,
@@ -24,7 +24,6 @@ const tuning = (heeds: StepsInput['tuning']['heeds'], isQuantized = false): Step
   current: {},
   heeds,
   isQuantized,
-  perSearch: true,
 });
 
 describe('the steps of tuning', () => {
@@ -58,13 +57,14 @@ describe('the steps of tuning', () => {
       { start: { efSearch: 64 }, tuning: tuning({ efSearch: true, rescore: true, oversampling: true }, true) },
       (s) => (s.rescore ? 0.7 : 0.4) + Math.min(0.2, (s.oversampling ?? 1) * 0.05) + (s.efSearch === 128 ? 0.07 : 0),
     );
-    expect(all.slice(0, 7)).toEqual([
+    expect(all.slice(0, 8)).toEqual([
       { efSearch: 64 },
       { efSearch: 64, rescore: true },
       { efSearch: 64, rescore: true, oversampling: 1.5 },
       { efSearch: 64, rescore: true, oversampling: 2 },
       { efSearch: 64, rescore: true, oversampling: 3 },
       { efSearch: 64, rescore: true, oversampling: 4 },
+      { efSearch: 64, rescore: true, oversampling: 8 },
       { efSearch: 128, rescore: true, oversampling: 4 },
     ]);
   });

@@ -7,7 +7,7 @@ import type { Distance } from '../schema.ts';
 import { openSide, type Side } from '../search-side.ts';
 import type { Truth } from '../truths.ts';
 import { percent } from '../words.ts';
-import { type Experiment, explains, leastGain } from './experiment.ts';
+import { type Experiment, explains, leastGain, unlessRefused } from './experiment.ts';
 import type { Found } from './settings.ts';
 
 /** Queries whose candidates are fetched from both sides and ranked again here. */
@@ -32,7 +32,7 @@ export async function distanceCauses(experiment: Experiment): Promise<readonly F
   const { entry, described, exact } = experiment;
   const declared = described.schema.vectors.find(({ name }) => name === entry.targetVector)?.distance;
   if (exact.recall >= 1 - leastGain || declared === undefined) return [];
-  const cases = await casesOf(experiment);
+  const cases = (await unlessRefused(() => casesOf(experiment))) ?? [];
   if (cases.length === 0) return [];
   const rank = (by: Distance, vectors: (each: Case) => ReadonlyMap<string, Float32Array>): number =>
     mean(cases.map((each) => recallOf(each, by, vectors(each), entry.distance)));

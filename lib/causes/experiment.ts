@@ -1,3 +1,4 @@
+import { InvalidEvent } from '../errors.ts';
 import type { Manifest, Plan, RecallEntry } from '../run-files.ts';
 import type { SearchSettings } from '../schema.ts';
 import { askSide, openSide } from '../search-side.ts';
@@ -33,8 +34,10 @@ export interface Experiment {
   readonly tuning: SearchTuning;
   /** As the target is searched now: what it tells, and what the event says that the application sends. */
   readonly start: SearchSettings;
+  /** What the event says that the application sends. */
+  readonly sent: SearchSettings;
   readonly base: Trial;
-  /** The store is asked for exact neighbours; one that cannot answers as before. */
+  /** The store is asked for exact neighbours; one that cannot, or is set to refuse it, answers as before. */
   readonly exact: Trial;
   /** `recall@10 over its 40 worst queries and 10 others` */
   readonly figure: string;
@@ -69,10 +72,22 @@ export async function makeExperiment({ truths, ...options }: ExperimentOptions):
     ...options,
     truths: chosen,
     tuning,
+    sent,
     start: { ...Object.fromEntries(heeded), ...sent },
     figure: `recall@${k} over its ${plural(worst.length, 'worst query').replace(/querys$/, 'queries')}${and}`,
   };
-  return { ...drawn, base: await tryTarget(drawn), exact: await tryTarget(drawn, { exact: true }) };
+  const base = await tryTarget(drawn);
+  return { ...drawn, base, exact: (await unlessRefused(() => tryTarget(drawn, { exact: true }))) ?? base };
+}
+
+/** undefined where the store refuses the question, as Qdrant's strict mode does for exact searches. */
+export async function unlessRefused<T>(ask: () => Promise<T>): Promise<T | undefined> {
+  try {
+    return await ask();
+  } catch (error) {
+    if (error instanceof InvalidEvent) return undefined;
+    throw error;
+  }
 }
 
 /** Up to `size` of them, evenly over all. */

@@ -1,8 +1,8 @@
 import { patiently } from '../fetch-records.ts';
-import type { Cause } from '../run-files.ts';
+import type { Cause, RecallEntry } from '../run-files.ts';
 import { openSide } from '../search-side.ts';
 import { milliseconds, percent } from '../words.ts';
-import { type Experiment, leastGain } from './experiment.ts';
+import { type Experiment, leastGain, unlessRefused } from './experiment.ts';
 import type { Found } from './settings.ts';
 
 /** Stores in which a filter on a field without a payload index is slow, or makes a search miss: the others index every field, or none. */
@@ -16,8 +16,12 @@ export interface Unfiltered {
   readonly p50: number;
 }
 
-/** undefined where the set has no filter. */
-export async function tryUnfiltered({ plan, target, entry, truths }: Experiment): Promise<Unfiltered | undefined> {
+/** undefined where the set has no filter, or where the store cannot tell what it misses. */
+export async function tryUnfiltered(experiment: Experiment): Promise<Unfiltered | undefined> {
+  return await unlessRefused(() => askUnfiltered(experiment));
+}
+
+async function askUnfiltered({ plan, target, entry, truths }: Experiment): Promise<Unfiltered | undefined> {
   if (truths.every(({ filter }) => filter.length === 0)) return undefined;
   const { vector, settings } = await openSide({ plan, side: 'target', store: target, vector: entry.vector });
   const millis: number[] = [];
@@ -57,8 +61,9 @@ export function payloadIndexCause(
   const fields = [...new Set(truths.flatMap(({ filter }) => filter.map(({ field }) => field)))];
   const missing = fields.filter((field) => !indexed.has(field));
   const lost = missing.filter((field) => inSource.has(field));
-  // A setting that brings all of it back is the cause then, unless the source has the index that the target lacks.
-  if (missing.length === 0 || (remaining < leastGain && lost.length === 0)) return [];
+  // A setting that brings most of it back is the cause then, unless the source has the index that the target lacks.
+  const isMended = remaining < Math.max(leastGain, (1 - base.recall) / 3);
+  if (missing.length === 0 || (isMended && lost.length === 0)) return [];
   const named = missing.join(', ');
   const hadIt = lost.length === 0 ? '' : ` The source has one on ${lost.join(', ')}.`;
   const cause: Cause = {
@@ -76,4 +81,29 @@ export function payloadIndexCause(
 function createText(store: string, fields: string): string {
   if (store === 'pgvector') return `Create an index (CREATE INDEX, btree, or GIN for jsonb) on ${fields}`;
   return `Create a payload index on ${fields}, then let the HNSW graph be built again, which links records by it`;
+}
+
+/** A store that will not search by a field without an index says so itself (Qdrant's strict mode). */
+export function refusedFilterCause(
+  { plan, described, truths }: Pick<Experiment, 'plan' | 'described' | 'truths'>,
+  { set, vector, target }: RecallEntry,
+): readonly Cause[] {
+  if (target.measured || !/index/i.test(target.reason)) return [];
+  const indexed = new Set(described.schema.payloadIndexes.map(({ field }) => field));
+  const filters = truths.filter(({ query }) => query.set === set).flatMap(({ filter }) => filter);
+  const fields = [...new Set(filters.map(({ field }) => field))];
+  const missing = fields.filter((field) => !indexed.has(field) && target.reason.includes(field));
+  if (missing.length === 0) return [];
+  const named = missing.join(', ');
+  return [
+    {
+      cause: 'payload index missing',
+      check: 'recall',
+      set,
+      vector,
+      what: `The target has no payload index on ${named}, and refuses to be searched by it.`,
+      evidence: `It answers: ${target.reason}`,
+      next: `${createText(plan.event.target.store, named)}, and validate the run again.`,
+    },
+  ];
 }

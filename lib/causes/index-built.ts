@@ -16,10 +16,15 @@ export function indexTrouble({ plan, described, progress }: IndexState, targetVe
     const detail = progress.detail ?? (progress.fraction === undefined ? '' : percent(progress.fraction));
     return `it is not built yet${detail === '' ? '' : ` (${detail})`}`;
   }
-  const find = ({ vectors }: typeof plan.target) => vectors.find(({ name }) => name === targetVector)?.index?.kind;
-  const [wanted, there] = [find(plan.target), find(described.schema)];
-  if (wanted === undefined || wanted === 'none' || (there !== undefined && there !== 'none')) return undefined;
-  return `there is none, where the plan has ${wanted}`;
+  const find = ({ vectors }: typeof plan.target, vector: string) =>
+    vectors.find(({ name }) => name === vector)?.index?.kind ?? 'none';
+  if (find(described.schema, targetVector) !== 'none') return undefined;
+  // The plan of a run that only validates has of the target what it found there: the source says what should be.
+  const sourceVector = Object.entries(plan.mapping.vectors).find(([, to]) => to === targetVector)?.[0] ?? '';
+  const isMove = plan.event.mode === 'migrate';
+  const wanted = isMove ? find(plan.target, targetVector) : find(plan.source, sourceVector);
+  if (wanted === 'none') return undefined;
+  return `there is none, where the ${isMove ? 'plan' : 'source'} has ${wanted}`;
 }
 
 /** The index is not there, and an exact search finds what is missing. */

@@ -1,6 +1,6 @@
 import type { Cause } from '../run-files.ts';
 import type { SearchSettings } from '../schema.ts';
-import { settingsText } from '../search-steps.ts';
+import { changedSettings, settingsText } from '../search-steps.ts';
 import { count, percent, plural } from '../words.ts';
 import { change, type Experiment, explains, leastGain, type Trial, tryTarget } from './experiment.ts';
 
@@ -22,6 +22,8 @@ interface Remedy {
 
 /** How far a search is widened to see whether that is what is missing. */
 const factors = [4, 16] as const;
+/** Rescoring alone puts the same hits in another order where k are taken; so many times k leave it a choice. */
+const manyTimes = [4, 16] as const;
 
 /**
  * What other search settings find, one on top of the other: that which helps most first, and of those that help alike
@@ -29,11 +31,11 @@ const factors = [4, 16] as const;
  * @param isFilterAlone true where only filtered searches miss: a wider search would then hide the cause, not mend it
  */
 export async function settingCauses(experiment: Experiment, isFilterAlone: boolean): Promise<readonly Found[]> {
-  const { base, exact, start } = experiment;
+  const { base, exact, sent } = experiment;
   // What an exact search does not find no setting of the index does.
   const ceiling = exact.recall > base.recall + leastGain ? exact.recall : 1;
   let remedies = remediesOf(experiment, isFilterAlone);
-  let reached: { readonly settings: SearchSettings; readonly trial: Trial } = { settings: start, trial: base };
+  let reached: { readonly settings: SearchSettings; readonly trial: Trial } = { settings: sent, trial: base };
   const found: Found[] = [];
   while (remedies.length > 0 && reached.trial.recall < ceiling - leastGain) {
     const from = reached;
@@ -65,10 +67,13 @@ function remediesOf({ base, start, tuning, entry, manifest }: Experiment, isFilt
     return changes.length === 0 ? [] : [{ name: `${name} too low`, changes }];
   };
   const rescores = isQuantized && heeds.rescore !== undefined && start.rescore !== true;
-  const more = heeds.oversampling === undefined ? [] : [{ rescore: true, oversampling: 4 }];
+  const most = heeds.oversampling === true ? Number.POSITIVE_INFINITY : (heeds.oversampling ?? 1);
+  const more = manyTimes.map((times) => ({ rescore: true, oversampling: Math.min(times, most) }));
   const scans = base.short > 0 && heeds.iterativeScan !== undefined && start.iterativeScan !== true;
   return [
-    ...(rescores ? [{ name: 'quantized without rescoring' as const, changes: [{ rescore: true }, ...more] }] : []),
+    ...(rescores
+      ? [{ name: 'quantized without rescoring' as const, changes: [{ rescore: true }, ...(most > 1 ? more : [])] }]
+      : []),
     ...(scans ? [{ name: 'filtered after the index' as const, changes: [{ iterativeScan: true }] }] : []),
     ...wider('efSearch', Math.max(40, entry.k)),
     ...wider('probes', 1),
@@ -96,22 +101,24 @@ interface Reached {
   readonly trial: Trial;
 }
 
-function causeOf({ entry, figure, plan, exact }: Experiment, name: Name, before: Reached, after: Reached): Cause {
-  const changed = Object.fromEntries(
-    Object.entries(after.settings).filter(
-      ([key, value]) => Object.entries(before.settings).find(([other]) => other === key)?.[1] !== value,
-    ),
-  );
-  const from = (key: 'efSearch' | 'probes'): string => count(before.settings[key] ?? 0);
+function causeOf(
+  { entry, figure, plan, exact, start }: Experiment,
+  name: Name,
+  before: Reached,
+  after: Reached,
+): Cause {
+  const changed = changedSettings(before.settings, after.settings);
+  const was = { ...start, ...before.settings };
+  const from = (key: 'efSearch' | 'probes'): string => count(was[key] ?? 0);
   const now = settingsText(changed);
   const short = `${plural(before.trial.short, 'query').replace(/querys$/, 'queries')} got fewer than ${entry.k} records`;
   const whats: Readonly<Record<Name, string>> = {
     'efSearch too low':
-      before.settings.efSearch === undefined
+      was.efSearch === undefined
         ? 'The search of the HNSW graph keeps too few candidates.'
         : `The search of the HNSW graph keeps too few candidates: efSearch is ${from('efSearch')}.`,
     'probes too low':
-      before.settings.probes === undefined
+      was.probes === undefined
         ? 'The search visits too few lists of the index.'
         : `The search visits too few lists of the index: probes is ${from('probes')}.`,
     'quantized without rescoring':
