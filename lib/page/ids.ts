@@ -4,3 +4,8 @@ import { html, type Markup } from '../html.ts';
 export function idCode(id: string): Markup {
   return id === '' ? html`<i>empty text</i>` : html`<code>${id}</code>`;
 }
+
+/** 2026-11-21 08:26:12 UTC */
+export function timeText(at: string): string {
+  return at.replace('T', ' ').replace(/(\.\d+)?Z$/, ' UTC');
+}

@@ -14,7 +14,7 @@ export function latencySection(recall: Recall | null): Markup {
   );
   // A logarithm needs figures above 0; a search in less than a hundredth of a millisecond is not told apart.
   const min = 10 ** Math.floor(Math.log10(Math.max(0.01, Math.min(...spans))));
-  const max = 10 ** Math.ceil(Math.log10(Math.max(min * 10, ...spans)));
+  const max = roundUp(Math.max(min * 10, ...spans));
   const scale = {
     type: 'log',
     min,
@@ -22,7 +22,7 @@ export function latencySection(recall: Recall | null): Markup {
     format: (value: number) => `${value >= 1 ? value : value.toFixed(2)} ms`,
   } as const;
   const groups = entries.map((entry) => ({
-    title: `${entryTitle(entry)}: k ${entry.k}`,
+    title: entryTitle(entry, `k ${entry.k}`),
     tracks: sidesOf(entry).map(([side, found]) => latencyTrack(side, found, min)),
   }));
   return html`<section><h2>Latency</h2>${figure({
@@ -32,6 +32,12 @@ export function latencySection(recall: Recall | null): Markup {
     table: latencyTable(entries),
   })}
 <p class="dim">Milliseconds of one search, as this run's functions saw it: the same queries on both sides, in turn, after some to warm up. The scale is logarithmic, the mark is the median.</p></section>`;
+}
+
+/** The next 1, 2 or 5 times a power of ten. */
+function roundUp(value: number): number {
+  const power = 10 ** Math.floor(Math.log10(value));
+  return ([1, 2, 5, 10].find((each) => each * power >= value) ?? 10) * power;
 }
 
 function latencyTrack(side: SideName, found: RecallSide, least: number): Track {

@@ -29,8 +29,9 @@ export function sidesOf({ source, target }: RecallEntry): readonly (readonly [Si
 }
 
 /** `sampled · title`, and the filter in words where the set has one. */
-export function entryTitle({ set, vector, filter }: RecallEntry): string {
-  const name = `${set} · ${vector === '' ? 'the unnamed vector' : vector}`;
+export function entryTitle(entry: RecallEntry, measure = ''): string {
+  const { set, vector, filter } = entry;
+  const name = `${set} · ${vector === '' ? 'the unnamed vector' : vector}${measure === '' ? '' : `: ${measure}`}`;
   return filter === null ? name : `${name}, where ${filterWords(filter)}`;
 }
 
@@ -63,7 +64,7 @@ function leastOf(entries: readonly RecallEntry[]): number {
 function recallFigure(entries: readonly RecallEntry[]): Markup {
   if (entries.length === 0) return html``;
   const groups = entries.map((entry) => ({
-    title: `${entryTitle(entry)}: recall@${entry.k}`,
+    title: entryTitle(entry, `recall@${entry.k}`),
     ...(entry.atLeast !== null && { goal: entry.atLeast }),
     tracks: sidesOf(entry).map(([side, found]) => recallTrack(side, found)),
   }));

@@ -1,7 +1,7 @@
 import { html, join, type Markup } from '../html.ts';
 import type { CompareReport, Report } from '../report-schema.ts';
 import { count, plural } from '../words.ts';
-import { idCode } from './ids.ts';
+import { idCode, timeText } from './ids.ts';
 import { openIf } from './recall.ts';
 
 /** Counts, what was compared, and which records differ. */
@@ -43,7 +43,7 @@ export function compareSection({ compare }: Report): Markup {
       count(value),
     ]),
   ];
-  return html`<section><h2>Record by record</h2>${bar(compare)}${figures(rows)}${sampleNote(compare)}</section>`;
+  return html`<section><h2>Record by record</h2>${bar(compare)}${figures(rows)}${sampleNote(compare)}${whenNote(compare)}</section>`;
 }
 
 /** The first records of each kind, with what is wrong with each. */
@@ -74,6 +74,12 @@ export function figuresPair(one: Markup, other: Markup): Markup {
 function sampleNote({ asked, notInSample }: CompareReport): Markup {
   if (asked === 'all') return html``;
   return html`<p class="dim">The event asked for a sample of ${count(asked)}: ${plural(notInSample, 'record')} were not looked at, and count as unchecked.</p>`;
+}
+
+/** What was written to either side before or after is not seen. */
+function whenNote({ startedAt, endedAt }: CompareReport): Markup {
+  if (startedAt === null || endedAt === null) return html``;
+  return html`<p class="dim">Compared from ${timeText(startedAt)} to ${timeText(endedAt)}.</p>`;
 }
 
 /** Shares of the verdicts; a part that is there is never narrower than two pixels. */

@@ -1,6 +1,7 @@
 import { html, join, type Markup } from '../html.ts';
 import type { Report } from '../report-schema.ts';
 import { bytes, count, duration, plural } from '../words.ts';
+import { timeText } from './ids.ts';
 import { timelineFigure } from './timeline.ts';
 
 /** The run itself: its size, time and cost against the plan, its rates over time, and the plan's notes. */
@@ -33,11 +34,7 @@ export function runSection(report: Report): Markup {
   const slowed = throttled === 0 ? html`` : html` The target asked ${plural(throttled, 'time')} for less load.`;
   return html`<section><h2>The run</h2>${table}<p class="dim">${join(
     times.flatMap(([name, at]) =>
-      at === null
-        ? []
-        : [
-            html`<span class="time">${name} <time datetime="${at}">${at.replace('T', ' ').replace(/\.\d+Z$/, ' UTC')}</time></span> `,
-          ],
+      at === null ? [] : [html`<span class="time">${name} <time datetime="${at}">${timeText(at)}</time></span> `],
     ),
   )}${slowed}</p>${costNote(report)}${timelineFigure(report.timeline)}</section>`;
 }

@@ -22,7 +22,7 @@ export function spreadFigure({ source, target, k }: RecallEntry): Markup {
     label: `How recall@${k} is spread over the queries. ${measured.map(({ name, side }) => spreadSentence(name, side)).join(' ')}`,
     draw: (shape) => drawSpread(measured, shape),
     keys: measured.map(({ name }) => name),
-    caption: html`Queries by their recall@${String(k)}: those without a miss at the right.`,
+    caption: html`Queries by their recall@${String(k)} in percent, those without a miss at the right.`,
     table: html`<table><thead><tr><th scope="col">recall@${String(k)}</th>${join(
       measured.map(({ name }) => html`<th scope="col" class="number">queries, ${name}</th>`),
     )}</tr></thead><tbody>${join(

@@ -52,7 +52,7 @@ thead th, thead td { color: var(--dim); font-size: .875rem; border-bottom: 1px s
 .figures caption { text-align: left; }
 .entries { table-layout: fixed; margin: .3rem 0 .6rem; } .entries td, .entries th { overflow-wrap: anywhere; }
 .entries tr > :first-child { width: 28%; } .entries tbody { font-size: .9375rem; }
-.scroll { overflow-x: auto; } .scroll > table { min-width: 100%; } .scroll th, .scroll td { overflow-wrap: normal; }
+.scroll { overflow-x: auto; } .scroll > table { min-width: 100%; } .scroll th, .scroll td { overflow-wrap: normal; } .scroll th[scope=row] { min-width: 9rem; }
 figure { margin: .9rem 0 .4rem; } figcaption, .legend { color: var(--dim); font-size: .875rem; }
 .plot svg { display: block; width: 100%; height: auto; } .plot .narrow { display: none; }
 .legend { display: flex; flex-wrap: wrap; gap: .2rem 1.1rem; margin: 0 0 .3rem; } .legend span { display: inline-flex; align-items: center; gap: .4rem; }
