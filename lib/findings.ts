@@ -182,7 +182,7 @@ function recallFindings({ run, recall, tuning }: Findings): Found[] {
       const next = `${tuned.how} Build the index anew with larger settings (HNSW: m and efConstruction), and validate again.`;
       return [{ ...found, severity: outcome, what, next, isTuned: true }];
     }
-    return [{ ...found, severity: outcome, what, next: recallAdvice(outcome, target.measured) }];
+    return [{ ...found, severity: outcome, what, next: recallAdvice(outcome, entry) }];
   });
 }
 
@@ -206,8 +206,10 @@ function tunedFinding(
   };
 }
 
-function recallAdvice(outcome: 'failed' | 'unproven', isMeasured: boolean): string {
-  if (!isMeasured) return 'Mend what keeps the target from being searched, and validate the run again.';
+function recallAdvice(outcome: 'failed' | 'unproven', { target, candidates }: RecallEntry): string {
+  if (!target.measured && candidates === 0)
+    return 'See that the filter names the field and its values as the source has them, or set "atLeast": null for this set.';
+  if (!target.measured) return 'Mend what keeps the target from being searched, and validate the run again.';
   if (outcome === 'failed') {
     return 'Raise the index settings of the target (HNSW: efSearch first, then efConstruction and m), see that its index is built, and validate again.';
   }

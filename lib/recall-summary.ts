@@ -30,10 +30,14 @@ export function summarise(plan: Plan, set: MeasuredSet): RecallEntry {
     exactGold: exactGold(truths, k),
   };
   if (truths.length === 0) {
-    const what = filter === null && set.without === 0 ? 'no record has this vector' : 'no record meets its filter';
+    const isFiltered = filter !== null || set.without > 0;
+    const what = isFiltered ? 'no record meets its filter' : 'no record has this vector';
     const side: RecallSide = { measured: false, reason: what };
-    const note = `${what.charAt(0).toUpperCase()}${what.slice(1)}, so there is nothing to search for.`;
-    return { ...about, source: side, target: side, outcome: 'nothing to measure', note };
+    const said = `${what.charAt(0).toUpperCase()}${what.slice(1)}, so there is nothing to search for`;
+    // A filter that finds nothing may be a field's name misspelt: what was asked to be proved is not.
+    const isUnproven = isFiltered && atLeast !== null;
+    const note = `${said}${isUnproven ? `, and its goal of ${percent(atLeast)} is not proved` : ''}.`;
+    return { ...about, source: side, target: side, outcome: isUnproven ? 'unproven' : 'nothing to measure', note };
   }
   const target = summariseSide('target', set);
   const { outcome, note } = judge(target, set);

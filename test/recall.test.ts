@@ -242,7 +242,8 @@ describe('a set with a filter', () => {
     ];
     const sets = [
       { name: 'some', queries, atLeast: null },
-      { name: 'nothing', filter: { rank: -1 } },
+      { name: 'nothing', filter: { rank: -1 }, atLeast: null },
+      { name: 'misspelt', filter: { Rank: 3 } },
     ];
     const world = await makeWorld({
       records: makeBatch({ ids: ids(200) }),
@@ -256,6 +257,10 @@ describe('a set with a filter', () => {
     expect(found[1]).toMatchObject({
       outcome: 'nothing to measure',
       note: expect.stringMatching(/^No record meets its filter/),
+    });
+    expect(found[2]).toMatchObject({
+      outcome: 'unproven',
+      note: expect.stringMatching(/^No record meets its filter, .* its goal of .* is not proved\.$/),
     });
   });
 });

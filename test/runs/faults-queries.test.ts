@@ -232,4 +232,15 @@ describe('what may look wrong and is not', () => {
     expect(entry('rare')).toMatchObject({ k: 3, candidates: 3 });
     for (const set of ['none', 'no such field']) expect(entry(set)).toMatchObject({ outcome: 'nothing to measure' });
   }, 60_000);
+
+  test('a filter that no record meets does not pass its goal in silence: a misspelt field proves nothing', async () => {
+    const target = await endpointIn(runs, 'qdrant', 'odd');
+    const sets = [{ name: 'misspelt', filter: { Topic: 'rare' } }];
+    const { outcome, report } = await runs.run({ source, target, validate: { recall: { sets } } });
+    expect(outcome).toMatchObject({ status: 'FAILED', error: 'ValidationFailed' });
+    expect(report).toMatchObject({ verdict: 'unproven' });
+    expect(report?.findings).toMatchObject([
+      { check: 'recall', set: 'misspelt', next: expect.stringMatching(/^See that the filter names the field/) },
+    ]);
+  }, 60_000);
 });

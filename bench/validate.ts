@@ -1,0 +1,128 @@
+import { spawn } from 'node:child_process';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import pg from 'pg';
+import { startServer } from '../test/servers/start.ts';
+import type { BenchRow } from './row.ts';
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+const dimension = 100;
+
+/** Reads both collections from end to end and does nothing with them: less than that no comparison can do. */
+const readBoth = `
+const { pgvector } = await import('./lib/stores/pgvector.ts');
+const [url, ...tables] = process.argv.slice(1);
+await Promise.all(tables.map(async (collection) => {
+  const store = await pgvector.open({ connection: { url }, collection, options: {} });
+  for await (const _ of store.read({ from: null, to: null }, { maxRecords: 20000, maxBytes: 2 ** 23 }));
+  await store.close();
+}));`;
+
+/**
+ * `vecferry validate` of two PostgreSQL collections, every record compared, at 100,000 records and at ten times that: records a
+ * second against reading both sides alone, and the most memory its process takes, which must not grow with the collection.
+ */
+export async function run(): Promise<BenchRow[]> {
+  const server = await startServer('postgres');
+  try {
+    const url = server.addresses.POSTGRES_URL ?? '';
+    const few = await measure(url, 100_000);
+    const many = await measure(url, 1_000_000);
+    const rows = ({ records, seconds, reading }: Measured): BenchRow => ({
+      name: `vecferry validate, every record compared, ${records.toLocaleString('en')} x ${dimension}`,
+      value: records / seconds,
+      unit: 'records/s',
+      against: 'reading both sides alone, side by side',
+      ratio: reading / seconds,
+    });
+    return [
+      rows(few),
+      rows(many),
+      { name: 'the same: peak memory, 100,000 records', value: few.peakMb, unit: 'MB' },
+      {
+        name: 'the same: peak memory, 1,000,000 records',
+        value: many.peakMb,
+        unit: 'MB',
+        against: 'a tenth of the records',
+        ratio: many.peakMb / few.peakMb,
+        goal: '< 700 MB',
+      },
+    ];
+  } finally {
+    await server.stop();
+  }
+}
+
+interface Measured {
+  readonly records: number;
+  readonly seconds: number;
+  /** Seconds that reading both sides takes. */
+  readonly reading: number;
+  readonly peakMb: number;
+}
+
+async function measure(url: string, records: number): Promise<Measured> {
+  const [one, other] = [`bench_one_${records}`, `bench_other_${records}`];
+  await fill(url, one, other, records);
+  const directory = await mkdtemp(join(tmpdir(), 'vecferry-bench-'));
+  try {
+    const event = {
+      source: { store: 'pgvector', connection: { url }, collection: one },
+      target: { store: 'pgvector', connection: { url }, collection: other },
+      mode: 'validate',
+      validate: { recall: null },
+    };
+    const reading = await timed(['--input-type=module', '-e', readBoth, url, one, other]);
+    const command = ['infra/local/cli.ts', '--dir', directory, 'validate', JSON.stringify(event)];
+    const { seconds, peakMb } = await timed(command);
+    return { records, seconds, reading: reading.seconds, peakMb };
+  } finally {
+    await rm(directory, { recursive: true, force: true });
+  }
+}
+
+/** Runs Node and watches its memory. @throws Error with its output when it fails */
+async function timed(args: readonly string[]): Promise<{ seconds: number; peakMb: number }> {
+  const begin = performance.now();
+  const child = spawn(process.execPath, args, { cwd: root, stdio: ['ignore', 'pipe', 'pipe'] });
+  const output: string[] = [];
+  child.stdout.on('data', (data: Buffer) => output.push(data.toString()));
+  child.stderr.on('data', (data: Buffer) => output.push(data.toString()));
+  const ended = new Promise<number | null>((resolve) => child.once('exit', resolve));
+  let peakMb = 0;
+  while (child.exitCode === null) {
+    peakMb = Math.max(peakMb, await peakOf(child.pid ?? 0));
+    await Promise.race([ended, sleep(200)]);
+  }
+  if ((await ended) !== 0) throw new Error(`it failed:\n${output.join('')}`);
+  return { seconds: (performance.now() - begin) / 1000, peakMb };
+}
+
+/** Two tables with the same rows. */
+async function fill(url: string, one: string, other: string, records: number): Promise<void> {
+  const sql = new pg.Client(url);
+  await sql.connect();
+  try {
+    await sql.query('CREATE EXTENSION IF NOT EXISTS vector');
+    await sql.query(`CREATE TABLE ${one} (id bigint PRIMARY KEY, title text, embedding vector(${dimension}) NOT NULL)`);
+    await sql.query(
+      `INSERT INTO ${one} SELECT i, 'title ' || i, (SELECT array_agg(random() - 0.5) FROM generate_series(1, ${dimension}) WHERE i > 0)::float4[]::vector FROM generate_series(1, $1::int) i`,
+      [records],
+    );
+    await sql.query(`CREATE TABLE ${other} (LIKE ${one} INCLUDING ALL)`);
+    await sql.query(`INSERT INTO ${other} SELECT * FROM ${one}`);
+    await sql.query(`VACUUM ANALYZE ${one}`);
+    await sql.query(`VACUUM ANALYZE ${other}`);
+  } finally {
+    await sql.end();
+  }
+}
+
+/** The highest resident memory the process ever had, in MB (10^6 bytes): the kernel keeps it as VmHWM. */
+async function peakOf(pid: number): Promise<number> {
+  const status = await readFile(`/proc/${pid}/status`, 'utf8').catch(() => '');
+  return (Number(/VmHWM:\s+(\d+) kB/.exec(status)?.[1] ?? 0) * 1024) / 1e6;
+}
