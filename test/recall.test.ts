@@ -1,11 +1,13 @@
 import { describe, expect, test } from '@jest/globals';
 import { InvalidEvent, RecordRefused } from '../lib/errors.ts';
+import { conditionsOf } from '../lib/filter.ts';
+import { forgetVerdict } from '../lib/forget.ts';
 import { readManifest } from '../lib/manifest.ts';
 import { measureRecall } from '../lib/recall.ts';
 import { latencyOf } from '../lib/recall-summary.ts';
 import { memory } from '../lib/stores/memory.ts';
 import { makeBatch, makeSchema } from './make.ts';
-import { ids, measureAll, prepare, recallOf, searching } from './recall-world.ts';
+import { findTruth, ids, measureAll, prepare, recallOf, searching } from './recall-world.ts';
 import { makeWorld } from './world.ts';
 
 /** As many queries as show the usual goal, and few searches each. */
@@ -76,6 +78,21 @@ describe('recall', () => {
     expect(found?.target).toMatchObject({ mean: expect.closeTo(0.1, 10) });
   });
 
+  test('counts records of the target that are in no shard where it may hold others, and takes them for misses where not', async () => {
+    const event = { validate: { recall: quick } };
+    const world = await makeWorld({ records: makeBatch({ ids: ids(300) }), event });
+    // Each record of the shards has a double in the target, as near to every query as itself.
+    const doubles = makeBatch({ ids: ids(300).map((id) => `${id}0`) });
+    const plan = await prepare(world);
+    await world.target.write(doubles, { position: { run: 'x', shard: '00000-000', offset: 0 }, mode: 'upsert' });
+    const [alone] = (await measureAll(world, plan)).sets;
+    expect(alone?.target.measured && alone.target.mean).toBeLessThan(0.6);
+    await forgetVerdict(world.objects, 'r1');
+    const existing = { ...plan, event: { ...plan.event, target: { ...plan.event.target, into: 'existing' as const } } };
+    const [beside] = (await measureAll(world, existing)).sets;
+    expect(beside?.target).toMatchObject({ mean: 1 });
+  });
+
   test('of few records is no failure: one record, and every record a query', async () => {
     const one = await recallOf(await makeWorld({ records: makeBatch({ ids: ['1'] }) }));
     expect(one.sets[0]).toMatchObject({ k: 1, outcome: 'passed', target: { queries: 1, low: 1 } });
@@ -122,8 +139,10 @@ describe('recall is held against the distance that the run is about:', () => {
 
   test("the source's, so that a target which ranks otherwise shows as it is and not as perfect", async () => {
     const world = await makeWorld({ records, event: { validate: { recall: quick } } });
-    const plan = await prepare(world);
     // A collection that somebody else filled, and made for another distance.
+    const own = await prepare(world);
+    const plan = { ...own, target: makeSchema({ vectors: [{ ...makeSchema().vectors[0]!, distance: 'dot' }] }) };
+    await findTruth(world, plan);
     const target = await memory.open({ connection: { path: 'by-dot' }, collection: 'dot', options: {} });
     await target.prepare(makeSchema({ vectors: [{ ...makeSchema().vectors[0]!, distance: 'dot' }] }));
     await target.write(records, { position: { run: 'x', shard: '00000-000', offset: 0 }, mode: 'upsert' });
@@ -234,6 +253,30 @@ describe('a set with a filter', () => {
     expect(found[1]).toMatchObject({ outcome: 'passed', source: { mean: 1 } });
   });
 
+  test('does not count a record that the filter leaves out, though it is as near as the last that counts', async () => {
+    // All records have the same vector, so each ties with every other.
+    const some = makeBatch({ ids: ids(300) });
+    const column = some.vectors.get('embedding')!;
+    const values = column.values.map((_, i) => column.values[i % 4] ?? 0);
+    const records = { ...some, vectors: new Map([['embedding', { ...column, values }]]) };
+    const sets = [{ name: 'even', filter: { even: true } }];
+    const world = await makeWorld({ records, event: { validate: { recall: { ...quick, sets } } } });
+    const odd = searching(world.target, (request) =>
+      world.target.search({ ...request, filter: conditionsOf({ even: false }) }),
+    );
+    const [found] = (await recallOf(world, { target: odd })).sets;
+    expect(found).toMatchObject({ source: { mean: 1 }, target: { mean: 0 } });
+  });
+
+  test('with conditions of its queries asks each for as many as it has', async () => {
+    const vector = [1, 2, 3, 4];
+    const queries = [{ vector }, { vector, filter: { rank: { lt: 4 } } }];
+    const sets = [{ name: 'given', queries, atLeast: null }];
+    const world = await makeWorld({ records: makeBatch({ ids: ids(200) }), event: { validate: { recall: { sets } } } });
+    const [found] = (await recallOf(world)).sets;
+    expect(found).toMatchObject({ k: 10, candidates: 4, target: { mean: 1, short: 0, ndcg: 1 } });
+  });
+
   test('leaves out queries that have nothing to find, and has nothing to measure where no query has', async () => {
     const vector = [1, 2, 3, 4];
     const queries = [
@@ -281,6 +324,20 @@ describe('a gold set', () => {
     expect(found).toMatchObject({ k: 3, outcome: 'failed', exactGold: { queries: 80, recall: 0.5 } });
     expect(found?.source).toMatchObject({ gold: { queries: 80, recall: 0.5, ndcg: expect.closeTo(1 / 1.63093, 5) } });
     expect(found?.target).toMatchObject({ gold: { queries: 80, recall: 0, ndcg: 0 } });
+  });
+});
+
+describe('a given set', () => {
+  test('stands for more than the records there are: its interval is no point, though every record is a query', async () => {
+    const records = makeBatch({ ids: ids(80) });
+    const column = records.vectors.get('embedding')!;
+    const queries = ids(80).map((_, at) => ({ vector: [...column.values.slice(at * 4, at * 4 + 4)] }));
+    const sets = [{ name: 'given', queries }, { name: 'sampled' }];
+    const world = await makeWorld({ records, event: { validate: { recall: { ...quick, sets } } } });
+    const { sets: found } = await recallOf(world);
+    expect(found.map(({ target }) => target.measured && target.queries)).toEqual([80, 80]);
+    expect(found[0]?.target.measured && found[0].target.low).toBeLessThan(0.96);
+    expect(found[1]?.target).toMatchObject({ low: 1 });
   });
 });
 
