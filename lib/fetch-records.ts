@@ -39,11 +39,20 @@ export async function fetchRecords(from: Pick<Reader, 'fetch'>, wanted: readonly
       });
     } catch (error) {
       if (!(error instanceof RecordRefused)) throw error;
-      if (part.length === 1) unreadable.set(part[0] ?? '', error.message);
+      if (part.length === 1 || isOfOthers(error, part)) for (const id of part) unreadable.set(id, error.message);
       else pending.push(...split(part, Math.ceil(part.length / 2)));
     }
   }
   return { records, unreadable, doubled };
+}
+
+/**
+ * True for a refusal that names something else than was asked for, a broken line of a file for one: it comes again for
+ * every half, and to ask for each id by itself would read the file as often as there are ids.
+ */
+function isOfOthers({ ids }: RecordRefused, part: readonly string[]): boolean {
+  const asked = new Set(part);
+  return ids.length > 0 && ids.every((id) => !asked.has(id));
 }
 
 /** The one record as a batch of its own. */
