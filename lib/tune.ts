@@ -122,7 +122,7 @@ async function walk(work: Work, { set, targetVector }: TunedSet, tuning: SearchT
     start: current().curve[0]?.settings ?? { ...heeded(tuning), ...search },
     tuning,
     k: entry.k,
-    isShort: entry.target.measured && entry.target.short > 0,
+    isShort: entry.target.measured && entry.target.short > 0 && isFiltered(work, entry),
     records: work.manifest.records,
   });
   for (let step = steps.next(); !step.done; ) {
@@ -133,6 +133,9 @@ async function walk(work: Work, { set, targetVector }: TunedSet, tuning: SearchT
   }
   return true;
 }
+
+const isFiltered = ({ truths }: Work, { set, vector }: RecallEntry): boolean =>
+  truths.some(({ query, filter }) => query.set === set && query.vector === vector && filter.length > 0);
 
 /** In effect now, of what the target heeds. */
 function heeded({ current, heeds }: SearchTuning): SearchSettings {

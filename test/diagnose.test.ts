@@ -118,6 +118,14 @@ describe('filters', () => {
     expect(names((await causesOf({ how, recall: filtered })).causes)).toEqual(['efSearch too low']);
   });
 
+  test('it is not named where answers are short without a filter', async () => {
+    const how: Partial<Approximation> = {
+      ...scan,
+      reach: ({ efSearch = 0, iterativeScan }) => (iterativeScan === true || efSearch > 40 ? 1 : 0.02),
+    };
+    expect(names((await causesOf({ how })).causes)).toEqual(['efSearch too low']);
+  });
+
   const onQdrant = (plan: Plan): Plan => ({
     ...plan,
     event: { ...plan.event, target: { ...plan.event.target, store: 'qdrant' } },

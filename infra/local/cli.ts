@@ -99,8 +99,9 @@ program
   .description('hold two collections against each other, or those of a run again; changes neither')
   .argument('<run or event>')
   .option('--run <id>', "with an event: the run's id; that of an earlier run goes on with it")
+  .option('--search <json>', 'with a run: how the application searches the target by now, {"efSearch": 120}')
   .addOption(stack)
-  .action((argument: string, options: { run?: string; stack?: string }) =>
+  .action((argument: string, options: { run?: string; stack?: string; search?: string }) =>
     work(async (context) => (await load.validate()).validateCommand(context, { argument, ...options })),
   );
 

@@ -38,7 +38,8 @@ async function readText(argument: string): Promise<{ readonly text: string; read
   }
 }
 
-function parseJson(given: string, where: string): unknown {
+/** @throws InvalidEvent */
+export function parseJson(given: string, where: string): unknown {
   try {
     return JSON.parse(given);
   } catch (cause) {

@@ -1,13 +1,18 @@
 import type { z } from 'zod';
 import { InvalidEvent } from '../../lib/errors.ts';
-import { parseEvent, parseRunId, runIdSchema } from '../../lib/event.ts';
+import { parseAs, parseEvent, parseRunId, runIdSchema } from '../../lib/event.ts';
 import { forgetFinished } from '../../lib/forget.ts';
 import { runKeys } from '../../lib/keys.ts';
+import { putJson } from '../../lib/objects.ts';
 import { openFileObjects } from '../../lib/objects-files.ts';
+import { refuseUnheededSettings } from '../../lib/plan-checks.ts';
+import type { Plan } from '../../lib/run-files.ts';
+import { searchSettingsSchema } from '../../lib/schema.ts';
 import type { planOutput } from '../../lib/states.ts';
+import { storeKind } from '../../lib/stores/registry.ts';
 import type { Machine } from './asl.ts';
 import { type CommandContext, execute, planOf, runCommand } from './commands.ts';
-import { type GivenEvent, newRunId, readEvent, shownEvent } from './event-input.ts';
+import { type GivenEvent, newRunId, parseJson, readEvent, shownEvent } from './event-input.ts';
 
 /** `vecferry validate`: a run's target again, or two collections that an event names, whoever filled them. */
 
@@ -17,16 +22,22 @@ export interface ValidateArguments {
   /** Of an event. */
   readonly run?: string | undefined;
   readonly stack?: string | undefined;
+  /** Of a run: how the application searches its target by now, as JSON; the run's event says so from then on. */
+  readonly search?: string | undefined;
 }
 
 export async function validateCommand(
   context: CommandContext,
-  { argument, run, stack }: ValidateArguments,
+  { argument, run, stack, search }: ValidateArguments,
 ): Promise<number> {
   if (isRun(argument)) {
-    if (run === undefined && stack === undefined) return await validateRun(context, argument);
+    if (run === undefined && stack === undefined) return await validateRun(context, argument, search);
     const text = `'${argument}' is the id of a run, which is validated where it lies: --run and --stack go with an event`;
     throw new InvalidEvent(text, { ids: [argument] });
+  }
+  if (search !== undefined) {
+    const text = '--search goes with the id of a run; an event says it itself, in validate.recall.search';
+    throw new InvalidEvent(text, { ids: ['--search'] });
   }
   const event = toValidate(await readEvent(argument));
   const id = run === undefined ? (event.parsed.run ?? newRunId()) : parseRunId(run);
@@ -51,10 +62,11 @@ function toValidate({ raw, parsed }: GivenEvent): GivenEvent {
 const firstOfValidation = 'Choose the queries';
 
 /** Compares everything again and measures recall again, or goes on where that was cut off; moves no data and cuts nothing over. */
-async function validateRun(context: CommandContext, given: string): Promise<number> {
+async function validateRun(context: CommandContext, given: string, search: string | undefined): Promise<number> {
   const run = parseRunId(given);
   const objects = openFileObjects(context.directory);
-  const plan = await planOf(objects, run);
+  const planned = await planOf(objects, run);
+  const plan = search === undefined ? planned : await searchedSo(planned, search);
   const keys = runKeys(run);
   if ((await objects.get(keys.manifest)) === undefined) {
     throw new InvalidEvent(
@@ -75,8 +87,22 @@ async function validateRun(context: CommandContext, given: string): Promise<numb
   return await execute(context, run, input, {
     again: `vecferry validate ${run}`,
     part: validationPart,
-    begin: () => forgetFinished(objects, run),
+    begin: async () => {
+      await forgetFinished(objects, run);
+      if (search !== undefined) await putJson(objects, keys.plan, plan);
+    },
   });
+}
+
+/** The plan of a run whose application searches with these settings. @throws InvalidEvent, Incompatible */
+async function searchedSo(plan: Plan, text: string): Promise<Plan> {
+  const { recall } = plan.event.validate;
+  if (recall === null)
+    throw new InvalidEvent(`run '${plan.run}' measures no recall, so --search has no use`, { ids: ['--search'] });
+  const search = parseAs(searchSettingsSchema, parseJson(text, '--search'), '--search', InvalidEvent);
+  const event = { ...plan.event, validate: { ...plan.event.validate, recall: { ...recall, search } } };
+  refuseUnheededSettings(event, await storeKind(event.target.store));
+  return { ...plan, event };
 }
 
 /** The state machine from there on; its input says that nothing is cut over. */

@@ -55,7 +55,10 @@ export async function settingCauses(experiment: Experiment, isFilterAlone: boole
 }
 
 /** Those that cost least first. */
-function remediesOf({ base, start, tuning, entry, manifest }: Experiment, isFilterAlone: boolean): readonly Remedy[] {
+function remediesOf(
+  { base, start, tuning, truths, entry, manifest }: Experiment,
+  isFilterAlone: boolean,
+): readonly Remedy[] {
   const { heeds, isQuantized } = tuning;
   const wider = (name: 'efSearch' | 'probes', unknown: number): Remedy[] => {
     const largest = heeds[name];
@@ -69,7 +72,8 @@ function remediesOf({ base, start, tuning, entry, manifest }: Experiment, isFilt
   const rescores = isQuantized && heeds.rescore !== undefined && start.rescore !== true;
   const most = heeds.oversampling === true ? Number.POSITIVE_INFINITY : (heeds.oversampling ?? 1);
   const more = manyTimes.map((times) => ({ rescore: true, oversampling: Math.min(times, most) }));
-  const scans = base.short > 0 && heeds.iterativeScan !== undefined && start.iterativeScan !== true;
+  const isFiltered = truths.some(({ filter }) => filter.length > 0);
+  const scans = isFiltered && base.short > 0 && heeds.iterativeScan !== undefined && start.iterativeScan !== true;
   return [
     ...(rescores
       ? [{ name: 'quantized without rescoring' as const, changes: [{ rescore: true }, ...(most > 1 ? more : [])] }]
