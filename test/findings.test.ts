@@ -1,6 +1,7 @@
+import { readFileSync } from 'node:fs';
 import { describe, expect, test } from '@jest/globals';
 import { type Findings, findingsOf } from '../lib/findings.ts';
-import type { Cause, RecallEntry, RecallSide, Tuning } from '../lib/run-files.ts';
+import { type Cause, causeNames, type RecallEntry, type RecallSide, type Tuning } from '../lib/run-files.ts';
 
 /** What is found, by what was measured, tuned and diagnosed. */
 
@@ -160,4 +161,9 @@ test('a missing range is why records are missing, and not why others differ', ()
     ['3 records are missing in the target', 1],
   ]);
   expect(findings[1]?.next).toBe('mend range missing');
+});
+
+test('every cause has its line in the documents', () => {
+  const lines = readFileSync('docs/validation.md', 'utf8').split('\n');
+  expect(causeNames.filter((name) => !lines.some((line) => line.startsWith(`| \`${name}\` |`)))).toEqual([]);
 });
