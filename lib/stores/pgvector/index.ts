@@ -112,7 +112,12 @@ export async function startIndexes(
   memory: IndexMemory,
 ): Promise<void> {
   memory.failure = undefined;
-  const { missing, invalid } = await database.use(async (session) => await stateOf(session, layout, wanted));
+  const { missing, invalid, building } = await database.use(async (session) => await stateOf(session, layout, wanted));
+  // Autovacuum looks minutes later at the earliest. Until then the planner guesses how many records meet a filter, and
+  // recall would be measured on other plans than the application gets tomorrow. It would wait for an index that is built.
+  if (building.length === 0) {
+    await database.use(async (session) => await session.run(`ANALYZE ${tableOf(layout)}`));
+  }
   for (const { name } of invalid) {
     await database.use(
       async (session) => await session.run(`DROP INDEX IF EXISTS ${quoteName(layout.schema)}.${quoteName(name)}`),
