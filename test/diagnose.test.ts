@@ -147,6 +147,15 @@ describe('filters', () => {
     expect(lost.causes[0]?.what).toMatch(/The source has one on even/);
   });
 
+  test('a wider search that would hide it is not called the cause', async () => {
+    const how: Partial<Approximation> = {
+      reach: ({ efSearch = 0 }, { filter }) => (filter === undefined || efSearch > 100 ? 1 : 0.3),
+    };
+    expect(names((await causesOf({ how, recall: filtered, change: onQdrant })).causes)).toEqual([
+      'payload index missing',
+    ]);
+  });
+
   test('it is not named where the field is indexed, where the store has no such index, or where every search misses', async () => {
     const there = await causesOf({ how: unlinked, recall: filtered, change: onQdrant, schema: indexed });
     expect(names(there.causes)).toEqual([]);
@@ -256,6 +265,13 @@ describe('distance', () => {
       const missed = await causesOf({ records: withLengths(true), target: ranksBy(distance), how });
       expect(names(missed.causes)).toEqual(['efSearch too low']);
     }
+  });
+
+  test('neither is named where all lengths are 1 and the target lacks records', async () => {
+    const target = async (world: World): Promise<Store> =>
+      without((_, at) => at >= 100 && at < 220)(world, await ranksBy('dot')(world));
+    const { causes } = await causesOf({ records: withLengths(true), target, shardBytes: 4000 });
+    expect(names(causes)).toEqual(['range missing', 'range missing']);
   });
 
   test('lengths that are not those of the source are named though both rank by dot', async () => {

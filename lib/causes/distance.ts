@@ -40,14 +40,16 @@ export async function distanceCauses(experiment: Experiment): Promise<readonly F
     mean(cases.map((each) => agreementOf(each, declared, vectors(each))));
 
   const [source, target] = [({ inSource }: Case) => inSource, ({ inTarget }: Case) => inTarget];
+  // What the target lacks it cannot answer, whatever it ranks by.
+  const shared = ({ inSource, inTarget }: Case) => new Map([...inSource].filter(([id]) => inTarget.has(id)));
   const as = { set: entry.set, vector: entry.vector, check: 'recall' } as const;
   const found: Found[] = [];
   const lengths = { source: rangeText(cases.map(source)), target: rangeText(cases.map(target)) };
   const ranked = rank(declared, source);
-  const isRankedSo = declared !== entry.distance && agreement(source) >= leastAgreement;
+  const isRankedSo = declared !== entry.distance && agreement(shared) >= leastAgreement;
   if (isRankedSo && explains(ranked, 1)) {
     const unit = rank(declared, (each) => mapValues(source(each), scaledTo(1)));
-    const seen = `Ranked by ${declared}, the source's own vectors give ${percent(ranked)} of the true neighbours by ${entry.distance}, and ${percent(agreement(source))} of what an exact search of the target answers.`;
+    const seen = `Ranked by ${declared}, the source's own vectors give ${percent(ranked)} of the true neighbours by ${entry.distance}, and ${percent(agreement(shared))} of what an exact search of the target answers.`;
     if (explains(ranked, unit)) {
       found.push({
         gain: unit - ranked,
@@ -100,7 +102,8 @@ async function casesOf({ plan, source, target, entry, truths }: Experiment): Pro
     const { records } = await fetchRecords(target, [...known.keys(), ...found.map(({ id }) => id)]);
     const sourceIdOf = (id: string): string => known.get(id) ?? originalId(plan, records.get(id)) ?? id;
     const inTarget = new Map([...vectorsOf(records, entry.targetVector)].map(([id, each]) => [sourceIdOf(id), each]));
-    const inSource = vectorsOf((await fetchRecords(source, [...inTarget.keys()])).records, entry.vector);
+    const ids = [...truth.nearest.map(({ id }) => id), ...inTarget.keys()];
+    const inSource = vectorsOf((await fetchRecords(source, ids)).records, entry.vector);
     cases.push({ truth, depth, hits: found.map(({ id }) => sourceIdOf(id)), inSource, inTarget });
   }
   return cases;
