@@ -52,6 +52,11 @@ function stageSentence(stage: Stage, stepSeconds: number): string {
 
 const strip = { title: 24, plot: 54, gap: 10 } as const;
 
+/** Of the stage's highest rate: ECharts never ends on an axis as small as the rates of an empty run can be. */
+function shareOf(value: number, perSecond: readonly number[]): number {
+  return value / (Math.max(...perSecond) || 1);
+}
+
 /** The next of the intervals that people read time in, in seconds. */
 function roundInterval(seconds: number): number {
   const known = [
@@ -93,12 +98,12 @@ function drawTimeline({ stages, stepSeconds }: Timeline, shape: Shape): Drawing 
           formatter: (seconds: number) => (seconds === 0 ? '0 s' : duration(seconds).replace(/ 0 (s|min)$/, '')),
         },
       })),
-      yAxis: stages.map(({ perSecond }, at) => ({
+      yAxis: stages.map((_, at) => ({
         gridIndex: at,
         type: 'value',
         show: false,
         min: 0,
-        max: Math.max(...perSecond, Number.MIN_VALUE),
+        max: 1,
       })),
       series: [
         ...stages.map(({ perSecond }, at) => ({
@@ -110,12 +115,15 @@ function drawTimeline({ stages, stepSeconds }: Timeline, shape: Shape): Drawing 
           clip: false,
           lineStyle: { color: colours.accent, width: 1.75 },
           areaStyle: { color: colours.accent, opacity: 0.18 },
-          data: [...perSecond.map((value, step) => [step * stepSeconds, value]), [total, perSecond.at(-1) ?? 0]],
+          data: [...perSecond, perSecond.at(-1) ?? 0].map((value, step) => [
+            step * stepSeconds,
+            shareOf(value, perSecond),
+          ]),
         })),
         ...stages.map((stage, at) => {
-          const most = Math.max(...stage.perSecond, Number.MIN_VALUE);
+          const most = Math.max(...stage.perSecond);
           const text = `${stageWords[stage.stage]}: ${count(stage.records)}, most ${rate(most)}/s`;
-          const words = { x: 0, y: most, text, position: 'right' as const };
+          const words = { x: 0, y: 1, text, position: 'right' as const };
           const series = wordSeries([words], { xAxisIndex: at, yAxisIndex: at });
           return {
             ...series,
