@@ -12,7 +12,8 @@ export const handler = makeHandler({
   run: async ({ run, since }, { services }) => {
     const plan = await readPlan(services.objects, run);
     const { store } = await services.openTarget(plan);
-    const { done, detail = '' } = await store.indexProgress(plan.target);
+    const { done, detail = '', isStalled } = await store.indexProgress(plan.target);
+    if (isStalled === true) await store.buildIndex(plan.target);
     await putJson(services.objects, runKeys(run).index, { done, detail });
     if (!done) expectIndex({ run, state: detail, since, now: new Date() });
     return { done, detail };

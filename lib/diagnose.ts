@@ -49,7 +49,7 @@ async function recallCauses(
   if (missed.length === 0) return [];
   const { plan, target, deadline } = options;
   const described = await patiently(() => target.describe());
-  // pgvector starts an index that is wanted and not there: this asks, and wants none.
+  // pgvector looks for indexes by the names that it gives them; others' are told by `described`.
   const vectors = described.schema.vectors.map((each) => ({ ...each, index: { kind: 'none' as const } }));
   const progress = await patiently(() => target.indexProgress({ ...described.schema, vectors, payloadIndexes: [] }));
   const truths = await readTruths(options);

@@ -134,6 +134,8 @@ export interface IndexProgress {
   readonly fraction?: number;
   /** For people: `graph 3 of 7 layers`, `yellow, 12,000 of 80,000 vectors indexed`. */
   readonly detail?: string;
+  /** True when nothing is under way that would end it: whoever waits for the index has to call buildIndex again. */
+  readonly isStalled?: boolean;
 }
 
 export interface Target extends Reader {
@@ -147,8 +149,9 @@ export interface Target extends Reader {
    * the batch's memory back afterwards: nothing of it may be kept.
    */
   write(batch: Batch, options: WriteOptions): Promise<{ readonly written: number }>;
-  /** Starts building the indexes of `schema`, and returns without waiting for them. */
+  /** Starts building what `schema` wants and is neither there nor under way, and returns without waiting for it. */
   buildIndex(schema: CollectionSchema): Promise<void>;
+  /** Looks, and changes nothing. */
   indexProgress(schema: CollectionSchema): Promise<IndexProgress>;
   /** Makes these the settings of searches that say none, where the collection can keep them; else changes nothing. */
   keepSearch(vector: string, settings: SearchSettings): Promise<KeptSearch>;

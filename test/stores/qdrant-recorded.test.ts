@@ -333,7 +333,9 @@ describe('against a server that answers as recorded', () => {
       return { status: 200, body: { result: method === 'PATCH' ? true : { ...result, status: 'grey' } } };
     };
     const store = await open('one');
-    await expect(store.indexProgress(makeSchema())).resolves.toMatchObject({ done: false });
+    await expect(store.indexProgress(makeSchema())).resolves.toMatchObject({ done: false, isStalled: true });
+    expect(bodies).toEqual([]);
+    await store.buildIndex(makeSchema());
     expect(bodies).toEqual(['{"optimizers_config":{}}']);
   });
 

@@ -145,12 +145,7 @@ export async function progressOf(
     throw failure;
   }
   const { missing, invalid, building } = await database.use(async (session) => await stateOf(session, layout, wanted));
-  if (missing.length + invalid.length > 0) {
-    await startIndexes(database, layout, wanted, memory);
-    const left = await database.use(async (session) => await stateOf(session, layout, wanted));
-    return summary(wanted.length, left.missing.length + left.invalid.length, left.building);
-  }
-  return summary(wanted.length, 0, building);
+  return summary(wanted.length, missing.length + invalid.length, building);
 }
 
 function summary(total: number, waiting: number, building: readonly Building[]): IndexProgress {
@@ -162,6 +157,7 @@ function summary(total: number, waiting: number, building: readonly Building[]):
     done: false,
     fraction: Math.min(1, (total - open + parts) / total),
     detail: `${total - open} of ${total} indexes${phases === '' ? '' : `; ${phases}`}`,
+    ...(waiting > 0 && { isStalled: true }),
   };
 }
 

@@ -41,6 +41,8 @@ export async function startIndexes(admin: Admin, schema: CollectionSchema, optio
   }
   if (isLoading(info))
     await admin.update({ optimizers_config: { indexing_threshold: indexingThreshold(schema, options) } });
+  // An update of nothing wakes an optimizer that sleeps since the server's start.
+  else if (info.status === 'grey') await admin.update({ optimizers_config: {} });
 }
 
 /** @throws StoreUnavailable when the optimizer has failed, with what it says. */
@@ -59,12 +61,11 @@ export async function readProgress(admin: Admin): Promise<IndexProgress> {
     return { done: true, fraction, detail: `${detail}; ${off}` };
   }
   if (info.status === 'grey') {
-    // Grey: there is something to optimize, and the optimizer waits for an update since the server's start.
-    await admin.update({ optimizers_config: {} });
-    return { done: false, fraction, detail };
+    // There is something to optimize, and the optimizer waits for an update since the server's start.
+    return { done: false, fraction, detail, isStalled: true };
   }
   if (info.status === 'yellow') return { done: false, fraction, detail };
-  if (isLoading(info)) return { done: false, fraction, detail: `${detail}; index building is off` };
+  if (isLoading(info)) return { done: false, fraction, detail: `${detail}; index building is off`, isStalled: true };
   const threshold = info.config.optimizer_config.indexing_threshold ?? 0;
   const kilobytesASegment = (points * storedVectorBytes(vectorsOf(info))) / 1024 / Math.max(1, info.segments_count);
   if (kilobytesASegment === 0) return { done: true, fraction: 1, detail };
