@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type Batch, selectRecords } from './batch.ts';
+import { type Batch, selectRecords, sliceBatch } from './batch.ts';
 import { NotFound, RecordRefused } from './errors.ts';
 import { alone, type Fetched, fetchRecords, type Located, maxFetch, split } from './fetch-records.ts';
 import { getShard } from './get-shard.ts';
@@ -10,6 +10,7 @@ import { readManifest } from './manifest.ts';
 import { type Mapped, mapBatch, mapId } from './mapping.ts';
 import { asCompared, nullsOf } from './match.ts';
 import { getJson, type ObjectStore, putJson } from './objects.ts';
+import { releaseMemory } from './parquet-wasm.ts';
 import { type Nulls, recordDifference, type Treatments, targetTreatments, untreated } from './record-equal.ts';
 import { type Compared, comparedSchema, type Difference, type Manifest, type Plan } from './run-files.ts';
 import { drawPositions } from './sample.ts';
@@ -133,6 +134,7 @@ export async function compareShard(options: CompareOptions): Promise<ShardOutput
     savedAt = performance.now();
   }
   await save();
+  for (const { values } of batch.vectors.values()) releaseMemory(values);
   return tallies.done ? { done: true } : { done: false, offset: tallies.offset };
 }
 
@@ -204,10 +206,12 @@ function noTallies(shard: string, of: string, { count }: Batch, compare: readonl
 
 /** One of two records with the same id in the target overwrites the other, so the later one is never equal. */
 function findDoubled(batch: Batch, { mapping }: Plan, ids: Capabilities['ids']): Map<number, string> {
-  const seen = new Map<string, string>();
+  const targetIds = mapping.ids === 'keep' ? batch.ids : batch.ids.map((id) => mapId(ids, id));
   const doubled = new Map<number, string>();
+  if (new Set(targetIds).size === batch.count) return doubled;
+  const seen = new Map<string, string>();
   batch.ids.forEach((id, at) => {
-    const targetId = mapping.ids === 'keep' ? id : mapId(ids, id);
+    const targetId = targetIds[at] ?? '';
     const earlier = seen.get(targetId);
     if (earlier === undefined) seen.set(targetId, id);
     else doubled.set(at, earlier);
@@ -217,7 +221,7 @@ function findDoubled(batch: Batch, { mapping }: Plan, ids: Capabilities['ids']):
 
 async function comparePositions(comparison: Comparison, positions: readonly number[], tallies: Tallies): Promise<void> {
   const { plan, batch, ids, doubled } = comparison;
-  const single = positions.filter((at) => !doubled.has(at));
+  const single = doubled.size === 0 ? positions : positions.filter((at) => !doubled.has(at));
   for (const at of positions) {
     const earlier = doubled.get(at);
     if (earlier === undefined) continue;
@@ -228,7 +232,7 @@ async function comparePositions(comparison: Comparison, positions: readonly numb
   }
   const suspects = await Promise.all(
     split(single, maxFetch).map(async (part) => {
-      const mapped = mapBatch(selectRecords(batch, part), plan.mapping, ids);
+      const mapped = mapBatch(recordsAt(batch, part), plan.mapping, ids);
       tallies.skipped += mapped.skipped.length;
       for (const id of mapped.skipped) name(tallies.skippedIds, id);
       const found = findSuspects(mapped, await fetchRecords(comparison.target, mapped.batch.ids), comparison);
@@ -237,6 +241,12 @@ async function comparePositions(comparison: Comparison, positions: readonly numb
     }),
   );
   await lookAgain(comparison, suspects.flat(), tallies);
+}
+
+/** The records at these ascending positions; where they lie side by side, as when every record is compared, no float is copied. */
+function recordsAt(batch: Batch, positions: readonly number[]): Batch {
+  const [first = 0, last = -1] = [positions[0], positions.at(-1)];
+  return last - first + 1 === positions.length ? sliceBatch(batch, first, last + 1) : selectRecords(batch, positions);
 }
 
 function findSuspects({ batch, sourceIds }: Mapped, found: Fetched, rules: Rules): Suspect[] {

@@ -2,6 +2,7 @@ import type { Batch } from './batch.ts';
 import { NotFound, ShardDamaged } from './errors.ts';
 import { shardKey } from './keys.ts';
 import type { ObjectStore } from './objects.ts';
+import { releaseMemory } from './parquet-wasm.ts';
 import { decodeShard } from './shard.ts';
 
 /**
@@ -14,6 +15,7 @@ export async function getShard(objects: ObjectStore, run: string, shard: string)
   const bytes = await objects.get(key);
   if (bytes === undefined) throw new NotFound(`${where} is not there: export the run again`, { ids: [shard] });
   const { meta, batch } = await decodeShard(bytes, where);
+  releaseMemory(bytes);
   if (meta.shard !== shard)
     throw new ShardDamaged(`${where} holds shard ${meta.shard}, not ${shard}`, { ids: [shard] });
   return batch;

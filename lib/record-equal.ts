@@ -47,32 +47,26 @@ export function recordDifference(
   treatments: Treatments,
   nulls: Nulls = 'kept',
 ): string | undefined {
-  for (const name of new Set([...expected.vectors.keys(), ...found.vectors.keys()])) {
-    const difference = columnDifference(
-      expected.vectors.get(name),
-      at,
-      found.vectors.get(name),
-      foundAt,
-      name,
-      treatments,
-    );
+  for (const [name, column] of expected.vectors) {
+    const difference = columnDifference(column, at, found.vectors.get(name), foundAt, treatments.get(name));
     if (difference !== undefined) return `${nameVector(name)}${difference}`;
+  }
+  for (const [name, column] of found.vectors) {
+    if (expected.vectors.has(name) || !hasVector(column, foundAt)) continue;
+    return `${nameVector(name)}: expected no vector, found one`;
   }
   return payloadDifference(expected.payloads[at] ?? '{}', found.payloads[foundAt] ?? '{}', nulls);
 }
 
+const asItIs: VectorTreatment = { isNormalised: false, precision: 'float32' };
+
 function columnDifference(
-  expected: VectorColumn | undefined,
+  expected: VectorColumn,
   at: number,
   found: VectorColumn | undefined,
   foundAt: number,
-  name: string,
-  treatments: Treatments,
+  treatment: VectorTreatment = asItIs,
 ): string | undefined {
-  if (expected === undefined) {
-    return found !== undefined && hasVector(found, foundAt) ? ': expected no vector, found one' : undefined;
-  }
-  const treatment = treatments.get(name) ?? { isNormalised: false, precision: 'float32' };
   const difference = vectorDifference(expected, at, found, foundAt, treatment);
   return difference === undefined ? undefined : `${/^(float|index)/.test(difference) ? ', ' : ': '}${difference}`;
 }

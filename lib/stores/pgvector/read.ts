@@ -45,15 +45,16 @@ export function parseBound(bound: string): KeyValues {
   return values.map(String);
 }
 
-/** Batches that keep to `limits`, each with the range that is left after it. */
+/** Batches that keep to `limits`, each with the range that is left after it. @param expected records that there will be about */
 export async function* readPieces(
   layout: Layout,
   chunks: AsyncIterable<Uint8Array>,
   to: string | null,
   limits: ReadOptions,
+  expected = 256,
 ): AsyncIterable<Piece> {
   const rows = rowReader(layout);
-  let builder = batchBuilder(layout.vectors, 256);
+  let builder = batchBuilder(layout.vectors, expected);
   for await (const tuples of readTuples(chunks, rows.fields)) {
     for (const tuple of tuples) {
       const payload = rows.payload(tuple);

@@ -6,7 +6,16 @@ import { type Column, isVectorIndex, type Layout, type TableIndex, vectorForms }
 import type { Database, Session } from './connect.ts';
 import { isDataError } from './errors.ts';
 import { quoteName, quoteText } from './names.ts';
-import { keyList, keyLiterals, rangeFilter, readPieces, selectRecords, tableOf, writeBound } from './read.ts';
+import {
+  type KeyValues,
+  keyList,
+  keyLiterals,
+  rangeFilter,
+  readPieces,
+  selectRecords,
+  tableOf,
+  writeBound,
+} from './read.ts';
 import { fieldOf } from './types.ts';
 
 /** What a table says of itself, and how its records are found: describe, ranges, read, fetch. */
@@ -150,8 +159,7 @@ export async function fetchRecords(session: Session, layout: Layout, ids: readon
   const empty = noRecords(schemaOf(layout).vectors);
   if (keys.length === 0) return empty;
   const select = (filter: string): string => selectRecords(layout, `WHERE ${filter}`);
-  const typed = keys.map((values) => `(${keyLiterals(layout.key, values)})`).join(', ');
-  const body = await session.copyOut(select(`(${keyList(layout)}) IN (${typed})`)).catch(async (error: unknown) => {
+  const body = await session.copyOut(select(isOneOf(layout, keys))).catch(async (error: unknown) => {
     if (!isDataError(error)) throw error;
     // An id that is no value of the key's type is not there; as texts they can all be compared, if slower.
     const texts = keys.map((values) => `(${values.map(quoteText).join(', ')})`).join(', ');
@@ -159,8 +167,17 @@ export async function fetchRecords(session: Session, layout: Layout, ids: readon
     return await session.copyOut(select(`(${columns}) IN (${texts})`));
   });
   const pieces: Batch[] = [];
-  for await (const { batch } of readPieces(layout, once(body), null, unlimited)) pieces.push(batch);
+  for await (const { batch } of readPieces(layout, once(body), null, unlimited, keys.length)) pieces.push(batch);
   return pieces.length === 0 ? empty : concatBatches(pieces);
+}
+
+/** Rows with one of these keys. An array literal, which the server reads in two thirds of the time, where no value needs quotes. */
+function isOneOf({ key }: Layout, keys: readonly KeyValues[]): string {
+  const [only, ...others] = key;
+  if (only !== undefined && others.length === 0 && (integerBits[only.base] !== undefined || only.base === 'uuid'))
+    return `${quoteName(only.name)} = ANY ('{${keys.join(',')}}'::pg_catalog.${only.base}[])`;
+  const typed = keys.map((values) => `(${keyLiterals(key, values)})`).join(', ');
+  return `(${key.map(({ name }) => quoteName(name)).join(', ')}) IN (${typed})`;
 }
 
 async function* once(body: Uint8Array): AsyncIterable<Uint8Array> {
@@ -180,10 +197,18 @@ export function keyOfId(key: readonly Column[], id: string): readonly string[] |
 function canHold(column: Column, value: string): boolean {
   if (value.includes('\0')) return false;
   const bits = integerBits[column.base];
-  if (bits !== undefined) return /^-?\d+$/.test(value) && BigInt.asIntN(Number(bits), BigInt(value)) === BigInt(value);
+  if (bits !== undefined) return isInteger(value, Number(bits));
   if (column.base === 'numeric') return /^-?\d+(\.\d+)?$/.test(value);
   if (column.base === 'uuid') return /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i.test(value);
   return true;
+}
+
+function isInteger(value: string, bits: number): boolean {
+  if (!/^-?\d+$/.test(value)) return false;
+  const bound = 2 ** (bits - 1);
+  // A double holds 15 digits.
+  if (value.length <= 15) return Number(value) >= -bound && Number(value) < bound;
+  return BigInt.asIntN(bits, BigInt(value)) === BigInt(value);
 }
 
 /** The elements as texts, a number's digits as they are. */
