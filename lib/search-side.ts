@@ -67,7 +67,7 @@ export async function openSide({ plan, side, store, vector, settings, exact = fa
     settings: settings ?? plan.event.validate.recall?.search ?? {},
     exact,
     idOf: plan.mapping.ids === 'keep' ? (id) => id : (id) => mapId(capabilities.ids, id),
-    hasOthers: plan.event.target.into === 'existing' || plan.event.mode === 'validate',
+    hasOthers: plan.event.target.into === 'existing',
   };
 }
 
