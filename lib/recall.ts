@@ -2,12 +2,13 @@ import { type Answers, hashOf, type KeptAnswer, queriesPerPart, readAnswers, wri
 import { StoreUnavailable, Throttled, VecferryError } from './errors.ts';
 import { runKeys } from './keys.ts';
 import { type Deadline, isNear } from './log.ts';
-import { type ObjectStore, putJson } from './objects.ts';
+import { getJson, type ObjectStore, putJson } from './objects.ts';
 import { goalOf, type SearchedVector, searchedVectors, vectorsOf } from './query-sets.ts';
 import { type MeasuredSet, summarise } from './recall-summary.ts';
-import type { Manifest, Plan, Recall } from './run-files.ts';
+import { type Manifest, type Plan, type Recall, tuningSchema } from './run-files.ts';
 import type { SearchSettings } from './schema.ts';
 import { askSide, openSide, type Side } from './search-side.ts';
+import { changedSettings } from './search-steps.ts';
 import type { Store } from './stores/port.ts';
 import { readTruthsAndHash, type Truth } from './truths.ts';
 
@@ -22,8 +23,6 @@ export interface RecallOptions {
   readonly target: Store;
   /** Left out: all is asked in one go. */
   readonly deadline?: Deadline;
-  /** Settings that the target keeps by now, by its vectors' names: they are not sent, and those vectors are measured anew. */
-  readonly kept?: Readonly<Record<string, SearchSettings>>;
 }
 
 /** `recall` once all is measured; else call again. */
@@ -33,7 +32,8 @@ export type RecallOutcome = { readonly done: true; readonly recall: Recall } | {
  * Searches source and target for every query of every set, through the call an application makes, and holds what they
  * find against the exact neighbours from the shards. Both are searched in turn, so that both meet the same load; the
  * set's k first, so that no cache of another depth serves the search that is timed. What is answered is written to
- * answers/, and what is there already is not asked again. Writes recall.json once all is there.
+ * answers/, and what is there already is not asked again, unless a side is set to be searched otherwise by now. Writes
+ * recall.json once all is there.
  * @throws NotFound when the neighbours of a shard are not there.
  */
 export async function measureRecall(options: RecallOptions): Promise<RecallOutcome> {
@@ -45,13 +45,14 @@ export async function measureRecall(options: RecallOptions): Promise<RecallOutco
   const sets: MeasuredSet[] = [];
   let part = 0;
   const call: Call = { deadline: options.deadline, hasAsked: false, warm: new Set() };
-  for (const set of setsOf(options, truths)) {
+  for (const set of setsOf(plan, truths, await keptByTarget(options))) {
     const sides = await openSides(options, set);
+    const now = [await setTo(options.source, set.vector), await setTo(options.target, set.searched.targetVector)];
     const answers: Answers[] = [];
     for (let from = 0; from < set.truths.length; from += queriesPerPart, part++) {
       const next = set.truths.slice(from, from + queriesPerPart);
       const { name, vector, k, depths, settings, kept } = set;
-      const hash = hashOf([of, name, vector, k, depths, settings, kept ?? null, from]);
+      const hash = hashOf([of, name, vector, k, depths, settings, kept ?? null, now, from]);
       const found = await readAnswers(objects, plan.run, part, hash);
       if (found.asked < next.length) {
         await askPart(call, sides, set, next, found);
@@ -97,7 +98,19 @@ export interface AskedSet {
   readonly kept: SearchSettings | undefined;
 }
 
-function setsOf({ plan, kept = {} }: RecallOptions, truths: readonly Truth[]): AskedSet[] {
+/** What tuning.json says that the target keeps, by its vectors' names; also to the run that was killed after it was kept. */
+async function keptByTarget({ plan, objects }: RecallOptions): Promise<ReadonlyMap<string, SearchSettings>> {
+  const tuning = await getJson(objects, runKeys(plan.run).tuning, tuningSchema);
+  const sets = tuning?.sets.filter(({ kept }) => kept) ?? [];
+  return new Map(
+    sets.map(({ targetVector, curve, chosen }) => [
+      targetVector,
+      changedSettings(curve[0]?.settings ?? {}, chosen ?? {}),
+    ]),
+  );
+}
+
+function setsOf(plan: Plan, truths: readonly Truth[], kept: ReadonlyMap<string, SearchSettings>): AskedSet[] {
   const { sets = [], depths = [], search = {} } = plan.event.validate.recall ?? {};
   return sets.flatMap((set) =>
     vectorsOf(plan, set).map((searched) => {
@@ -107,8 +120,6 @@ function setsOf({ plan, kept = {} }: RecallOptions, truths: readonly Truth[]): A
       const most = some.reduce((max, { candidates }) => Math.max(max, candidates), 0);
       const { k: asked, atLeast } = goalOf(plan, set);
       const k = Math.min(asked, most);
-      const keptOnes = kept[targetVector];
-      const sent = Object.entries(search).filter(([name]) => keptOnes === undefined || !Object.hasOwn(keptOnes, name));
       return {
         name: set.name,
         vector,
@@ -120,8 +131,8 @@ function setsOf({ plan, kept = {} }: RecallOptions, truths: readonly Truth[]): A
         k,
         atLeast,
         depths: [...new Set(depths)].filter((depth) => depth !== k && depth <= most).sort((a, b) => a - b),
-        settings: Object.fromEntries(sent),
-        kept: keptOnes,
+        settings: search,
+        kept: kept.get(targetVector),
       };
     }),
   );
@@ -137,6 +148,11 @@ async function openSides(
     source: await openSide({ plan, side: 'source', store: source, vector }),
     target: await openSide({ plan, side: 'target', store: target, vector, settings }),
   };
+}
+
+/** How a side is set to be searched by itself: only answers that were given so count together. */
+async function setTo(store: Store, vector: string): Promise<SearchSettings | string> {
+  return await orFailure(async () => (await store.tuning(vector)).current);
 }
 
 /** How far one call has come. */

@@ -77,7 +77,8 @@ export async function tuneSearch(options: TuneOptions): Promise<{ done: boolean 
     await save(work, { measuring: isKept, done: !isKept });
     if (!isKept) return { done: true };
   }
-  if (!(await measureAnew(work))) return { done: false };
+  // As the target is searched now that it keeps the settings, which tuning.json says.
+  if (!(await measureRecall(work)).done) return { done: false };
   await save(work, { done: true });
   return { done: true };
 }
@@ -295,12 +296,4 @@ function entryOf({ recall }: Work, set: string, targetVector: string): RecallEnt
   if (found === undefined)
     throw new NotFound(`recall.json has no set '${set}': validate the run again`, { ids: [set] });
   return found;
-}
-
-/** Recall as the target is searched now that it keeps the settings. False when the deadline came first. */
-async function measureAnew(work: Work): Promise<boolean> {
-  const kept = Object.fromEntries(
-    work.tuning.sets.flatMap((set) => (set.kept && set.chosen !== null ? [[set.targetVector, set.chosen]] : [])),
-  );
-  return (await measureRecall({ ...work, kept })).done;
 }

@@ -107,6 +107,23 @@ describe('recall that is measured', () => {
     expect(again.asked.length).toBe(2 * (120 + 60 + 20));
   });
 
+  test('before a side was set to be searched otherwise is asked again, since half of each would be neither', async () => {
+    const world = await makeRun();
+    const plan = await prepare(world);
+    const setTo = (store: Store, efSearch: number): Store => ({
+      ...store,
+      tuning: async (vector) => ({ ...(await store.tuning(vector)), current: { efSearch } }),
+    });
+    const sides = { source: setTo(world.source, 40), target: setTo(world.target, 40) };
+    await measureAll(world, plan, sides);
+    for (const side of ['source', 'target'] as const) {
+      sides[side] = setTo(world[side], 80);
+      const { store, asked } = counting(sides.target);
+      await measureAll(world, plan, { ...sides, target: store });
+      expect(asked.length).toBe(2 * (120 + 60 + 20));
+    }
+  });
+
   test('passes on a store that is away, since it may come back', async () => {
     const world = await makeRun();
     const plan = await prepare(world);

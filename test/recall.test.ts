@@ -3,7 +3,6 @@ import { InvalidEvent, RecordRefused } from '../lib/errors.ts';
 import { conditionsOf } from '../lib/filter.ts';
 import { forgetVerdict } from '../lib/forget.ts';
 import { readManifest } from '../lib/manifest.ts';
-import { measureRecall } from '../lib/recall.ts';
 import { latencyOf } from '../lib/recall-summary.ts';
 import { memory } from '../lib/stores/memory.ts';
 import { makeBatch, makeSchema } from './make.ts';
@@ -342,7 +341,7 @@ describe('a given set', () => {
 });
 
 describe('the search settings', () => {
-  test('of the event go with each search of the target alone, and those that it keeps are not sent', async () => {
+  test('of the event go with each search of the target alone', async () => {
     const event = { validate: { recall: { ...quick, search: { efSearch: 40, rescore: true } } } };
     const world = await makeWorld({ records: makeBatch({ ids: ids(200) }), event: { validate: { recall: quick } } });
     const plan = await prepare(world);
@@ -357,13 +356,6 @@ describe('the search settings', () => {
     const [found] = (await measureAll(world, asked, sides)).sets;
     expect(found?.settings).toEqual({ efSearch: 40, rescore: true });
     expect([[...seen.source], [...seen.target]]).toEqual([[undefined], ['{"efSearch":40,"rescore":true}']]);
-
-    seen.target.clear();
-    const manifest = await readManifest(world.objects, 'r1');
-    const kept = { embedding: { efSearch: 200 } };
-    const again = await measureRecall({ ...world, ...sides, plan: asked, manifest, kept });
-    expect(again.done && again.recall.sets[0]?.settings).toEqual({ efSearch: 200, rescore: true });
-    expect([...seen.target]).toEqual(['{"rescore":true}']);
   });
 });
 

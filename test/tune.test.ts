@@ -1,7 +1,9 @@
 import { describe, expect, test } from '@jest/globals';
 import { runKeys } from '../lib/keys.ts';
 import type { Deadline } from '../lib/log.ts';
+import { readManifest } from '../lib/manifest.ts';
 import { getJson } from '../lib/objects.ts';
+import { measureRecall } from '../lib/recall.ts';
 import { type Plan, type Recall, recallSchema, type Tuning, tuningSchema } from '../lib/run-files.ts';
 import type { SearchSettings } from '../lib/schema.ts';
 import { tuneSearch } from '../lib/tune.ts';
@@ -17,6 +19,7 @@ interface Tuned {
   readonly calls: number;
   readonly world: World;
   readonly plan: Plan;
+  readonly target: ReturnType<typeof approximate>;
 }
 
 /** A target that misses its goal, tuned. */
@@ -41,7 +44,7 @@ async function tuned(
   for (let done = false; !done && calls < 100; calls++) {
     ({ done } = await tuneSearch({ ...approximated, plan, manifest, deadline: deadline(), goal }));
   }
-  return { tuning: await tuningOf(world), recall: await recallOf(world), calls, world, plan };
+  return { tuning: await tuningOf(world), recall: await recallOf(world), calls, world, plan, target };
 }
 
 const tuningOf = (world: World): Promise<Tuning | undefined> =>
@@ -126,6 +129,30 @@ describe('tuning', () => {
     });
     expect(recall?.sets[0]).toMatchObject({ outcome: 'passed', settings: tuning?.sets[0]?.chosen });
     expect(recall?.sets[0]?.target).toMatchObject({ measured: true, queries: 120 });
+  });
+
+  test('whose run is killed before its report goes on from what was measured with the kept settings', async () => {
+    const { recall, world, plan, target } = await tuned({ keeps: true });
+    const before = target.searches();
+    const manifest = await readManifest(world.objects, 'r1');
+    const again = await measureRecall({ ...world, target, plan, manifest });
+    expect(again.done && again.recall).toEqual(recall);
+    expect(target.searches()).toBe(before);
+  });
+
+  test('sends on what the application sends, beside what the store keeps', async () => {
+    const { tuning, recall, target } = await tuned(
+      {
+        keeps: true,
+        tuning: { heeds: { rescore: true }, isQuantized: true },
+        reach: ({ efSearch, rescore }) => (efSearch === 90 && rescore === true ? 1 : 0.3),
+      },
+      {},
+      { search: { efSearch: 90 } },
+    );
+    expect(tuning?.sets[0]).toMatchObject({ kept: true, chosen: { efSearch: 90, rescore: true } });
+    expect((await target.tuning('embedding')).current).toEqual({ efSearch: 100, rescore: true });
+    expect(recall?.sets[0]).toMatchObject({ outcome: 'passed', settings: { efSearch: 90, rescore: true } });
   });
 
   test('keeps nothing in the place of a setting that the application sends itself', async () => {
