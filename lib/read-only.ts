@@ -5,7 +5,7 @@ import type { Store, StoreKind } from './stores/port.ts';
  * The store for a run that only validates: whatever would change the collection, or what readers find under a pointer, is
  * refused here, so that no step has to remember it.
  */
-export function readOnly(store: Store, { capabilities, title }: StoreKind, collection: string): Store {
+export function readOnly(store: Store, { title }: StoreKind, collection: string): Store {
   const where = `the ${title} collection '${collection}'`;
   const refuse = async (): Promise<never> => {
     throw new InvalidEvent(`mode "validate" changes nothing, and ${where} was about to be changed`, { ids: [where] });
@@ -23,10 +23,7 @@ export function readOnly(store: Store, { capabilities, title }: StoreKind, colle
     prepare: refuse,
     write: refuse,
     buildIndex: refuse,
-    keepSearch: async (vector, settings) => {
-      if (!capabilities.keepsSearch) return await store.keepSearch(vector, settings);
-      const how = `Mode "validate" changes nothing: set ${JSON.stringify(settings)} in ${where} yourself, or send it with each search.`;
-      return { kept: false, how };
-    },
+    // The store's own words for what an application has to do.
+    keepSearch: (vector, settings) => store.keepSearch(vector, settings, { dryRun: true }),
   };
 }

@@ -53,8 +53,9 @@ export function approximate(store: Store, how: Approximation): Store & { readonl
       return hits.filter(({ id }) => placeOf(id) < share).slice(0, request.k);
     },
     tuning: async () => ({ heeds: { efSearch: true }, isQuantized: false, ...how.tuning, current: own }),
-    keepSearch: async (_, settings) => {
-      if (how.keeps !== true) return { kept: false, how: `send ${JSON.stringify(settings)} with each search` };
+    keepSearch: async (_, settings, { dryRun = false } = {}) => {
+      if (how.keeps !== true || dryRun)
+        return { kept: false, how: `send ${JSON.stringify(settings)} with each search` };
       own = { ...own, ...settings };
       return { kept: true, how: 'kept by the collection' };
     },

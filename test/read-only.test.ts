@@ -12,6 +12,7 @@ import { measureRecall } from '../lib/recall.ts';
 import { memory } from '../lib/stores/memory.ts';
 import type { Store } from '../lib/stores/port.ts';
 import { tuneSearch } from '../lib/tune.ts';
+import { approximate } from './approximate.ts';
 import { makeBatch, makeSchema } from './make.ts';
 import { exportAll, makeWorld, noDeadline } from './world.ts';
 
@@ -79,14 +80,12 @@ test('what would write is refused by the store that such a run is given, and wha
   await expect(store.prepare(makeSchema())).rejects.toMatchObject(refusal);
   await expect(store.write(makeBatch(), { position, mode: 'upsert' })).rejects.toMatchObject(refusal);
   await expect(store.buildIndex(makeSchema())).rejects.toMatchObject(refusal);
-  // The store's own words where it would only speak; where it would write, it is not asked.
+  // The store's own words, of one that would keep settings too.
   expect(await store.keepSearch('embedding', {})).toEqual(await world.source.keepSearch('embedding', {}));
-  const keeper = { ...memory, capabilities: { ...memory.capabilities, keepsSearch: true } };
-  const keeping: Store = { ...world.source, keepSearch: async () => ({ kept: true, how: 'written' }) };
-  expect(await readOnly(keeping, keeper, 'articles').keepSearch('embedding', { efSearch: 80 })).toEqual({
-    kept: false,
-    how: expect.stringMatching(/"efSearch":80 *}.*'articles' yourself/),
-  });
+  const keeping = approximate(world.source, { efSearch: 40, full: 40, keeps: true });
+  const words = { kept: false, how: expect.stringContaining('"efSearch":80') };
+  expect(await readOnly(keeping, memory, 'articles').keepSearch('embedding', { efSearch: 80 })).toEqual(words);
+  expect((await keeping.tuning('embedding')).current).toEqual({ efSearch: 40 });
   expect(await store.count()).toBe(100);
   expect((await store.fetch(['1000'])).ids).toEqual(['1000']);
 });

@@ -31,7 +31,7 @@ const rows: readonly (readonly [string, (capabilities: Capabilities) => string])
   ['composite keys', ({ ids }) => yes(ids.composite)],
   ['payload types kept', ({ payload }) => payload.types.join(', ')],
   ['largest integer kept', ({ payload }) => payload.maxInteger ?? 'any'],
-  ['keeps search settings', ({ keepsSearch }) => yes(keepsSearch)],
+  ['keeps search settings', ({ keepsSearch }) => (keepsSearch ? 'where the options ask for it' : 'no')],
   ['insert what is absent', ({ insertOnly }) => yes(insertOnly)],
   ['pointer for readers', ({ pointer }) => (pointer === false ? 'routing flag' : pointer)],
   ['reads', ({ reads }) => (reads === 'snapshot' ? 'a snapshot a range' : 'live')],

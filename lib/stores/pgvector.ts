@@ -6,12 +6,13 @@ import { type Layout, readLayout } from './pgvector/catalog.ts';
 import { connect, type Database, type Session } from './pgvector/connect.ts';
 import { storeError } from './pgvector/errors.ts';
 import { type IndexMemory, progressOf, startIndexes, wantedIndexes } from './pgvector/index.ts';
+import { keepSettings } from './pgvector/keep.ts';
 import { parseTableName, quoteTable, requireTable, type TableName } from './pgvector/names.ts';
+import { keepPlaceSchema } from './pgvector/place.ts';
 import { prepareTable } from './pgvector/prepare.ts';
 import { tableOf } from './pgvector/read.ts';
 import {
   heededSettings,
-  keptSearch,
   maxEfSearch,
   maxProbes,
   readServerSettings,
@@ -41,6 +42,8 @@ const optionsSchema = z.strictObject({
   probes: z.int().min(1).max(maxProbes).optional(),
   /** hnsw.iterative_scan and ivfflat.iterative_scan of searches: the index is read on until k rows pass the filter. */
   iterativeScan: z.boolean().optional(),
+  /** "database" or "role:NAME": where settings that tuning chose are kept. Left out: nowhere, they are only told. */
+  keepSearch: keepPlaceSchema.optional(),
 });
 type Options = z.infer<typeof optionsSchema>;
 
@@ -63,7 +66,8 @@ const capabilities: Capabilities = {
   precisions: ['float32', 'float16'],
   indexes: ['hnsw', 'ivfflat'],
   searchSettings: heededSettings,
-  keepsSearch: false,
+  // Where the endpoint's options say so.
+  keepsSearch: true,
   missingVectors: true,
   normalisesCosine: false,
   ids: {
@@ -140,7 +144,7 @@ function openTable(database: Database, name: TableName, options: Options, omitFi
   let server: ServerSettings | undefined;
   const recentContext = async (session: Session): Promise<SearchContext> => {
     const layout = readable(await recentLayout(session));
-    server ??= await readServerSettings(session);
+    server ??= await readServerSettings(session, options.keepSearch);
     return { layout, server, options, defaultDistance };
   };
   /** Someone may have built an index, or altered the role, since. */
@@ -209,8 +213,13 @@ function openTable(database: Database, name: TableName, options: Options, omitFi
     pointer: viewPointer(database, guard),
     tuning: async (vector) =>
       await guard('reading the search settings of', async () => tuningOf(await freshContext(), vector)),
-    keepSearch: async (vector, wanted) =>
-      await guard('keeping search settings of', async () => keptSearch(await freshContext(), vector, wanted)),
+    keepSearch: async (vector, wanted, how) =>
+      await guard('keeping search settings of', async () => {
+        const where = { ...how, place: options.keepSearch };
+        const said = await keepSettings(database, await freshContext(), vector, wanted, where);
+        forget();
+        return said;
+      }),
     close: async () => {
       await database.close();
     },

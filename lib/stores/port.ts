@@ -78,6 +78,11 @@ export interface KeptSearch {
   readonly how: string;
 }
 
+export interface KeepOptions {
+  /** True: nothing is changed, and `how` says what an application has to do. */
+  readonly dryRun?: boolean;
+}
+
 export interface Hit {
   readonly id: string;
   /** The store's own score; only the order is comparable between stores. */
@@ -154,7 +159,7 @@ export interface Target extends Reader {
   /** Looks, and changes nothing. */
   indexProgress(schema: CollectionSchema): Promise<IndexProgress>;
   /** Makes these the settings of searches that say none, where the collection can keep them; else changes nothing. */
-  keepSearch(vector: string, settings: SearchSettings): Promise<KeptSearch>;
+  keepSearch(vector: string, settings: SearchSettings, options?: KeepOptions): Promise<KeptSearch>;
   /** The store's own pointer that readers can follow; undefined when capabilities.pointer is false. */
   readonly pointer?: Pointer;
 }
@@ -189,7 +194,7 @@ export interface Capabilities {
   readonly indexes: readonly ('hnsw' | 'ivfflat' | 'other')[];
   /** Settings that a search may carry; an event that asks the target for another one is refused. */
   readonly searchSettings: readonly SearchSettingName[];
-  /** True: `keepSearch` may change the collection. False: it only says what an application has to do, also of a collection that must not be changed. */
+  /** True: `keepSearch` may change the store, where the endpoint's options ask for it. False: it only says what an application has to do. */
   readonly keepsSearch: boolean;
   /** False: records without a vector are refused, unless the event says `"missingVectors": "skip"` in its mapping. */
   readonly missingVectors: boolean;

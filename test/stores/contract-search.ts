@@ -231,6 +231,8 @@ export function searchContract({ kind, vector, makeId, filled, refuses = () => f
     test('keeps settings so that they are in effect, or changes nothing and says what the application has to do', async () => {
       const before = await store.tuning(name);
       const settings: SearchSettings = { efSearch: 77 };
+      const told = await store.keepSearch(name, settings, { dryRun: true });
+      expect([told.kept, await store.tuning(name)]).toEqual([false, before]);
       const { kept, how } = await store.keepSearch(name, settings);
       const after = await store.tuning(name);
       expect(how.length).toBeGreaterThan(10);

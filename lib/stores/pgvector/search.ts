@@ -1,10 +1,11 @@
 import { Incompatible, InvalidEvent, NotFound } from '../../errors.ts';
 import { type Distance, type SearchSettingName, type SearchSettings, searchSettingNames } from '../../schema.ts';
-import type { Hit, KeptSearch, SearchRequest, SearchTuning } from '../port.ts';
+import type { Hit, SearchRequest, SearchTuning } from '../port.ts';
 import { type Column, distanceOperators, type Layout, type VectorField } from './catalog.ts';
 import type { Database, Session } from './connect.ts';
 import { filterSql } from './filter.ts';
 import { quoteName, quoteText } from './names.ts';
+import { isHidden, readKept } from './place.ts';
 import { tableOf } from './read.ts';
 
 /** The nearest records, as an application asks for them, and the settings that decide what an index finds. */
@@ -28,26 +29,36 @@ export interface ServerSettings {
   /** undefined: pgvector before 0.8 cannot scan on. */
   readonly hnswScansOn: boolean | undefined;
   readonly ivfflatScansOn: boolean | undefined;
+  /** Where each of pgvector's settings comes from, as pg_settings says. */
+  readonly sources: ReadonlyMap<string, string>;
+  /** `hnsw.ef_search = '120'`: those of `place` that a session does not know of, opened before they were kept or by another role. */
+  readonly kept: readonly string[];
 }
 
-export async function readServerSettings(session: Session): Promise<ServerSettings> {
+/** @param place where the endpoint's options keep search settings; undefined: nowhere */
+export async function readServerSettings(session: Session, place?: string): Promise<ServerSettings> {
   // pgvector knows its settings once a session has used it; until then any name is taken for one.
   await session.rows(`SELECT '[1]'::vector::text AS loaded`);
   const rows = await session.rows(
     `SELECT name::text AS name, setting::text AS setting, source::text AS source FROM pg_settings WHERE name LIKE 'hnsw.%' OR name LIKE 'ivfflat.%'`,
   );
   const found = new Map(rows.map((row) => [row['name'], row]));
-  const value = (name: string): string | undefined => found.get(name)?.['setting'] ?? undefined;
+  const sources = new Map([...found].map(([name, row]) => [name ?? '', row['source'] ?? 'default']));
+  const standing = place === undefined ? [] : await readKept(session, place);
+  const kept = new Map([...standing].filter(([name]) => !isHidden(place ?? '', sources.get(name) ?? '')));
+  const value = (name: string): string | undefined => kept.get(name) ?? found.get(name)?.['setting'] ?? undefined;
   const scansOn = (name: string): boolean | undefined => {
     const mode = value(name);
     return mode === undefined ? undefined : mode !== 'off';
   };
   return {
     efSearch: Number(value('hnsw.ef_search') ?? defaultEfSearch),
-    saysEfSearch: (found.get('hnsw.ef_search')?.['source'] ?? 'default') !== 'default',
+    saysEfSearch: kept.has('hnsw.ef_search') || (sources.get('hnsw.ef_search') ?? 'default') !== 'default',
     probes: Number(value('ivfflat.probes') ?? 1),
     hnswScansOn: scansOn('hnsw.iterative_scan'),
     ivfflatScansOn: scansOn('ivfflat.iterative_scan'),
+    sources,
+    kept: [...kept].map(([name, setting]) => `${name} = ${quoteText(setting)}`),
   };
 }
 
@@ -85,7 +96,7 @@ export async function searchNearest(
   return hits.sort((a, b) => a.score - b.score);
 }
 
-function fieldOf(layout: Layout, vector: string): VectorField {
+export function fieldOf(layout: Layout, vector: string): VectorField {
   const field = layout.vectors.find(({ name }) => name === vector);
   if (field !== undefined) return field;
   const names = layout.vectors.map(({ name }) => `'${name}'`).join(', ');
@@ -96,7 +107,8 @@ function fieldOf(layout: Layout, vector: string): VectorField {
 const given = (settings: SearchSettings): SearchSettings =>
   Object.fromEntries(Object.entries(settings).filter(([, value]) => value !== undefined));
 
-function requireHeeded(settings: SearchSettings): void {
+/** @throws InvalidEvent */
+export function requireHeeded(settings: SearchSettings): void {
   const heeded: readonly string[] = heededSettings;
   const unknown = searchSettingNames.filter((name) => settings[name] !== undefined && !heeded.includes(name));
   if (unknown.length > 0) {
@@ -127,6 +139,7 @@ function localSettings(
   const isBounded = index.kind === 'hnsw' && !server.saysEfSearch && k > defaultEfSearch;
   const wanted = efSearch ?? (isBounded ? Math.min(maxEfSearch, k) : undefined);
   return [
+    ...server.kept,
     ...(wanted === undefined ? [] : [`hnsw.ef_search = ${wanted}`]),
     ...(probes === undefined ? [] : [`ivfflat.probes = ${probes}`]),
     ...scanSetting('hnsw', iterativeScan, server.hnswScansOn),
@@ -135,7 +148,7 @@ function localSettings(
 }
 
 /** IVFFlat knows the relaxed order only; hits are put in order here. */
-const scanModes = { hnsw: 'strict_order', ivfflat: 'relaxed_order' } as const;
+export const scanModes = { hnsw: 'strict_order', ivfflat: 'relaxed_order' } as const;
 
 function scanSetting(
   kind: 'hnsw' | 'ivfflat',
@@ -170,30 +183,6 @@ export function tuningOf({ layout, server, options }: SearchContext, vector: str
     heeds: { probes: Math.min(maxProbes, index.lists ?? defaultLists), ...heedsScan },
     isQuantized: false,
   };
-}
-
-/**
- * PostgreSQL keeps settings for a role, a database or the server, each of which changes other tables' searches too, so
- * that is left to who owns them.
- */
-export function keptSearch({ layout }: SearchContext, vector: string, settings: SearchSettings): KeptSearch {
-  requireHeeded(settings);
-  const { index } = fieldOf(layout, vector);
-  const kind = index.kind === 'ivfflat' ? 'ivfflat' : 'hnsw';
-  const { efSearch, probes, iterativeScan } = settings;
-  const wanted = [
-    ...(efSearch === undefined ? [] : [`hnsw.ef_search = ${efSearch}`]),
-    ...(probes === undefined ? [] : [`ivfflat.probes = ${probes}`]),
-    ...(iterativeScan === undefined ? [] : [`${kind}.iterative_scan = ${iterativeScan ? scanModes[kind] : 'off'}`]),
-  ];
-  if (index.kind === 'none' || wanted.length === 0)
-    return {
-      kept: false,
-      how: 'nothing to set: the table has no index on this vector, so every search of it is exact',
-    };
-  const sets = wanted.map((setting) => `SET ${setting}`).join('; ');
-  const alters = wanted.map((setting) => `ALTER ROLE <the application's role> SET ${setting}`).join('; ');
-  return { kept: false, how: `${sets} -- in the application's session before it searches; or once: ${alters}` };
 }
 
 function idOf(key: readonly Column[], values: readonly string[]): string {
