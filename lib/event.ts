@@ -188,7 +188,9 @@ export function parseAs<T>(
   const parsed = schema.safeParse(input);
   if (parsed.success) return parsed.data;
   const problems = parsed.error.issues.flatMap(flattenIssue);
-  const text = problems.map(({ path, message }) => `${path === '' ? 'it' : path} ${message}`).join('; ');
+  const text = problems
+    .map(({ path, message }) => (path === '' ? message.replace(/^is wrong: /, '') : `${path} ${message}`))
+    .join('; ');
   throw new Failure(`${what} is not valid: ${text}`, { ids: problems.map(({ path }) => path) });
 }
 

@@ -31,6 +31,7 @@ const tunable: readonly Cause['cause'][] = [
   'efSearch too low',
   'probes too low',
   'quantized without rescoring',
+  'oversampling too low',
   'filtered after the index',
 ];
 
@@ -164,13 +165,18 @@ function more(difference: number): string {
   return `${count(Math.abs(difference))} ${difference > 0 ? 'more' : 'fewer'}`;
 }
 
+/** A set's note where it stands among others: `news, vector embedding: the recall@10 of the target is …` */
+export function namedNote({ set, vector, note }: RecallEntry): string {
+  const name = vector === '' ? 'the unnamed vector' : `vector ${vector}`;
+  return `${set}, ${name}: ${note.charAt(0).toLowerCase()}${note.slice(1)}`;
+}
+
 function recallFindings({ run, recall, tuning }: Findings): Found[] {
   return recall.sets.flatMap((entry): Found[] => {
-    const { set, vector, targetVector, outcome, note, target } = entry;
+    const { set, vector, targetVector, outcome, target } = entry;
     if (outcome !== 'failed' && outcome !== 'unproven') return [];
     const ids = target.measured ? target.worst.map(({ id }) => id) : [];
-    const name = vector === '' ? 'the unnamed vector' : `vector ${vector}`;
-    const what = `${set}, ${name}: ${note.charAt(0).toLowerCase()}${note.slice(1)}`;
+    const what = namedNote(entry);
     const found = { check: 'recall', ids, set, vector } as const;
     const tuned = tuning.find((each) => each.set === set && each.targetVector === targetVector);
     const holding = tuned === undefined ? undefined : tunedFinding(run, entry, tuned);

@@ -1,6 +1,6 @@
 import { readCompared } from './counts.ts';
 import { NotFound } from './errors.ts';
-import { findingsOf } from './findings.ts';
+import { findingsOf, namedNote } from './findings.ts';
 import { runKeys } from './keys.ts';
 import { readLoaded } from './manifest.ts';
 import { getJson, type ObjectStore } from './objects.ts';
@@ -160,7 +160,8 @@ function summarise(
     const skipped = compare.skipped === 0 ? '' : `, ${compare.skipped} left out as the mapping says`;
     const of = compare.asked === 'all' ? 'all ' : `${compare.records - compare.unchecked} sampled of `;
     const compared = `${of}${plural(compare.records, 'record')} compared and equal${skipped}`;
-    const recalls = recall.sets.filter(({ outcome }) => outcome === 'passed').map(({ note }) => note);
+    const passed = recall.sets.filter(({ outcome }) => outcome === 'passed');
+    const recalls = passed.map((entry) => (passed.length === 1 ? entry.note : namedNote(entry)));
     const said = isMove || compare.asked !== 'all' ? `Validated, ${pair}: ${compared}.` : sameWords(compare, from, to);
     return [said, ...recalls].join(' ');
   }

@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { eventSchema } from './event.ts';
 import { filterSchema } from './filter.ts';
 import { collectionSchema, distanceSchema, searchSettingsSchema } from './schema.ts';
-import { rangeItem } from './states.ts';
+import { rangeItem, tuneGoal } from './states.ts';
 
 /**
  * The JSON files of a run, each with its schema: plan, ranges, manifest, and the ledger's markers. `format` is bumped
@@ -282,6 +282,8 @@ export type RecallEntry = Recall['sets'][number];
 /** tuning.json: what raising the target's search settings did, one entry a set that missed its goal. */
 export const tuningSchema = z.strictObject({
   done: z.boolean(),
+  /** What the command line asked for; empty: the goals of the event. */
+  goal: tuneGoal,
   measuring: z
     .boolean()
     .describe(
@@ -334,6 +336,7 @@ export const causeNames = [
   'efSearch too low',
   'probes too low',
   'quantized without rescoring',
+  'oversampling too low',
   'index not built',
   'range missing',
 ] as const;

@@ -117,7 +117,8 @@ function indexedAs({ index }: VectorSpec): Cells {
   return { index: index.kind === 'other' ? index.name : 'none' };
 }
 
-function searchedAs({ index }: VectorSpec, tuning: SearchTuning | undefined): Cells {
+function searchedAs(spec: VectorSpec, tuning: SearchTuning | undefined): Cells {
+  const { index } = spec;
   const kept = {
     efSearch: index?.kind === 'hnsw' ? index.efSearch : undefined,
     probes: index?.kind === 'ivfflat' ? index.probes : undefined,
@@ -136,7 +137,14 @@ function searchedAs({ index }: VectorSpec, tuning: SearchTuning | undefined): Ce
     oversampling: textOf(oversampling),
     iterativeScan: textOf(iterativeScan),
     quantized: tuning === undefined ? null : textOf(tuning.isQuantized),
+    // An index that is asked for may not be there yet, or not for so few records.
+    searched: isSearchedExactly(spec, tuning) ? 'exactly, without an index' : null,
   };
+}
+
+/** Where an index of a kind that we know is searched, some setting changes what it finds. */
+function isSearchedExactly({ index }: VectorSpec, tuning: SearchTuning | undefined): boolean {
+  return tuning !== undefined && index?.kind !== 'other' && Object.keys(tuning.heeds).length === 0;
 }
 
 function indexCells({ payloadIndexes }: CollectionSchema): Cells {

@@ -58,15 +58,17 @@ interface Work extends TuneOptions {
  * @throws NotFound when recall was not measured.
  */
 export async function tuneSearch(options: TuneOptions): Promise<{ done: boolean }> {
-  const { plan, objects, goal } = options;
-  if (goal === undefined && plan.event.validate.recall?.tune !== true) return { done: true };
+  const { plan, objects, goal = {} } = options;
+  if (options.goal === undefined && plan.event.validate.recall?.tune !== true) return { done: true };
   const keys = runKeys(plan.run);
   const recall = await getJson(objects, keys.recall, recallSchema);
   if (recall === undefined)
     throw new NotFound(`${objects.locate(keys.recall)} is not there: validate the run first`, { ids: [keys.recall] });
-  const earlier = await getJson(objects, keys.tuning, tuningSchema);
+  const found = await getJson(objects, keys.tuning, tuningSchema);
+  const isSameGoal = found?.goal.atLeast === goal.atLeast && found?.goal.maxP95Ms === goal.maxP95Ms;
+  const earlier = isSameGoal ? found : undefined;
   if (earlier?.done === true) return { done: true };
-  const tuning: Tuning = earlier ?? { done: false, measuring: false, sets: startSets(recall, goal?.atLeast) };
+  const tuning: Tuning = earlier ?? { done: false, goal, measuring: false, sets: startSets(recall, goal.atLeast) };
   const truths = tuning.sets.length > 0 ? await readTruths(options) : [];
   const work: Work = { ...options, recall, tuning, truths };
   if (!work.tuning.measuring) {

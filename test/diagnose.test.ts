@@ -3,7 +3,7 @@ import type { Batch, DenseColumn } from '../lib/batch.ts';
 import { compareShard } from '../lib/compare.ts';
 import { findCauses } from '../lib/diagnose.ts';
 import type { Cause, Plan } from '../lib/run-files.ts';
-import type { Distance } from '../lib/schema.ts';
+import type { Distance, SearchSettings } from '../lib/schema.ts';
 import { memory } from '../lib/stores/memory.ts';
 import type { Store } from '../lib/stores/port.ts';
 import { type Approximation, approximate, measure } from './approximate.ts';
@@ -87,6 +87,29 @@ describe('search settings', () => {
     expect(names((await causesOf({ how })).causes)).toEqual(['quantized without rescoring']);
     const rescored = { ...how, tuning: { ...how.tuning, current: { rescore: true } } };
     expect(names((await causesOf({ how: rescored })).causes)).toEqual([]);
+  });
+
+  test('oversampling is named where hits are rescored and too few of them are, and not where a wider search does as well', async () => {
+    const tuning = {
+      isQuantized: true,
+      current: { efSearch: 100, rescore: true },
+      heeds: { efSearch: true, rescore: true, oversampling: 64 },
+    } as const;
+    const fewHits = { reach: ({ oversampling = 1 }: SearchSettings) => 0.3 + Math.min(0.7, oversampling / 60), tuning };
+    const { causes } = await causesOf({ how: fewHits });
+    expect(names(causes)).toEqual(['oversampling too low']);
+    expect(causes[0]?.what).toMatch(/oversampling is 1\.$/);
+    expect(causes[0]?.evidence).toMatch(/^With oversampling 64, /);
+    // Up to what the store takes.
+    const strict = { ...fewHits, tuning: { ...tuning, heeds: { ...tuning.heeds, oversampling: 20 } } };
+    expect((await causesOf({ how: strict })).causes[0]?.evidence).toMatch(/^With oversampling 20, /);
+    const none = { ...fewHits, tuning: { ...tuning, heeds: { efSearch: true } } } as const;
+    expect((await causesOf({ how: none })).causes).toEqual([]);
+    const narrow = {
+      reach: ({ oversampling = 1, efSearch = 0 }: SearchSettings) => (oversampling * efSearch >= 400 ? 1 : 0.4),
+      tuning,
+    };
+    expect(names((await causesOf({ how: narrow })).causes)).toEqual(['efSearch too low']);
   });
 
   test('two causes are both named where both are needed, the greater first', async () => {
@@ -228,11 +251,14 @@ function withLengths(isUnit: boolean, count = 400): Batch {
 
 /** A target that holds the same records and ranks by another distance. */
 const ranksBy =
-  (distance: Distance, records?: Batch) =>
+  (distance: Distance | undefined, records?: Batch) =>
   async (world: World): Promise<Store> => {
     const path = `ranks-${distance}-${world.event.source.connection && JSON.stringify(world.event.source.connection)}`;
     const store = await memory.open({ connection: { path }, collection: 'other', options: {} });
-    const vectors = makeSchema().vectors.map((each) => ({ ...each, distance }));
+    const vectors = makeSchema().vectors.map(({ distance: _, ...each }) => ({
+      ...each,
+      ...(distance && { distance }),
+    }));
     await store.prepare(makeSchema({ vectors }));
     for await (const { batch } of world.source.read(
       { from: null, to: null },
@@ -250,6 +276,18 @@ describe('distance', () => {
     const [found] = causes.filter(({ cause }) => cause === 'other distance');
     expect(found?.what).toBe('The target ranks by euclid, what is near is told by cosine.');
     expect(found?.evidence).toMatch(/Their lengths are from 0\.2 to 5\.$/);
+  });
+
+  test('another one is named too where the target says none: what it ranks by then is held against its answers', async () => {
+    const schema = makeSchema({
+      vectors: makeSchema().vectors.map((each) => ({ ...each, distance: 'euclid' as const })),
+    });
+    const { causes } = await causesOf({ records: withLengths(false), schema, target: ranksBy(undefined) });
+    const [found] = causes.filter(({ cause }) => cause === 'other distance');
+    expect(found?.what).toBe('The target ranks by cosine, what is near is told by euclid.');
+    expect(found?.next).toMatch(
+      /^The collection says no distance, .* target\.options, \{"distance": "euclid"\}; or, if/,
+    );
   });
 
   test('vectors that are not normalised are named where lengths of 1 would rank as cosine does', async () => {

@@ -260,7 +260,7 @@ describe('a file of queries', () => {
     const file = write('bad.jsonl', `${line('a')}\n{"vector": []}\nnot json\n{"text": "ships"}\n${line('b')}`);
     const said = await refusal([{ name: 'file', file, atLeast: null }]);
     expect(said).toContain(`the query file '${file}': line 2 is not valid: vector`);
-    expect(said).toMatch(/line 3 is not valid: it is wrong: expected object, received string/);
+    expect(said).toMatch(/line 3 is not valid: expected object, received string/);
     expect(said).toMatch(/line 4 is not valid: .*text cannot be searched for yet/);
     const many = Array.from({ length: 30 }, () => '[]').join('\n');
     expect(await refusal([{ name: 'file', file: write('many.jsonl', many) }])).toMatch(

@@ -42,6 +42,18 @@ describe('the report', () => {
     expect(page).toContain('<title>Validated: run r1</title>');
   });
 
+  test('names the query sets in its sentence where there are several, since each has a figure of its own', async () => {
+    const sets = [{ name: 'all' }, { name: 'few', sample: 100 }];
+    const world = await makeWorld({
+      records: makeBatch({ ids: ids(300) }),
+      event: { validate: { recall: { sets, atLeast: 0.9 } } },
+    });
+    const { report } = await validate(world, await load(world));
+    expect(report.summary).toMatch(
+      /equal\. all, vector embedding: the recall@10 .* few, vector embedding: the recall@10 of the target is 100\.00%/,
+    );
+  });
+
   test('of a target with faults says failed, names the first ids and what to do next', async () => {
     const records = makeBatch({ ids: ids(100) });
     const world = await makeWorld({ records });

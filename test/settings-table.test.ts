@@ -84,6 +84,25 @@ describe('the settings of both collections', () => {
     expect(rows.find(({ setting }) => setting === 'moved')).toMatchObject({ target: 'left out, as the mapping says' });
   });
 
+  test('say where a collection is searched exactly, whatever index it is to have one day', async () => {
+    const { world, plan: made } = await planned();
+    const schema = makeSchema({ vectors: [{ ...vector, index: hnsw }] });
+    const { rows } = await readSettings({
+      plan: made,
+      source: {
+        ...side(world.source, schema),
+        tuning: async () => ({ current: {}, heeds: { efSearch: 1000 }, isQuantized: false }),
+      },
+      target: side(world.target, schema),
+    });
+    expect(rows.find(({ setting }) => setting === 'index')).toMatchObject({ target: 'hnsw', differs: false });
+    expect(rows.find(({ setting }) => setting === 'searched')).toMatchObject({
+      source: null,
+      target: 'exactly, without an index',
+      differs: true,
+    });
+  });
+
   test('are as planned where a store is away, and say so, since the report must not be lost for them', async () => {
     const { world, plan: made } = await planned();
     const away = async (): Promise<never> => {

@@ -108,6 +108,16 @@ describe('tuning', () => {
     expect(tuning?.sets[0]?.chosen?.efSearch).toBeLessThan(280);
   });
 
+  test('cut off under another goal is begun anew, so that neither its points nor its choice are taken for this one', async () => {
+    const { world, plan, target } = await tuned({}, {}, { goal: { atLeast: 0.6 } });
+    const manifest = await readManifest(world.objects, 'r1');
+    const input = { ...world, target, plan, manifest };
+    await tuneSearch({ ...input, deadline: nearAfter(30), goal: { atLeast: 0.7, maxP95Ms: 9000 } });
+    expect(await tuningOf(world)).toMatchObject({ done: false, sets: [{ atLeast: 0.7 }] });
+    await tuneSearch({ ...input, deadline: noDeadline });
+    expect(await tuningOf(world)).toMatchObject({ done: true, goal: {}, sets: [{ atLeast: 0.95 }] });
+  });
+
   test('chooses one setting for all sets of a vector: the larger', async () => {
     const sets = [
       { name: 'easy', sample: 150, atLeast: 0.5 },

@@ -1,3 +1,4 @@
+import type { z } from 'zod';
 import { InvalidEvent } from '../../lib/errors.ts';
 import { parseAs, parseRunId } from '../../lib/event.ts';
 import { runKeys } from '../../lib/keys.ts';
@@ -37,8 +38,8 @@ export async function tuneCommand(context: CommandContext, given: string, args: 
   }
   return await withRunLock(directory, run, () =>
     withEngine(context, async (engine) => {
-      await forgetOther(objects, run, goal);
-      const following = follow(objects, run, output);
+      await forgetFinished(objects, run);
+      const following = follow(objects, run, output, goal);
       try {
         for (let done = false; !done; ) {
           if (context.signal.aborted) {
@@ -58,34 +59,44 @@ export async function tuneCommand(context: CommandContext, given: string, args: 
       for (const line of outcomeLines(sets)) output.line(line);
       output.line(`${(passed ? 'done' : 'not yet').padEnd(8)} ${summary}`);
       output.line(`report   ${reportPage}`);
-      return exitCodes.ok;
+      // Found, though not yet in use, is what was asked for; nothing found is not.
+      return sets.every(({ chosen }) => chosen !== null) ? exitCodes.ok : exitCodes.validation;
     }),
   );
 }
 
 /** @throws InvalidEvent when a figure is none, or out of its range. */
 function goalOf({ atLeast, maxP95 }: TuneArguments) {
-  const given = {
-    ...(atLeast !== undefined && { atLeast: Number(atLeast) }),
-    ...(maxP95 !== undefined && { maxP95Ms: Number(maxP95) }),
+  return {
+    ...(atLeast !== undefined && { atLeast: figure('--at-least', tuneGoal.shape.atLeast, atLeast) }),
+    ...(maxP95 !== undefined && { maxP95Ms: figure('--max-p95', tuneGoal.shape.maxP95Ms, maxP95) }),
   };
-  return parseAs(tuneGoal, given, 'what tune was given', InvalidEvent);
+}
+
+function figure(option: string, schema: z.ZodType<number | undefined>, text: string): number | undefined {
+  // Number('') is 0, which asks for nothing.
+  const value = text.trim() === '' ? Number.NaN : Number(text);
+  return parseAs(schema, value, `${option} '${text}'`, InvalidEvent);
 }
 
 function argumentsText({ atLeast, maxP95 }: TuneArguments): string {
   return `${atLeast === undefined ? '' : ` --at-least ${atLeast}`}${maxP95 === undefined ? '' : ` --max-p95 ${maxP95}`}`;
 }
 
-/** A tuning that came to its end, or was for another goal, is done anew; one that was cut off goes on. */
-async function forgetOther(objects: ObjectStore, run: string, { atLeast }: Goal): Promise<void> {
+/** A tuning that came to its end is done anew; one that was cut off goes on. */
+async function forgetFinished(objects: ObjectStore, run: string): Promise<void> {
   const { tuning: key } = runKeys(run);
   const earlier = await getJson(objects, key, tuningSchema);
-  const isOther = atLeast !== undefined && earlier?.sets.some((each) => each.atLeast !== atLeast) === true;
-  if (earlier?.done === true || isOther) await objects.delete(key);
+  if (earlier?.done === true) await objects.delete(key);
 }
 
 /** Prints each point of the curves as soon as it is there. */
-function follow(objects: ObjectStore, run: string, output: Output): { stop(): Promise<void> } {
+function follow(
+  objects: ObjectStore,
+  run: string,
+  output: Output,
+  { maxP95Ms = Number.POSITIVE_INFINITY }: Goal,
+): { stop(): Promise<void> } {
   const shown = new Map<string, number>();
   const show = async (): Promise<void> => {
     const tuning = await getJson(objects, runKeys(run).tuning, tuningSchema);
@@ -101,7 +112,7 @@ function follow(objects: ObjectStore, run: string, output: Output): { stop(): Pr
         output.event({ type: 'tried', run, set, targetVector, ...point });
         const { mean, low, high, p50, p95, settings } = point;
         const interval = `${percent(low)} to ${percent(high)}`;
-        const held = low >= atLeast ? ' *' : '';
+        const held = low >= atLeast && p95 <= maxP95Ms ? ' *' : '';
         output.line(
           row([percent(mean), interval, milliseconds(p50), milliseconds(p95), `${settingsText(settings)}${held}`]),
         );

@@ -5,6 +5,7 @@ import { allowedAt, recallAt } from '../measures.ts';
 import type { Cause, Plan } from '../run-files.ts';
 import type { Distance } from '../schema.ts';
 import { openSide, type Side } from '../search-side.ts';
+import { storeKind } from '../stores/registry.ts';
 import type { Truth } from '../truths.ts';
 import { percent } from '../words.ts';
 import { type Experiment, explains, leastGain, unlessRefused } from './experiment.ts';
@@ -29,9 +30,11 @@ interface Case {
  * other lengths. The true neighbours and the target's own hits are fetched from both sides and ranked in each way.
  */
 export async function distanceCauses(experiment: Experiment): Promise<readonly Found[]> {
-  const { entry, described, exact } = experiment;
-  const declared = described.schema.vectors.find(({ name }) => name === entry.targetVector)?.distance;
-  if (exact.recall >= 1 - leastGain || declared === undefined) return [];
+  const { plan, entry, described, exact } = experiment;
+  if (exact.recall >= 1 - leastGain) return [];
+  const said = described.schema.vectors.find(({ name }) => name === entry.targetVector)?.distance;
+  // A LanceDB table without an index says none, and is searched by L2 where a search says none either.
+  const declared = said ?? (await storeKind(plan.event.target.store)).capabilities.defaultDistance;
   const cases = (await unlessRefused(() => casesOf(experiment))) ?? [];
   if (cases.length === 0) return [];
   const rank = (by: Distance, vectors: (each: Case) => ReadonlyMap<string, Float32Array>): number =>
@@ -58,7 +61,12 @@ export async function distanceCauses(experiment: Experiment): Promise<readonly F
     }
     found.push({
       gain: 1 - ranked,
-      cause: otherDistance(as, entry.distance, declared, `${seen} Their lengths are ${lengths.source}.`),
+      cause: otherDistance(
+        as,
+        entry.distance,
+        { declared, isSaid: said !== undefined },
+        `${seen} Their lengths are ${lengths.source}.`,
+      ),
     });
   }
   const own = rank(declared, target);
@@ -72,13 +80,21 @@ export async function distanceCauses(experiment: Experiment): Promise<readonly F
 
 type About = Pick<Cause, 'check' | 'set' | 'vector'>;
 
-function otherDistance(about: About, truth: Distance, declared: Distance, evidence: string): Cause {
+function otherDistance(
+  about: About,
+  truth: Distance,
+  { declared, isSaid }: { readonly declared: Distance; readonly isSaid: boolean },
+  evidence: string,
+): Cause {
+  const mend = isSaid
+    ? `Make the target's collection (or its index) rank by ${truth}`
+    : `The collection says no distance, so searches that say none are by ${declared}: where the application asks for ${truth}, say so in target.options, {"distance": "${truth}"}`;
   return {
     ...about,
     cause: 'other distance',
     what: `The target ranks by ${declared}, what is near is told by ${truth}.`,
     evidence,
-    next: `Make the target's collection (or its index) rank by ${truth}; or, if ${declared} is what the application wants, say so in mapping.vectors: {"distance": "${declared}"}.`,
+    next: `${mend}; or, if ${declared} is what the application wants, say so in mapping.vectors: {"distance": "${declared}"}.`,
   };
 }
 

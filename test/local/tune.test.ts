@@ -64,6 +64,11 @@ test('tune shows the curve, says what the application has to set, and validate p
   expect(Number(found)).toBeGreaterThan(10);
   expect(out).toMatch(/^not yet +Could not validate/m);
 
+  const none = await vecferry(['tune', 'r1', '--max-p95', '0.001']);
+  expect(none.out).toMatch(/No setting that was tried holds 90\.00% within/);
+  expect(none.out).not.toMatch(/iterativeScan \*$/m);
+  expect(none.code).toBe(5);
+
   const search = `{"efSearch":${found}}`;
   expect(out).toContain('report ');
   const proved = await vecferry(['validate', 'r1', '--search', search]);
@@ -71,6 +76,8 @@ test('tune shows the curve, says what the application has to set, and validate p
   expect(proved.out).toMatch(/^done +Validated/m);
   expect((await vecferry(['tune', 'r1'])).out).toMatch(/^nothing to tune/m);
   expect((await vecferry(['tune', 'r1', '--at-least', '1.5'])).code).toBe(2);
+  const empty = await vecferry(['tune', 'r1', '--at-least', '']);
+  expect([empty.code, empty.err]).toEqual([2, expect.stringMatching(/^InvalidEvent: --at-least '' is not valid/)]);
   expect((await vecferry(['tune', 'nowhere'])).code).toBe(2);
   expect((await vecferry(['validate', 'r1', '--search', '{"rescore":true}'])).err).toMatch(/does not heed rescore/);
   expect((await vecferry(['validate', event, '--search', search])).err).toMatch(/--search goes with the id of a run/);
