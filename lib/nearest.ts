@@ -1,10 +1,6 @@
 import { type DenseColumn, hasVector } from './batch.ts';
+import { makeKernel, queriesTogether, type Sum } from './nearest-kernel.ts';
 import type { Distance } from './schema.ts';
-
-/** Floats of a tile of records: they stay in the processor's first cache while all queries pass over them. */
-const tileFloats = 4096;
-/** Queries that pass over a record together: it is loaded once, and four sums do not wait for each other. */
-const lanes = 4;
 
 /** The nearest records of one query, nearest first, equal distances in order of position. */
 export interface Nearest {
@@ -24,32 +20,37 @@ export function findNearest(
   keep: number,
 ): Nearest[] {
   const { dimension, values } = column;
-  const padded = Math.ceil(queries.length / lanes) * lanes;
-  const flat = new Float64Array(padded * dimension);
-  queries.forEach((query, q) => {
-    flat.set(query, q * dimension);
-  });
-  const norms = distance === 'cosine' ? lengths(values, dimension, count) : new Float64Array(0);
-  const queryNorms = lengths(flat, dimension, padded);
+  const kernel = makeKernel(sumOf[distance], queries, dimension);
+  const isScaled = distance === 'cosine';
+  const norms = isScaled ? lengths(values, dimension, count) : new Float64Array(count);
+  const queryNorms = queries.map((query) => (isScaled ? (lengths(query, dimension, 1)[0] ?? 0) : 0));
   const tops = queries.map(() => makeTop(keep));
-  const sums = new Float64Array(lanes);
-  const add = kernels[distance];
-  const step = Math.max(1, Math.floor(tileFloats / dimension));
-  for (let tile = 0; tile < count; tile += step) {
-    const end = Math.min(count, tile + step);
-    for (let q = 0; q < padded; q += lanes) {
-      for (let record = tile; record < end; record++) {
-        if (!hasVector(column, record)) continue;
-        add(values, record * dimension, flat, q * dimension, dimension, sums);
-        for (let lane = 0; lane < lanes && q + lane < queries.length; lane++) {
-          const sum = sums[lane] ?? 0;
-          tops[q + lane]?.offer(finish(sum, distance, (norms[record] ?? 0) * (queryNorms[q + lane] ?? 0)), record);
-        }
+  let sums: Float64Array = new Float64Array(0);
+  for (let tile = 0; tile < count; tile += kernel.tileRecords) {
+    const end = Math.min(count, tile + kernel.tileRecords);
+    kernel.load(values.subarray(tile * dimension, end * dimension));
+    for (const [q, top] of tops.entries()) {
+      const lane = q % queriesTogether;
+      if (lane === 0) sums = kernel.sums(q / queriesTogether);
+      const queryNorm = queryNorms[q] ?? 0;
+      let bound = top.bound();
+      for (let record = tile, at = lane; record < end; record++, at += queriesTogether) {
+        const found = finish(sums[at] ?? 0, distance, (norms[record] ?? 0) * queryNorm);
+        if (!(found < bound && hasVector(column, record))) continue;
+        top.offer(found, record);
+        bound = top.bound();
       }
     }
   }
   return tops.map((top) => top.sorted());
 }
+
+const sumOf: Readonly<Record<Distance, Sum>> = {
+  cosine: 'multiply',
+  dot: 'multiply',
+  euclid: 'square',
+  manhattan: 'absolute',
+};
 
 function finish(sum: number, distance: Distance, norms: number): number {
   if (distance === 'cosine') return norms === 0 ? 1 : 1 - sum / norms;
@@ -57,7 +58,7 @@ function finish(sum: number, distance: Distance, norms: number): number {
   return distance === 'euclid' ? Math.sqrt(sum) : sum;
 }
 
-function lengths(values: Float32Array | Float64Array, dimension: number, count: number): Float64Array {
+function lengths(values: Float32Array, dimension: number, count: number): Float64Array {
   const found = new Float64Array(count);
   for (let record = 0; record < count; record++) {
     let sum = 0;
@@ -67,77 +68,10 @@ function lengths(values: Float32Array | Float64Array, dimension: number, count: 
   return found;
 }
 
-/** Sums over one record and four queries that lie one after the other, into `sums`. */
-type Kernel = (
-  values: Float32Array,
-  at: number,
-  queries: Float64Array,
-  from: number,
-  dimension: number,
-  sums: Float64Array,
-) => void;
-
-const multiply: Kernel = (values, at, queries, from, dimension, sums) => {
-  let [a, b, c, d] = [0, 0, 0, 0];
-  for (let i = 0; i < dimension; i++) {
-    const x = values[at + i] ?? 0;
-    const q = from + i;
-    a += x * (queries[q] ?? 0);
-    b += x * (queries[q + dimension] ?? 0);
-    c += x * (queries[q + 2 * dimension] ?? 0);
-    d += x * (queries[q + 3 * dimension] ?? 0);
-  }
-  sums[0] = a;
-  sums[1] = b;
-  sums[2] = c;
-  sums[3] = d;
-};
-
-const square: Kernel = (values, at, queries, from, dimension, sums) => {
-  let [a, b, c, d] = [0, 0, 0, 0];
-  for (let i = 0; i < dimension; i++) {
-    const x = values[at + i] ?? 0;
-    const q = from + i;
-    const one = x - (queries[q] ?? 0);
-    const two = x - (queries[q + dimension] ?? 0);
-    const three = x - (queries[q + 2 * dimension] ?? 0);
-    const four = x - (queries[q + 3 * dimension] ?? 0);
-    a += one * one;
-    b += two * two;
-    c += three * three;
-    d += four * four;
-  }
-  sums[0] = a;
-  sums[1] = b;
-  sums[2] = c;
-  sums[3] = d;
-};
-
-const absolute: Kernel = (values, at, queries, from, dimension, sums) => {
-  let [a, b, c, d] = [0, 0, 0, 0];
-  for (let i = 0; i < dimension; i++) {
-    const x = values[at + i] ?? 0;
-    const q = from + i;
-    a += Math.abs(x - (queries[q] ?? 0));
-    b += Math.abs(x - (queries[q + dimension] ?? 0));
-    c += Math.abs(x - (queries[q + 2 * dimension] ?? 0));
-    d += Math.abs(x - (queries[q + 3 * dimension] ?? 0));
-  }
-  sums[0] = a;
-  sums[1] = b;
-  sums[2] = c;
-  sums[3] = d;
-};
-
-const kernels: Readonly<Record<Distance, Kernel>> = {
-  cosine: multiply,
-  dot: multiply,
-  euclid: square,
-  manhattan: absolute,
-};
-
 /** The nearest records so far: a binary heap with the farthest on top, so that most records are turned away by one comparison. */
 interface Top {
+  /** Only what is nearer than this is taken. */
+  bound(): number;
   offer(distance: number, position: number): void;
   sorted(): Nearest;
 }
@@ -178,6 +112,7 @@ function makeTop(keep: number): Top {
     }
   };
   return {
+    bound: () => worst,
     offer: (distance, position) => {
       if (!(distance < worst)) return;
       const at = size < keep ? size++ : 0;
