@@ -23,8 +23,12 @@ export interface Tried {
   readonly mean: number;
 }
 
-/** Qdrant's documentation goes up to 4; more is needed where few bits stand for a vector. */
-const oversamplings = [1.5, 2, 3, 4, 8] as const;
+/**
+ * Qdrant's documentation goes up to 4; more is needed where few bits stand for a vector. Past `usualOversampling` each is
+ * tried only where the one before helped.
+ */
+const oversamplings = [1.5, 2, 3, 4, 8, 16, 32, 64] as const;
+const usualOversampling = 8;
 /** efSearch and probes are doubled: 2^12 times the default is past what any store takes. */
 const maxDoublings = 12;
 /** Two doublings that add less than this mean that what is missing is not to be found this way. */
@@ -42,6 +46,7 @@ export function* searchSteps(input: StepsInput): Steps<void> {
   let best: Reached = { settings: start, ...(yield start) };
   if (best.holds) return;
   for (const change of changesOf(input)) {
+    if (goesTooFar(change.oversampling ?? 0, best.settings.oversampling ?? 1)) break;
     const settings = { ...best.settings, ...change };
     const tried = yield settings;
     if (tried.holds) return;
@@ -56,6 +61,10 @@ export function* searchSteps(input: StepsInput): Steps<void> {
     if (best.holds) return;
   }
 }
+
+/** True past the usual where the oversampling before this one, half of it, added nothing to `best`. */
+const goesTooFar = (oversampling: number, best: number): boolean =>
+  oversampling > usualOversampling && best * 2 < oversampling;
 
 /** What is tried before a wider search: it costs less, and what it mends a wider search does not. */
 function changesOf({ start, tuning: { heeds, isQuantized }, isShort }: StepsInput): readonly SearchSettings[] {

@@ -69,6 +69,18 @@ describe('the steps of tuning', () => {
     ]);
   });
 
+  test('oversample past 8 only as long as that helps, and no further than the store takes', () => {
+    const run = (most: number, until: number): number[] =>
+      tried(
+        { start: { rescore: true, oversampling: 1 }, tuning: tuning({ rescore: true, oversampling: most }, true) },
+        ({ oversampling = 1 }) => Math.min(oversampling, until) / 100,
+      ).map(({ oversampling = 0 }) => oversampling);
+    expect(run(64, 100)).toEqual([1, 1.5, 2, 3, 4, 8, 16, 32, 64]);
+    expect(run(40, 100)).toEqual([1, 1.5, 2, 3, 4, 8, 16, 32]);
+    expect(run(64, 8)).toEqual([1, 1.5, 2, 3, 4, 8, 16]);
+    expect(run(64, 4)).toEqual([1, 1.5, 2, 3, 4, 8]);
+  });
+
   test('scan on first where filtered searches come up short, and not where they do not', () => {
     const input = { start: { efSearch: 40 }, tuning: tuning({ efSearch: 1000, iterativeScan: true }) };
     const recall = (s: SearchSettings): number => (s.iterativeScan ? 1 : 0.3);

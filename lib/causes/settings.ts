@@ -12,7 +12,11 @@ export interface Found {
 
 type Name = Extract<
   Cause['cause'],
-  'quantized without rescoring' | 'filtered after the index' | 'efSearch too low' | 'probes too low'
+  | 'quantized without rescoring'
+  | 'oversampling too low'
+  | 'filtered after the index'
+  | 'efSearch too low'
+  | 'probes too low'
 >;
 interface Remedy {
   readonly name: Name;
@@ -24,6 +28,8 @@ interface Remedy {
 const factors = [4, 16] as const;
 /** Rescoring alone puts the same hits in another order where k are taken; so many times k leave it a choice. */
 const manyTimes = [4, 16] as const;
+/** Where hits are rescored already: a bit a float may need so many of few dimensions. */
+const moreTimes = [4, 16, 64] as const;
 
 /**
  * What other search settings find, one on top of the other: that which helps most first, and of those that help alike
@@ -72,6 +78,10 @@ function remediesOf(
   const rescores = isQuantized && heeds.rescore !== undefined && start.rescore !== true;
   const most = heeds.oversampling === true ? Number.POSITIVE_INFINITY : (heeds.oversampling ?? 1);
   const more = manyTimes.map((times) => ({ rescore: true, oversampling: Math.min(times, most) }));
+  const sampled = start.oversampling ?? 1;
+  const further = moreTimes.map((times) => Math.min(times * sampled, most)).filter((value) => value > sampled);
+  // More candidates come from a wider search: where filtered searches alone miss, that would hide the cause as well.
+  const oversamples = isQuantized && start.rescore === true && heeds.oversampling !== undefined && !isFilterAlone;
   const isFiltered = truths.some(({ filter }) => filter.length > 0);
   const scans = isFiltered && base.short > 0 && heeds.iterativeScan !== undefined && start.iterativeScan !== true;
   return [
@@ -81,6 +91,15 @@ function remediesOf(
     ...(scans ? [{ name: 'filtered after the index' as const, changes: [{ iterativeScan: true }] }] : []),
     ...wider('efSearch', Math.max(40, entry.k)),
     ...wider('probes', 1),
+    // Last, because it widens the search too: a graph that is searched too narrowly is that, whatever else helps.
+    ...(oversamples && further.length > 0
+      ? [
+          {
+            name: 'oversampling too low' as const,
+            changes: [...new Set(further)].map((oversampling) => ({ oversampling })),
+          },
+        ]
+      : []),
   ];
 }
 
@@ -127,6 +146,7 @@ function causeOf(
         : `The search visits too few lists of the index: probes is ${from('probes')}.`,
     'quantized without rescoring':
       'The vectors are searched in a compressed form, and the hits are not ranked again by the whole vectors.',
+    'oversampling too low': `The vectors are searched in a compressed form, and too few of those hits are ranked again by the whole vectors: oversampling is ${was.oversampling ?? 1}.`,
     'filtered after the index':
       'The index hands over its nearest records first and the filter is held against those, so that too few are left.',
   };
@@ -144,4 +164,4 @@ function causeOf(
   };
 }
 
-const isNumber = (name: Name): boolean => name === 'efSearch too low' || name === 'probes too low';
+const isNumber = (name: Name): boolean => name.endsWith('too low');

@@ -7,7 +7,7 @@ import type { VectorIndex } from '../../lib/schema.ts';
 import { makeBatch, makeSchema } from '../make.ts';
 import { makeDatabase } from '../servers/database.ts';
 import { qdrantUrl } from '../servers/urls.ts';
-import { built, coarse, indexed, records, schema, vector, weakGraph } from '../stores/qdrant-recipes.ts';
+import { binary, built, coarse, indexed, records, schema, vector, weakGraph } from '../stores/qdrant-recipes.ts';
 import { type EndpointInput, endpointIn, type Runs, startRuns } from './world.ts';
 
 /**
@@ -86,6 +86,20 @@ describe('Qdrant', () => {
     });
     expect(names).toEqual(['quantized without rescoring']);
     expect(report.findings[0]?.causes[0]?.evidence).toMatch(/With rescore, oversampling 4, recall@10 .* goes from/);
+  });
+
+  test('oversampling too low, where a bit stands for a float and too few hits are rescored; tuning then goes as far as it takes', async () => {
+    const target = await filled('causes_binary', binary);
+    const { names, report } = await causesOf(source, target, { atLeast: 0.9, tune: true });
+    expect([report.verdict, names]).toEqual(['unproven', ['oversampling too low']]);
+    const [cause] = report.findings[0]?.causes ?? [];
+    expect(cause?.what).toMatch(/ranked again by the whole vectors: oversampling is 1\.$/);
+    expect(cause?.evidence).toMatch(/With oversampling 64, recall@10 .* goes from/);
+    const chosen = report.tuning?.[0]?.chosen ?? {};
+    expect(chosen.oversampling).toBeGreaterThan(8);
+    const search = { efSearch: 1000, oversampling: 64 };
+    const far = await causesOf(source, target, { atLeast: 0.9, search });
+    expect([far.report.verdict, far.names]).toEqual(['validated', []]);
   });
 
   test('payload index missing, by the field that is filtered on', async () => {

@@ -84,7 +84,7 @@ test('what tuning chose is kept where the options say so: the run passes by reca
   expect(tuned).toMatchObject({ kept: true, curve: expect.any(Array) });
   expect(tuned?.curve[0]?.settings.efSearch).toBe(lowEfSearch);
   expect(tuned?.curve[0]?.low).toBeLessThan(goal);
-  expect(tuned?.how).toMatch(/To take it back: ALTER DATABASE .* SET hnsw.ef_search = '15'$/);
+  expect(tuned?.how).toMatch(/To take it back: ALTER DATABASE .* SET hnsw.ef_search = '15';$/);
   expect(await handedOver('kept')).toBe(efSearch);
   const recall = await getJson(runs.engine.objects, runKeys(result.run).recall, recallSchema);
   const [entry] = recall?.sets ?? [];

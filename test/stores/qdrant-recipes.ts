@@ -11,6 +11,7 @@ import { makeBatch, makeSchema } from '../make.ts';
  * weakGraph: 0.85 as it is, 0.91 with efSearch 64, 0.98 with 256, 1 with 1,000.
  * coarse: 0.74 as it is, and with `rescore` alone too, for it puts the same ten in another order; rescored with
  *   oversampling 2: 0.91, 4: 0.98, 8: 1. Oversampled without rescoring: 0.74.
+ * binary: 0.3 as it is, which is rescored; with oversampling 64: 0.985.
  * weakGraph, filtered on `tenth`: 0.1 to 0.2 without a payload index, at any efSearch; where the field was indexed before
  *   the graph was built 0.93, and 1 with efSearch 64.
  */
@@ -23,6 +24,8 @@ const small = { hnsw: { fullScanThreshold: 10 }, optimizers: { indexingThreshold
 export const weakGraph = { ...small, hnsw: { ...small.hnsw, m: 6, efConstruction: 24 } };
 /** 64 floats in 16 bytes, and not rescored unless a search asks for it. */
 export const coarse = { ...small, quantization: { product: { compression: 'x16' } } };
+/** A bit a float, and rescored by default. */
+export const binary = { ...small, quantization: { binary: { always_ram: true } } };
 export const indexed = { payloadIndexes: { tenth: 'integer' } };
 
 /** 3,000 records of which a tenth each has the same `tenth`. */

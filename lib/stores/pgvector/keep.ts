@@ -102,12 +102,12 @@ async function alter(database: Database, place: string, wanted: Wanted): Promise
     const backs = wanted.map(([each, value]) => {
       const before = earlier.get(each);
       return before === undefined || before === value
-        ? `ALTER ${subject} RESET ${each}`
-        : `ALTER ${subject} SET ${each} = ${quoteText(before)}`;
+        ? `ALTER ${subject} RESET ${each};`
+        : `ALTER ${subject} SET ${each} = ${quoteText(before)};`;
     });
     const settings = wanted.map(([each, value]) => `${each} = ${value}`).join(', ');
     const whose = role === undefined ? `database ${name}` : `role ${quoteName(role)} in database ${name}`;
-    const how = `${settings} is in effect for every session that ${whose} opens from now on, whichever table it searches; those that are open have to connect again. To take it back: ${backs.join('; ')}`;
+    const how = `${settings} is in effect for every session that ${whose} opens from now on, whichever table it searches; those that are open have to connect again. To take it back: ${backs.join(' ')}`;
     return { kept: true, how };
   });
 }
