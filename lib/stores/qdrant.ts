@@ -8,10 +8,18 @@ import type { DataPath } from './qdrant/data.ts';
 import { answersGrpc, openGrpc } from './qdrant/grpc.ts';
 import { firstUuid, idTypeOf } from './qdrant/ids.ts';
 import { prepareCollection, readProgress, startIndexes } from './qdrant/index.ts';
-import { fetchByIds, planRanges, type ReadPaths, readRange } from './qdrant/read.ts';
+import { countIds, fetchByIds, planRanges, type ReadPaths, readRange } from './qdrant/read.ts';
 import { openRest } from './qdrant/rest.ts';
 import { howToSearch, searchOf, searchSettings, tuningOf } from './qdrant/search.ts';
-import { nativeOf, optionsSchema, payloadIndexesOf, type QdrantOptions, vectorsOf } from './qdrant/settings.ts';
+import {
+  type CollectionInfo,
+  nativeOf,
+  optionsSchema,
+  payloadIndexesOf,
+  type QdrantOptions,
+  strictModeOf,
+  vectorsOf,
+} from './qdrant/settings.ts';
 import { writeAll } from './qdrant/write.ts';
 
 /**
@@ -72,8 +80,8 @@ function openQdrant({ connection, collection, options: given }: ResolvedEndpoint
     return chosen;
   });
   const version = once(admin.version);
-  const vectors = once(async () => vectorsOf(await admin.info()));
-  const paths = async (): Promise<ReadPaths> => ({ data: await path(), rest, vectors: await vectors() });
+  const shape = once(async () => shapeOf(await admin.info()));
+  const paths = async (): Promise<ReadPaths> => ({ data: await path(), rest, ...(await shape()) });
 
   return {
     async describe() {
@@ -81,13 +89,16 @@ function openQdrant({ connection, collection, options: given }: ResolvedEndpoint
       const notes = notesOn(await path(), options.transport, grpcUrl);
       return describe(admin, await path(), rest, notes);
     },
-    count: admin.count,
+    count: async () => countRecords(admin, await path()),
     fetch: async (ids) => fetchByIds(await paths(), ids),
     async search(request) {
       const asked = searchOf(request);
       return (await path()).search(asked);
     },
-    ranges: async ({ records }) => planRanges(await path(), await admin.count(), records),
+    ranges: async ({ records }) => {
+      const data = await path();
+      return planRanges(data, await countRecords(admin, data), records, (await shape()).maxPage);
+    },
     async *read(range, limits) {
       yield* readRange(await paths(), range, limits);
     },
@@ -153,12 +164,13 @@ async function chooseDataPath(
 
 async function describe(admin: Admin, data: DataPath, rest: DataPath, notes: readonly string[]): Promise<Description> {
   const info = await admin.info();
-  const vectors = vectorsOf(info);
+  const { vectors, maxPage } = shapeOf(info);
+  const strict = strictModeOf(info);
   const [count, first, uuid, payloadBytes] = await Promise.all([
-    admin.count(),
+    countRecords(admin, data),
     data.scrollIds(null, 1),
     data.scrollIds(firstUuid, 1),
-    samplePayloadBytes({ data, rest, vectors }),
+    samplePayloadBytes({ data, rest, vectors, maxPage }),
   ]);
   const schema: CollectionSchema = {
     store: 'qdrant',
@@ -168,14 +180,15 @@ async function describe(admin: Admin, data: DataPath, rest: DataPath, notes: rea
     payloadIndexes: payloadIndexesOf(info),
     native: nativeOf(info),
   };
-  const withoutVector = await admin.countWithoutVector(vectors.map(({ name }) => name));
-  const strict = info.config.strict_mode_config;
+  const countsExactly = strict.search_allow_exact !== false;
+  const withoutVector = countsExactly ? await admin.countWithoutVector(vectors.map(({ name }) => name)) : undefined;
   const told = [
     ...notes,
     ...(info.config.params.sharding_method === 'custom' ? [shardKeysNote] : []),
-    ...(strict?.enabled === true && strict.unindexed_filtering_retrieve === false ? [strictModeNote] : []),
+    ...(strict.unindexed_filtering_retrieve === false ? [strictModeNote] : []),
+    ...(countsExactly ? [] : [noExactNote]),
   ];
-  return { schema, count, payloadBytes, withoutVector, notes: told };
+  return { schema, count, payloadBytes, ...(withoutVector && { withoutVector }), notes: told };
 }
 
 const shardKeysNote =
@@ -184,6 +197,26 @@ const shardKeysNote =
 /** So it is on Qdrant Cloud unless the collection says otherwise (its documentation, Configure clusters). */
 const strictModeNote =
   'the collection is in strict mode, which refuses a search with a filter on a field without a payload index of its type';
+
+const noExactNote =
+  "the collection's strict mode has search_allow_exact off: records are counted by their ids, which vectors some lack is not known beforehand, and what only an exact search shows is not looked for";
+
+const shapeOf = (info: CollectionInfo): Pick<ReadPaths, 'vectors' | 'maxPage'> => ({
+  vectors: vectorsOf(info),
+  maxPage: strictModeOf(info).max_query_limit ?? Number.POSITIVE_INFINITY,
+});
+
+/** Exact: strict mode's search_allow_exact is about counts too (CountRequestInternal in Qdrant's source), and an estimate is no count. */
+async function countRecords(admin: Admin, data: DataPath): Promise<number> {
+  try {
+    return await admin.count();
+  } catch (error) {
+    if (!(error instanceof InvalidEvent)) throw error;
+    const info = await admin.info();
+    if (strictModeOf(info).search_allow_exact !== false) throw error;
+    return await countIds(data, shapeOf(info).maxPage);
+  }
+}
 
 /** Said where auto has fallen back, because REST takes several times the processor time. */
 function notesOn(data: DataPath, transport: QdrantOptions['transport'], grpcUrl: string): readonly string[] {
@@ -195,7 +228,7 @@ function notesOn(data: DataPath, transport: QdrantOptions['transport'], grpcUrl:
 
 /** Mean bytes of a hundred payloads, drawn at random. */
 async function samplePayloadBytes(paths: ReadPaths): Promise<number> {
-  const ids = await paths.data.sample(100);
+  const ids = await paths.data.sample(Math.min(100, paths.maxPage));
   if (ids.length === 0) return 0;
   const { payloads } = await fetchByIds(paths, ids);
   return payloads.reduce((sum, payload) => sum + Buffer.byteLength(payload), 0) / Math.max(1, payloads.length);

@@ -141,6 +141,37 @@ describe('a collection in strict mode, as on Qdrant Cloud', () => {
   );
 });
 
+describe('a collection whose strict mode lets nobody ask for much, or exactly', () => {
+  test.each(['grpc', 'rest'])(
+    'is counted by its ids, cut into ranges and read over %s page by page',
+    async (transport) => {
+      const name = `search_guarded_${transport}`;
+      const store = await filled(name, { transport });
+      const before = await store.describe();
+      const limits = { enabled: true, search_allow_exact: false, max_query_limit: 7 };
+      await client.updateCollection(name, { strict_mode_config: limits });
+      await expect(client.count(name, { exact: true })).rejects.toThrow();
+      await expect(client.scroll(name, { limit: 8 })).rejects.toThrow();
+      const fresh = await open(name, { transport });
+      expect(await fresh.count()).toBe(batch.count);
+      const { withoutVector, notes, count, payloadBytes } = await fresh.describe();
+      expect([count, payloadBytes, withoutVector]).toEqual([batch.count, before.payloadBytes, undefined]);
+      expect(notes?.join()).toContain('search_allow_exact');
+      const ids: string[] = [];
+      for (const range of await fresh.ranges({ records: 1000 })) {
+        for await (const piece of fresh.read(range, { maxRecords: 500, maxBytes: 1 << 20 })) {
+          expect(piece.batch.count).toBeLessThanOrEqual(7);
+          ids.push(...piece.batch.ids);
+        }
+      }
+      expect(ids.toSorted((a, b) => Number(a) - Number(b))).toEqual(batch.ids);
+      // Another refusal of a count is not taken for this one.
+      await client.deleteCollection(name);
+      await expect(fresh.count()).rejects.toMatchObject({ name: 'NotFound' });
+    },
+  );
+});
+
 describe('search settings', () => {
   const query = Float32Array.of(1, 2);
   const ask = (settings: SearchSettings, exact = false) => searchOf({ vector: 'v', query, k: 5, settings, exact });

@@ -25,16 +25,21 @@ export interface ReadPaths {
   /** Tells exactly what gRPC may have rounded. */
   readonly rest: DataPath;
   readonly vectors: readonly VectorSpec[];
+  /** Records that one page, or one sample, may have: strict mode's max_query_limit. */
+  readonly maxPage: number;
 }
 
 /** The records of a range, a page ahead of the caller. */
 export async function* readRange(paths: ReadPaths, range: Range, options: ReadOptions): AsyncGenerator<Piece> {
-  let limit = Math.min(options.maxRecords, firstPage);
+  let limit = Math.min(options.maxRecords, paths.maxPage, firstPage);
   let coming: Promise<Page> | undefined = readPage(paths, range.from, range.to, limit);
   while (coming !== undefined) {
     const { batch, next }: Page = await coming;
     const mean = batchBytes(batch) / Math.max(1, batch.count);
-    limit = Math.max(1, Math.min(options.maxRecords, Math.floor(Math.min(pageBytes, options.maxBytes) / (mean + 64))));
+    limit = Math.max(
+      1,
+      Math.min(options.maxRecords, paths.maxPage, Math.floor(Math.min(pageBytes, options.maxBytes) / (mean + 64))),
+    );
     coming = next === null ? undefined : readPage(paths, next, range.to, limit);
     // The caller may stop between pages; the page under way then fails without anyone waiting for it.
     coming?.catch(() => {});
@@ -58,10 +63,15 @@ export async function fetchByIds(paths: ReadPaths, ids: readonly string[]): Prom
 type IdLister = Pick<DataPath, 'sample' | 'scrollIds'>;
 
 /** Ranges of about `perRange` records that cover all ids. */
-export async function planRanges(data: IdLister, count: number, perRange: number): Promise<readonly PlannedRange[]> {
+export async function planRanges(
+  data: IdLister,
+  count: number,
+  perRange: number,
+  maxPage = Number.POSITIVE_INFINITY,
+): Promise<readonly PlannedRange[]> {
   if (count <= perRange) return [{ from: null, to: null, records: count }];
-  if (count <= allIdsUpTo) return cutRanges(await allIds(data), count, perRange);
-  const samples = Math.min(maxSamples, Math.ceil(count / perRange) * samplesPerRange);
+  if (count <= allIdsUpTo) return cutRanges(await allIds(data, maxPage), count, perRange);
+  const samples = Math.min(maxSamples, maxPage, Math.ceil(count / perRange) * samplesPerRange);
   return cutRanges(await data.sample(samples), count, perRange);
 }
 
@@ -122,13 +132,24 @@ function splitByBytes(batch: Batch, maxBytes: number): { start: number; end: num
   return pieces;
 }
 
-async function allIds(data: IdLister): Promise<readonly string[]> {
+async function allIds(data: IdLister, maxPage: number): Promise<readonly string[]> {
   const ids: string[] = [];
+  for await (const page of idPages(data, maxPage)) ids.push(...page);
+  return ids;
+}
+
+/** Records, by their ids: where strict mode refuses to count exactly. */
+export async function countIds(data: IdLister, maxPage: number): Promise<number> {
+  let count = 0;
+  for await (const page of idPages(data, maxPage)) count += page.length;
+  return count;
+}
+
+async function* idPages(data: Pick<IdLister, 'scrollIds'>, maxPage: number): AsyncGenerator<readonly string[]> {
   let from: string | null = null;
   do {
-    const page: { readonly ids: readonly string[]; readonly next: string | null } = await data.scrollIds(from, idsPage);
-    ids.push(...page.ids);
+    const page: Awaited<ReturnType<IdLister['scrollIds']>> = await data.scrollIds(from, Math.min(idsPage, maxPage));
+    yield page.ids;
     from = page.next;
   } while (from !== null);
-  return ids;
 }

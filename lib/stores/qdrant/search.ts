@@ -2,7 +2,7 @@ import { InvalidEvent } from '../../errors.ts';
 import { type SearchSettingName, type SearchSettings, searchSettingNames } from '../../schema.ts';
 import type { KeptSearch, SearchRequest, SearchTuning } from '../port.ts';
 import { mustOf, type QdrantCondition } from './filter.ts';
-import { type CollectionInfo, vectorParametersOf, vectorsOf } from './settings.ts';
+import { type CollectionInfo, strictModeOf, vectorParametersOf, vectorsOf } from './settings.ts';
 
 /** Settings that a search may carry. */
 export const searchSettings = ['efSearch', 'rescore', 'oversampling'] as const satisfies readonly SearchSettingName[];
@@ -62,7 +62,7 @@ export function tuningOf(info: CollectionInfo, vector: string): SearchTuning {
   if (spec === undefined)
     throw new InvalidEvent(`the collection has no dense vector '${vector}'; name one of its own`, { ids: [vector] });
   const { hnsw, quantization } = vectorParametersOf(info, vector);
-  const strict = info.config.strict_mode_config?.enabled === true ? info.config.strict_mode_config : {};
+  const strict = strictModeOf(info);
   const points = info.points_count ?? 0;
   const kilobytes = (points * (spec.dimension ?? 0) * storedBytes[spec.precision]) / 1024;
   // payload_m alone links the records of a tenant, for searches that filter by it.

@@ -93,6 +93,8 @@ export const infoSchema = z.looseObject({
       .looseObject({
         enabled: z.boolean().nullish(),
         unindexed_filtering_retrieve: z.boolean().nullish(),
+        max_query_limit: z.number().nullish(),
+        search_allow_exact: z.boolean().nullish(),
         search_max_hnsw_ef: z.number().nullish(),
         search_max_oversampling: z.number().nullish(),
       })
@@ -106,6 +108,11 @@ export const infoSchema = z.looseObject({
   ),
 });
 export type CollectionInfo = z.infer<typeof infoSchema>;
+
+/** What strict mode forbids in this collection; nothing where it is off. */
+export function strictModeOf({ config }: CollectionInfo): NonNullable<typeof config.strict_mode_config> {
+  return config.strict_mode_config?.enabled === true ? config.strict_mode_config : {};
+}
 
 const distances = {
   Cosine: 'cosine',

@@ -27,6 +27,7 @@ from .grpc_convert import (
 from .operations import change_points, change_vectors, drop_index, make_index
 from .payload_index import parse_schema
 from .registry import Registry
+from .strict import check_count, check_scroll
 
 UPDATE_MODES = (edge.UpdateMode.Upsert, edge.UpdateMode.InsertOnly, edge.UpdateMode.UpdateOnly)
 FIELD_TYPES = ("keyword", "integer", "float", "geo", "text", "bool", "datetime", "uuid")
@@ -145,6 +146,7 @@ class PointMethods:
         if request.HasField("order_by"):
             body["order_by"] = order_json(request.order_by)
         asked = q.scroll_request(body)
+        check_scroll(self.registry.get(request.collection_name), body)
         records, after = self.registry.get(request.collection_name).read(lambda shard: shard.scroll(asked))
         answer = pb.ScrollResponse()
         for record in records:
@@ -155,6 +157,7 @@ class PointMethods:
 
     def Count(self, request: pb.CountPoints) -> Any:
         exact = request.exact if request.HasField("exact") else True
+        check_count(self.registry.get(request.collection_name), exact)
         asked = edge.CountRequest(exact=exact, filter=parse_filter(filter_json(optional(request, "filter"))))
         count = self.registry.get(request.collection_name).read(lambda shard: shard.count(asked))
         return pb.CountResponse(result=pb.CountResult(count=count))

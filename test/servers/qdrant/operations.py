@@ -17,6 +17,7 @@ from .ids import parse_id
 from .payload_index import parse_schema
 from .registry import Registry, check_name
 from .serde import parse
+from .strict import check_count, check_scroll
 
 
 @dataclass(slots=True)
@@ -216,6 +217,7 @@ def clear_payload(call: Call) -> Any:
 
 def scroll(call: Call) -> Any:
     request = q.scroll_request(call.body())
+    check_scroll(call.collection(), call.body())
     records, after = call.collection().read(lambda shard: shard.scroll(request))
     return {
         "points": [p.json_record(each) for each in records],
@@ -242,6 +244,7 @@ def retrieve_one(call: Call) -> Any:
 def count(call: Call) -> Any:
     body = call.body()
     exact = body.get("exact", True)
+    check_count(call.collection(), exact is not False)
     request = edge.CountRequest(exact=exact is not False, filter=parse_filter(body.get("filter")))
     return {"count": call.collection().read(lambda shard: shard.count(request))}
 

@@ -8,23 +8,40 @@ from .collection import Collection
 from .errors import QdrantError, bad_request
 from .ids import UUID_FORMS
 
+DEFAULT_LIMIT = 10
 CLAUSES = ("must", "should", "must_not")
 
 
 def check_query(collection: Collection, body: dict[str, Any]) -> None:
     """Raises Bad request for a query that strict mode refuses."""
-    strict = collection.config.get("strict_mode_config") or {}
-    if not strict.get("enabled"):
-        return
+    strict = rules(collection)
+    check_limit(body.get("limit") or DEFAULT_LIMIT, strict.get("max_query_limit"), "limit")
     if strict.get("unindexed_filtering_retrieve") is False:
         indexed = {key.strip('"'): each["data_type"] for key, each in collection.fields.items()}
         check_filter(body.get("filter"), indexed)
     params = body.get("params") or {}
-    if params.get("exact") and strict.get("search_allow_exact") is False:
-        raise refusal("Exact search disabled!", "Set exact=false.")
+    check_exact(params.get("exact"), strict)
     check_limit(params.get("hnsw_ef"), strict.get("search_max_hnsw_ef"), "hnsw_ef")
     oversampling = (params.get("quantization") or {}).get("oversampling")
     check_limit(oversampling, strict.get("search_max_oversampling"), "oversampling")
+
+
+def check_scroll(collection: Collection, body: dict[str, Any]) -> None:
+    check_limit(body.get("limit") or DEFAULT_LIMIT, rules(collection).get("max_query_limit"), "limit")
+
+
+def check_count(collection: Collection, exact: bool) -> None:
+    check_exact(exact, rules(collection))
+
+
+def rules(collection: Collection) -> dict[str, Any]:
+    strict = collection.config.get("strict_mode_config") or {}
+    return strict if strict.get("enabled") else {}
+
+
+def check_exact(exact: Any, strict: dict[str, Any]) -> None:
+    if exact and strict.get("search_allow_exact") is False:
+        raise refusal("Exact search disabled!", "Set exact=false.")
 
 
 def refusal(error: str, mend: str) -> QdrantError:
