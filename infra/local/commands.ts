@@ -141,6 +141,7 @@ async function tellOutcome(
   const reports = { report: locate(report), reportPage: locate(reportPage) };
   if (outcome.status === 'FAILED') {
     const failure = failureOf(outcome.error, outcome.cause);
+    output.event({ type: 'result', run, status: 'failed', output: null, ...reports });
     output.fail(failure);
     if (reports.reportPage !== null) output.line(`report   ${reports.reportPage}`);
     if (failure.exitCode === exitCodes.failed) output.line(`go on    ${again}`);

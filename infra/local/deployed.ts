@@ -59,6 +59,7 @@ export async function deployedRun(
   const reports = { report: status?.report ?? null, reportPage: status?.reportPage ?? null };
   if (ended.status !== 'SUCCEEDED') {
     const failure = failureOf(ended.error ?? ended.status, ended.cause ?? `the execution ended as ${ended.status}`);
+    output.event({ type: 'result', run, status: 'failed', output: null, ...reports });
     output.fail(failure);
     if (reports.reportPage !== null) output.line(`report   ${reports.reportPage}`);
     return failure.exitCode;

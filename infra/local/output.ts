@@ -27,7 +27,7 @@ export type OutputEvent =
   | {
       readonly type: 'result';
       readonly run: string;
-      readonly status: 'succeeded' | 'interrupted';
+      readonly status: 'succeeded' | 'failed' | 'interrupted';
       readonly output: unknown;
       readonly report: string | null;
       readonly reportPage: string | null;

@@ -204,6 +204,12 @@ describe('vecferry after a run', () => {
       code: 5,
       err: expect.stringMatching(/^ValidationFailed: Failed, .*holds 1 record that the source does not hold/),
     });
+    // A script is told where the report lies, above all of a run that failed.
+    const { events } = await vecferry(['--json', 'validate', 'unlike']);
+    expect(events().slice(-2)).toMatchObject([
+      { type: 'result', run: 'unlike', status: 'failed', report: expect.stringMatching(/unlike.report\.json$/) },
+      { type: 'error', error: 'ValidationFailed', exitCode: 5 },
+    ]);
   });
 
   test('inspects a shard', async () => {
