@@ -166,9 +166,9 @@ function more(difference: number): string {
 }
 
 /** A set's note where it stands among others: `news, vector embedding: the recall@10 of the target is …` */
-export function namedNote({ set, vector, note }: RecallEntry): string {
+export function namedNote({ set, vector, note }: RecallEntry, { isOnlyVector = false } = {}): string {
   const name = vector === '' ? 'the unnamed vector' : `vector ${vector}`;
-  return `${set}, ${name}: ${note.charAt(0).toLowerCase()}${note.slice(1)}`;
+  return `${isOnlyVector ? set : `${set}, ${name}`}: ${note.charAt(0).toLowerCase()}${note.slice(1)}`;
 }
 
 function recallFindings({ run, recall, tuning }: Findings): Found[] {

@@ -161,7 +161,8 @@ function summarise(
     const of = compare.asked === 'all' ? 'all ' : `${compare.records - compare.unchecked} sampled of `;
     const compared = `${of}${plural(compare.records, 'record')} compared and equal${skipped}`;
     const passed = recall.sets.filter(({ outcome }) => outcome === 'passed');
-    const recalls = passed.map((entry) => (passed.length === 1 ? entry.note : namedNote(entry)));
+    const isOnlyVector = new Set(recall.sets.map(({ vector }) => vector)).size === 1;
+    const recalls = passed.map((entry) => (passed.length === 1 ? entry.note : namedNote(entry, { isOnlyVector })));
     const said = isMove || compare.asked !== 'all' ? `Validated, ${pair}: ${compared}.` : sameWords(compare, from, to);
     return [said, ...recalls].join(' ');
   }
