@@ -102,6 +102,20 @@ describe('Qdrant', () => {
     expect([far.report.verdict, far.names]).toEqual(['validated', []]);
   });
 
+  test('a clean copy in strict mode that takes no exact count, exact search or large page is validated all the same', async () => {
+    const guarded = await filled('causes_guarded', {});
+    const limits = { enabled: true, search_allow_exact: false, max_query_limit: 50 };
+    await post('PATCH', guarded.collection, { strict_mode_config: limits });
+    for (const [one, other] of [
+      [guarded, source],
+      [source, guarded],
+    ] as const) {
+      const { names, report } = await causesOf(one, other);
+      expect([report.verdict, names]).toEqual(['validated', []]);
+      expect(report.counts).toMatchObject({ source: 3000, target: 3000 });
+    }
+  });
+
   test('payload index missing, by the field that is filtered on', async () => {
     const { names, report } = await causesOf(source, weak, onTenth);
     expect(names).toEqual(['payload index missing']);
