@@ -27,7 +27,6 @@ export type KeptAnswer = z.infer<typeof answerSchema>;
 
 /** One a query asked, in their order; `failure` says why the side cannot be searched, and then its answers end. */
 const sideSchema = z.strictObject({ failure: z.string().optional(), answers: z.array(answerSchema) });
-export type SideAnswers = z.infer<typeof sideSchema>;
 
 /** answers/<part>.json */
 const answersSchema = z.strictObject({

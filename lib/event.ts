@@ -119,7 +119,6 @@ const validate = z.strictObject({
   /** Records read back from the source by id and held against the shards, another path than the export took. */
   spotCheck: z.int().nonnegative().default(100),
 });
-export type ValidateOptions = z.infer<typeof validate>;
 
 const cutover = z.strictObject({
   approval: z

@@ -63,7 +63,7 @@ export function shardName(range: number, part: number): string {
   return `${rangeName(range)}-${String(part).padStart(3, '0')}`;
 }
 
-export function rangeName(range: number): string {
+function rangeName(range: number): string {
   return String(range).padStart(5, '0');
 }
 

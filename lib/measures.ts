@@ -14,7 +14,7 @@ const slack = 1e-3;
 const cosineRounding = 1e-6;
 
 /** The weight of the first ranks in rank-biased overlap: ten ranks have 86 % of it (Webber, Moffat and Zobel, 2010). */
-export const persistence = 0.9;
+const persistence = 0.9;
 
 /**
  * The distance up to which an answered record counts at `depth`.

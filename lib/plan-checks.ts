@@ -4,6 +4,7 @@ import { queriesNeeded } from './interval.ts';
 import type { MappingPlan } from './run-files.ts';
 import { type CollectionSchema, searchSettingNames } from './schema.ts';
 import type { StoreKind, Target } from './stores/port.ts';
+import { plural } from './words.ts';
 
 /** What the plan refuses before anything is read or written: each would fail the run at its very end. */
 
@@ -85,12 +86,12 @@ export function refuseUnknownVectors(
 /** @throws TargetNotEmpty when the target holds records that this run did not write. */
 export async function refuseFullTarget(event: RunEvent, target: Target): Promise<void> {
   if (event.mode === 'validate' || event.target.into === 'existing') return;
-  const count = await countOrNone(target);
-  if (count === 0) return;
+  const held = await countOrNone(target);
+  if (held === 0) return;
   const { collection, store } = event.target;
   const choices = 'name another target.collection, empty it, or upsert into it with target {"into": "existing"}';
   throw new TargetNotEmpty(
-    `the ${store} collection '${collection}' already holds ${count} records that this run did not write; ${choices}`,
+    `the ${store} collection '${collection}' already holds ${plural(held, 'record')} that this run did not write; ${choices}`,
     { ids: [collection] },
   );
 }

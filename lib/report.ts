@@ -88,7 +88,7 @@ interface Parts {
 }
 
 /** The report of a validation that came to its end. */
-export function buildReport(parts: Parts): Report {
+function buildReport(parts: Parts): Report {
   const { plan, manifest, counts, compared, loaded, recall, tuning, diagnosis, settings, spans, createdAt } = parts;
   const { validate } = plan.event;
   const compare = sumCompared(compared, counts, validate.compare === 'all' ? 'all' : validate.compare.sample);

@@ -111,5 +111,4 @@ export type RangeItem = z.infer<typeof rangeItem>;
 export type ExportInput = z.infer<typeof exportInput>;
 export type ExportOutput = z.infer<typeof exportOutput>;
 export type ImportMessage = z.infer<typeof importMessage>;
-export type ShardInput = z.infer<typeof shardInput>;
 export type ShardOutput = z.infer<typeof shardOutput>;

@@ -7,9 +7,9 @@ export function count(value: number): string {
   return integers.format(value);
 }
 
-/** `1 record`, `10,000 records` */
+/** `1 record`, `10,000 records`, `2 queries` */
 export function plural(value: number, word: string): string {
-  return `${count(value)} ${word}${value === 1 ? '' : 's'}`;
+  return `${count(value)} ${value === 1 ? word : `${word}s`.replace(/querys$/, 'queries')}`;
 }
 
 /** A share of 1 with two digits, rounded down, so that 99.999 % never reads as 100. */

@@ -2,7 +2,7 @@ import type { CutoverEntry, Plan } from '../../lib/run-files.ts';
 import type { ShardHeader } from '../../lib/shard.ts';
 import type { RunStatus } from '../../lib/status.ts';
 import type { StoreKind } from '../../lib/stores/port.ts';
-import { count, duration } from './output.ts';
+import { count, duration } from '../../lib/words.ts';
 
 /** What the looking commands print for people; with --json the same objects go out as they are. */
 

@@ -71,16 +71,3 @@ export function makeOutput(json: boolean): Output {
     },
   };
 }
-
-/** 12,345 */
-export function count(value: number): string {
-  return Math.round(value).toLocaleString('en-US');
-}
-
-/** 1.5 s, 2 min 5 s, 3 h 10 min */
-export function duration(seconds: number): string {
-  if (seconds < 10) return `${seconds.toFixed(1)} s`;
-  if (seconds < 120) return `${Math.round(seconds)} s`;
-  if (seconds < 7200) return `${Math.floor(seconds / 60)} min ${Math.round(seconds % 60)} s`;
-  return `${Math.floor(seconds / 3600)} h ${Math.round((seconds % 3600) / 60)} min`;
-}

@@ -3,7 +3,8 @@ import cliProgress from 'cli-progress';
 import { NotFound } from '../../lib/errors.ts';
 import type { ObjectStore } from '../../lib/objects.ts';
 import { type RunStatus, runStatus, type Stage, type StatusCache } from '../../lib/status.ts';
-import { count, duration, type Output } from './output.ts';
+import { count, duration } from '../../lib/words.ts';
+import type { Output } from './output.ts';
 
 /** Follows a run by its objects: a bar a stage on a terminal, a line a finished stage elsewhere, events with --json. */
 export interface ProgressOptions {
@@ -160,7 +161,7 @@ function figures({ stage, seconds, perSecond, secondsLeft }: Timed): string {
   const isDone = stage.state === 'done';
   const took = seconds === null ? '' : `  ${duration(seconds)}`;
   if (stage.unit === 'steps') return `${stage.detail ?? (isDone ? 'built' : 'building')}${isDone ? took : ''}`;
-  const rate = perSecond !== null && stage.unit === 'records' ? `  ${count(perSecond)}/s` : '';
+  const rate = perSecond !== null && stage.unit === 'records' ? `  ${count(Math.round(perSecond))}/s` : '';
   const left = secondsLeft === null || secondsLeft === 0 ? '' : `  ${duration(secondsLeft)} left`;
   return `${count(stage.done)} of ${count(stage.total)} ${stage.unit}${rate}${isDone ? took : left}`;
 }

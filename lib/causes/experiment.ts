@@ -1,4 +1,5 @@
 import { InvalidEvent } from '../errors.ts';
+import { latencyOf } from '../recall-summary.ts';
 import type { Manifest, Plan, RecallEntry } from '../run-files.ts';
 import type { SearchSettings } from '../schema.ts';
 import { askSide, openSide } from '../search-side.ts';
@@ -74,7 +75,7 @@ export async function makeExperiment({ truths, ...options }: ExperimentOptions):
     tuning,
     sent,
     start: { ...Object.fromEntries(heeded), ...sent },
-    figure: `recall@${k} over its ${plural(worst.length, 'worst query').replace(/querys$/, 'queries')}${and}`,
+    figure: `recall@${k} over its ${plural(worst.length, 'worst query')}${and}`,
   };
   const base = await tryTarget(drawn);
   return { ...drawn, base, exact: (await unlessRefused(() => tryTarget(drawn, { exact: true }))) ?? base };
@@ -118,7 +119,7 @@ export async function tryTarget(
     if (answer.hits < Math.min(k, truth.candidates)) short += 1;
     millis.push(answer.millis);
   }
-  return { recall, short, p50: millis.sort((a, b) => a - b)[Math.floor(millis.length / 2)] ?? 0 };
+  return { recall, short, p50: latencyOf(millis).p50 };
 }
 
 /** `61.00% to 98.20%` */

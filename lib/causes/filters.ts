@@ -1,4 +1,5 @@
 import { patiently } from '../fetch-records.ts';
+import { latencyOf } from '../recall-summary.ts';
 import type { Cause, RecallEntry } from '../run-files.ts';
 import { openSide } from '../search-side.ts';
 import { milliseconds, percent } from '../words.ts';
@@ -36,7 +37,7 @@ async function askUnfiltered({ plan, target, entry, truths }: Experiment): Promi
     const share = exact.length === 0 ? 1 : exact.filter(({ id }) => found.has(id)).length / exact.length;
     recall += share / truths.length;
   }
-  return { recall, p50: millis.sort((a, b) => a - b)[Math.floor(millis.length / 2)] ?? 0 };
+  return { recall, p50: latencyOf(millis).p50 };
 }
 
 /** True where the filter is what makes the search miss: without it less than half as much is missing. */

@@ -11,7 +11,7 @@ export interface IndexState {
 }
 
 /** What is wrong with a vector's index, where it is not there or not finished; undefined where it is. */
-export function indexTrouble({ plan, described, progress }: IndexState, targetVector: string): string | undefined {
+function indexTrouble({ plan, described, progress }: IndexState, targetVector: string): string | undefined {
   if (!progress.done) {
     const detail = progress.detail ?? (progress.fraction === undefined ? '' : percent(progress.fraction));
     return `it is not built yet${detail === '' ? '' : ` (${detail})`}`;

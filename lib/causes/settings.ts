@@ -134,7 +134,7 @@ function causeOf(
   const was = { ...start, ...before.settings };
   const from = (key: 'efSearch' | 'probes'): string => count(was[key] ?? 0);
   const now = settingsText(changed);
-  const short = `${plural(before.trial.short, 'query').replace(/querys$/, 'queries')} got fewer than ${entry.k} records`;
+  const short = `${plural(before.trial.short, 'query')} got fewer than ${entry.k} records`;
   const whats: Readonly<Record<Name, string>> = {
     'efSearch too low':
       was.efSearch === undefined

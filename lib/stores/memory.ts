@@ -70,11 +70,6 @@ interface Space {
 
 const spaces = new Map<string, Space>();
 
-/** Forgets everything under a path; tests begin with it. */
-export function clearMemory(path: string): void {
-  spaces.delete(path);
-}
-
 /** @throws InvalidEvent when the connection has no path, which names the space that source and target share. */
 function openMemory({ connection, collection: name }: ResolvedEndpoint): Store {
   const { path } = connection;

@@ -129,7 +129,7 @@ function rowReader(layout: Layout) {
 }
 
 /** A composite key as one id: a compact JSON array, integers as numbers. */
-export function compositeId(values: readonly string[], isNumber: readonly boolean[]): string {
+function compositeId(values: readonly string[], isNumber: readonly boolean[]): string {
   return `[${values.map((value, at) => (isNumber[at] === true ? value : JSON.stringify(value))).join(',')}]`;
 }
 

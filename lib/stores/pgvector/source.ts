@@ -212,7 +212,7 @@ function isInteger(value: string, bits: number): boolean {
 }
 
 /** The elements as texts, a number's digits as they are. */
-export function parseArray(id: string): string[] | undefined {
+function parseArray(id: string): string[] | undefined {
   try {
     const parsed = parse(id);
     return Array.isArray(parsed) ? parsed.map(String) : undefined;
