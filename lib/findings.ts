@@ -185,7 +185,12 @@ function recallFindings({ run, recall, tuning }: Findings): Found[] {
         { ...found, severity: 'unproven', what: `${what} ${holding.what}`, next: holding.next, isNextKnown: true },
       ];
     if (tuned !== undefined && tuned.curve.length > 0) {
-      const next = `${tuned.how} Build the index anew with larger settings (HNSW: m and efConstruction), and validate again.`;
+      // Where so few queries are what keeps it from being shown, another index would not show it either.
+      const isTooFew = tuned.curve.some(({ mean, low }) => mean >= tuned.atLeast && low < tuned.atLeast);
+      const mend = isTooFew
+        ? ''
+        : ' Build the index anew with larger settings (HNSW: m and efConstruction), and validate again.';
+      const next = `${tuned.how}${mend}`;
       return [{ ...found, severity: outcome, what, next, isTuned: true }];
     }
     return [{ ...found, severity: outcome, what, next: recallAdvice(outcome, entry) }];

@@ -21,7 +21,7 @@ import { changedSettings, largerOf, sameSettings, searchSteps, settingsText } fr
 import type { tuneGoal } from './states.ts';
 import type { SearchTuning, Store } from './stores/port.ts';
 import { readTruths, type Truth } from './truths.ts';
-import { milliseconds, percent } from './words.ts';
+import { milliseconds, percent, plural } from './words.ts';
 
 export interface TuneOptions {
   readonly plan: Plan;
@@ -261,7 +261,11 @@ function noneHolds({ goal }: Work, { curve, atLeast }: TunedSet): string {
   const seen = `${settingsText(best.settings) || 'as it is searched now'}: at least ${percent(best.low)} with a p95 of ${milliseconds(best.p95)}`;
   const wanted =
     goal?.maxP95Ms === undefined ? percent(atLeast) : `${percent(atLeast)} within ${milliseconds(goal.maxP95Ms)}`;
-  return `No setting that was tried holds ${wanted}; the best is ${seen}.`;
+  const isTooFew = best.mean >= atLeast && best.low < atLeast;
+  const few = isTooFew
+    ? ` Its mean of ${percent(best.mean)} does, but ${plural(best.queries, 'query')} cannot show it: ask more.`
+    : '';
+  return `No setting that was tried holds ${wanted}; the best is ${seen}.${few}`;
 }
 
 async function settle(

@@ -146,6 +146,8 @@ describe('a set that missed its goal', () => {
     ]);
     const causes = [cause('efSearch too low'), cause('not normalised')];
     expect(found({ tuning: [none], causes })[0]?.next).toBe('mend not normalised');
+    const few = { ...none, curve: none.curve.map((point) => ({ ...point, mean: 1, low: 0.94 })) };
+    expect(found({ tuning: [few] })[0]?.next).toBe('No setting that was tried holds 95.00%.');
   });
 
   test('is no finding once it passed', () => {

@@ -96,6 +96,12 @@ describe('tuning', () => {
     );
   });
 
+  test('says that more queries are needed where those asked could not show the goal without a miss', async () => {
+    const { tuning } = await tuned({}, { tune: false }, { goal: { atLeast: 0.999 } });
+    expect(tuning?.sets[0]).toMatchObject({ chosen: null });
+    expect(tuning?.sets[0]?.how).toMatch(/Its mean of 100\.00% does, but 120 queries cannot show it: ask more\.$/);
+  });
+
   test('takes no setting that is too slow for the limit given', async () => {
     const slow = await tuned({ millis: 1 }, { tune: false }, { goal: { maxP95Ms: 0.2 } });
     expect(slow.tuning?.sets[0]?.curve.some(({ low }) => low >= 0.95)).toBe(true);
