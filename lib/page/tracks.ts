@@ -41,7 +41,7 @@ export interface Scale {
 /** Pixels. */
 const sizes = {
   wide: { title: 26, track: 26, left: 300, right: 24, top: 4, letters: 70 },
-  narrow: { title: 30, track: 42, left: 10, right: 14, top: 2, letters: 40 },
+  narrow: { title: 30, track: 42, left: 10, right: 14, top: 2, letters: 36 },
 } as const;
 const axisHeight = 26;
 

@@ -207,7 +207,7 @@ describe('a run that is started again under its id', () => {
       expect(outcome).toMatchObject({
         status: 'FAILED',
         error: 'RunMismatch',
-        cause: expect.stringContaining(`run '${run}' was planned for another source, target or mapping`),
+        cause: expect.stringContaining(`run '${run}' was planned for another mode, source, target or mapping`),
       });
       expect(report).toEqual(first.report);
     }

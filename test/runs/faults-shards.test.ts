@@ -3,6 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { SendMessageCommand, SetQueueAttributesCommand } from '@aws-sdk/client-sqs';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { forgetVerdict } from '../../lib/forget.ts';
 import { loadedKey, runKeys, shardKey } from '../../lib/keys.ts';
 import { readFailures } from '../../lib/manifest.ts';
 import { services } from '../../lib/services.ts';
@@ -153,6 +154,10 @@ describe('a damaged shard', () => {
       const files = readdirSync(fileOf(runKeys(run).shards)).map((name) => `${fileOf(runKeys(run).shards)}/${name}`);
       const before = files.map((file) => ({ bytes: readFileSync(file), time: statSync(file).mtimeMs }));
       damage(files[1] ?? '', files[0] ?? '');
+      // What was compared and searched is not done again unless it is forgotten.
+      const { objects } = services();
+      await forgetVerdict(objects, run);
+      for (const key of await objects.list(runKeys(run).neighbours)) await objects.delete(key);
       for (const name of ['compare-shard', 'find-neighbours']) {
         await expect(runs.engine.invoke(name, { run, shard: '00001-000' })).rejects.toMatchObject({
           name: 'ShardDamaged',

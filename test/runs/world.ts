@@ -50,6 +50,8 @@ export interface Result {
   readonly report: Report | undefined;
 }
 
+/** Jest runs many files in one process, each with its own count, and all on one server. */
+const ours = Math.random().toString(36).slice(2, 8);
 let made = 0;
 
 export async function startRuns(): Promise<Runs> {
@@ -58,7 +60,7 @@ export async function startRuns(): Promise<Runs> {
     directory: join(directory, 'objects'),
     deployment: await loadDeployment('.vecferry'),
   });
-  const unique = (name: string): string => `${name}_${process.pid}_${++made}`;
+  const unique = (name: string): string => `${name}_${ours}_${++made}`;
   const open = async (endpoint: EndpointInput): Promise<Store> =>
     (await services().open(endpointSchema.parse(endpoint))).store;
   return {
