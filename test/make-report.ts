@@ -1,3 +1,4 @@
+/** Over 400 lines: reports with something in every part, which are one literal each. */
 import { type Report, reportSchema, reportSchemaId } from '../lib/report-schema.ts';
 import type { RecallEntry, RecallSide } from '../lib/run-files.ts';
 

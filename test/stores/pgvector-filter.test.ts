@@ -1,3 +1,4 @@
+/** Over 400 lines: every type of column with the values that filters have to tell apart. */
 import { mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

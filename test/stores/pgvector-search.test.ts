@@ -1,3 +1,4 @@
+/** Over 400 lines: one search on two servers, each setting with the collection that shows what it does. */
 import { mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
