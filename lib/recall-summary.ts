@@ -1,14 +1,36 @@
 import type { Answers, KeptAnswer } from './answers.ts';
 import { queriesNeeded, recallInterval } from './interval.ts';
 import { type GoldAnswer, goldAnswer } from './measures.ts';
-import type { AskedSet } from './recall.ts';
+import type { SearchedVector } from './query-sets.ts';
 import type { Plan, RecallEntry, RecallSide } from './run-files.ts';
+import type { SearchSettings } from './schema.ts';
 import type { Truth } from './truths.ts';
 import { count, percent, plural } from './words.ts';
 
 /** Makes the figures of a query set from what both sides answered, and holds them against its goal. */
 
 const maxWorst = 10;
+
+/** A query set and one of the vectors that it searches. */
+export interface AskedSet {
+  readonly name: string;
+  readonly vector: string;
+  readonly searched: SearchedVector;
+  /** Queries that have something to find. */
+  readonly truths: readonly Truth[];
+  /** Queries of the set whose filter no record with the vector meets. */
+  readonly without: number;
+  readonly isSampled: boolean;
+  readonly filter: Truth['query']['filter'] | null;
+  readonly k: number;
+  readonly atLeast: number | null;
+  /** Other depths, ascending. */
+  readonly depths: readonly number[];
+  /** Sent with each search of the target. */
+  readonly settings: SearchSettings;
+  /** Of the target itself, and not sent. */
+  readonly kept: SearchSettings | undefined;
+}
 
 export interface MeasuredSet extends AskedSet {
   readonly answers: readonly Answers[];

@@ -3,8 +3,8 @@ import { StoreUnavailable, Throttled, VecferryError } from './errors.ts';
 import { runKeys } from './keys.ts';
 import { type Deadline, isNear } from './log.ts';
 import { getJson, type ObjectStore, putJson } from './objects.ts';
-import { goalOf, type SearchedVector, searchedVectors, vectorsOf } from './query-sets.ts';
-import { type MeasuredSet, summarise } from './recall-summary.ts';
+import { goalOf, searchedVectors, vectorsOf } from './query-sets.ts';
+import { type AskedSet, type MeasuredSet, summarise } from './recall-summary.ts';
 import { type Manifest, type Plan, type Recall, tuningSchema } from './run-files.ts';
 import type { SearchSettings } from './schema.ts';
 import { askSide, openSide, type Side } from './search-side.ts';
@@ -75,27 +75,6 @@ function whyNot(plan: Plan, manifest: Manifest): string | undefined {
 async function finish({ plan, objects }: RecallOptions, recall: Recall): Promise<RecallOutcome> {
   await putJson(objects, runKeys(plan.run).recall, recall);
   return { done: true, recall };
-}
-
-/** A query set and one of the vectors that it searches. */
-export interface AskedSet {
-  readonly name: string;
-  readonly vector: string;
-  readonly searched: SearchedVector;
-  /** Queries that have something to find. */
-  readonly truths: readonly Truth[];
-  /** Queries of the set whose filter no record with the vector meets. */
-  readonly without: number;
-  readonly isSampled: boolean;
-  readonly filter: Truth['query']['filter'] | null;
-  readonly k: number;
-  readonly atLeast: number | null;
-  /** Other depths, ascending. */
-  readonly depths: readonly number[];
-  /** Sent with each search of the target. */
-  readonly settings: SearchSettings;
-  /** Of the target itself, and not sent. */
-  readonly kept: SearchSettings | undefined;
 }
 
 /** What tuning.json says that the target keeps, by its vectors' names; also to the run that was killed after it was kept. */
