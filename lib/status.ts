@@ -13,8 +13,10 @@ import {
   type Plan,
   planSchema,
   shardEntrySchema,
+  tuningSchema,
 } from './run-files.ts';
 import { indexOutput } from './states.ts';
+import { plural } from './words.ts';
 
 /**
  * How far a run is, worked out from its objects alone: the same on one machine and on AWS, while it runs, after it was
@@ -32,7 +34,7 @@ export interface Stage {
   /** Expected in all; an estimate until the manifest is sealed. 0 for an empty collection. */
   readonly total: number;
   readonly unit: 'records' | 'shards' | 'steps';
-  /** What the target says of it, where it says anything: of the index alone. */
+  /** What the target says of its index, where it says anything; how far tuning is, once recall was measured. */
   readonly detail?: string;
 }
 
@@ -87,6 +89,9 @@ export async function runStatus(options: {
   const index = await getJson(objects, keys.index, indexOutput);
   const report = await getJson(objects, keys.report, endSchema);
   const has = new Set(await objects.list(keys.prefix));
+  const tuning = await getJson(objects, keys.tuning, tuningSchema);
+  const isTuning = tuning?.done === false && report === undefined;
+  const tried = tuning?.sets.reduce((sum, { curve }) => sum + curve.length, 0) ?? 0;
 
   const records = manifest?.records ?? plan.records;
   const shards = manifest?.shards.length ?? plan.estimate.shards;
@@ -106,7 +111,10 @@ export async function runStatus(options: {
       'records',
       isCompared,
     ),
-    stage('recall', neighbours, shards, 'shards', has.has(keys.recall)),
+    {
+      ...stage('recall', neighbours, shards, 'shards', has.has(keys.recall) && !isTuning),
+      ...(isTuning && { detail: `tuning the search, ${plural(tried, 'setting')} tried` }),
+    },
   ] as const;
   return {
     run,

@@ -175,6 +175,16 @@ describe('the status of a run', () => {
     ]);
   });
 
+  test('says that the search is being tuned, and how far that is', async () => {
+    const point = { settings: {}, queries: 9, mean: 1, low: 1, high: 1, p50: 1, p95: 1 };
+    const set = { set: 'a', targetVector: 'v', k: 9, atLeast: 1, curve: [point, point], chosen: null };
+    const tuning = { done: false, measuring: false, goal: {}, sets: [{ ...set, kept: false, how: '' }] };
+    const objects = await makeObjects({ [keys.recall]: { sets: [] }, [keys.tuning]: tuning });
+    const { stages: all } = await runStatus({ objects, run });
+    expect(all.at(-1)?.detail).toBe('tuning the search, 2 settings tried');
+    expect(all.at(-1)?.state).not.toBe('done');
+  });
+
   test('skips recall where the event asks for none', async () => {
     const objects = await makeObjects({}, makePlan({ validate: { recall: null } }));
     expect(stages(await runStatus({ objects, run })).at(-1)).toBe('recall skipped 0');
