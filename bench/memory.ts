@@ -1,14 +1,11 @@
-import { spawn } from 'node:child_process';
-import { mkdtemp, readFile } from 'node:fs/promises';
+import { mkdtemp } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
 import pg from 'pg';
 import { startServer } from '../test/servers/start.ts';
+import { timed } from './child.ts';
 import type { BenchRow } from './row.ts';
 
-const root = fileURLToPath(new URL('..', import.meta.url));
 const dimension = 100;
 
 /**
@@ -55,22 +52,7 @@ async function move(url: string, records: number): Promise<{ peakMb: number; sec
     target: { store: 'pgvector', connection: { url }, collection: `bench_target_${records}` },
     validate: { recall: { queries: 100 } },
   });
-  const begin = performance.now();
-  const child = spawn(process.execPath, ['infra/local/cli.ts', '--dir', directory, 'run', event], {
-    cwd: root,
-    stdio: ['ignore', 'pipe', 'pipe'],
-  });
-  const output: string[] = [];
-  child.stdout.on('data', (data: Buffer) => output.push(data.toString()));
-  child.stderr.on('data', (data: Buffer) => output.push(data.toString()));
-  const ended = new Promise<number | null>((resolve) => child.once('exit', resolve));
-  let peakMb = 0;
-  while (child.exitCode === null) {
-    peakMb = Math.max(peakMb, await peakOf(child.pid ?? 0));
-    await Promise.race([ended, sleep(200)]);
-  }
-  if ((await ended) !== 0) throw new Error(`the run failed:\n${output.join('')}`);
-  return { peakMb, seconds: (performance.now() - begin) / 1000 };
+  return await timed(['infra/local/cli.ts', '--dir', directory, 'run', event]);
 }
 
 async function fill(url: string, table: string, records: number): Promise<void> {
@@ -89,10 +71,4 @@ async function fill(url: string, table: string, records: number): Promise<void> 
   } finally {
     await sql.end();
   }
-}
-
-/** The highest resident memory the process ever had, in MB (10^6 bytes): the kernel keeps it as VmHWM. */
-async function peakOf(pid: number): Promise<number> {
-  const status = await readFile(`/proc/${pid}/status`, 'utf8').catch(() => '');
-  return (Number(/VmHWM:\s+(\d+) kB/.exec(status)?.[1] ?? 0) * 1024) / 1e6;
 }

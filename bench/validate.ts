@@ -1,14 +1,11 @@
-import { spawn } from 'node:child_process';
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
 import pg from 'pg';
 import { startServer } from '../test/servers/start.ts';
+import { timed } from './child.ts';
 import type { BenchRow } from './row.ts';
 
-const root = fileURLToPath(new URL('..', import.meta.url));
 const dimension = 100;
 
 /** Reads both collections from end to end and does nothing with them: less than that no comparison can do. */
@@ -98,23 +95,6 @@ async function measure(url: string, records: number, flags: readonly string[] = 
   }
 }
 
-/** Runs Node and watches its memory. @throws Error with its output when it fails */
-async function timed(args: readonly string[]): Promise<{ seconds: number; peakMb: number }> {
-  const begin = performance.now();
-  const child = spawn(process.execPath, args, { cwd: root, stdio: ['ignore', 'pipe', 'pipe'] });
-  const output: string[] = [];
-  child.stdout.on('data', (data: Buffer) => output.push(data.toString()));
-  child.stderr.on('data', (data: Buffer) => output.push(data.toString()));
-  const ended = new Promise<number | null>((resolve) => child.once('exit', resolve));
-  let peakMb = 0;
-  while (child.exitCode === null) {
-    peakMb = Math.max(peakMb, await peakOf(child.pid ?? 0));
-    await Promise.race([ended, sleep(200)]);
-  }
-  if ((await ended) !== 0) throw new Error(`it failed:\n${output.join('')}`);
-  return { seconds: (performance.now() - begin) / 1000, peakMb };
-}
-
 /** Rows whose floats are drawn; the others are these, each copy a little longer: drawing takes the server a minute a million. */
 const drawn = 100_000;
 
@@ -142,10 +122,4 @@ async function fill(url: string, one: string, other: string, records: number): P
   } finally {
     await sql.end();
   }
-}
-
-/** The highest resident memory the process ever had, in MB (10^6 bytes): the kernel keeps it as VmHWM. */
-async function peakOf(pid: number): Promise<number> {
-  const status = await readFile(`/proc/${pid}/status`, 'utf8').catch(() => '');
-  return (Number(/VmHWM:\s+(\d+) kB/.exec(status)?.[1] ?? 0) * 1024) / 1e6;
 }

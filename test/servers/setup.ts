@@ -9,6 +9,8 @@ import { state } from './state.ts';
 export default async function setUp(): Promise<void> {
   const started = new Map<ServerName | 'qdrant-front', Promise<RunningServer>>();
   const server = createServer((request, response) => {
+    // A test file that keeps its process busy for seconds would take up a connection again that was closed meanwhile.
+    response.setHeader('connection', 'close');
     const isFront = request.url === '/qdrant-front';
     const name = isFront ? 'qdrant' : serverNames.find((each) => request.url === `/${each}`);
     if (name === undefined) {
