@@ -1,7 +1,7 @@
 import { cutOver } from '../lib/cutover.ts';
 import { hasPassed } from '../lib/passed.ts';
 import { readPlan } from '../lib/plan.ts';
-import { cutoverEntrySchema } from '../lib/run-files.ts';
+import { moveSchema } from '../lib/run-files.ts';
 import { runInput } from '../lib/states.ts';
 import { makeHandler } from './lambda.ts';
 
@@ -11,7 +11,7 @@ import { makeHandler } from './lambda.ts';
  */
 export const handler = makeHandler({
   input: runInput,
-  output: cutoverEntrySchema,
+  output: moveSchema,
   run: async ({ run }, { services }) => {
     const { objects, flags } = services;
     const plan = await readPlan(objects, run);

@@ -1,4 +1,4 @@
-import { parseEvent, parseRunId } from '../lib/event.ts';
+import { parseEvent, parseRunId, wayOf } from '../lib/event.ts';
 import { runKeys } from '../lib/keys.ts';
 import { planRun } from '../lib/plan.ts';
 import { planInput, planOutput } from '../lib/states.ts';
@@ -33,7 +33,7 @@ export const handler = makeHandler({
       dryRun: event.dryRun,
       records: plan.records,
       exporters: event.parallel.exporters,
-      cutover: event.cutover !== null && event.mode === 'migrate',
+      ...wayOf(event),
       validateOnly: event.mode === 'validate',
       rangesKey: ranges,
       shardListKey: shardList,

@@ -16,7 +16,10 @@ export type Permission =
   | 'bury shards'
   | 'look at dead letters'
   | 'read flags'
-  | 'write flags';
+  | 'write flags'
+  | 'send notices'
+  | 'answer states'
+  | 'read metrics';
 
 /**
  * Time: those that hand back a cursor take all that Lambda gives, 15 minutes, since each call costs a start; the others
@@ -52,13 +55,41 @@ export const functionSettings = {
   'tune-search': { memoryMiB: 1024, minutes: 15, may: ['read the run', 'write the run', 'open stores'] },
   'find-causes': { memoryMiB: 1024, minutes: 10, may: ['read the run', 'write the run', 'open stores'] },
   'write-report': { memoryMiB: 1024, minutes: 10, may: ['read the run', 'write the run', 'open stores'] },
+  'begin-live': { memoryMiB: 512, minutes: 5, may: ['read the run', 'write the run', 'read flags', 'write flags'] },
+  'apply-tombstones': { memoryMiB: 1024, minutes: 15, may: ['read the run', 'write the run', 'open stores'] },
+  /** Reads both sides from end to end; holds the ids of the run, 16 bytes each. */
+  'sweep-writes': { memoryMiB: 1769, minutes: 15, may: ['read the run', 'write the run', 'open stores'] },
+  'ask-approval': {
+    memoryMiB: 512,
+    minutes: 5,
+    may: ['read the run', 'write the run', 'send notices', 'answer states'],
+  },
+  /** Called by hand, not by the state machine: docs/cutover.md. */
+  'answer-approval': { memoryMiB: 512, minutes: 5, may: ['read the run', 'write the run', 'answer states'] },
+  'step-canary': {
+    memoryMiB: 512,
+    minutes: 5,
+    may: ['read the run', 'write the run', 'read flags', 'write flags', 'read metrics', 'send notices'],
+  },
+  /** Called by hand, not by the state machine: docs/cutover.md. */
+  finish: {
+    memoryMiB: 512,
+    minutes: 5,
+    may: ['read the run', 'write the run', 'open stores', 'read flags', 'write flags'],
+  },
+  /** Fed by the repair queue. */
+  'mend-records': { memoryMiB: 1024, minutes: 5, may: ['read the run', 'open stores'] },
   'cut-over': {
     memoryMiB: 512,
     minutes: 5,
     may: ['read the run', 'write the run', 'open stores', 'read flags', 'write flags'],
   },
   /** Called by hand, not by the state machine: docs/runbook.md. */
-  'roll-back': { memoryMiB: 512, minutes: 5, may: ['read the run', 'write the run', 'open stores', 'write flags'] },
+  'roll-back': {
+    memoryMiB: 512,
+    minutes: 5,
+    may: ['read the run', 'write the run', 'open stores', 'read flags', 'write flags'],
+  },
   'report-failure': { memoryMiB: 512, minutes: 5, may: ['read the run', 'write the run'] },
 } as const satisfies Record<string, FunctionSettings>;
 

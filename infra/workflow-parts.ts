@@ -4,7 +4,7 @@ import { LambdaInvoke, type LambdaInvokeProps } from 'aws-cdk-lib/aws-stepfuncti
 import type { Construct } from 'constructs';
 import { runKeys } from '../lib/keys.ts';
 import type { FunctionName } from './functions.ts';
-import { firstWaitSeconds, retries } from './retries.ts';
+import { firstWaitSeconds, lambdaFaults, retries, storeBusy } from './retries.ts';
 import type { WorkflowProps } from './workflow.ts';
 
 /** What the workflow's states are made of. */
@@ -15,6 +15,10 @@ export interface WorkflowParts {
   lookUntilDone(name: string, fn: FunctionName): sfn.Chain;
   /** Calls a function that works up to its deadline, and again at once until it says done: its objects say how far it is. */
   repeatUntilDone(name: string, fn: FunctionName): sfn.Chain;
+  /** Asks a person, and waits for the answer as long as the event says; without a yes it goes to `exit`. */
+  askUntilAnswered(exit: sfn.IChainable): sfn.Chain;
+  /** Moves readers step by step, with a look at each wait's end; whatever fails there takes them back first. */
+  stepUntilDone(): sfn.Chain;
   /** In a map's child: calls a function with run and item, and again with the cursor that it hands back at its deadline. */
   callUntilDone(name: string, fn: FunctionName, item: ItemLoop): sfn.Chain;
   /** A Distributed Map over the list whose key stands at `list`; none of its children may fail. */
@@ -119,6 +123,42 @@ export function workflowParts(scope: Construct, { functions, runs }: WorkflowPro
       const choice = new sfn.Choice(scope, `Done: ${name}?`).otherwise(work);
       work.next(choice);
       return goesOn(work, choice, (next) => choice.when(sfn.Condition.booleanEquals('$.look.done', true), next));
+    },
+
+    askUntilAnswered: (exit) => {
+      const noAnswer = new sfn.Pass(scope, 'Nobody answered', {
+        parameters: { approved: false, by: '', reason: 'nobody answered in time' },
+        resultPath: '$.answer',
+      });
+      const ask = new LambdaInvoke(scope, 'Ask for approval', {
+        lambdaFunction: functions['ask-approval'],
+        integrationPattern: sfn.IntegrationPattern.WAIT_FOR_TASK_TOKEN,
+        payload: sfn.TaskInput.fromObject({ run: stringAt('$.run'), token: sfn.JsonPath.taskToken }),
+        retryOnServiceExceptions: false,
+        taskTimeout: sfn.Timeout.at('$.approvalSeconds'),
+        resultPath: '$.answer',
+      });
+      // Not those of a lost call: the time that ends here is the person's.
+      for (const retry of [lambdaFaults, storeBusy]) ask.addRetry(retry);
+      ask.addCatch(noAnswer.next(exit), { errors: ['States.Timeout'], resultPath: '$.failure' }).addCatch(failed);
+      const choice = new sfn.Choice(scope, 'Approved?').otherwise(exit);
+      ask.next(choice);
+      return goesOn(ask, choice, (next) => choice.when(sfn.Condition.booleanEquals('$.answer.approved', true), next));
+    },
+
+    stepUntilDone: () => {
+      const takeBack = task('Take readers back', 'roll-back', {
+        payload: sfn.TaskInput.fromObject({ run: stringAt('$.run'), reason: stringAt('$.failure.Cause') }),
+        resultPath: sfn.JsonPath.DISCARD,
+      });
+      const tell = new sfn.Pass(scope, 'Readers are on the source', { outputPath: '$.failure' }).next(failed);
+      takeBack.addCatch(failed).next(tell);
+      const step = task('Step the canary', 'step-canary', { payload: runOnly, resultPath: '$.look' });
+      step.addCatch(takeBack, { resultPath: '$.failure' });
+      const again = new sfn.Wait(scope, 'Watch', { time: sfn.WaitTime.secondsPath('$.look.seconds') }).next(step);
+      const choice = new sfn.Choice(scope, 'All readers moved?').otherwise(again);
+      step.next(choice);
+      return goesOn(step, choice, (next) => choice.when(sfn.Condition.booleanEquals('$.look.done', true), next));
     },
 
     callUntilDone: (name, fn, { item, cursor }) => {

@@ -10,24 +10,30 @@ import { workflowParts } from './workflow-parts.ts';
  * A run, in order:
  *  1. Plan the run            its output is the state from here on: keys and tallies, never lists
  *  2. Dry run?                then it ends here
- *  3. Validate only?          then there is no target to prepare: on with 5
+ *  3. Validate only?          then there is no target to prepare: on with 6
  *  4. Prepare the target
- *  5. Export every range      map over ranges.json: "Export a range" until done; importers run beside it, fed by the queue
- *  6. Seal the manifest
- *  7. Nothing to import?      where the run only validates: on with 11
- *  8. Await the import        again and again until done
- *  9. Build the index
- * 10. Watch the index         again and again until done
- * 11. Choose the queries
- * 12. Check every shard       map over shards.json: "Compare a shard" until done, "Find its neighbours" until done
- * 13. Measure recall          again and again until done
- * 14. Tune the search         where the event asks for it and the goal was missed; until done
- * 15. Find the causes         of what failed
- * 16. Write the report
- * 17. Passed?                 if not, the run fails with the report: nothing is cut over, the source is untouched
- * 18. Cut over?               not where the event's cutover is null, or the run only validates
- * 19. Cut over
- * Whatever fails goes to "Report the failure" and ends the execution under the error's own name and message.
+ *  5. Begin the live writes   of a live run: the application writes to both sides from here on; until all of it knows
+ *  6. Export every range      map over ranges.json: "Export a range" until done; importers run beside it, fed by the queue
+ *  7. Seal the manifest
+ *  8. Nothing to import?      where the run only validates: on with 13
+ *  9. Await the import        again and again until done
+ * 10. Apply the tombstones    of a live run: what was deleted meanwhile, in case an old shard brought it back
+ * 11. Build the index
+ * 12. Watch the index         again and again until done
+ * 13. Choose the queries
+ * 14. Check every shard       map over shards.json: "Compare a shard" until done, "Find its neighbours" until done
+ * 15. Sweep the live writes   of a live run: what is in no shard is held against the source too; until done
+ * 16. Measure recall          again and again until done
+ * 17. Tune the search         where the event asks for it and the goal was missed; until done
+ * 18. Find the causes         of what failed
+ * 19. Write the report
+ * 20. Passed?                 if not, the run fails with the report: nothing is cut over, the source is untouched
+ * 21. Cut over?               not where the event's cutover is null, or the run only validates
+ * 22. Ask for approval        where the event wants a person's; without it the run ends here, readers stay put
+ * 23. Step the canary         where the event has one: a share of the readers moves, is watched, the next; until done
+ * 24. Cut over
+ * Whatever fails goes to "Report the failure" and ends the execution under the error's own name and message; from the canary
+ * it goes through "Take readers back" first.
  */
 export interface WorkflowProps {
   readonly functions: Functions;
@@ -36,10 +42,8 @@ export interface WorkflowProps {
 }
 
 export function runWorkflow(scope: Construct, props: WorkflowProps): IChainable {
-  const { call, repeatUntilDone, callUntilDone, lookUntilDone, mapOver, leaveIf, skipIf, failed } = workflowParts(
-    scope,
-    props,
-  );
+  const parts = workflowParts(scope, props);
+  const { call, repeatUntilDone, callUntilDone, lookUntilDone, mapOver, leaveIf, skipIf, failed } = parts;
   const { stringAt, objectAt } = JsonPath;
   const { booleanEquals } = Condition;
   const end = (name: string): Succeed => new Succeed(scope, name);
@@ -62,13 +66,16 @@ export function runWorkflow(scope: Construct, props: WorkflowProps): IChainable 
   );
 
   const validateOnly = booleanEquals('$.validateOnly', true);
+  const notLive = booleanEquals('$.live', false);
   const loadTarget = lookUntilDone('Await the import', 'await-import')
+    .next(skipIf('No tombstones?', notLive, repeatUntilDone('Apply the tombstones', 'apply-tombstones')))
     .next(call('Build the index', 'build-index', startWaiting))
     .next(lookUntilDone('Watch the index', 'watch-index'));
 
   return call('Plan the run', 'plan', executionAndEvent)
     .next(leaveIf('Dry run?', booleanEquals('$.dryRun', true), end('Planned, nothing moved')))
-    .next(skipIf('Validate only?', validateOnly, Chain.start(call('Prepare the target', 'prepare'))))
+    .next(skipIf('Validate only?', validateOnly, Chain.start(call('Prepare the target', 'prepare', startWaiting))))
+    .next(skipIf('No live writes?', notLive, lookUntilDone('Begin the live writes', 'begin-live')))
     .next(
       mapOver('Export every range', {
         list: '$.rangesKey',
@@ -86,12 +93,15 @@ export function runWorkflow(scope: Construct, props: WorkflowProps): IChainable 
         child: checkOneShard.next(end('Shard checked')),
       }),
     )
+    .next(skipIf('Nothing to sweep?', notLive, repeatUntilDone('Sweep the live writes', 'sweep-writes')))
     .next(repeatUntilDone('Measure recall', 'measure-recall'))
     .next(repeatUntilDone('Tune the search', 'tune-search'))
     .next(call('Find the causes', 'find-causes'))
     .next(call('Write the report', 'write-report', { resultPath: '$.report' }))
     .next(leaveIf('Passed?', booleanEquals('$.report.passed', false), invalid))
     .next(leaveIf('Cut over?', booleanEquals('$.cutover', false), end('Validated, readers stay put')))
+    .next(skipIf('Approval?', booleanEquals('$.approval', false), parts.askUntilAnswered(end('Readers stay put'))))
+    .next(skipIf('At once?', booleanEquals('$.canary', false), parts.stepUntilDone()))
     .next(call('Cut over', 'cut-over'))
     .next(end('Readers use the target'));
 }

@@ -15,6 +15,23 @@ const environmentSchema = z.object({
   VECFERRY_DEAD_LETTER_URL: z.string().optional(),
   /** Set on one machine only: the embedded queue's address. */
   VECFERRY_SQS_ENDPOINT: z.url().optional(),
+  /** Where people are told of approvals and breaches: `sns:` and a topic's ARN, or `objects`: beside the run. */
+  VECFERRY_NOTICES: z
+    .string()
+    .regex(/^(sns:arn:.+|objects)$/, 'must be sns:ARN or objects')
+    .default('objects'),
+  /** The stack's name, for the commands that a notice gives. */
+  VECFERRY_STACK: z.string().optional(),
+  /** Where the client's metrics are read: CloudWatch, or `file:///directory/` that applications on this machine write to. */
+  VECFERRY_METRICS: z
+    .string()
+    .regex(/^(cloudwatch$|file:\/\/\/)/, 'must be cloudwatch or begin with file:///')
+    .default('cloudwatch'),
+  /** How a waiting state is answered: by Step Functions, or by a file in `file:///directory/` that the embedded engine looks for. */
+  VECFERRY_TASKS: z
+    .string()
+    .regex(/^(stepfunctions$|file:\/\/\/)/, 'must be stepfunctions or begin with file:///')
+    .default('stepfunctions'),
   /** manager: Secrets Manager. environment: VECFERRY_SECRET_<NAME>. */
   VECFERRY_SECRETS: z.enum(['manager', 'environment']).default('environment'),
 });

@@ -28,6 +28,8 @@ export const errorNames = {
   shardDamaged: 'ShardDamaged',
   importFailed: 'ImportFailed',
   validationFailed: 'ValidationFailed',
+  takenBack: 'TakenBack',
+  repairQueueFull: 'RepairQueueFull',
 } as const;
 export type ErrorName = (typeof errorNames)[keyof typeof errorNames];
 
@@ -98,4 +100,15 @@ export class ImportFailed extends VecferryError {
 /** The target is not the same as the source, or finds less; the report says what. */
 export class ValidationFailed extends VecferryError {
   override readonly name = errorNames.validationFailed;
+}
+
+/** Readers were taken back to the source while they were moved: a bound was breached, or somebody rolled back. */
+export class TakenBack extends VecferryError {
+  override readonly name = errorNames.takenBack;
+}
+
+/** A client cannot note what the other side lacks, so it writes nothing: the write may be repeated once the other side is back. */
+export class RepairQueueFull extends VecferryError {
+  override readonly name = errorNames.repairQueueFull;
+  override readonly retryable = true;
 }

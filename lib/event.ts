@@ -120,10 +120,78 @@ const validate = z.strictObject({
   spotCheck: z.int().nonnegative().default(100),
 });
 
+/**
+ * Looks of a canary at most: each makes 9 events of the 25,000 that an execution may have, and the waits before it take up
+ * to 11,000 (infra/retries.ts). docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html
+ */
+const maxLooks = 1500;
+
+function looksOf({
+  steps,
+  patienceMinutes,
+  watchSeconds,
+}: {
+  readonly steps: readonly { readonly minutes: number }[];
+  readonly patienceMinutes: number;
+  readonly watchSeconds: number;
+}): number {
+  const minutes = steps.reduce((sum, step) => sum + step.minutes, patienceMinutes);
+  return (minutes * 60) / watchSeconds;
+}
+
+/**
+ * Steps in which readers are moved, and what takes them back. docs/cutover.md gives the reason for each default.
+ */
+const canary = z
+  .strictObject({
+    /** Percent of reads that go to the target, and the minutes that each share is watched. 0 percent: shadow reads alone. */
+    steps: z
+      .array(z.strictObject({ percent: z.number().min(0).max(100), minutes: z.number().min(0).max(10_080) }))
+      .min(1)
+      .max(20)
+      .refine((steps) => steps.at(-1)?.percent === 100, 'end at 100 percent')
+      .refine(
+        (steps) => steps.every(({ percent }, at) => at === 0 || percent > (steps[at - 1]?.percent ?? 0)),
+        'have percentages that do not rise',
+      )
+      .default([
+        { percent: 1, minutes: 10 },
+        { percent: 10, minutes: 10 },
+        { percent: 50, minutes: 10 },
+        { percent: 100, minutes: 30 },
+      ]),
+    /** Seconds between two looks at the metrics: a breach is taken back at the next one. */
+    watchSeconds: z.number().min(1).max(900).default(30),
+    /** The last so many requests are judged; a step with fewer goes on until there are as many. */
+    requests: z.int().min(10).max(1000).default(100),
+    /** Share of those that may fail. */
+    maxErrorRate: z.number().min(0).max(1).default(0.05),
+    /** 95th percentile of the target's latency in the application, in ms. Left out: twice the source's as validation measured it, at least 200. */
+    maxP95Ms: z.number().positive().optional(),
+    /** Least mean overlap@k of the shadow reads' two answers; null: not judged. */
+    minOverlap: z.number().min(0).max(1).nullable().default(0.9),
+    /** Percent of reads that are sent to both stores. */
+    shadowPercent: z.number().min(0).max(100).default(5),
+    /** Minutes that a step waits for enough requests, after its own, before readers are taken back. */
+    patienceMinutes: z.number().min(0).max(10_080).default(600),
+  })
+  .refine(({ minOverlap, shadowPercent }) => minOverlap === null || shadowPercent > 0, {
+    path: ['minOverlap'],
+    message: 'needs shadow reads: set shadowPercent above 0, or minOverlap to null',
+  })
+  .refine((given) => looksOf(given) <= maxLooks, {
+    path: ['watchSeconds'],
+    message: `is too short for these steps and this patience: an execution has room for ${maxLooks} looks`,
+  });
+export type Canary = z.infer<typeof canary>;
+
 const cutover = z.strictObject({
-  approval: z
-    .literal('none', 'is not known here; only "none" is, which cuts over when validation has passed')
-    .default('none'),
+  /** person: the run waits until somebody approves or rejects. none: it cuts over when validation has passed. */
+  approval: z.enum(['none', 'person']).default('none'),
+  /** Hours that the run waits for the answer; then it ends, and readers stay where they are. */
+  approvalHours: z.number().positive().max(240).default(72),
+  /** Moves readers in steps, watched; null: all at once. Needs an application that reads through the client. */
+  canary: canary.nullable().default(null),
   /** A name in the target store: a Qdrant alias or a PostgreSQL view. Left out: the routing flag. */
   pointer: z.string().min(1).optional(),
   /** Name of the routing flag: SSM parameter /vecferry/flags/NAME, locally a file. Left out: the target's collection. */
@@ -153,19 +221,55 @@ const event = z.strictObject({
   validate: validate.prefault({}),
   /** null: stop after validation; cut over later by `vecferry cutover RUN`. */
   cutover: cutover.nullable().prefault({}),
+  /**
+   * True: the application writes to both sides from before the export on, through the client. `settleSeconds`: how long
+   * every copy of it may take to see the flag; the client takes at most 10.
+   */
+  live: z.union([z.boolean(), z.strictObject({ settleSeconds: z.number().min(0).max(3600) })]).default(false),
   /** migrate: move, then validate. validate: hold two collections against each other that are there already; nothing is written to either. */
   mode: z.enum(['migrate', 'validate']).default('migrate'),
   /** True: stop after the plan. */
   dryRun: z.boolean().default(false),
 });
-export const eventSchema = event.refine(
-  ({ mode, cutover: asked }) => mode === 'migrate' || (asked?.pointer === undefined && asked?.flag === undefined),
-  {
-    path: ['cutover'],
-    message: 'names a pointer or a flag, and mode "validate" cuts nothing over; leave it out, or set it to null',
-  },
-);
+export const eventSchema = event
+  .refine(
+    ({ mode, cutover: asked }) => mode === 'migrate' || (asked?.pointer === undefined && asked?.flag === undefined),
+    {
+      path: ['cutover'],
+      message: 'names a pointer or a flag, and mode "validate" cuts nothing over; leave it out, or set it to null',
+    },
+  )
+  .refine(({ mode, live }) => mode === 'migrate' || live === false, {
+    path: ['live'],
+    message: 'is for runs that move records, and mode "validate" moves none; leave it out',
+  })
+  .refine(({ cutover: asked, live }) => asked?.pointer === undefined || (live === false && asked.canary === null), {
+    path: ['cutover', 'pointer'],
+    message:
+      'is moved at once, and neither canary nor live goes with it: both need the routing flag; leave pointer out',
+  });
 export type RunEvent = z.infer<typeof eventSchema>;
+
+/** What the state machine branches on: planOutput in states.ts. */
+export function wayOf({ cutover: asked, mode, live }: RunEvent) {
+  const isCutOver = asked !== null && mode === 'migrate';
+  return {
+    cutover: isCutOver,
+    live: live !== false,
+    approval: isCutOver && asked.approval === 'person',
+    approvalSeconds: Math.ceil((asked?.approvalHours ?? 1) * 3600),
+    canary: isCutOver && asked.canary !== null,
+  };
+}
+
+/** Seconds that a live run waits for its writers; null where it is not live. */
+export function settleSecondsOf({ live }: RunEvent): number | null {
+  if (live === false) return null;
+  return live === true ? defaultSettleSeconds : live.settleSeconds;
+}
+
+/** Half again what a client takes to see a flag: lib/client/flag-cache.ts. */
+const defaultSettleSeconds = 15;
 
 /** @throws InvalidEvent naming every field that is wrong, its value's problem and what is accepted. */
 export function parseEvent(input: unknown): RunEvent {

@@ -248,6 +248,10 @@ const nextSteps: Readonly<Record<ErrorName, string>> = {
   [errorNames.importFailed]:
     'Read failed/<shard>.json of the shards named, mend the cause, and start the run again under its id.',
   [errorNames.validationFailed]: 'Read the findings of the report.',
+  [errorNames.takenBack]:
+    'Readers are on the source again, and no write was lost. See docs/runbook.md, "Readers were taken back"; then start the run again under its id.',
+  [errorNames.repairQueueFull]:
+    'See why the other side of the flag cannot be written to; the client goes on by itself once it can.',
 };
 
 /** What a person should do after a run ended with this error. */

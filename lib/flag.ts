@@ -1,26 +1,45 @@
+import { randomUUID } from 'node:crypto';
 import { mkdir, readFile, rename, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { GetParameterCommand, ParameterNotFound, PutParameterCommand, type SSMClient } from '@aws-sdk/client-ssm';
 import { z } from 'zod';
 import { ShardDamaged } from './errors.ts';
-import { parseAs } from './event.ts';
+import { type Endpoint, parseAs, type RunEvent } from './event.ts';
 
-/** The routing flag: which store an application reads, when source and target are different stores. docs/concepts.md shows it. */
+/**
+ * The routing flag: which store an application reads and writes, when source and target are different stores. A store is
+ * named by its place, `store:collection`. docs/client.md shows it, also for applications that read it by themselves.
+ */
 export const flagSchema = z.strictObject({
-  /** The store that serves reads, `store:collection`. */
+  /** The place that serves reads. */
   active: z.string(),
-  /** The store that a share of the reads may go to; equal to `active` when nothing is under way. */
+  /** The place that a share of the reads goes to; equal to `active` when nothing is under way. */
   candidate: z.string(),
-  /** Percent of reads that go to the candidate. */
-  weight: z.int().min(0).max(100),
+  /** Percent of reads that go to the candidate: lib/route.ts says whose. */
+  weight: z.number().min(0).max(100),
+  /** Percent of reads that are sent to the other place too, to hold both answers against each other. */
+  shadow: z.number().min(0).max(100).default(0),
+  /** Where writes go, in this order: a write counts once the first has it. Left out: to `active` alone. */
+  writes: z.array(z.string()).min(1).max(2).optional(),
+  /** The run that moves the flag: its ledger takes the tombstones of deletes. */
+  run: z.string().optional(),
 });
 export type Flag = z.infer<typeof flagSchema>;
+
+/** A collection as flags and metrics name it. */
+export function placeOf({ store, collection }: Pick<Endpoint, 'store' | 'collection'>): string {
+  return `${store}:${collection}`;
+}
+
+/** The flag of a run: the event's, else one named after the target's collection. */
+export function flagNameOf({ cutover, target }: RunEvent): string {
+  return cutover?.flag ?? target.collection.replace(/[^A-Za-z0-9_.-]/g, '_');
+}
 
 export interface FlagStore {
   /** undefined when the flag was never set. */
   read(name: string): Promise<Flag | undefined>;
   /** Replaces the flag's value at once. */
-  write(name: string, flag: Flag): Promise<void>;
+  write(name: string, flag: z.input<typeof flagSchema>): Promise<void>;
   /** For people: where the flag is. */
   locate(name: string): string;
 }
@@ -39,7 +58,7 @@ export function fileFlags(directory: string): FlagStore {
     },
     write: async (name, flag) => {
       await mkdir(dirname(path(name)), { recursive: true });
-      const next = `${path(name)}.${process.pid}.next`;
+      const next = `${path(name)}.${randomUUID()}.next`;
       await writeFile(next, `${JSON.stringify(flag)}\n`);
       await rename(next, path(name));
     },
@@ -47,34 +66,8 @@ export function fileFlags(directory: string): FlagStore {
   };
 }
 
-/** Flags as SSM parameters under `prefix`, which begins and ends with a slash. */
-export function ssmFlags(client: SSMClient, prefix: string): FlagStore {
-  const parameter = (name: string): string => `${prefix}${name}`;
-  return {
-    read: async (name) => {
-      try {
-        const { Parameter } = await client.send(new GetParameterCommand({ Name: parameter(name) }));
-        return parseFlag(Parameter?.Value ?? '', parameter(name));
-      } catch (error) {
-        if (error instanceof ParameterNotFound) return undefined;
-        throw error;
-      }
-    },
-    write: async (name, flag) => {
-      await client.send(
-        new PutParameterCommand({
-          Name: parameter(name),
-          Value: JSON.stringify(flag),
-          Type: 'String',
-          Overwrite: true,
-        }),
-      );
-    },
-    locate: parameter,
-  };
-}
-
-function parseFlag(text: string, where: string): Flag {
+/** @param where what the flag is called in an error @throws ShardDamaged when it is not a flag */
+export function parseFlag(text: string, where: string): Flag {
   const what = `the routing flag ${where}`;
   try {
     return parseAs(flagSchema, JSON.parse(text), what, ShardDamaged);

@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import { InvalidEvent } from './errors.ts';
 
 /**
@@ -21,8 +22,18 @@ export interface RunKeys {
   readonly diagnosis: string;
   readonly report: string;
   readonly reportPage: string;
-  /** What the cutover moved, and to what, in order. */
-  readonly cutoverLog: string;
+  /** Of a live run: since when writes go to both sides, ids that were deleted meanwhile, and how far the sweep is. */
+  readonly live: string;
+  readonly tombstones: string;
+  readonly sweep: string;
+  /** The question to a person, and the answer. */
+  readonly approval: string;
+  readonly approvalAnswer: string;
+  /** The step that readers are at, and what was seen. */
+  readonly canary: string;
+  /** What was moved, and to what: an object a move, so that two at once lose none. They list in order. */
+  readonly moves: string;
+  readonly notices: string;
   readonly shards: string;
   readonly exported: string;
   readonly loaded: string;
@@ -47,7 +58,14 @@ export function runKeys(run: string): RunKeys {
     diagnosis: `${prefix}diagnosis.json`,
     report: `${prefix}report.json`,
     reportPage: `${prefix}report.html`,
-    cutoverLog: `${prefix}cutover.json`,
+    live: `${prefix}live.json`,
+    tombstones: `${prefix}tombstones/`,
+    sweep: `${prefix}sweep.json`,
+    approval: `${prefix}approval.json`,
+    approvalAnswer: `${prefix}approval-answer.json`,
+    canary: `${prefix}canary.json`,
+    moves: `${prefix}moves/`,
+    notices: `${prefix}notices/`,
     shards: `${prefix}shards/`,
     exported: `${prefix}exported/`,
     loaded: `${prefix}loaded/`,
@@ -83,6 +101,12 @@ export const neighboursKey = (run: string, shard: string): string => `${runKeys(
 /** What both sides answered to a number of queries, counted from 0: `answers/00000.json`. */
 export const answersKey = (run: string, part: number): string =>
   `${runKeys(run).answers}${String(part).padStart(5, '0')}.json`;
+
+/** An object that lists by its time, and that no other process writes: `2026-01-31T03:00:00.000Z-1f0c….json`. */
+const timedKey = (prefix: string, at: string): string => `${prefix}${at}-${randomUUID()}.json`;
+export const moveKey = (run: string, at: string): string => timedKey(runKeys(run).moves, at);
+export const tombstoneKey = (run: string, at: string): string => timedKey(runKeys(run).tombstones, at);
+export const noticeKey = (run: string, at: string): string => timedKey(runKeys(run).notices, at);
 
 /** The last part of a key without its ending: the shard of a marker. */
 export function nameOfKey(key: string): string {

@@ -354,14 +354,103 @@ export type Cause = z.infer<typeof causeSchema>;
 export const diagnosisSchema = z.strictObject({ causes: z.array(causeSchema) });
 export type Diagnosis = z.infer<typeof diagnosisSchema>;
 
-/** cutover.json: one entry a move, oldest first. */
-export const cutoverEntrySchema = z.strictObject({
-  at: z.iso.datetime(),
-  action: z.enum(['cutover', 'rollback']),
+/** live.json: from `since` on writes go to both sides; from `settledAt` on every writer knows. */
+export const liveSchema = z.strictObject({ flag: z.string(), since: at, settledAt: at });
+export type Live = z.infer<typeof liveSchema>;
+
+/** tombstones/<time>-<uuid>.json, written by the client before it deletes. Ids are the source's. */
+export const tombstoneSchema = z.strictObject({ at, ids: z.array(z.string()) });
+
+/**
+ * sweep.json: how far the live writes were looked at after the import: tombstones, then what the source holds and no shard,
+ * then what the target holds and the source does not. `rest` is where the next call goes on; null at a phase's begin.
+ */
+export const sweepSchema = z.strictObject({
+  attempt: z.int().positive(),
+  done: z.boolean(),
+  phase: z.enum(['tombstones', 'source', 'target']),
+  rest: z.strictObject({ from: z.string().nullable(), to: z.string().nullable() }).nullable(),
+  /** Ids that were deleted, and are looked at again after the import. */
+  tombstones: tally,
+  /** Records of the source that are in no shard. */
+  added: tally,
+  /** Records that were made as the source has them, since a writer's second write had not come or had come too late. */
+  mended: tally,
+  mendedIds: firstIds,
+  /** Records that are still not the same after that, with the first hundred. */
+  missing: tally,
+  different: tally,
+  extra: tally,
+  differences: z.array(differenceSchema),
+  /** What was not looked at, and why. */
+  note: z.string(),
+  ...span,
+});
+export type Sweep = z.infer<typeof sweepSchema>;
+
+/** approval.json: what a person was asked, and by what the state machine knows the answer. */
+export const approvalSchema = z.strictObject({ token: z.string(), askedAt: at, until: at });
+export type Approval = z.infer<typeof approvalSchema>;
+export const answerSchema = z.strictObject({
+  answer: z.enum(['approved', 'rejected']),
+  by: z.string(),
+  reason: z.string(),
+  at,
+  /** When the question was asked that this answers. */
+  askedAt: at,
+});
+export type Answer = z.infer<typeof answerSchema>;
+
+/** What the last requests of one side looked like; nulls where there were none. */
+export const readsSeenSchema = z.strictObject({
+  /** Reads of the side, and those of them that failed: of the last so many as were asked for. */
+  reads: tally,
+  errors: tally,
+  p95Ms: z.number().nullable(),
+  /** Shadow reads, and the mean overlap@k of their two answers. */
+  shadows: tally,
+  overlap: z.number().nullable(),
+});
+export type ReadsSeen = z.infer<typeof readsSeenSchema>;
+
+/** canary.json */
+export const canarySchema = z.strictObject({
+  startedAt: at,
+  /** Index into the event's steps, and since when readers are at it. */
+  step: tally,
+  stepAt: at,
+  maxP95Ms: z.number(),
+  state: z.enum(['watching', 'passed', 'taken back']),
+  /** What the last look saw and said. */
+  lookedAt: at.nullable(),
+  seen: readsSeenSchema.nullable(),
+  says: z.string(),
+  /** What was seen at the end of each step that is over. */
+  steps: z.array(
+    z.strictObject({
+      percent: z.number(),
+      startedAt: at,
+      endedAt: at,
+      seen: readsSeenSchema.nullable(),
+      says: z.string(),
+    }),
+  ),
+});
+export type CanaryState = z.infer<typeof canarySchema>;
+
+/** moves/<time>-<uuid>.json: a move of the pointer that readers follow. */
+export const moveSchema = z.strictObject({
+  at,
+  /** double: writes go to both sides. step: a share of the reads moves. finish: writes go to one side again. */
+  action: z.enum(['double', 'step', 'cutover', 'rollback', 'finish']),
   kind: z.enum(['alias', 'view', 'flag']),
   name: z.string(),
+  /** What reads went to before and go to now; of a step the store that the rest goes to. */
   from: z.string().nullable(),
   to: z.string().nullable(),
+  /** Of a step: percent of reads that go to the target. */
+  percent: z.number().optional(),
+  /** Why, where somebody or the watch says so. */
+  reason: z.string().optional(),
 });
-export const cutoverLogSchema = z.array(cutoverEntrySchema);
-export type CutoverEntry = z.infer<typeof cutoverEntrySchema>;
+export type Move = z.infer<typeof moveSchema>;

@@ -1,26 +1,42 @@
 import { fileURLToPath } from 'node:url';
+import { CloudWatchClient } from '@aws-sdk/client-cloudwatch';
 import { S3Client } from '@aws-sdk/client-s3';
+import { SFNClient } from '@aws-sdk/client-sfn';
+import { SNSClient } from '@aws-sdk/client-sns';
 import { SQSClient } from '@aws-sdk/client-sqs';
 import { SSMClient } from '@aws-sdk/client-ssm';
 import { type Environment, readEnvironment } from './environment.ts';
 import { InvalidEvent } from './errors.ts';
 import type { Endpoint } from './event.ts';
-import { type FlagStore, fileFlags, ssmFlags } from './flag.ts';
+import { type FlagStore, fileFlags } from './flag.ts';
+import { ssmFlags } from './flag-ssm.ts';
+import { type Notices, objectNotices, snsNotices } from './notices.ts';
 import type { ObjectStore } from './objects.ts';
 import { openFileObjects } from './objects-files.ts';
 import { openS3Objects } from './objects-s3.ts';
 import { openQueryFiles, type QueryFiles } from './query-file.ts';
 import { type ShardQueue, sqsQueue } from './queue.ts';
+import type { ReadMetrics } from './read-metrics.ts';
+import { cloudWatchReads } from './read-metrics-cloudwatch.ts';
+import { fileReads } from './read-metrics-files.ts';
 import { readOnly } from './read-only.ts';
 import type { Plan } from './run-files.ts';
 import { resolveConnection, secretsOf } from './secrets.ts';
 import type { Store, StoreKind } from './stores/port.ts';
 import { storeKind } from './stores/registry.ts';
+import { fileTasks, stepFunctionsTasks, type TaskTokens } from './task-tokens.ts';
 
 /** What a function needs from around it: made from the environment, once a process. */
 export interface Services {
   readonly objects: ObjectStore;
   readonly flags: FlagStore;
+  readonly notices: Notices;
+  /** Answers a state that waits. */
+  readonly tasks: TaskTokens;
+  /** What applications saw of the reads that they were routed. */
+  readonly reads: ReadMetrics;
+  /** The stack's name; undefined on one machine. */
+  readonly stack: string | undefined;
   /** Files of query sets. */
   readonly queryFiles: QueryFiles;
   /** @throws InvalidEvent when the environment names no queue. */
@@ -63,6 +79,10 @@ function makeServices(environment: Environment): Services {
   return {
     objects: openObjects(environment.VECFERRY_RUNS),
     flags: openFlags(environment.VECFERRY_FLAGS),
+    notices: openNotices(environment),
+    tasks: openTasks(environment.VECFERRY_TASKS),
+    reads: openReads(environment.VECFERRY_METRICS),
+    stack: environment.VECFERRY_STACK,
     queryFiles: openQueryFiles({ isLocal: environment.VECFERRY_RUNS.startsWith('file://') }),
     queue: () => openQueue(environment),
     open,
@@ -113,6 +133,19 @@ function openObjects(runs: string): ObjectStore {
 function openFlags(flags: string): FlagStore {
   if (flags.startsWith('file://')) return fileFlags(fileURLToPath(flags));
   return ssmFlags(new SSMClient({}), flags.slice('ssm:'.length));
+}
+
+function openNotices({ VECFERRY_NOTICES: notices, VECFERRY_RUNS: runs }: Environment): Notices {
+  if (notices === 'objects') return objectNotices(openObjects(runs));
+  return snsNotices(new SNSClient({}), notices.slice('sns:'.length));
+}
+
+function openTasks(tasks: string): TaskTokens {
+  return tasks === 'stepfunctions' ? stepFunctionsTasks(new SFNClient({})) : fileTasks(fileURLToPath(tasks));
+}
+
+function openReads(metrics: string): ReadMetrics {
+  return metrics === 'cloudwatch' ? cloudWatchReads(new CloudWatchClient({})) : fileReads(fileURLToPath(metrics));
 }
 
 function openQueue({

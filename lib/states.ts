@@ -23,6 +23,13 @@ export const planOutput = z.strictObject({
   records: tally,
   exporters: z.int().positive(),
   cutover: z.boolean(),
+  /** True where the application writes to both sides meanwhile. */
+  live: z.boolean(),
+  /** True where a person is asked before the cutover; `approvalSeconds`: for how long. */
+  approval: z.boolean(),
+  approvalSeconds: z.int().positive(),
+  /** True where readers are moved in steps. */
+  canary: z.boolean(),
   /** True where two collections are held against each other and nothing is moved. */
   validateOnly: z.boolean(),
   rangesKey: z.string(),
@@ -95,6 +102,27 @@ export const tuneGoal = z.strictObject({
 });
 export const tuneInput = z.strictObject({ run, goal: tuneGoal.optional() });
 export const causesOutput = z.strictObject({ causes: tally });
+
+/** Ask for approval: the token by which the state machine goes on. What it goes on with is approvalOutput. */
+export const approvalInput = z.strictObject({ run, token: z.string() });
+export const approvalOutput = z.strictObject({ approved: z.boolean(), by: z.string(), reason: z.string() });
+/** Answer the question: called by a person, from the console or the command line. */
+export const answerInput = z.strictObject({
+  run,
+  answer: z.enum(['approved', 'rejected']),
+  by: z.string().min(1).default('somebody'),
+  reason: z.string().default(''),
+});
+/** Step the canary: `seconds` until the next look. */
+export const canaryOutput = z.strictObject({ done: z.boolean(), seconds: z.number().positive() });
+/** Roll back: by run, or by flag where an alarm calls, which knows no run. */
+export const rollBackInput = z.union([
+  z.strictObject({ run, reason: z.string().optional() }),
+  z.strictObject({ flag: z.string(), reason: z.string().optional() }),
+]);
+/** A message on the repair queue: records whose second write failed. Ids are the source's. */
+export const repairMessage = z.strictObject({ version: z.literal(1), run, ids: z.array(z.string()).min(1).max(1000) });
+export type RepairMessage = z.infer<typeof repairMessage>;
 
 export const reportOutput = z.strictObject({ passed: z.boolean(), summary: z.string(), report: z.string() });
 

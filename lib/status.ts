@@ -1,14 +1,14 @@
 import { z } from 'zod';
 import { NotFound } from './errors.ts';
 import { nameOfKey, runKeys } from './keys.ts';
+import { readMoves } from './moves.ts';
 import { getJson, type ObjectStore } from './objects.ts';
 import {
   type Compared,
-  type CutoverEntry,
   comparedSchema,
-  cutoverLogSchema,
   failedSchema,
   loadedSchema,
+  type Move,
   manifestSchema,
   type Plan,
   planSchema,
@@ -57,7 +57,7 @@ export interface RunStatus {
   readonly report: string | undefined;
   readonly reportPage: string | undefined;
   /** What the run last moved: readers are on the target after a cutover. */
-  readonly lastMove: CutoverEntry | undefined;
+  readonly lastMove: Move | undefined;
 }
 
 /**
@@ -84,7 +84,7 @@ export async function runStatus(options: {
   const neighbours = (await objects.list(keys.neighbours)).length;
   // A failed marker is overwritten by the next attempt, so it is never remembered.
   const failedMarkers = await readAll(objects, keys.failed, failedSchema, new Map());
-  const moves = await getJson(objects, keys.cutoverLog, cutoverLogSchema);
+  const moves = await readMoves(objects, run);
   // It is overwritten at each look, so it is never remembered either.
   const index = await getJson(objects, keys.index, indexOutput);
   const report = await getJson(objects, keys.report, endSchema);
@@ -128,7 +128,7 @@ export async function runStatus(options: {
     skipped: sum(loaded, 'skipped'),
     report: has.has(keys.report) ? objects.locate(keys.report) : undefined,
     reportPage: has.has(keys.reportPage) ? objects.locate(keys.reportPage) : undefined,
-    lastMove: moves?.at(-1),
+    lastMove: moves.at(-1),
   };
 }
 

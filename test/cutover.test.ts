@@ -1,6 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
-import { cutOver, readLog, rollBack } from '../lib/cutover.ts';
+import { cutOver, rollBack } from '../lib/cutover.ts';
 import type { FlagStore } from '../lib/flag.ts';
+import { readMoves } from '../lib/moves.ts';
 import { memory } from '../lib/stores/memory.ts';
 import { load, makeWorld } from './world.ts';
 
@@ -16,16 +17,22 @@ describe('the routing flag', () => {
     await cutOver(input);
     expect(await input.flags.read('articles2')).toEqual({
       active: 'memory:articles2',
-      candidate: 'memory:articles2',
+      candidate: 'memory:articles',
       weight: 0,
+      shadow: 0,
+      writes: ['memory:articles', 'memory:articles2'],
+      run: 'r1',
     });
     await rollBack(input);
     expect(await input.flags.read('articles2')).toEqual({
       active: 'memory:articles',
-      candidate: 'memory:articles',
+      candidate: 'memory:articles2',
       weight: 0,
+      shadow: 0,
+      writes: ['memory:articles', 'memory:articles2'],
+      run: 'r1',
     });
-    expect((await readLog(input.objects, 'r1')).map(({ action, from, to }) => [action, from, to])).toEqual([
+    expect((await readMoves(input.objects, 'r1')).map(({ action, from, to }) => [action, from, to])).toEqual([
       ['cutover', 'memory:articles', 'memory:articles2'],
       ['rollback', 'memory:articles2', 'memory:articles'],
     ]);
@@ -35,7 +42,7 @@ describe('the routing flag', () => {
     const input = await loaded();
     expect(await cutOver(input)).toEqual(await cutOver(input));
     expect(await rollBack(input)).toEqual(await rollBack(input));
-    expect(await readLog(input.objects, 'r1')).toHaveLength(2);
+    expect(await readMoves(input.objects, 'r1')).toHaveLength(2);
   });
 
   test('can be cut over again after a rollback', async () => {
@@ -59,7 +66,7 @@ describe('the routing flag', () => {
     await expect(cutOver({ ...input, flags: broken })).rejects.toThrow('killed');
     await cutOver(input);
     expect((await input.flags.read('articles2'))?.active).toBe('memory:articles2');
-    expect(await readLog(input.objects, 'r1')).toHaveLength(1);
+    expect(await readMoves(input.objects, 'r1')).toHaveLength(1);
     await rollBack(input);
     expect((await input.flags.read('articles2'))?.active).toBe('memory:articles');
   });

@@ -12,6 +12,9 @@ export const distributedMap = 'vecferry:distributed-map';
 /** Longest timer that Node holds, in seconds: a longer one fires at once. */
 const maxTimerSeconds = 2_147_483;
 
+/** How a resource ends whose state waits until somebody hands its token in. */
+export const waitForToken = '.waitForTaskToken';
+
 export interface Pace {
   /** Waits and retry intervals of the definition are divided by this on one machine, where nothing is far away. */
   readonly hurry: number;
@@ -57,6 +60,7 @@ export function bridge(definition: Machine, pace: Pace): Bridged {
         waits[name] = Math.min(((state.Seconds ?? Number.POSITIVE_INFINITY) * 1000) / pace.hurry, pace.maxWaitMs);
         return paced;
       case 'Task':
+        if (state.Resource?.endsWith(waitForToken)) return ownTimeout(paced);
         // The library ends a task without TimeoutSeconds after 60 s; Step Functions lets it run.
         return { ...paced, ...capTimeout(state.TimeoutSeconds ?? maxTimerSeconds) };
       case 'Parallel':
@@ -92,6 +96,17 @@ export function isDistributed(state: State): boolean {
   return state.ItemProcessor?.ProcessorConfig?.Mode === 'DISTRIBUTED';
 }
 
+/**
+ * The engine ends the wait for a token by itself, since the library would leave it behind: the seconds become a parameter
+ * beside those of the call. They are the person's, so nothing of them is hurried.
+ */
+function ownTimeout(state: State): State {
+  const { TimeoutSecondsPath, Parameters, ...rest } = state;
+  const path = TimeoutSecondsPath === undefined ? {} : { 'WaitSeconds.$': TimeoutSecondsPath };
+  const waits = { ...(typeof Parameters === 'object' && Parameters), ...path };
+  return { ...rest, Parameters: waits, ...capTimeout(maxTimerSeconds) };
+}
+
 function unsupported(name: string, what: string): StateFailure {
   return new StateFailure(
     'States.Runtime',
@@ -123,7 +138,9 @@ function refuseUnknownContext(name: string, state: State): void {
   const { ItemProcessor: _, Branches: __, ...own } = state;
   for (const [path] of JSON.stringify(own).matchAll(/\$\$\.[A-Za-z.]+/g)) {
     if (
-      !/^\$\$\.(Execution\.(Id|Name|Input|StartTime)|StateMachine\.(Id|Name)|Map\.Item\.(Index|Value))\b/.test(path)
+      !/^\$\$\.(Execution\.(Id|Name|Input|StartTime)|StateMachine\.(Id|Name)|Map\.Item\.(Index|Value)|Task\.Token)\b/.test(
+        path,
+      )
     ) {
       throw unsupported(name, path);
     }

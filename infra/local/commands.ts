@@ -4,7 +4,7 @@ import { parseRunId } from '../../lib/event.ts';
 import { runKeys } from '../../lib/keys.ts';
 import { getJson, type ObjectStore } from '../../lib/objects.ts';
 import { openFileObjects } from '../../lib/objects-files.ts';
-import { cutoverEntrySchema, type Plan, planSchema } from '../../lib/run-files.ts';
+import { moveSchema, type Plan, planSchema } from '../../lib/run-files.ts';
 import { noRun } from '../../lib/status.ts';
 import type { Machine } from './asl.ts';
 import type { Deployment } from './deployment.ts';
@@ -204,7 +204,7 @@ export async function moveCommand(
   await planOf(openFileObjects(directory), run);
   return await withRunLock(directory, run, () =>
     withEngine(context, async (engine) => {
-      const moved = cutoverEntrySchema.parse(await engine.invoke(functionName, { run }));
+      const moved = moveSchema.parse(await engine.invoke(functionName, { run }));
       output.event({ ...moved, type: 'moved', run });
       output.line(moveLine(moved));
       return exitCodes.ok;

@@ -12,7 +12,7 @@ import {
 import { InvalidEvent, NotFound, RunMismatch } from '../../lib/errors.ts';
 import type { ObjectStore } from '../../lib/objects.ts';
 import { openS3Objects } from '../../lib/objects-s3.ts';
-import { cutoverEntrySchema } from '../../lib/run-files.ts';
+import { moveSchema } from '../../lib/run-files.ts';
 import { runStatus } from '../../lib/status.ts';
 import type { CommandContext } from './commands.ts';
 import { moveLine, statusLines } from './describe.ts';
@@ -87,7 +87,7 @@ export async function deployedRollback(context: CommandContext, stack: string, r
       typeof answer === 'object' && answer !== null && 'errorType' in answer ? String(answer.errorType) : FunctionError;
     throw new StateFailure(error, JSON.stringify(answer));
   }
-  const moved = cutoverEntrySchema.parse(answer);
+  const moved = moveSchema.parse(answer);
   context.output.event({ ...moved, type: 'moved', run });
   context.output.line(moveLine(moved));
   return exitCodes.ok;

@@ -1,4 +1,4 @@
-import type { CutoverEntry, Plan } from '../../lib/run-files.ts';
+import type { Move, Plan } from '../../lib/run-files.ts';
 import type { ShardHeader } from '../../lib/shard.ts';
 import type { RunStatus } from '../../lib/status.ts';
 import type { StoreKind } from '../../lib/stores/port.ts';
@@ -42,7 +42,7 @@ export function statusLines(status: RunStatus): readonly string[] {
   ];
 }
 
-export function moveLine({ action, kind, name, from, to }: CutoverEntry): string {
+export function moveLine({ action, kind, name, from, to }: Move): string {
   const whither = action === 'cutover' ? 'cut over to the target' : 'rolled back';
   return `${whither}: ${kind} '${name}' moved from ${from ?? 'nothing'} to ${to ?? 'nothing'}`;
 }

@@ -1,8 +1,10 @@
+import { readFile } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import type { ObjectStore } from '../../lib/objects.ts';
 import { services } from '../../lib/services.ts';
+import { taskFile } from '../../lib/task-tokens.ts';
 import type { Machine } from './asl.ts';
 import type { Deployment } from './deployment.ts';
 import { startEventSource } from './event-source.ts';
@@ -79,6 +81,7 @@ export async function startEngine({ directory, deployment, onFailure, verbose }:
           objects: services().objects,
           maxConcurrency,
           signal,
+          answerTo: (token) => readAnswer(join(resolve(directory), 'tasks'), token),
           ...(onState && { onState }),
         });
       } finally {
@@ -102,11 +105,24 @@ function setEnvironment(directory: string, queue: LocalQueue, verbose: boolean):
     VECFERRY_DEAD_LETTER_URL: queue.deadLetterUrl,
     VECFERRY_SQS_ENDPOINT: queue.endpoint,
     VECFERRY_SECRETS: 'environment',
+    VECFERRY_NOTICES: 'objects',
+    VECFERRY_METRICS: `${pathToFileURL(join(directory, 'metrics')).href}/`,
+    VECFERRY_TASKS: `${pathToFileURL(join(directory, 'tasks')).href}/`,
     // Powertools writes JSON lines for CloudWatch; here standard output belongs to the command line.
     POWERTOOLS_LOG_LEVEL: verbose ? 'INFO' : 'SILENT',
     POWERTOOLS_METRICS_DISABLED: 'true',
     POWERTOOLS_TRACE_ENABLED: 'false',
   });
+}
+
+/** What somebody handed in for a token: lib/task-tokens.ts writes it whole or not at all. */
+async function readAnswer(directory: string, token: string): Promise<unknown> {
+  try {
+    return JSON.parse(await readFile(taskFile(directory, token), 'utf8'));
+  } catch (error) {
+    if (Object(error).code === 'ENOENT') return undefined;
+    throw error;
+  }
 }
 
 async function loadHandler(name: string): Promise<Handler> {

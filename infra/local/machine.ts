@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
 import {
   ExecutionAbortedError,
   ExecutionError,
@@ -7,7 +8,7 @@ import {
 } from 'aws-local-stepfunctions';
 import type { ObjectStore } from '../../lib/objects.ts';
 import type { Machine, State } from './asl.ts';
-import { bridge, localPace, type Pace } from './bridge.ts';
+import { bridge, localPace, type Pace, waitForToken } from './bridge.ts';
 import { runDistributedMap } from './distributed-map.ts';
 import { handOver, limits, StateFailure, utf8Bytes } from './limits.ts';
 
@@ -29,6 +30,10 @@ export interface MachineOptions {
   /** Ends the execution: nothing new starts, what is in flight is waited for. */
   readonly signal: AbortSignal;
   readonly pace?: Pace;
+  /** What was handed in for the token of a state that waits; undefined while nothing was. */
+  /** The token of the states of this execution that wait: one at a time does. Left out: one of its own. */
+  readonly token?: string;
+  readonly answerTo?: (token: string) => Promise<unknown>;
   readonly onState?: (event: StateEvent) => void;
 }
 
@@ -52,7 +57,8 @@ type Execution = ReturnType<StateMachine['run']>;
  * Runs the definition to its end. A failed execution is an outcome, not an exception.
  * @throws StateFailure when the definition uses what the engine cannot do honestly.
  */
-export async function runMachine(options: MachineOptions): Promise<Outcome> {
+export async function runMachine(given: MachineOptions): Promise<Outcome> {
+  const options = { ...given, token: given.token ?? randomUUID() };
   try {
     handOver(options.input, 'the input of the execution');
   } catch (error) {
@@ -64,8 +70,9 @@ export async function runMachine(options: MachineOptions): Promise<Outcome> {
   const { definition, maps, waits } = bridge(options.definition, options.pace ?? localPace);
   const runTask = (name: string, state: State, input: unknown): Promise<unknown> => {
     const map = maps.get(name);
-    if (map === undefined) return callFunction(name, state, input, options.invoke);
-    const runChild: typeof runMachine = (child) => runMachine({ ...child, execution: randomUUID() });
+    if (map === undefined) return callFunction(name, state, input, { ...options, signal });
+    const runChild: typeof runMachine = (child) =>
+      runMachine({ ...child, execution: randomUUID(), token: randomUUID() });
     return runDistributedMap({
       name,
       map,
@@ -151,10 +158,35 @@ async function watch(
   return refused;
 }
 
+const lambdaInvoke = 'arn:aws:states:::lambda:invoke';
+/** Milliseconds between two looks for an answer. */
+const lookMs = 200;
+
+/** Waits until the execution's token is handed in. @throws StateFailure States.Timeout after so many seconds. */
+async function answered(name: string, options: MachineOptions, seconds: number): Promise<unknown> {
+  const { answerTo, signal } = options;
+  if (answerTo === undefined)
+    throw new StateFailure('States.Runtime', `nothing can answer '${name}'`, { terminal: true });
+  const until = Date.now() + seconds * 1000;
+  while (Date.now() < until) {
+    const answer = await answerTo(options.token ?? '');
+    if (answer !== undefined) return answer;
+    if (signal.aborted) throw new StateFailure('States.Aborted', 'the execution was stopped', { terminal: true });
+    await sleep(lookMs, undefined, { signal }).catch(() => undefined);
+  }
+  throw new StateFailure('States.Timeout', `'${name}' was not answered within ${seconds} s`);
+}
+
 /** Both ways in which a definition calls a Lambda: by the service integration, or by the function's ARN. */
-async function callFunction(name: string, state: State, input: unknown, invoke: Invoke): Promise<unknown> {
+async function callFunction(name: string, state: State, input: unknown, options: MachineOptions): Promise<unknown> {
+  const { invoke } = options;
   const resource = state.Resource ?? '';
-  if (resource === 'arn:aws:states:::lambda:invoke' && isObject(input)) {
+  if (resource === `${lambdaInvoke}${waitForToken}` && isObject(input)) {
+    const { FunctionName, Payload = {}, WaitSeconds } = input;
+    await invoke(functionName(String(FunctionName)), Payload);
+    return await answered(name, options, WaitSeconds === undefined ? Number.POSITIVE_INFINITY : Number(WaitSeconds));
+  }
+  if (resource === lambdaInvoke && isObject(input)) {
     const { FunctionName, Payload = {} } = input;
     const payload = await invoke(functionName(String(FunctionName)), Payload);
     return { ExecutedVersion: '$LATEST', StatusCode: 200, Payload: payload };
@@ -181,12 +213,14 @@ function tasksOf(machine: Machine): readonly (readonly [string, State])[] {
 function contextOf({
   execution,
   input,
+  token,
 }: MachineOptions): Record<string, unknown> & { Execution: Record<string, unknown> } {
   const machine = { Id: 'arn:aws:states:local:000000000000:stateMachine:vecferry', Name: 'vecferry' };
   const id = `arn:aws:states:local:000000000000:execution:vecferry:${execution}`;
   return {
     Execution: { Id: id, Name: execution, Input: input, StartTime: new Date().toISOString() },
     StateMachine: machine,
+    Task: { Token: token },
   };
 }
 

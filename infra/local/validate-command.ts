@@ -1,6 +1,6 @@
 import type { z } from 'zod';
 import { InvalidEvent } from '../../lib/errors.ts';
-import { parseAs, parseEvent, parseRunId, runIdSchema } from '../../lib/event.ts';
+import { parseAs, parseEvent, parseRunId, runIdSchema, wayOf } from '../../lib/event.ts';
 import { forgetFinished } from '../../lib/forget.ts';
 import { runKeys } from '../../lib/keys.ts';
 import { putJson } from '../../lib/objects.ts';
@@ -79,7 +79,7 @@ async function validateRun(context: CommandContext, given: string, search: strin
     dryRun: false,
     records: plan.records,
     exporters: plan.event.parallel.exporters,
-    cutover: false,
+    ...wayOf({ ...plan.event, cutover: null }),
     validateOnly: plan.event.mode === 'validate',
     rangesKey: keys.ranges,
     shardListKey: keys.shardList,

@@ -2,8 +2,8 @@ import { existsSync, readdirSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import pg from 'pg';
-import { readLog } from '../../lib/cutover.ts';
 import { runKeys } from '../../lib/keys.ts';
+import { readMoves } from '../../lib/moves.ts';
 import { services } from '../../lib/services.ts';
 import { postgresUrl } from '../servers/urls.ts';
 import { deadLettersOf } from './fault-tools.ts';
@@ -97,7 +97,7 @@ describe('a PostgreSQL table that changes while it is exported', () => {
     expect(reasonOf('30')).toMatch(/deleted after the export/);
     expect(report?.guarantee).toMatch(/one snapshot of the source, but not all shards in the same one/);
     expect(report?.guarantee).toMatch(/validate\.spotCheck says how many/);
-    expect(await readLog(services().objects, run)).toEqual([]);
+    expect(await readMoves(services().objects, run)).toEqual([]);
   }, 60_000);
 
   test('records inserted are missing from the target, and the report says so by name', async () => {
@@ -115,7 +115,7 @@ describe('a PostgreSQL table that changes while it is exported', () => {
     const finding = report?.findings.find(({ check }) => check === 'counts');
     expect(finding?.what).toMatch(/more than were exported/);
     expect(finding?.ids.toSorted()).toEqual(wrong);
-    expect(await readLog(services().objects, run)).toEqual([]);
+    expect(await readMoves(services().objects, run)).toEqual([]);
   }, 60_000);
 
   test('as many inserted as deleted: the counts agree, and the run fails all the same', async () => {

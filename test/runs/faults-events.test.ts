@@ -1,8 +1,8 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
-import { readLog } from '../../lib/cutover.ts';
 import { runKeys } from '../../lib/keys.ts';
+import { readMoves } from '../../lib/moves.ts';
 import { services } from '../../lib/services.ts';
 import { postgresUrl } from '../servers/urls.ts';
 import { expectExact, makeSource } from './fault-tools.ts';
@@ -187,7 +187,7 @@ describe('a run that is started again under its id', () => {
     const again = await runs.run({ run, source, target });
     expectValidated(again);
     expect(await snapshot(run, target)).toEqual(before);
-    expect(await readLog(services().objects, run)).toHaveLength(1);
+    expect(await readMoves(services().objects, run)).toHaveLength(1);
     await expectExact(runs, again, target, 50);
   });
 
@@ -218,9 +218,11 @@ describe('a run that is started again under its id', () => {
   /** The shards and markers of a run, and what its target holds. */
   const snapshot = async (run: string, target: EndpointInput): Promise<unknown> => {
     const { objects } = services();
-    const { shards, exported, loaded, manifest, cutoverLog } = runKeys(run);
+    const { shards, exported, loaded, manifest, moves } = runKeys(run);
     const lists = await Promise.all([shards, exported, loaded].map((prefix) => objects.list(prefix)));
-    const bodies = await Promise.all([...lists.flat(), manifest, cutoverLog].map((key) => objects.get(key)));
+    const bodies = await Promise.all(
+      [...lists.flat(), manifest, ...(await objects.list(moves))].map((key) => objects.get(key)),
+    );
     const texts = bodies.map((body) => Buffer.from(body ?? []).toString('base64'));
     return { keys: lists, texts, payloads: await payloadsOf(await runs.open(target)) };
   };

@@ -1,0 +1,20 @@
+import { finish } from '../lib/cutover.ts';
+import { readPlan } from '../lib/plan.ts';
+import { moveSchema } from '../lib/run-files.ts';
+import { runInput } from '../lib/states.ts';
+import { makeHandler } from './lambda.ts';
+
+/**
+ * No state: called by hand, from the console or by `vecferry finish`, with {"run": ID}. Ends the double writes.
+ * @throws NotFound when the run has moved no flag. @throws InvalidEvent while readers are being moved.
+ */
+export const handler = makeHandler({
+  input: runInput,
+  output: moveSchema,
+  run: async ({ run }, { services }) => {
+    const { objects, flags } = services;
+    const plan = await readPlan(objects, run);
+    const { store, kind } = await services.openTarget(plan);
+    return await finish({ plan, objects, flags, target: store, targetKind: kind, now: () => new Date() });
+  },
+});

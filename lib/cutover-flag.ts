@@ -1,0 +1,52 @@
+import { InvalidEvent, RunMismatch } from './errors.ts';
+import { type Flag, type FlagStore, flagNameOf, placeOf } from './flag.ts';
+import type { Plan } from './run-files.ts';
+
+/**
+ * What the routing flag of a run says at each stage. From the first of them on writes go to both sides, the source first,
+ * and they do so until `finish`: so the source has every write that counts, and rollback loses none.
+ */
+
+interface Sides {
+  readonly source: string;
+  readonly target: string;
+}
+
+function sidesOf({ event }: Plan): Sides {
+  return { source: placeOf(event.source), target: placeOf(event.target) };
+}
+
+/** Readers are on the source, but for a share of them. */
+export function flagOnSource(plan: Plan, { weight = 0, shadow = 0 } = {}): Flag {
+  const { source, target } = sidesOf(plan);
+  return { active: source, candidate: target, weight, shadow, writes: [source, target], run: plan.run };
+}
+
+/** Every reader is on the target. */
+export function flagOnTarget(plan: Plan): Flag {
+  const { source, target } = sidesOf(plan);
+  return { active: target, candidate: source, weight: 0, shadow: 0, writes: [source, target], run: plan.run };
+}
+
+/** Reads and writes go to one place. */
+export function flagFinished(place: string): Flag {
+  return { active: place, candidate: place, weight: 0, shadow: 0 };
+}
+
+/**
+ * The flag as it is, for a run that is about to move it. undefined when it was never set.
+ * @throws RunMismatch when another run is moving it. @throws InvalidEvent when readers use neither side of this run.
+ */
+export async function flagToMove(plan: Plan, flags: FlagStore): Promise<Flag | undefined> {
+  const name = flagNameOf(plan.event);
+  const flag = await flags.read(name);
+  if (flag === undefined) return undefined;
+  if (flag.writes !== undefined && flag.run !== undefined && flag.run !== plan.run) {
+    const next = `end that with vecferry finish ${flag.run}, or name another flag in cutover.flag`;
+    throw new RunMismatch(`the flag ${flags.locate(name)} is moved by run '${flag.run}'; ${next}`, { ids: [name] });
+  }
+  const { source, target } = sidesOf(plan);
+  if (flag.active === source || flag.active === target) return flag;
+  const text = `the flag ${flags.locate(name)} says that readers use ${flag.active}, which is neither ${source} nor ${target}`;
+  throw new InvalidEvent(`${text}; name the flag that they follow in cutover.flag, or set it right`, { ids: [name] });
+}
