@@ -22,6 +22,7 @@ export function readOnly(store: Store, { title }: StoreKind, collection: string)
     indexProgress: (schema) => store.indexProgress(schema),
     prepare: refuse,
     write: refuse,
+    delete: refuse,
     buildIndex: refuse,
     // The store's own words for what an application has to do.
     keepSearch: (vector, settings) => store.keepSearch(vector, settings, { dryRun: true }),

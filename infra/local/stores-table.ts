@@ -33,6 +33,7 @@ const rows: readonly (readonly [string, (capabilities: Capabilities) => string])
   ['largest integer kept', ({ payload }) => payload.maxInteger ?? 'any'],
   ['keeps search settings', ({ keepsSearch }) => (keepsSearch ? 'where the options ask for it' : 'no')],
   ['insert what is absent', ({ insertOnly }) => yes(insertOnly)],
+  ['delete by id', ({ deletes }) => yes(deletes)],
   ['pointer for readers', ({ pointer }) => (pointer === false ? 'routing flag' : pointer)],
   ['reads', ({ reads }) => (reads === 'snapshot' ? 'a snapshot a range' : 'live')],
 ];

@@ -17,7 +17,7 @@ import {
   search,
 } from './chroma/read.ts';
 import { fromChroma } from './chroma/records.ts';
-import { write } from './chroma/write.ts';
+import { deleteRecords, write } from './chroma/write.ts';
 import type {
   Capabilities,
   Description,
@@ -80,6 +80,7 @@ const capabilities: Capabilities = {
     maxBytes: 8 * 1024 * 1024,
   },
   insertOnly: true,
+  deletes: true,
   pointer: false,
   reads: 'live',
   localOnly: false,
@@ -179,6 +180,11 @@ function chromaStore(api: ChromaApi, name: string, options: Options): Store {
       listed = undefined;
       unseen = undefined;
       return await write(await collection(), batch, settings);
+    },
+    delete: async (ids) => {
+      listed = undefined;
+      unseen = undefined;
+      await deleteRecords(await collection(), ids);
     },
     // Chroma adds to its graph as it writes.
     buildIndex: async () => {},

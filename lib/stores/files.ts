@@ -12,7 +12,7 @@ import { describeJsonLines, jsonLines, writeJsonLines } from './files/jsonl.ts';
 import { describeParquet, foreignParquet, ownShard, shardHeader } from './files/parquet.ts';
 import { cutRanges, readRange, recordsOf, type Snapshot } from './files/read.ts';
 import { fileNameOf, markRun, supersededIn } from './files/runs.ts';
-import type { Capabilities, ResolvedEndpoint, Store, StoreKind, WriteOptions } from './port.ts';
+import type { Capabilities, ResolvedEndpoint, Store, StoreKind, WriteOptions, WritePosition } from './port.ts';
 
 /**
  * A folder of Parquet or JSON lines files, local or in S3: our own shards, or what others wrote. `collection` is the folder
@@ -44,6 +44,8 @@ const capabilities: Capabilities = {
   },
   // Files are put whole; there is no asking whether another one holds the id.
   insertOnly: false,
+  // A file is put whole, and others may read it meanwhile: without a record it would be another file.
+  deletes: false,
   pointer: false,
   reads: 'live',
   localOnly: false,
@@ -158,8 +160,18 @@ function openFiles(endpoint: ResolvedEndpoint): Store {
         throw new NotFound(`${folder.locate(headerName)} is not there: the collection was not prepared`, {
           ids: [endpoint.collection],
         });
-      await writeFile(folder, header, batch, { position, mode });
+      if (position === undefined)
+        throw new Incompatible('the files store takes shards alone; an application cannot write single records to it', {
+          ids: batch.ids,
+        });
+      await writeFile(folder, header, batch, position, mode);
       return { written: batch.count };
+    },
+    delete: async (ids) => {
+      throw new Incompatible(
+        `records cannot be deleted from ${folder.locate('')}: the files store writes whole files; write to a store that deletes by id`,
+        { ids },
+      );
     },
     buildIndex: async () => {},
     indexProgress: async () => ({ done: true, fraction: 1 }),
@@ -220,7 +232,8 @@ async function writeFile(
   folder: Folder,
   { files: format, schema }: Header,
   batch: Batch,
-  { position, mode }: WriteOptions,
+  position: WritePosition,
+  mode: WriteOptions['mode'],
 ): Promise<void> {
   if (mode === 'insert')
     throw new Incompatible('the files store cannot insert only what is absent, as live runs need', { ids: ['live'] });

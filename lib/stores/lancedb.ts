@@ -53,6 +53,7 @@ const capabilities: Capabilities = {
     maxBytes: 2 ** 31 - 1,
   },
   insertOnly: true,
+  deletes: true,
   pointer: false,
   reads: 'snapshot',
   localOnly: true,
@@ -117,6 +118,7 @@ function lanceStore(database: Connection, name: string, options: Options): Store
     read: (range, limits) => readRange(database, name, range, limits, options),
     prepare: (schema) => guard(`creating table '${name}'`, () => prepare(database, name, schema, options)),
     write: (batch, settings) => inTurn(() => run('writing', (found, layout) => write(found, layout, batch, settings))),
+    delete: (ids) => inTurn(() => run('deleting records', (found, layout) => deleteRecords(found, layout, ids))),
     buildIndex: (schema) =>
       inTurn(() => run('indexing', (found, layout) => buildIndex(found, layout, schema, options))),
     indexProgress: (schema) =>
@@ -196,6 +198,11 @@ async function write(
   return { written: batch.count };
 }
 
+async function deleteRecords(table: Table, layout: Layout, ids: readonly string[]): Promise<void> {
+  const where = isOneOf(layout, ids);
+  if (where !== undefined) await table.delete(where);
+}
+
 /** Takes the old value away where replaced records had one. A write cut off before this comes again, and does it then. */
 async function clearFlags(
   table: Table,
@@ -203,8 +210,10 @@ async function clearFlags(
   ids: readonly string[],
   columns: readonly string[],
 ): Promise<void> {
+  const where = isOneOf(layout, ids);
+  if (where === undefined) return;
   for (const column of columns) {
-    const isStale = `\`${column}\` IS NOT NULL AND ${isOneOf(layout, ids)}`;
+    const isStale = `\`${column}\` IS NOT NULL AND ${where}`;
     if ((await table.countRows(isStale)) > 0)
       await table.update({ where: isStale, valuesSql: { [column]: 'cast(NULL as boolean)' } });
   }

@@ -42,6 +42,7 @@ const capabilities: Capabilities = {
     any: true,
   },
   insertOnly: true,
+  deletes: true,
   pointer: 'alias',
   reads: 'snapshot',
   localOnly: true,
@@ -133,6 +134,11 @@ function openMemory({ connection, collection: name }: ResolvedEndpoint): Store {
       }
     },
     write: async (batch, options) => writeBatch(existing(), batch, options),
+    delete: async (ids) => {
+      const collection = existing();
+      collection.joined = undefined;
+      for (const id of ids) collection.records.delete(id);
+    },
     buildIndex: async () => {},
     indexProgress: async () => ({ done: true, fraction: 1 }),
     pointer: pointerOf(space),

@@ -21,7 +21,7 @@ import {
   searchNearest,
   tuningOf,
 } from './pgvector/search.ts';
-import { describeTable, fetchRecords, planRanges, readRange } from './pgvector/source.ts';
+import { deleteRecords, describeTable, fetchRecords, planRanges, readRange } from './pgvector/source.ts';
 import { viewPointer } from './pgvector/view.ts';
 import { type WriteMemory, writeBatch } from './pgvector/write.ts';
 import type { Capabilities, Piece, Range, ReadOptions, ResolvedEndpoint, Store, StoreKind } from './port.ts';
@@ -84,6 +84,7 @@ const capabilities: Capabilities = {
     maxBytes: 268_435_455,
   },
   insertOnly: true,
+  deletes: true,
   pointer: 'view',
   reads: 'snapshot',
   // Of a server. {"path": ...} is a directory of this machine, which a deployed function cannot reach.
@@ -200,6 +201,12 @@ function openTable(database: Database, name: TableName, options: Options, omitFi
           throw error;
         }
       }),
+    delete: async (ids) =>
+      await guard(
+        'deleting records of',
+        async () =>
+          await database.use(async (session) => await deleteRecords(session, await layoutForWrite(session), ids)),
+      ),
     buildIndex: async (schema) =>
       await guard('building the indexes of', async () => {
         const { layout, wanted } = await indexes(schema);

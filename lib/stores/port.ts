@@ -128,7 +128,8 @@ export interface WritePosition {
 }
 
 export interface WriteOptions {
-  readonly position: WritePosition;
+  /** Left out: an application's own write, which is not part of a shard and never comes again as the same write. */
+  readonly position?: WritePosition;
   /** upsert: the batch's value wins. insert: a record that is already there stays as it is (live runs). */
   readonly mode: 'upsert' | 'insert';
 }
@@ -150,10 +151,16 @@ export interface Target extends Reader {
    */
   prepare(schema: CollectionSchema): Promise<void>;
   /**
-   * Writes the batch and returns how many records the store acknowledged, once they are durable there. The caller takes
-   * the batch's memory back afterwards: nothing of it may be kept.
+   * Writes the batch and returns how many of its records the store answers for, once they are durable there; with mode
+   * insert that counts those that were there already. The caller takes the batch's memory back afterwards: nothing of it
+   * may be kept.
    */
   write(batch: Batch, options: WriteOptions): Promise<{ readonly written: number }>;
+  /**
+   * Deletes the records with these ids (at most 1,000); ids that are not there, or that the store could not hold, are no
+   * error. Durable when it returns. @throws Incompatible when capabilities.deletes is false.
+   */
+  delete(ids: readonly string[]): Promise<void>;
   /** Starts building what `schema` wants and is neither there nor under way, and returns without waiting for it. */
   buildIndex(schema: CollectionSchema): Promise<void>;
   /** Looks, and changes nothing. */
@@ -220,6 +227,8 @@ export interface Capabilities {
   };
   /** True: can insert only what is absent, which live runs need. */
   readonly insertOnly: boolean;
+  /** True: records can be deleted by id, which live runs and writes to both sides need. */
+  readonly deletes: boolean;
   /** The pointer that readers of this store can follow; false: a routing flag is used. */
   readonly pointer: 'alias' | 'view' | false;
   /** snapshot: a range is read in one transaction. live: a record that changes meanwhile may be read in either state. */

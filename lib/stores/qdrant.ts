@@ -6,7 +6,7 @@ import type { Capabilities, Description, ResolvedConnection, ResolvedEndpoint, S
 import { type Admin, openAdmin } from './qdrant/admin.ts';
 import type { DataPath } from './qdrant/data.ts';
 import { answersGrpc, openGrpc } from './qdrant/grpc.ts';
-import { firstUuid, idTypeOf } from './qdrant/ids.ts';
+import { firstUuid, idTypeOf, isId } from './qdrant/ids.ts';
 import { prepareCollection, readProgress, startIndexes } from './qdrant/index.ts';
 import { countIds, fetchByIds, planRanges, type ReadPaths, readRange } from './qdrant/read.ts';
 import { openRest } from './qdrant/rest.ts';
@@ -56,6 +56,7 @@ const capabilities: Capabilities = {
     maxBytes: 30 * 1024 * 1024,
   },
   insertOnly: true,
+  deletes: true,
   pointer: 'alias',
   reads: 'live',
   localOnly: false,
@@ -90,7 +91,7 @@ function openQdrant({ connection, collection, options: given }: ResolvedEndpoint
       return describe(admin, await path(), rest, notes);
     },
     count: async () => countRecords(admin, await path()),
-    fetch: async (ids) => fetchByIds(await paths(), ids),
+    fetch: async (ids) => fetchByIds(await paths(), ids.filter(isId)),
     async search(request) {
       const asked = searchOf(request);
       return (await path()).search(asked);
@@ -110,6 +111,10 @@ function openQdrant({ connection, collection, options: given }: ResolvedEndpoint
       if (mode === 'insert') requireVersion(await version(), insertOnlyVersion, url);
       await writeAll(batch, { data: await path(), rest }, mode === 'insert');
       return { written: batch.count };
+    },
+    async delete(ids) {
+      const held = ids.filter(isId);
+      if (held.length > 0) await (await path()).delete(held);
     },
     buildIndex: (schema) => startIndexes(admin, schema, options),
     async indexProgress() {

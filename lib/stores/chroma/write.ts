@@ -30,6 +30,16 @@ export async function write(
   return { written: batch.count };
 }
 
+/** Ids that are not there are no error to Chroma. */
+export async function deleteRecords({ api, id, name }: ChromaCollection, ids: readonly string[]): Promise<void> {
+  const { maxBatchSize } = await api.limits();
+  for (let at = 0; at < ids.length; at += maxBatchSize) {
+    const some = ids.slice(at, at + maxBatchSize);
+    const what = `deleting ${some.length} records of '${name}'`;
+    await api.call(what, 'POST', `/collections/${id}/delete`, JSON.stringify({ ids: some }));
+  }
+}
+
 interface Chunk {
   readonly batch: Batch;
   readonly payloads: readonly ChromaPayload[];
@@ -88,10 +98,8 @@ async function upsertChunk(collection: ChromaCollection, chunk: Chunk, refused: 
     )
       stale.push(id);
   }
-  if (stale.length > 0) {
-    const what = `deleting ${stale.length} records of '${collection.name}' that are written again without a document`;
-    await collection.api.call(what, 'POST', `/collections/${collection.id}/delete`, JSON.stringify({ ids: stale }));
-  }
+  // They are written again, without a document.
+  await deleteRecords(collection, stale);
   await sendChunk(collection, 'upsert', chunk, refused);
 }
 

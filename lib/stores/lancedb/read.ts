@@ -5,6 +5,7 @@ import { InvalidEvent, RecordRefused, StoreUnavailable } from '../../errors.ts';
 import { parseAs } from '../../event.ts';
 import { readListed } from '../pieces.ts';
 import type { Description, Hit, Piece, PlannedRange, Range, ReadOptions, SearchRequest } from '../port.ts';
+import { isInt64 } from './columns.ts';
 import { guard } from './errors.ts';
 import type { FilterWriter } from './filter.ts';
 import { lanceDistance, payloadIndexes, withIndex } from './index.ts';
@@ -47,14 +48,16 @@ export async function describe(table: Table, layout: Layout, options: Options): 
 }
 
 export async function fetchRecords(table: Table, layout: Layout, ids: readonly string[]): Promise<Batch> {
-  if (ids.every((id) => literal(layout, id) === undefined)) return noRecords(layout.vectors.map(({ spec }) => spec));
-  const found = await table.query().where(isOneOf(layout, ids)).select(columnsOf(layout)).toArrow();
+  const where = isOneOf(layout, ids);
+  if (where === undefined) return noRecords(layout.vectors.map(({ spec }) => spec));
+  const found = await table.query().where(where).select(columnsOf(layout)).toArrow();
   return toBatch(found, layout);
 }
 
-/** True for the records with these ids, in SQL; at least one of them must be an id that the table can have. */
-export function isOneOf(layout: Layout, ids: readonly string[]): string {
-  return `${quote(layout.idColumn)} IN (${ids.flatMap((id) => literal(layout, id) ?? []).join(', ')})`;
+/** True for the records with these ids, in SQL; undefined when the table can have none of them. */
+export function isOneOf(layout: Layout, ids: readonly string[]): string | undefined {
+  const literals = ids.flatMap((id) => literal(layout, id) ?? []);
+  return literals.length === 0 ? undefined : `${quote(layout.idColumn)} IN (${literals.join(', ')})`;
 }
 
 function columnsOf(layout: Layout): string[] {
@@ -66,10 +69,10 @@ function columnsOf(layout: Layout): string[] {
   return layout.isOurs ? [...columns, restColumn] : columns;
 }
 
-/** An id in SQL; undefined for text where ids are integers, which no record has. */
+/** An id in SQL; undefined where ids are integers and this is none as it would be written: 7 is not found as 007. */
 function literal(layout: Layout, id: string): string | undefined {
   if (!layout.isIntegerId) return `'${id.replaceAll("'", "''")}'`;
-  return /^-?\d{1,20}$/.test(id) ? id : undefined;
+  return /^(0|-?[1-9]\d{0,18})$/.test(id) && isInt64(id) ? id : undefined;
 }
 
 function quote(column: string): string {

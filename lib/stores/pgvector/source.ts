@@ -18,7 +18,7 @@ import {
 } from './read.ts';
 import { fieldOf } from './types.ts';
 
-/** What a table says of itself, and how its records are found: describe, ranges, read, fetch. */
+/** What a table says of itself, and how its records are found: describe, ranges, read, fetch, delete. */
 
 export async function describeTable(session: Session, layout: Layout): Promise<Description> {
   const nullable = layout.vectors.filter(({ column }) => !column.notNull);
@@ -152,23 +152,45 @@ export function readRange(database: Database, layout: Layout, range: Range, limi
 const unlimited: ReadOptions = { maxRecords: Number.POSITIVE_INFINITY, maxBytes: Number.POSITIVE_INFINITY };
 
 export async function fetchRecords(session: Session, layout: Layout, ids: readonly string[]): Promise<Batch> {
-  const keys = ids.flatMap((id) => {
+  const keys = keysOfIds(layout, ids);
+  const empty = noRecords(schemaOf(layout).vectors);
+  if (keys.length === 0) return empty;
+  const body = await withKeys(layout, keys, (filter) => session.copyOut(selectRecords(layout, `WHERE ${filter}`)));
+  const pieces: Batch[] = [];
+  for await (const { batch } of readPieces(layout, once(body), null, unlimited, keys.length)) pieces.push(batch);
+  return pieces.length === 0 ? empty : concatBatches(pieces);
+}
+
+/** The keys of the ids that a row can have. */
+function keysOfIds(layout: Layout, ids: readonly string[]): readonly KeyValues[] {
+  return ids.flatMap((id) => {
     const values = keyOfId(layout.key, id);
     return values === undefined ? [] : [values];
   });
-  const empty = noRecords(schemaOf(layout).vectors);
-  if (keys.length === 0) return empty;
-  const select = (filter: string): string => selectRecords(layout, `WHERE ${filter}`);
-  const body = await session.copyOut(select(isOneOf(layout, keys))).catch(async (error: unknown) => {
+}
+
+/** Runs a statement on the rows with one of these keys. @param run takes the condition */
+async function withKeys<T>(
+  layout: Layout,
+  keys: readonly KeyValues[],
+  run: (filter: string) => Promise<T>,
+): Promise<T> {
+  try {
+    return await run(isOneOf(layout, keys));
+  } catch (error) {
     if (!isDataError(error)) throw error;
     // An id that is no value of the key's type is not there; as texts they can all be compared, if slower.
     const texts = keys.map((values) => `(${values.map(quoteText).join(', ')})`).join(', ');
     const columns = layout.key.map(({ name }) => `${quoteName(name)}::text`).join(', ');
-    return await session.copyOut(select(`(${columns}) IN (${texts})`));
-  });
-  const pieces: Batch[] = [];
-  for await (const { batch } of readPieces(layout, once(body), null, unlimited, keys.length)) pieces.push(batch);
-  return pieces.length === 0 ? empty : concatBatches(pieces);
+    return await run(`(${columns}) IN (${texts})`);
+  }
+}
+
+/** One statement, which is a transaction of its own. */
+export async function deleteRecords(session: Session, layout: Layout, ids: readonly string[]): Promise<void> {
+  const keys = keysOfIds(layout, ids);
+  if (keys.length === 0) return;
+  await withKeys(layout, keys, (filter) => session.run(`DELETE FROM ${tableOf(layout)} WHERE ${filter}`));
 }
 
 /** Rows with one of these keys. An array literal, which the server reads in two thirds of the time, where no value needs quotes. */
@@ -204,7 +226,8 @@ function canHold(column: Column, value: string): boolean {
 }
 
 function isInteger(value: string, bits: number): boolean {
-  if (!/^-?\d+$/.test(value)) return false;
+  // As ids are written: 7 is neither found nor deleted as 007.
+  if (!/^(?:0|-?[1-9]\d*)$/.test(value)) return false;
   const bound = 2 ** (bits - 1);
   // A double holds 15 digits.
   if (value.length <= 15) return Number(value) >= -bound && Number(value) < bound;

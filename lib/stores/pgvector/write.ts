@@ -27,10 +27,14 @@ export async function writeBatch(
   memory: WriteMemory,
 ): Promise<{ readonly written: number }> {
   const encoded = encodeBatch(layout, batch);
-  const doing = `writing records ${position.offset} to ${position.offset + batch.count} of shard ${position.shard}`;
+  const doing =
+    position === undefined
+      ? `writing ${batch.count} records`
+      : `writing records ${position.offset} to ${position.offset + batch.count} of shard ${position.shard}`;
   try {
     await database.transact(async (session) => {
-      const place = await claimBatch(session, layout.schema, layout.oid, position, batch.count);
+      const place =
+        position === undefined ? 'again' : await claimBatch(session, layout.schema, layout.oid, position, batch.count);
       if (place === 'done') return;
       const canCopy =
         place === 'new' &&

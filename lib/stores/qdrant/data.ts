@@ -12,6 +12,8 @@ export interface DataPath {
    * @throws TooLarge when the server takes no request of that size
    */
   upsert(batch: Batch, positions: readonly number[], options: UpsertLimits): Promise<Sent>;
+  /** Deletes these records and waits until that is applied; at least one id, all of them ids that Qdrant has. */
+  delete(ids: readonly string[]): Promise<void>;
   /** A page of records in the order of their ids, from `from` (inclusive) on; null is the beginning. */
   scroll(vectors: readonly VectorSpec[], from: string | null, limit: number): Promise<DecodedPoints>;
   /** Ids only, in order. */

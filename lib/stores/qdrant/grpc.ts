@@ -3,7 +3,7 @@ import { AccessDenied, StoreUnavailable } from '../../errors.ts';
 import { decodeGet, decodeHits, decodeScroll, isCompleted } from './answers.ts';
 import { type DataPath, requestTimeoutMs } from './data.ts';
 import { type Asked, fromGrpc } from './errors.ts';
-import { encodeGet, encodeSample, encodeScroll, encodeSearch, encodeUpsert } from './points.ts';
+import { encodeDelete, encodeGet, encodeSample, encodeScroll, encodeSearch, encodeUpsert } from './points.ts';
 
 /** Records over gRPC, in messages of our own making: no object a record, no copy of a vector but into the message. */
 export function openGrpc({ url, apiKey, collection }: GrpcEndpoint): DataPath {
@@ -18,6 +18,10 @@ export function openGrpc({ url, apiKey, collection }: GrpcEndpoint): DataPath {
       if (held.length > 0 && !isCompleted(await ask('Upsert', message)))
         throw new StoreUnavailable(`${url} did not apply an upsert into ${collection} in time; it will be sent again`);
       return { restOnly, taken };
+    },
+    async delete(ids) {
+      if (!isCompleted(await ask('Delete', encodeDelete(collection, ids))))
+        throw new StoreUnavailable(`${url} did not apply a delete in ${collection} in time; it can be sent again`);
     },
     scroll: async (vectors, from, limit) =>
       decodeScroll(await ask('Scroll', encodeScroll(collection, from, limit, all)), vectors),

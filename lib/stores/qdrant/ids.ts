@@ -21,6 +21,11 @@ export function isInteger(id: string): boolean {
   return canonicalInteger.test(id) && (id.length < 20 || BigInt(id) <= maxUint64);
 }
 
+/** True when a record can have this id. */
+export function isId(id: string): boolean {
+  return isInteger(id) || isUuid(id);
+}
+
 /** The order of a scroll: negative when `a` comes before `b`. */
 export function compareIds(a: string, b: string): number {
   const aIsUuid = a.length === 36;

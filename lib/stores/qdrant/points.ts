@@ -17,6 +17,7 @@ const vectorsField = { vector: 1, vectors: 2 } as const;
 const mapEntry = { key: 1, value: 2 } as const;
 const vectorField = { dense: 101, sparse: 102, multi: 103 } as const;
 const upsert = { collection: 1, wait: 2, points: 3, updateMode: 8 } as const;
+const remove = { collection: 1, wait: 2, selector: 3 } as const;
 const scroll = { collection: 1, offset: 3, limit: 4, payload: 6, vectors: 7 } as const;
 const get = { collection: 1, ids: 2, payload: 4, vectors: 5 } as const;
 const query = { collection: 1, query: 3, using: 4, filter: 5, params: 6, limit: 8, vectors: 10, payload: 11 } as const;
@@ -107,6 +108,21 @@ export function encodeGet(collection: string, ids: readonly string[], wanted: Wa
   for (const id of ids) writeId(writer, get.ids, id);
   writeFlag(writer, get.payload, wanted.payload);
   writeFlag(writer, get.vectors, wanted.vectors);
+  return writer.written();
+}
+
+/** A delete by ids that is answered once it is applied. */
+export function encodeDelete(collection: string, ids: readonly string[]): Buffer {
+  const writer = new ProtoWriter();
+  writer.text(remove.collection, collection);
+  writer.varint(tagOf(remove.wait, 'varint'));
+  writer.varint(1);
+  // PointsSelector.points = 1, PointsIdsList.ids = 1
+  const selector = writer.open(remove.selector);
+  const list = writer.open(1);
+  for (const id of ids) writeId(writer, 1, id);
+  writer.close(list);
+  writer.close(selector);
   return writer.written();
 }
 

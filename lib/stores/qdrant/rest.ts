@@ -45,6 +45,11 @@ export function openRest({ url, apiKey, collection }: RestEndpoint): DataPath {
         throw new StoreUnavailable(`${url} did not apply an upsert into ${collection} in time; it will be sent again`);
       return { taken, restOnly: [] };
     },
+    async delete(ids) {
+      const answer = await post('/delete?wait=true', `{"points":[${ids.map(idJson).join(',')}]}`);
+      if (!answer.includes('"completed"'))
+        throw new StoreUnavailable(`${url} did not apply a delete in ${collection} in time; it can be sent again`);
+    },
     scroll: async (vectors, from, limit) =>
       decodeRestPoints(
         await post('/scroll', `{"limit":${limit},"with_payload":true,"with_vector":true${offset(from)}}`),
