@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import type { BigIntStats } from 'node:fs';
-import { mkdir, open, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
+import { link, mkdir, open, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
 import { dirname, join, resolve, sep } from 'node:path';
 import { InvalidEvent, StoreUnavailable } from './errors.ts';
 import type { ObjectStore } from './objects.ts';
@@ -47,24 +47,47 @@ export function openFileObjects(directory: string): ListingObjectStore {
       .sort(byBytes);
   };
 
+  /** Writes the object beside its place, and lets `settle` bring it there. */
+  const write = async (
+    key: string,
+    body: Uint8Array | string,
+    settle: (half: string, path: string) => Promise<boolean>,
+  ): Promise<boolean> => {
+    const path = pathOf(root, key);
+    const folder = dirname(path);
+    await mkdir(folder, { recursive: true });
+    const half = `${path}.${randomUUID()}.tmp`;
+    try {
+      await writeDurably(half, body);
+      return await settle(half, path);
+    } finally {
+      await rm(half, { force: true });
+      await syncFolder(folder);
+    }
+  };
+
   return {
     async get(key) {
       return await readFile(pathOf(root, key)).catch(absent);
     },
 
     async put(key, body) {
-      const path = pathOf(root, key);
-      const folder = dirname(path);
-      await mkdir(folder, { recursive: true });
-      const half = `${path}.${randomUUID()}.tmp`;
-      try {
-        await writeDurably(half, body);
+      await write(key, body, async (half, path) => {
         await rename(half, path);
-      } catch (cause) {
-        await rm(half, { force: true });
-        throw cause;
-      }
-      await syncFolder(folder);
+        return true;
+      });
+    },
+
+    async create(key, body) {
+      return await write(key, body, async (half, path) => {
+        try {
+          await link(half, path);
+          return true;
+        } catch (error) {
+          if (Object(error).code === 'EEXIST') return false;
+          throw error;
+        }
+      });
     },
 
     list: keysUnder,

@@ -3,6 +3,7 @@ import {
   GetObjectCommand,
   NoSuchKey,
   PutObjectCommand,
+  type PutObjectCommandInput,
   paginateListObjectsV2,
   type S3Client,
   S3ServiceException,
@@ -28,6 +29,18 @@ export function openS3Objects(bucket: string, client: S3Client): ListingObjectSt
     return found.sort((a, b) => byBytes(a.key, b.key));
   };
 
+  const write = async (
+    key: string,
+    body: Uint8Array | string,
+    contentType = 'application/octet-stream',
+    only: Pick<PutObjectCommandInput, 'IfNoneMatch'>,
+  ): Promise<void> => {
+    // The length is given, for the client takes an empty text for a stream of unknown length.
+    const bytes = typeof body === 'string' ? Buffer.from(body) : body;
+    const given = { Bucket: bucket, Key: key, Body: bytes, ContentLength: bytes.byteLength, ContentType: contentType };
+    await client.send(new PutObjectCommand({ ...given, ...only }));
+  };
+
   return {
     async get(key) {
       try {
@@ -39,23 +52,23 @@ export function openS3Objects(bucket: string, client: S3Client): ListingObjectSt
       }
     },
 
-    async put(key, body, contentType = 'application/octet-stream') {
-      // The length is given, for the client takes an empty text for a stream of unknown length.
-      const bytes = typeof body === 'string' ? Buffer.from(body) : body;
-      const length = bytes.byteLength;
-      await client
-        .send(
-          new PutObjectCommand({
-            Bucket: bucket,
-            Key: key,
-            Body: bytes,
-            ContentLength: length,
-            ContentType: contentType,
-          }),
-        )
-        .catch((error: unknown) => {
-          throw translate(error, locate(key));
-        });
+    async put(key, body, contentType) {
+      await write(key, body, contentType, {}).catch((error: unknown) => {
+        throw translate(error, locate(key));
+      });
+    },
+
+    async create(key, body, contentType) {
+      try {
+        await write(key, body, contentType, { IfNoneMatch: '*' });
+        return true;
+      } catch (error) {
+        const status = error instanceof S3ServiceException ? error.$metadata.httpStatusCode : undefined;
+        if (status === 412) return false;
+        // Another writer is at it this moment: docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html
+        if (status === 409) throw changedWhileRead(locate(key));
+        throw translate(error, locate(key));
+      }
     },
 
     async list(prefix) {

@@ -8,6 +8,8 @@ export interface ObjectStore {
   get(key: string): Promise<Uint8Array | undefined>;
   /** Writes the whole object or nothing: a reader never sees half of one. */
   put(key: string, body: Uint8Array | string, contentType?: string): Promise<void>;
+  /** The same where there is no such object yet; false, and nothing is written, where there is: of several at once one wins. */
+  create(key: string, body: Uint8Array | string, contentType?: string): Promise<boolean>;
   /** Keys under a prefix, in order of their bytes. */
   list(prefix: string): Promise<readonly string[]>;
   delete(key: string): Promise<void>;
@@ -29,6 +31,11 @@ export function parseJsonObject<T>(body: Uint8Array, schema: z.ZodType<T>, where
 
 export async function putJson(objects: ObjectStore, key: string, value: unknown): Promise<void> {
   await objects.put(key, JSON.stringify(value), 'application/json');
+}
+
+/** False when there is an object already: nothing was written. */
+export async function createJson(objects: ObjectStore, key: string, value: unknown): Promise<boolean> {
+  return await objects.create(key, JSON.stringify(value), 'application/json');
 }
 
 function parseJson(body: Uint8Array, where: string): unknown {

@@ -1,5 +1,5 @@
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { createServer } from 'node:http';
+import { createServer, request as forward } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { S3Client } from '@aws-sdk/client-s3';
@@ -104,6 +104,53 @@ describe('objects in a directory', () => {
     await mkdir(join(directory, 'killed'));
     await writeFile(join(directory, 'killed', 'x.json.0b0f1a52-6f0e-4b44-9c1b-3a5f5a1b2c3d.tmp'), '{');
     expect(await openFileObjects(directory).list('killed/')).toEqual([]);
+  });
+});
+
+describe('create writes only where there is nothing, and of many at once exactly one wins: approvals depend on it,', () => {
+  const holds = async (objects: ListingObjectStore): Promise<void> => {
+    expect(await objects.create('g/one', 'first')).toBe(true);
+    expect(await objects.create('g/one', 'second')).toBe(false);
+    expect(Buffer.from((await objects.get('g/one'))!).toString()).toBe('first');
+    const won = await Promise.all(Array.from({ length: 8 }, (_, i) => objects.create('g/raced', `${i}`)));
+    expect(won.filter((each) => each)).toHaveLength(1);
+    expect(Buffer.from((await objects.get('g/raced'))!).toString()).toBe(String(won.indexOf(true)));
+    expect(await objects.list('g/')).toEqual(['g/one', 'g/raced']);
+  };
+
+  test('in a directory', async () => {
+    await holds(openFileObjects(join(directory, 'created')));
+  });
+
+  test('in S3, by its conditional write', async () => {
+    // fauxqs does not heed the header, so what S3 does with it stands before it: 412 where the object is there.
+    const taken = new Set<string>();
+    const conditional = createServer((request, response) => {
+      const { method = 'GET', headers, url = '' } = request;
+      const path = new URL(url, 'http://s3').pathname;
+      if (headers['if-none-match'] === '*' && taken.has(path)) {
+        response.writeHead(412, { 'content-type': 'application/xml' });
+        response.end('<?xml version="1.0"?><Error><Code>PreconditionFailed</Code><Message>no</Message></Error>');
+        return;
+      }
+      if (headers['if-none-match'] === '*') taken.add(path);
+      const onward = forward({ host: '127.0.0.1', port: server.port, path: url, method, headers }, (answer) => {
+        response.writeHead(answer.statusCode ?? 500, answer.headers);
+        answer.pipe(response);
+      });
+      request.pipe(onward);
+    });
+    await new Promise<void>((resolve) => conditional.listen(0, '127.0.0.1', resolve));
+    const address = conditional.address();
+    const endpoint = `http://127.0.0.1:${typeof address === 'object' ? address?.port : 0}`;
+    const own = new S3Client({ endpoint, region: 'us-east-1', credentials, forcePathStyle: true });
+    try {
+      await holds(openS3Objects('runs', own));
+    } finally {
+      own.destroy();
+      conditional.close();
+      conditional.closeAllConnections();
+    }
   });
 });
 

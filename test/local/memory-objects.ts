@@ -7,9 +7,17 @@ export function memoryObjects(texts: Record<string, string>): ObjectStore {
   );
   return {
     get: async (key) => objects.get(key),
-    put: async (key, body) => void objects.set(key, typeof body === 'string' ? new TextEncoder().encode(body) : body),
+    put: async (key, body) => void objects.set(key, bytesOf(body)),
+    create: async (key, body) => {
+      if (objects.has(key)) return false;
+      objects.set(key, bytesOf(body));
+      return true;
+    },
     list: async (prefix) => [...objects.keys()].filter((key) => key.startsWith(prefix)).sort(),
     delete: async (key) => void objects.delete(key),
     locate: (key) => `memory:${key}`,
   };
 }
+
+const bytesOf = (body: Uint8Array | string): Uint8Array =>
+  typeof body === 'string' ? new TextEncoder().encode(body) : body;
