@@ -1,22 +1,44 @@
 import type { SQSBatchResponse } from 'aws-lambda';
 import { z } from 'zod';
+import { isNear } from '../lib/log.ts';
 import { mendRecords } from '../lib/mend.ts';
-import { makeHandler } from './lambda.ts';
+import { repairPauseSeconds } from '../lib/repair-deliveries.ts';
+import { type Around, makeHandler } from './lambda.ts';
 
-const input = z.object({ Records: z.array(z.object({ messageId: z.string(), body: z.string() })) });
+const record = z.object({
+  messageId: z.string(),
+  receiptHandle: z.string(),
+  body: z.string(),
+  attributes: z.object({ ApproximateReceiveCount: z.coerce.number().int() }),
+});
+type Record = z.infer<typeof record>;
 
 /**
  * No state: fed by the repair queue, where clients put the ids of records whose second write failed. Makes the target hold
- * of them what the source holds; a message that fails is delivered again.
+ * of them what the source holds; a message that fails is delivered again, after pauses that grow: lib/repair-deliveries.ts.
  */
 export const handler = makeHandler({
-  input,
+  input: z.object({ Records: z.array(record) }),
   output: z.custom<SQSBatchResponse>(),
-  run: async ({ Records }, { services, log }) => {
-    const batchItemFailures: { itemIdentifier: string }[] = [];
-    for (const { messageId, body } of Records) {
-      if (!(await mendRecords({ body, services, log }))) batchItemFailures.push({ itemIdentifier: messageId });
-    }
-    return { batchItemFailures };
+  run: async ({ Records }, around) => {
+    const again: string[] = [];
+    for (const each of Records) if (await mustComeAgain(each, around)) again.push(each.messageId);
+    return { batchItemFailures: again.map((itemIdentifier) => ({ itemIdentifier })) };
   },
 });
+
+async function mustComeAgain(
+  { body, receiptHandle, attributes }: Record,
+  { services, deadline, log }: Around,
+): Promise<boolean> {
+  const isDone = !isNear(deadline) && (await mendRecords({ body, services, log }));
+  if (isDone) return false;
+  const seconds = repairPauseSeconds(attributes.ApproximateReceiveCount);
+  try {
+    await services.repairs().holdBack(receiptHandle, seconds);
+  } catch (error) {
+    // It comes all the same, once the queue's own visibility timeout is over.
+    log.warn('the pause of a repair could not be set', { seconds, error });
+  }
+  return true;
+}

@@ -9,21 +9,34 @@ import {
   TreatMissingData,
 } from 'aws-cdk-lib/aws-cloudwatch';
 import { SnsAction } from 'aws-cdk-lib/aws-cloudwatch-actions';
-import { Topic } from 'aws-cdk-lib/aws-sns';
-import { EmailSubscription } from 'aws-cdk-lib/aws-sns-subscriptions';
+import type { Rule } from 'aws-cdk-lib/aws-events';
+import type { IFunction } from 'aws-cdk-lib/aws-lambda';
+import type { ITopic } from 'aws-cdk-lib/aws-sns';
 import type { StateMachine } from 'aws-cdk-lib/aws-stepfunctions';
 import { Construct } from 'constructs';
 import type { ImportQueue } from './import-queue.ts';
+import type { RepairQueue } from './repair-queue.ts';
 import type { Schedules } from './schedules.ts';
 
 export interface AlarmsProps {
   readonly machine: StateMachine;
   readonly queue: ImportQueue;
+  readonly repairs: RepairQueue;
   readonly schedules: Schedules | undefined;
-  readonly emails: readonly string[];
+  /** What takes readers back, and the rules by which alarms call it. */
+  readonly rollBack: { readonly function: IFunction; readonly rules: readonly Rule[] };
+  readonly topic: ITopic;
 }
 
+const oneMinute = Duration.minutes(1);
 const fiveMinutes = Duration.minutes(5);
+
+/** Alarms that rang and did not reach the function: docs.aws.amazon.com/eventbridge/latest/userguide/eb-monitoring.html */
+function failedDeliveries({ ruleName }: Rule): Metric {
+  const dimensionsMap = { RuleName: ruleName };
+  const metricName = 'FailedInvocations';
+  return new Metric({ namespace: 'AWS/Events', metricName, dimensionsMap, statistic: Stats.SUM, period: oneMinute });
+}
 
 /** A metric that the functions count, in the namespace `vecferry`: functions/lambda.ts. */
 export function counted(metricName: string, period = fiveMinutes): Metric {
@@ -47,13 +60,13 @@ export function badEnds(machine: StateMachine, period = fiveMinutes): IMetric {
 
 /** What a person has to look at, each with an entry of docs/runbook.md under the alarm's construct name. */
 export class Alarms extends Construct {
-  readonly topic: Topic;
+  private readonly topic: ITopic;
   readonly all: Alarm[] = [];
 
-  constructor(scope: Construct, id: string, { machine, queue, schedules, emails }: AlarmsProps) {
+  constructor(scope: Construct, id: string, props: AlarmsProps) {
     super(scope, id);
-    this.topic = new Topic(this, 'Topic', { enforceSSL: true });
-    for (const email of emails) this.topic.addSubscription(new EmailSubscription(email));
+    const { machine, queue, repairs, schedules, rollBack, topic } = props;
+    this.topic = topic;
 
     this.add(
       'RunFailed',
@@ -89,6 +102,51 @@ export class Alarms extends Construct {
       }),
       'Shards have waited for half an hour and none was loaded: the target is away, throttles, or refuses the functions.',
       6,
+    );
+
+    // Not the age of the oldest message: SQS leaves out of it what was received three times and not deleted, which is what
+    // waits here (docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-available-cloudwatch-metrics.html).
+    // The least of each five minutes: a queue that was empty once in half an hour is worked off.
+    this.add(
+      'RepairsWaiting',
+      new MathExpression({
+        label: 'repairs that wait at every moment',
+        expression: 'waiting + taken',
+        usingMetrics: {
+          waiting: repairs.queue.metricApproximateNumberOfMessagesVisible({
+            period: fiveMinutes,
+            statistic: Stats.MINIMUM,
+          }),
+          taken: repairs.queue.metricApproximateNumberOfMessagesNotVisible({
+            period: fiveMinutes,
+            statistic: Stats.MINIMUM,
+          }),
+        },
+        period: fiveMinutes,
+      }),
+      'Records have waited for half an hour to be made the same on both sides: the target is away, or refuses them.',
+      6,
+    );
+
+    this.add(
+      'RepairDeadLetters',
+      repairs.deadLetters.metricApproximateNumberOfMessagesVisible({ period: fiveMinutes, statistic: Stats.MAXIMUM }),
+      'Records could not be made the same on both sides in three days: the target still lacks writes.',
+    );
+
+    const undelivered = rollBack.rules.map((rule, i) => [`undelivered${i}`, failedDeliveries(rule)] as const);
+    this.add(
+      'RollBackFailed',
+      new MathExpression({
+        label: 'rollbacks that failed',
+        expression: ['errors', ...undelivered.map(([name]) => `FILL(${name}, 0)`)].join(' + '),
+        usingMetrics: {
+          errors: rollBack.function.metricErrors({ period: oneMinute, statistic: Stats.SUM }),
+          ...Object.fromEntries(undelivered),
+        },
+        period: oneMinute,
+      }),
+      'Readers should have been taken back, and were not: somebody has to look now.',
     );
 
     if (schedules !== undefined) {

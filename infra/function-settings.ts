@@ -78,7 +78,7 @@ export const functionSettings = {
     may: ['read the run', 'write the run', 'open stores', 'read flags', 'write flags'],
   },
   /** Fed by the repair queue. */
-  'mend-records': { memoryMiB: 1024, minutes: 5, may: ['read the run', 'open stores'] },
+  'mend-records': { memoryMiB: 1024, minutes: 5, may: ['read the run', 'open stores', 'read flags'] },
   'cut-over': {
     memoryMiB: 512,
     minutes: 5,
@@ -94,3 +94,14 @@ export const functionSettings = {
 } as const satisfies Record<string, FunctionSettings>;
 
 export type FunctionName = keyof typeof functionSettings;
+
+/** The functions with this permission, by name. */
+export function functionsThatMay(permission: Permission): readonly FunctionName[] {
+  return Object.entries(functionSettings).flatMap(([name, { may }]) =>
+    may.some((each) => each === permission) && isFunctionName(name) ? [name] : [],
+  );
+}
+
+function isFunctionName(name: string): name is FunctionName {
+  return name in functionSettings;
+}

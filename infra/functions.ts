@@ -6,10 +6,13 @@ import { Architecture, Runtime, Tracing } from 'aws-cdk-lib/aws-lambda';
 import { type ICommandHooks, LogLevel, NodejsFunction, OutputFormat } from 'aws-cdk-lib/aws-lambda-nodejs';
 import { LogGroup } from 'aws-cdk-lib/aws-logs';
 import type { IBucket } from 'aws-cdk-lib/aws-s3';
+import type { ITopic } from 'aws-cdk-lib/aws-sns';
 import { Construct } from 'constructs';
+import { flagArn, flagPrefix } from './flags.ts';
 import { type FunctionName, functionSettings } from './function-settings.ts';
 import type { ImportQueue } from './import-queue.ts';
 import type { Network } from './network.ts';
+import type { RepairQueue } from './repair-queue.ts';
 import { logRetention } from './runs-bucket.ts';
 
 export type { FunctionName } from './function-settings.ts';
@@ -18,15 +21,15 @@ export type Functions = Readonly<Record<FunctionName, NodejsFunction>>;
 export interface FunctionsProps {
   readonly runs: IBucket;
   readonly queue: ImportQueue;
+  readonly repairs: RepairQueue;
+  /** Takes the notices to people. */
+  readonly topic: ITopic;
   /** Names of secrets, `*` at the end for all that begin so. */
   readonly secrets: readonly string[];
   /** Buckets of the `files` store and of query files, by name. */
   readonly buckets: readonly string[];
   readonly network: Network | undefined;
 }
-
-/** SSM parameters that hold routing flags. */
-const flagPrefix = '/vecferry/flags/';
 
 const root = join(import.meta.dirname, '..');
 
@@ -69,7 +72,7 @@ export class AllFunctions extends Construct {
 
   private make(name: FunctionName, props: FunctionsProps): NodejsFunction {
     const { memoryMiB, minutes } = functionSettings[name];
-    const { runs, queue, network } = props;
+    const { runs, queue, repairs, topic, network } = props;
     const { vpc, vpcSubnets, securityGroups } = network ?? {};
     const id = name.replace(/(?:^|-)([a-z])/g, (_, letter: string) => letter.toUpperCase());
     const logGroup = new LogGroup(this, `${id}Logs`, {
@@ -93,6 +96,11 @@ export class AllFunctions extends Construct {
         VECFERRY_SECRETS: 'manager',
         VECFERRY_QUEUE_URL: queue.queue.queueUrl,
         VECFERRY_DEAD_LETTER_URL: queue.deadLetters.queueUrl,
+        VECFERRY_REPAIR_QUEUE_URL: repairs.queue.queueUrl,
+        VECFERRY_NOTICES: `sns:${topic.topicArn}`,
+        VECFERRY_STACK: Stack.of(this).stackName,
+        VECFERRY_METRICS: 'cloudwatch',
+        VECFERRY_TASKS: 'stepfunctions',
       },
       projectRoot: root,
       depsLockFilePath: join(root, 'package-lock.json'),
@@ -121,11 +129,11 @@ export class AllFunctions extends Construct {
   }
 
   private role(name: FunctionName, id: string, logGroup: LogGroup, props: FunctionsProps): Role {
-    const { runs, queue, secrets, buckets, network } = props;
+    const { runs, queue, topic, secrets, buckets, network } = props;
     const { may } = functionSettings[name];
     const role = new Role(this, `${id}Role`, { assumedBy: new ServicePrincipal('lambda.amazonaws.com') });
     const stack = Stack.of(this);
-    const flags = stack.formatArn({ service: 'ssm', resource: 'parameter', resourceName: `${flagPrefix.slice(1)}*` });
+    const flags = flagArn(this);
     const bucketArns = buckets.map((bucket) =>
       stack.formatArn({ service: 's3', region: '', account: '', resource: bucket }),
     );
@@ -185,6 +193,17 @@ export class AllFunctions extends Construct {
           break;
         case 'write flags':
           allow(['ssm:PutParameter'], [flags]);
+          break;
+        case 'send notices':
+          allow(['sns:Publish'], [topic.topicArn]);
+          break;
+        case 'read metrics':
+          // It knows no resources: docs.aws.amazon.com/service-authorization/latest/reference/list_amazoncloudwatch.html
+          allow(['cloudwatch:GetMetricData'], ['*']);
+          break;
+        case 'answer states':
+          // The machine calls these functions, so its ARN cannot stand in what they wait for: stack.ts adds it.
+          break;
       }
     }
     return role;

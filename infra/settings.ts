@@ -41,7 +41,16 @@ const settingsSchema = z.strictObject({
   buckets: z.array(z.string().regex(/^[a-z0-9.-]{3,63}$/, "a bucket's name")).default([]),
   /** Importers at once, at most. SQS takes 2 to 1,000. */
   importers: z.int().min(2).max(1000).default(16),
-  /** Addresses that the alarms write to, once each has confirmed. */
+  /** Alarms of CloudWatch, by name, that take the readers of a routing flag back when they ring. */
+  rollbackAlarms: z
+    .array(
+      z.strictObject({
+        alarm: z.string().min(1).max(255),
+        flag: z.string().regex(/^[A-Za-z0-9_.-]+$/, 'letters, digits, _ . -'),
+      }),
+    )
+    .default([]),
+  /** Addresses that alarms and notices write to, once each has confirmed. */
   alarmEmails: z.array(z.email()).default([]),
 });
 export type Settings = z.infer<typeof settingsSchema>;

@@ -13,6 +13,8 @@ const environmentSchema = z.object({
   VECFERRY_FLAGS: z.string().regex(/^(ssm:|file:\/\/)\//, 'must begin with ssm:/ or file:///'),
   VECFERRY_QUEUE_URL: z.string().optional(),
   VECFERRY_DEAD_LETTER_URL: z.string().optional(),
+  /** Set on AWS only: where clients that use the stack's queue put repairs, fed to mend-records. */
+  VECFERRY_REPAIR_QUEUE_URL: z.string().optional(),
   /** Set on one machine only: the embedded queue's address. */
   VECFERRY_SQS_ENDPOINT: z.url().optional(),
   /** Where people are told of approvals and breaches: `sns:` and a topic's ARN, or `objects`: beside the run. */

@@ -20,6 +20,7 @@ import type { ReadMetrics } from './read-metrics.ts';
 import { cloudWatchReads } from './read-metrics-cloudwatch.ts';
 import { fileReads } from './read-metrics-files.ts';
 import { readOnly } from './read-only.ts';
+import { type RepairDeliveries, sqsRepairDeliveries } from './repair-deliveries.ts';
 import type { Plan } from './run-files.ts';
 import { resolveConnection, secretsOf } from './secrets.ts';
 import type { Store, StoreKind } from './stores/port.ts';
@@ -41,6 +42,8 @@ export interface Services {
   readonly queryFiles: QueryFiles;
   /** @throws InvalidEvent when the environment names no queue. */
   queue(): ShardQueue;
+  /** @throws InvalidEvent when the environment names no repair queue. */
+  repairs(): RepairDeliveries;
   /** The endpoint's store, opened once a process: a warm function keeps its connections. */
   open(endpoint: Endpoint, omitFields?: readonly string[]): Promise<OpenStore>;
   /** Both sides of a run; fields that its mapping leaves out are not read from the source. A run that only validates cannot write to either. */
@@ -85,6 +88,7 @@ function makeServices(environment: Environment): Services {
     stack: environment.VECFERRY_STACK,
     queryFiles: openQueryFiles({ isLocal: environment.VECFERRY_RUNS.startsWith('file://') }),
     queue: () => openQueue(environment),
+    repairs: () => openRepairs(environment),
     open,
     openSource: async (plan) =>
       guarded(await open(plan.event.source, plan.mapping.dropFields), plan.event.source, plan),
@@ -164,4 +168,9 @@ function openQueue({
       ? {}
       : { endpoint, region: 'local', credentials: { accessKeyId: 'local', secretAccessKey: 'local' } };
   return sqsQueue(new SQSClient(embedded), { queue, deadLetters });
+}
+
+function openRepairs({ VECFERRY_REPAIR_QUEUE_URL: queue }: Environment): RepairDeliveries {
+  if (queue !== undefined) return sqsRepairDeliveries(new SQSClient({}), queue);
+  throw new InvalidEvent('the environment names no repair queue; set VECFERRY_REPAIR_QUEUE_URL');
 }

@@ -19,7 +19,7 @@ export interface QueueSettings {
   /** Failed deliveries after which a message goes to the dead letters. */
   readonly maxReceiveCount: number;
 }
-/** The event source mapping between queue and import function. */
+/** The event source mapping between import queue and import function, the only one that the engine runs. */
 export interface ImporterSettings {
   readonly function: string;
   readonly batchSize: number;
@@ -82,20 +82,30 @@ export function readTemplate(template: Template, functionNames: readonly string[
   return { definition, functions, ...readQueue(template, names) };
 }
 
+/**
+ * The import's part of the template. Of the other event source, the repair queue that feeds mend-records, the engine makes
+ * nothing: an application on one machine mends by itself (docs/client.md), and a queue would have to outlive the engine.
+ */
 function readQueue(template: Template, names: ReadonlyMap<string, string>): Pick<Deployment, 'queue' | 'importer'> {
-  const [, mapping] = only(ofType(template, 'AWS::Lambda::EventSourceMapping'), 'event source mapping');
-  const source = mappingProperties.parse(mapping.Properties);
+  const sources = ofType(template, 'AWS::Lambda::EventSourceMapping').map(([, { Properties }]) =>
+    mappingProperties.parse(Properties),
+  );
+  const calls = (source: z.infer<typeof mappingProperties>): string | undefined => names.get(idOf(source.FunctionName));
+  const unknown = sources.filter((source) => !fedByQueue.includes(calls(source) ?? ''));
+  if (unknown.length > 0)
+    throw new Error('an event source of the template feeds a function that the engine knows no queue of');
+  const source = only(
+    sources.filter((each) => calls(each) === importerName),
+    `event source of ${importerName}`,
+  );
   const queue = template.Resources[idOf(source.EventSourceArn)];
   if (queue?.Type !== 'AWS::SQS::Queue') throw new Error('the event source mapping of the template reads no queue');
   const { VisibilityTimeout, RedrivePolicy } = queueProperties.parse(queue.Properties);
   if (RedrivePolicy === undefined) throw new Error('the import queue of the template has no dead-letter queue');
-  const importer = names.get(idOf(source.FunctionName));
-  if (importer === undefined)
-    throw new Error('the event source mapping of the template calls no function of functions/');
   return {
     queue: { visibilitySeconds: VisibilityTimeout, maxReceiveCount: RedrivePolicy.maxReceiveCount },
     importer: {
-      function: importer,
+      function: importerName,
       batchSize: source.BatchSize,
       windowSeconds: source.MaximumBatchingWindowInSeconds,
       maxConcurrency: source.ScalingConfig?.MaximumConcurrency ?? 1000,
@@ -103,6 +113,9 @@ function readQueue(template: Template, names: ReadonlyMap<string, string>): Pick
     },
   };
 }
+
+const importerName = 'import-shard';
+const fedByQueue = [importerName, 'mend-records'];
 
 type Resource = Template['Resources'][string];
 

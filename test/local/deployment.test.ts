@@ -1,4 +1,4 @@
-import { existsSync } from 'node:fs';
+import { existsSync, readdirSync } from 'node:fs';
 import { beforeAll, describe, expect, test } from '@jest/globals';
 import aslValidator from 'asl-validator';
 import { bridge, localPace } from '../../infra/local/bridge.ts';
@@ -7,13 +7,12 @@ import { limits } from '../../infra/local/limits.ts';
 import { synthesize } from '../../infra/local/synthesize.ts';
 import { maxDeliveries } from '../../lib/states.ts';
 
-const names = ['plan', 'prepare', 'export-range', 'seal', 'import-shard', 'await-import', 'build-index', 'watch-index'];
-const later = ['choose-queries', 'compare-shard', 'find-neighbours', 'measure-recall', 'write-report', 'cut-over'];
+const names = readdirSync('functions').map((file) => file.replace(/\.ts$/, ''));
 let template: Template;
 let deployment: Deployment;
 beforeAll(async () => {
   template = await synthesize();
-  deployment = readTemplate(template, [...names, ...later, 'roll-back', 'report-failure', 'lambda']);
+  deployment = readTemplate(template, names);
 });
 
 describe('what the engine takes from the synthesized stack', () => {
@@ -39,6 +38,18 @@ describe('what the engine takes from the synthesized stack', () => {
     expect(deployment.importer).toMatchObject({ function: 'import-shard', partialFailures: true });
     const timeout = (deployment.functions.get('import-shard')?.timeoutMs ?? 0) / 1000;
     expect(deployment.queue.visibilitySeconds).toBeGreaterThanOrEqual(timeout);
+  });
+
+  test("is the import's queue among two: a repair has another one, which no engine feeds", () => {
+    const sources = Object.values(template.Resources).filter(({ Type }) => Type === 'AWS::Lambda::EventSourceMapping');
+    expect(sources).toHaveLength(2);
+    // One that is unknown could be left out by mistake, and a run would wait for what never comes.
+    expect(() =>
+      readTemplate(
+        template,
+        names.filter((name) => name !== 'mend-records'),
+      ),
+    ).toThrow(/knows no queue of/);
   });
 
   test('uses nothing that the engine cannot run honestly', () => {
