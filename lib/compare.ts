@@ -184,8 +184,8 @@ function positionsToCompare(plan: Plan, manifest: Manifest, shard: string, count
 
 function noTallies(shard: string, of: string, { count }: Batch, compare: readonly number[]): Tallies {
   const notInSample = count - compare.length;
-  const none = { equal: 0, changed: 0, gone: 0, different: 0, missing: 0, duplicates: 0, skipped: 0 };
-  const lists = { skippedIds: [], differences: [], changes: [], spotDifferences: [] };
+  const none = { equal: 0, changed: 0, gone: 0, different: 0, missing: 0, duplicates: 0, skipped: 0, mended: 0 };
+  const lists = { skippedIds: [], differences: [], changes: [], mendedIds: [], spotDifferences: [] };
   const spot = { spotChecked: 0, spotDifferent: 0 };
   const startedAt = new Date().toISOString();
   return {

@@ -50,6 +50,10 @@ export interface ImportResult {
  * A record that the target refuses is isolated by halving its batch; the others are written, the record is named in the
  * failed marker and the message goes to the dead letters.
  *
+ * In a live run a record that the target holds already stays as it is: the application wrote it, and what it wrote is
+ * newer. It counts as written, since the marker says that every record of the shard is durable there, in this state or a
+ * later one. One that the application deletes meanwhile may be brought back; "Apply the tombstones" comes after the import.
+ *
  * @throws ShardDamaged when the object is not what was exported; StoreUnavailable when the target stays away.
  */
 export async function importShard(input: ImportShardInput): Promise<ImportResult> {
@@ -191,11 +195,12 @@ async function writePiece(
   pace: Pace,
 ): Promise<ImportTally | undefined> {
   const { plan, message, target, targetKind } = input;
+  const mode = plan.event.live === false ? 'upsert' : 'insert';
   for (;;) {
     try {
       const { batch, skipped } = mapBatch(piece, plan.mapping, targetKind.capabilities.ids);
       const position = { run: plan.run, shard: message.shard, offset };
-      const { written } = batch.count === 0 ? { written: 0 } : await target.write(batch, { position, mode: 'upsert' });
+      const { written } = batch.count === 0 ? { written: 0 } : await target.write(batch, { position, mode });
       pace.succeeded();
       return { ...noTally, written, skipped: skipped.length, skippedIds: skipped.slice(0, idsKept) };
     } catch (error) {

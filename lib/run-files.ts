@@ -156,6 +156,9 @@ export const comparedSchema = z.strictObject({
   skippedIds: firstIds,
   /** The first hundred. */
   differences: z.array(differenceSchema),
+  /** Of a live run: records that were made as the source has them, because they still differed after several looks. */
+  mended: tally,
+  mendedIds: firstIds,
   /** The first hundred of `changed`, and how they differ from the shard. */
   changes: z.array(z.strictObject({ id: z.string(), reason: z.string() })),
   /** Records of the sample read back from the source by id, and those that were not as in the shard. */
@@ -361,26 +364,45 @@ export type Live = z.infer<typeof liveSchema>;
 /** tombstones/<time>-<uuid>.json, written by the client before it deletes. Ids are the source's. */
 export const tombstoneSchema = z.strictObject({ at, ids: z.array(z.string()) });
 
+/** tombstones.json: which of them an attempt has applied after the import. */
+export const appliedSchema = z.strictObject({
+  attempt: z.int().positive(),
+  done: z.boolean(),
+  /** Names of the tombstones' objects. */
+  applied: z.array(z.string()),
+  ids: tally,
+});
+export type Applied = z.infer<typeof appliedSchema>;
+
 /**
- * sweep.json: how far the live writes were looked at after the import: tombstones, then what the source holds and no shard,
- * then what the target holds and the source does not. `rest` is where the next call goes on; null at a phase's begin.
+ * sweep.json: how far the live writes were looked at after the import: tombstones, then every record of the source against
+ * its shard, then what the target holds and the source does not. A record that is not as its shard, or in none, is held
+ * against the target as both sides are now.
  */
 export const sweepSchema = z.strictObject({
   attempt: z.int().positive(),
   done: z.boolean(),
   phase: z.enum(['tombstones', 'source', 'target']),
+  /** Shards whose keys were swept in the source, in the manifest's order. */
+  shards: tally,
+  /** Where the next call goes on, in the shard after those or in the target; null at its begin. */
   rest: z.strictObject({ from: z.string().nullable(), to: z.string().nullable() }).nullable(),
-  /** Ids that were deleted, and are looked at again after the import. */
+  /** Tombstones looked at, by the names of their objects, and the ids that they name. */
+  applied: z.array(z.string()),
   tombstones: tally,
-  /** Records of the source that are in no shard. */
+  /** Records of the source that are in no shard, that are not as in their shard, and records of the shards that it holds no more. */
   added: tally,
+  changed: tally,
+  deleted: tally,
   /** Records that were made as the source has them, since a writer's second write had not come or had come too late. */
   mended: tally,
-  mendedIds: firstIds,
-  /** Records that are still not the same after that, with the first hundred. */
+  /** The first hundred of them, and how they differed. */
+  mends: z.array(z.strictObject({ id: z.string(), reason: z.string() })),
+  /** Records that are still not the same after that, or could not be read; the first hundred of each. */
   missing: tally,
   different: tally,
   extra: tally,
+  unchecked: tally,
   differences: z.array(differenceSchema),
   /** What was not looked at, and why. */
   note: z.string(),
@@ -388,9 +410,13 @@ export const sweepSchema = z.strictObject({
 });
 export type Sweep = z.infer<typeof sweepSchema>;
 
-/** approval.json: what a person was asked, and by what the state machine knows the answer. */
+/**
+ * approval.json: what a person was asked, and by what the state machine knows the answer. A run that goes on before it was
+ * answered keeps `askedAt`, by which the question is known, and waits by another token, for the whole time again.
+ */
 export const approvalSchema = z.strictObject({ token: z.string(), askedAt: at, until: at });
 export type Approval = z.infer<typeof approvalSchema>;
+/** approval-answers/<askedAt>.json: the one answer to that question. */
 export const answerSchema = z.strictObject({
   answer: z.enum(['approved', 'rejected']),
   by: z.string(),
@@ -398,6 +424,8 @@ export const answerSchema = z.strictObject({
   at,
   /** When the question was asked that this answers. */
   askedAt: at,
+  /** True once the run has it; false where it was stopped when the answer came: it takes it when it goes on. */
+  taken: z.boolean(),
 });
 export type Answer = z.infer<typeof answerSchema>;
 

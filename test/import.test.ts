@@ -215,3 +215,60 @@ describe('the import', () => {
     });
   });
 });
+
+describe('the import of a live run', () => {
+  const live = { ...small, event: { live: true } };
+
+  test('leaves what the application wrote meanwhile as it is, and calls the shard loaded, because its records are durable there', async () => {
+    const world = await makeWorld(live);
+    const planned = await exported(world);
+    const newer = makeBatch({ ids: ['1003', '1050'], seed: 7 });
+    for (const side of [world.source, world.target]) await side.write(newer, { mode: 'upsert' });
+    await importAll(world, planned);
+    expect(await world.target.count()).toBe(100);
+    const kept = await world.target.fetch(['1003', '1050']);
+    expect(column(kept, 'embedding').values).toEqual(column(newer, 'embedding').values);
+    const loaded = await readLoaded(world.objects, 'r1');
+    expect(loaded.reduce((sum, { written }) => sum + written, 0)).toBe(100);
+    expect(await checkImport({ ...world, plan: planned })).toMatchObject({ done: true });
+  });
+
+  test('puts no older value over a newer one when a shard comes a second time', async () => {
+    const world = await makeWorld(live);
+    const planned = await exported(world);
+    const messages = [...world.waiting];
+    await importAll(world, planned);
+    const newer = makeBatch({ ids: ['1003'], seed: 7 });
+    await world.target.write(newer, { mode: 'upsert' });
+    // The marker went unwritten: the importer was killed after its last write.
+    for (const { shard } of messages) await world.objects.delete(loadedKey('r1', shard));
+    for (const message of messages) await deliver(world, planned, message);
+    const kept = await world.target.fetch(['1003']);
+    expect(column(kept, 'embedding').values).toEqual(column(newer, 'embedding').values);
+    expect((await readLoaded(world.objects, 'r1')).reduce((sum, { written }) => sum + written, 0)).toBe(100);
+  });
+
+  test('a record that the target refuses is named though all others of its shard were there before', async () => {
+    const world = await makeWorld(live);
+    const planned = await exported(world);
+    const others = Array.from({ length: 100 }, (_, i) => String(1000 + i)).filter((id) => id !== '1003');
+    await world.target.write(makeBatch({ ids: others, seed: 7 }), { mode: 'upsert' });
+    const picky = gated(world, (ids) => {
+      if (ids.includes('1003')) throw new RecordRefused('bad record', { ids: ['1003'] });
+    });
+    await importAll(picky, planned);
+    const failures = await readFailures(world.objects, 'r1');
+    expect([...failures.values()].flatMap(({ ids }) => ids)).toEqual(['1003']);
+    expect(await world.target.count()).toBe(99);
+  });
+
+  test('a run that is not live writes its values over what is there, as before', async () => {
+    const world = await makeWorld();
+    const planned = await exported(world);
+    await world.target.write(makeBatch({ ids: ['1003'], seed: 7 }), { mode: 'upsert' });
+    await importAll(world, planned);
+    const now = await world.target.fetch(['1003']);
+    const exportedNow = await world.source.fetch(['1003']);
+    expect(column(now, 'embedding').values).toEqual(column(exportedNow, 'embedding').values);
+  });
+});

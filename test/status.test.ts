@@ -90,6 +90,8 @@ const compared = (shard: string, tallies: Partial<Compared>): Compared => ({
   spotChecked: 0,
   spotDifferent: 0,
   spotDifferences: [],
+  mended: 0,
+  mendedIds: [],
   of: '',
   startedAt: at,
   at,
