@@ -13,7 +13,7 @@ const state = z.object({
   Next: z.string().optional(),
   Default: z.string().optional(),
   Choices: z.array(z.object({ Next: z.string() })).optional(),
-  Catch: z.array(z.object({ Next: z.string() })).optional(),
+  Catch: z.array(z.object({ ErrorEquals: z.array(z.string()), Next: z.string() })).optional(),
   get ItemProcessor() {
     return machine.optional();
   },
@@ -32,19 +32,18 @@ const isShown = ({ Type }: State): boolean => Type !== 'Pass' && Type !== 'Wait'
 
 export function drawRun(definition: unknown): string {
   const run = machine.parse(definition);
-  const failures = new Set(Object.values(run.States).flatMap((each) => each.Catch?.map(({ Next }) => Next) ?? []));
-  const [reporter] = [...failures].filter((name) => run.States[name]?.Type === 'Task');
+  const reporter = run.States[run.StartAt]?.Catch?.[0]?.Next;
   const failure = reporter === undefined ? [] : [`  WhateverFails(("whatever fails")) -.-> ${nodeId(reporter)}`];
   return ['```mermaid', 'flowchart TD', ...drawMachine(run, '  ', reporter), ...failure, '```'].join('\n');
 }
 
-/** The states that follow from the first, and from `also`; failures, which all go one way, are drawn as one arrow. */
-function drawMachine({ StartAt, States }: Machine, indent: string, also?: string): string[] {
+/** The states that follow from the first, and from `reporter`; failures that lead there are drawn as one arrow. */
+function drawMachine({ StartAt, States }: Machine, indent: string, reporter?: string): string[] {
   const follow = (name: string): string => {
     const found = States[name];
     return found === undefined || isShown(found) || found.Next === undefined ? name : follow(found.Next);
   };
-  const names = new Set([StartAt, ...(also === undefined ? [] : [also])].map(follow));
+  const names = new Set([StartAt, ...(reporter === undefined ? [] : [reporter])].map(follow));
   const lines: string[] = [];
   // A set that grows while it is walked is walked to its end.
   for (const name of names) {
@@ -55,6 +54,13 @@ function drawMachine({ StartAt, States }: Machine, indent: string, also?: string
       const to = follow(next);
       names.add(to);
       lines.push(`${indent}${nodeId(name)} -->${label} ${nodeId(to)}`);
+    }
+    for (const { ErrorEquals, Next } of reporter === undefined ? [] : (each.Catch ?? [])) {
+      const to = follow(Next);
+      if (to === reporter || States[to]?.Type === 'Fail') continue;
+      names.add(to);
+      const why = ErrorEquals.includes('States.ALL') ? 'fails' : 'no answer in time';
+      lines.push(`${indent}${nodeId(name)} -.->|${why}| ${nodeId(to)}`);
     }
   }
   return lines;
@@ -72,8 +78,17 @@ function arrowsFrom(name: string, { Next, Default, Choices = [] }: State): reado
   return [...(Next === undefined ? [] : [['', Next] as const]), ...chosen, ...rest];
 }
 
-const yesLeadsAway = ['Dry run?', 'Validate only?', 'Nothing to import?'];
-const isLoop = (name: string): boolean => name.startsWith('Done: ');
+const yesLeadsAway = [
+  'Dry run?',
+  'Validate only?',
+  'No live writes?',
+  'Nothing to import?',
+  'No tombstones?',
+  'Nothing to sweep?',
+  'Approved?',
+  'At once?',
+];
+const isLoop = (name: string): boolean => name.startsWith('Done: ') || name === 'All readers moved?';
 function drawState(name: string, { Type, ItemProcessor }: State, indent: string): string[] {
   const id = nodeId(name);
   const label = isLoop(name) ? 'done?' : name;

@@ -66,6 +66,7 @@ export const functionSettings = {
   },
   /** Called by hand, not by the state machine: docs/cutover.md. */
   'answer-approval': { memoryMiB: 512, minutes: 5, may: ['read the run', 'write the run', 'answer states'] },
+  'tell-readers-stay': { memoryMiB: 512, minutes: 5, may: ['read the run', 'send notices'] },
   'step-canary': {
     memoryMiB: 512,
     minutes: 5,

@@ -61,6 +61,7 @@ export class AllFunctions extends Construct {
       'sweep-writes': make('sweep-writes'),
       'ask-approval': make('ask-approval'),
       'answer-approval': make('answer-approval'),
+      'tell-readers-stay': make('tell-readers-stay'),
       'step-canary': make('step-canary'),
       finish: make('finish'),
       'mend-records': make('mend-records'),

@@ -2,6 +2,7 @@ import { Duration } from 'aws-cdk-lib';
 import * as sfn from 'aws-cdk-lib/aws-stepfunctions';
 import { LambdaInvoke, type LambdaInvokeProps } from 'aws-cdk-lib/aws-stepfunctions-tasks';
 import type { Construct } from 'constructs';
+import { errorNames } from '../lib/errors.ts';
 import { runKeys } from '../lib/keys.ts';
 import type { FunctionName } from './functions.ts';
 import { firstWaitSeconds, lambdaFaults, retries, storeBusy } from './retries.ts';
@@ -15,7 +16,7 @@ export interface WorkflowParts {
   lookUntilDone(name: string, fn: FunctionName): sfn.Chain;
   /** Calls a function that works up to its deadline, and again at once until it says done: its objects say how far it is. */
   repeatUntilDone(name: string, fn: FunctionName): sfn.Chain;
-  /** Asks a person, and waits for the answer as long as the event says; without a yes it goes to `exit`. */
+  /** Asks a person, and waits for the answer as long as the event says; without a yes it says so and goes to `exit`. */
   askUntilAnswered(exit: sfn.IChainable): sfn.Chain;
   /** Moves readers step by step, with a look at each wait's end; whatever fails there takes them back first. */
   stepUntilDone(): sfn.Chain;
@@ -126,10 +127,19 @@ export function workflowParts(scope: Construct, { functions, runs }: WorkflowPro
     },
 
     askUntilAnswered: (exit) => {
+      const stay = task('Tell that readers stay', 'tell-readers-stay', {
+        payload: sfn.TaskInput.fromObject({
+          run: stringAt('$.run'),
+          by: stringAt('$.answer.by'),
+          reason: stringAt('$.answer.reason'),
+        }),
+        resultPath: DISCARD,
+      });
+      stay.addCatch(failed).next(exit);
       const noAnswer = new sfn.Pass(scope, 'Nobody answered', {
         parameters: { approved: false, by: '', reason: 'nobody answered in time' },
         resultPath: '$.answer',
-      });
+      }).next(stay);
       const ask = new LambdaInvoke(scope, 'Ask for approval', {
         lambdaFunction: functions['ask-approval'],
         integrationPattern: sfn.IntegrationPattern.WAIT_FOR_TASK_TOKEN,
@@ -140,19 +150,27 @@ export function workflowParts(scope: Construct, { functions, runs }: WorkflowPro
       });
       // Not those of a lost call: the time that ends here is the person's.
       for (const retry of [lambdaFaults, storeBusy]) ask.addRetry(retry);
-      ask.addCatch(noAnswer.next(exit), { errors: ['States.Timeout'], resultPath: '$.failure' }).addCatch(failed);
-      const choice = new sfn.Choice(scope, 'Approved?').otherwise(exit);
+      ask.addCatch(noAnswer, { errors: ['States.Timeout'], resultPath: '$.unanswered' }).addCatch(failed);
+      const choice = new sfn.Choice(scope, 'Approved?').otherwise(stay);
       ask.next(choice);
       return goesOn(ask, choice, (next) => choice.when(sfn.Condition.booleanEquals('$.answer.approved', true), next));
     },
 
     stepUntilDone: () => {
       const takeBack = task('Take readers back', 'roll-back', {
-        payload: sfn.TaskInput.fromObject({ run: stringAt('$.run'), reason: stringAt('$.failure.Cause') }),
-        resultPath: sfn.JsonPath.DISCARD,
+        payload: sfn.TaskInput.fromObject({
+          run: stringAt('$.run'),
+          // Not the cause: Step Functions leaves it out where it has none, and a path to nothing would end the run here.
+          reason: sfn.JsonPath.format('the canary failed with {}', stringAt('$.failure.Error')),
+        }),
+        resultPath: DISCARD,
       });
       const tell = new sfn.Pass(scope, 'Readers are on the source', { outputPath: '$.failure' }).next(failed);
-      takeBack.addCatch(failed).next(tell);
+      // No reader was moved yet: what is told is why the canary failed.
+      takeBack
+        .addCatch(tell, { errors: [errorNames.notFound], resultPath: DISCARD })
+        .addCatch(failed)
+        .next(tell);
       const step = task('Step the canary', 'step-canary', { payload: runOnly, resultPath: '$.look' });
       step.addCatch(takeBack, { resultPath: '$.failure' });
       const again = new sfn.Wait(scope, 'Watch', { time: sfn.WaitTime.secondsPath('$.look.seconds') }).next(step);

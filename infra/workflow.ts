@@ -29,7 +29,7 @@ import { workflowParts } from './workflow-parts.ts';
  * 19. Write the report
  * 20. Passed?                 if not, the run fails with the report: nothing is cut over, the source is untouched
  * 21. Cut over?               not where the event's cutover is null, or the run only validates
- * 22. Ask for approval        where the event wants a person's; without it the run ends here, readers stay put
+ * 22. Ask for approval        where the event wants a person's; without it "Tell that readers stay", and the run ends here
  * 23. Step the canary         where the event has one: a share of the readers moves, is watched, the next; until done
  * 24. Cut over
  * Whatever fails goes to "Report the failure" and ends the execution under the error's own name and message; from the canary

@@ -113,8 +113,14 @@ export const answerInput = z.strictObject({
   by: z.string().min(1).default('somebody'),
   reason: z.string().default(''),
 });
-/** Step the canary: `seconds` until the next look. */
+/** Tell that readers stay: the answer that was no approval; by nobody where the time was over. */
+export const stayInput = z.strictObject({ run, by: z.string(), reason: z.string() });
+/** Cut over: `since` from the state machine alone, which does not cut over what was taken back after that. */
+export const cutOverInput = z.strictObject({ run, since: z.string().optional() });
+/** Step the canary: takes waitInput; `seconds` until the next look. */
 export const canaryOutput = z.strictObject({ done: z.boolean(), seconds: z.number().positive() });
+/** Roll back: what was moved, or why nothing was where an alarm asked for it. */
+export const nothingTakenBack = z.strictObject({ nothing: z.string() });
 /** Roll back: by run, or by flag where an alarm calls, which knows no run. */
 export const rollBackInput = z.union([
   z.strictObject({ run, reason: z.string().optional() }),

@@ -4,6 +4,7 @@ import aslValidator from 'asl-validator';
 import { functionSettings } from '../../infra/function-settings.ts';
 import { firstWaitSeconds, lambdaFaults, longestRun, lostCalls, storeBusy } from '../../infra/retries.ts';
 import { errorNames, InvalidEvent, StoreUnavailable, Throttled } from '../../lib/errors.ts';
+import { parseEvent } from '../../lib/event.ts';
 import { patienceDays } from '../../lib/patience.ts';
 import { at, definitionOf, functionArn, type State, statesOf, synthesize } from './template.ts';
 
@@ -11,8 +12,16 @@ const machine = definitionOf(synthesize());
 const states = statesOf(machine);
 const tasks = states.filter(([, { Type }]) => Type === 'Task');
 
-/** Called by the queue, and by hand. */
-const besideTheMachine = ['import-shard', 'roll-back'];
+/** Called by a queue, or by hand. */
+const besideTheMachine = ['import-shard', 'mend-records', 'answer-approval', 'finish'];
+/** Waits for a person, not for its function. */
+const asking = 'Ask for approval';
+const functionCalledBy = (state: State): string | undefined =>
+  Object.keys(functionSettings).find((name) =>
+    [state.Resource, at(state, 'Parameters', 'FunctionName')].includes(functionArn(name)),
+  );
+
+const away = (name: string) => machine.States[name]?.Choices;
 
 describe('the state machine', () => {
   test('is valid Amazon States Language', () => {
@@ -26,7 +35,7 @@ describe('the state machine', () => {
     for (let name: string | undefined = machine.StartAt; name !== undefined && !order.includes(name); ) {
       order.push(name);
       const state: State = machine.States[name]!;
-      const isLoop: boolean = state.Type === 'Choice' && name.startsWith('Done:');
+      const isLoop: boolean = name.startsWith('Done:') || ['Approved?', 'All readers moved?'].includes(name);
       name = state.Next ?? (isLoop ? state.Choices?.[0]?.Next : state.Default);
     }
     expect(order).toEqual([
@@ -34,16 +43,25 @@ describe('the state machine', () => {
       'Dry run?',
       'Validate only?',
       'Prepare the target',
+      'No live writes?',
+      'Begin the live writes',
+      'Done: Begin the live writes?',
       'Export every range',
       'Seal the manifest',
       'Nothing to import?',
       'Await the import',
       'Done: Await the import?',
+      'No tombstones?',
+      'Apply the tombstones',
+      'Done: Apply the tombstones?',
       'Build the index',
       'Watch the index',
       'Done: Watch the index?',
       'Choose the queries',
       'Check every shard',
+      'Nothing to sweep?',
+      'Sweep the live writes',
+      'Done: Sweep the live writes?',
       'Measure recall',
       'Done: Measure recall?',
       'Tune the search',
@@ -52,16 +70,28 @@ describe('the state machine', () => {
       'Write the report',
       'Passed?',
       'Cut over?',
+      'Approval?',
+      'Ask for approval',
+      'Approved?',
+      'At once?',
+      'Step the canary',
+      'All readers moved?',
       'Cut over',
       'Readers use the target',
     ]);
   });
 
   test('leads a run that only validates past everything that would write to the target', () => {
-    const away = (name: string) => machine.States[name]?.Choices;
     const condition = { Variable: '$.validateOnly', BooleanEquals: true };
-    expect(away('Validate only?')).toEqual([{ ...condition, Next: 'Export every range' }]);
+    expect(away('Validate only?')).toEqual([{ ...condition, Next: 'No live writes?' }]);
     expect(away('Nothing to import?')).toEqual([{ ...condition, Next: 'Choose the queries' }]);
+  });
+
+  test('leads a run without live writes past what looks after them: before the export, after the import, and after the comparison', () => {
+    const condition = { Variable: '$.live', BooleanEquals: false };
+    expect(away('No live writes?')).toEqual([{ ...condition, Next: 'Export every range' }]);
+    expect(away('No tombstones?')).toEqual([{ ...condition, Next: 'Build the index' }]);
+    expect(away('Nothing to sweep?')).toEqual([{ ...condition, Next: 'Measure recall' }]);
   });
 
   test('calls each function from exactly one state, so none is forgotten and none is called in a wrong place', () => {
@@ -70,7 +100,7 @@ describe('the state machine', () => {
     const functions = files.filter((name) => name !== 'lambda').sort();
     expect(Object.keys(functionSettings).sort()).toEqual(functions);
     for (const name of functions) {
-      const callers = tasks.filter(([, { Resource }]) => Resource === functionArn(name)).map(([state]) => state);
+      const callers = tasks.filter(([, state]) => functionCalledBy(state) === name).map(([state]) => state);
       if (name === 'report-failure') {
         expect(callers).toEqual(['Report the failed range', 'Report the failed shard', 'Report the failure']);
       } else {
@@ -80,20 +110,23 @@ describe('the state machine', () => {
   });
 
   test('reports every failure, of a task and of a map, and then fails under the name that the report gives', () => {
-    const reporters = tasks
-      .filter(([, { Resource }]) => Resource === functionArn('report-failure'))
-      .map(([name]) => name);
+    const reporters = tasks.filter(([, state]) => functionCalledBy(state) === 'report-failure').map(([name]) => name);
     const canFail = states.filter(([, { Type }]) => Type === 'Task' || Type === 'Map');
     expect(canFail.length).toBeGreaterThan(15);
-    for (const [name, { Catch }, within] of canFail) {
-      expect([name, Catch?.map(({ ErrorEquals }) => ErrorEquals)]).toEqual([name, [['States.ALL']]]);
-      const next = Catch?.[0]?.Next;
-      if (reporters.includes(name)) expect(states.find(([state]) => state === next)?.[1].Type).toBe('Fail');
+    for (const [name, { Catch = [] }, within] of canFail) {
+      const last = Catch.at(-1);
+      expect([name, last?.ErrorEquals]).toEqual([name, ['States.ALL']]);
+      const early = Catch.slice(0, -1).flatMap(({ ErrorEquals }) => ErrorEquals);
+      expect([name, early]).toEqual([name, caughtEarly[name] ?? []]);
+      if (reporters.includes(name)) expect(states.find(([state]) => state === last?.Next)?.[1].Type).toBe('Fail');
       else
-        expect(next).toBe(
-          { '': 'Report the failure', 'Export every range': 'Report the failed range' }[within] ??
-            'Report the failed shard',
-        );
+        expect([name, last?.Next]).toEqual([
+          name,
+          name === 'Step the canary'
+            ? 'Take readers back'
+            : ({ '': 'Report the failure', 'Export every range': 'Report the failed range' }[within] ??
+              'Report the failed shard'),
+        ]);
     }
     for (const [, state] of states.filter(([, { Type }]) => Type === 'Fail')) {
       expect(at(state, 'ErrorPath')).toBeDefined();
@@ -101,13 +134,46 @@ describe('the state machine', () => {
     }
   });
 
+  test('takes readers back before a canary that failed is reported, and reports the failure of the canary', () => {
+    const takeBack = machine.States['Take readers back'];
+    expect(functionCalledBy(takeBack!)).toBe('roll-back');
+    const told = 'Readers are on the source';
+    expect(takeBack?.Next).toBe(told);
+    expect(at(takeBack, 'ResultPath')).toBeNull();
+    // A canary that failed before it moved a reader has nothing to take back, which is no failure of its own.
+    expect(takeBack?.Catch?.[0]).toEqual({ ErrorEquals: [errorNames.notFound], Next: told, ResultPath: null });
+    expect(machine.States[told]).toMatchObject({ OutputPath: '$.failure', Next: 'Report the failure' });
+    expect(machine.States['Step the canary']?.Catch).toEqual([
+      { ErrorEquals: ['States.ALL'], Next: 'Take readers back', ResultPath: '$.failure' },
+    ]);
+    // A cause may be left out, as of a timeout: a path to it would end the run with readers where they are.
+    expect(JSON.stringify(at(takeBack, 'Parameters'))).not.toContain('$.failure.Cause');
+  });
+
   test('ends every task a minute after its function would have ended itself, so no call hangs', () => {
-    for (const [name, { Resource, TimeoutSeconds }] of tasks) {
-      const settings = Object.entries(functionSettings).find(([fn]) => Resource === functionArn(fn))?.[1];
-      expect([name, TimeoutSeconds]).toEqual([name, settings!.minutes * 60 + 60]);
-      expect(settings!.minutes).toBeLessThanOrEqual(15);
+    for (const [name, state] of tasks.filter(([each]) => each !== asking)) {
+      const { minutes } = functionSettings[functionCalledBy(state) as keyof typeof functionSettings];
+      expect([name, state.TimeoutSeconds]).toEqual([name, minutes * 60 + 60]);
+      expect(minutes).toBeLessThanOrEqual(15);
     }
     expect(machine.TimeoutSeconds).toBe(longestRun.toSeconds());
+  });
+
+  test('waits for a person as long as the event says, and tells that readers stay where there was no approval', () => {
+    const ask = machine.States[asking]!;
+    expect(functionCalledBy(ask)).toBe('ask-approval');
+    expect(ask.Resource).toBe('arn:aws:states:::lambda:invoke.waitForTaskToken');
+    expect(at(ask, 'Parameters', 'Payload')).toEqual({ 'run.$': '$.run', 'token.$': '$$.Task.Token' });
+    expect([at(ask, 'TimeoutSecondsPath'), ask.TimeoutSeconds]).toEqual(['$.approvalSeconds', undefined]);
+    expect(machine.States['Nobody answered']).toMatchObject({
+      Parameters: { approved: false, by: '', reason: 'nobody answered in time' },
+      ResultPath: '$.answer',
+      Next: 'Tell that readers stay',
+    });
+    expect(away('Approved?')).toEqual([{ Variable: '$.answer.approved', BooleanEquals: true, Next: 'At once?' }]);
+    expect(machine.States['Approved?']?.Default).toBe('Tell that readers stay');
+    const { Next } = machine.States['Tell that readers stay']!;
+    expect([Next, machine.States[Next!]?.Type]).toEqual(['Readers stay put', 'Succeed']);
   });
 
   test('keeps lists in S3: maps read their items there, and write what their children return there', () => {
@@ -122,17 +188,33 @@ describe('the state machine', () => {
     }
   });
 
-  test('cuts over only behind the two questions that stop it', () => {
-    const before = states.filter(([, state]) =>
-      JSON.stringify([state.Next, state.Default, state.Choices]).includes('"Cut over"'),
-    );
-    expect(before.map(([name]) => name)).toEqual(['Cut over?']);
-    expect(machine.States['Passed?']?.Choices).toEqual([
-      { Variable: '$.report.passed', BooleanEquals: false, Next: 'Validation failed' },
-    ]);
-    expect(machine.States['Passed?']?.Default).toBe('Cut over?');
+  test('cuts over only behind the questions that stop it', () => {
+    const waysTo = (name: string) =>
+      states
+        .filter(([, state]) => JSON.stringify([state.Next, state.Default, state.Choices]).includes(`"${name}"`))
+        .map(([each]) => each)
+        .sort();
+    expect(waysTo('Cut over')).toEqual(['All readers moved?', 'At once?']);
+    expect(waysTo('All readers moved?')).toEqual(['Step the canary']);
+    expect(waysTo('Step the canary')).toEqual(['At once?', 'Watch']);
+    expect(waysTo('At once?')).toEqual(['Approval?', 'Approved?']);
+    expect(waysTo('Approved?')).toEqual(['Ask for approval']);
+    expect(waysTo('Approval?')).toEqual(['Cut over?']);
+    expect(waysTo('Cut over?')).toEqual(['Passed?']);
+    const equals = (Variable: string, BooleanEquals: boolean, Next: string) => [{ Variable, BooleanEquals, Next }];
+    expect(away('Passed?')).toEqual(equals('$.report.passed', false, 'Validation failed'));
+    expect(away('Cut over?')).toEqual(equals('$.cutover', false, 'Validated, readers stay put'));
+    expect(away('Approval?')).toEqual(equals('$.approval', false, 'At once?'));
+    expect(away('At once?')).toEqual(equals('$.canary', false, 'Cut over'));
+    expect(away('All readers moved?')).toEqual(equals('$.look.done', true, 'Cut over'));
   });
 });
+
+/** Errors that a state treats otherwise than by its last catch. */
+const caughtEarly: Readonly<Record<string, readonly string[]>> = {
+  [asking]: ['States.Timeout'],
+  'Take readers back': [errorNames.notFound],
+};
 
 describe('retries', () => {
   test('name errors of ours that exist and may pass, and no other of ours', () => {
@@ -148,9 +230,14 @@ describe('retries', () => {
     expect(named).not.toContain('States.TaskFailed');
   });
 
-  test('are the same three of every task', () => {
-    for (const [, { Retry }] of tasks) expect(Retry).toEqual(tasks[0]![1].Retry);
+  test('are the same three of every task, but where a person is waited for: no time that is over there is a lost call', () => {
+    for (const [name, { Retry }] of tasks) {
+      const three = tasks[0]![1].Retry;
+      expect([name, Retry]).toEqual([name, name === asking ? three?.slice(0, 2) : three]);
+    }
     expect(tasks[0]![1].Retry).toHaveLength(3);
+    const [lambda, busy] = tasks[0]![1].Retry ?? [];
+    expect([lambda?.ErrorEquals, busy?.ErrorEquals]).toEqual([lambdaFaults.errors, storeBusy.errors]);
   });
 
   test('wait as long as the page works out', () => {
@@ -163,6 +250,16 @@ describe('retries', () => {
     const eventsPerLook = 11;
     expect(eventsPerLook * (looks(patienceDays.import) + looks(patienceDays.index))).toBeLessThan(25_000 / 1.5);
     expect(patienceDays.index).toBeLessThan(longestRun.toDays());
+    const waiting = eventsPerLook * (looks(patienceDays.import) + looks(patienceDays.index));
+    const canary = { steps: [{ percent: 100, minutes: 0 }], patienceMinutes: 1500, watchSeconds: 60 };
+    const side = { store: 'memory', collection: 'a' };
+    const event = { source: side, target: { ...side, collection: 'b' }, cutover: { canary } };
+    expect(parseEvent(event).cutover?.canary?.patienceMinutes).toBe(1500);
+    const longer = { ...canary, patienceMinutes: 1501 };
+    expect(() => parseEvent({ ...event, cutover: { canary: longer } })).toThrow(/room for 1500 looks/);
+    const eventsPerWatch = 9;
+    expect(waiting).toBeLessThan(25_000);
+    expect(eventsPerWatch * 1500 + eventsPerLook * 2 * looks(patienceDays.import)).toBeLessThan(25_000);
   });
 });
 
