@@ -1,6 +1,7 @@
 import { cutOver } from '../lib/cutover.ts';
 import { hasPassed } from '../lib/passed.ts';
 import { readPlan } from '../lib/plan.ts';
+import { pointerSide } from '../lib/pointer.ts';
 import { moveSchema } from '../lib/run-files.ts';
 import { runInput } from '../lib/states.ts';
 import { makeHandler } from './lambda.ts';
@@ -16,7 +17,7 @@ export const handler = makeHandler({
     const { objects, flags } = services;
     const plan = await readPlan(objects, run);
     const passed = await hasPassed(objects, run);
-    const { store, kind } = await services.openTarget(plan);
-    return await cutOver({ plan, objects, flags, target: store, targetKind: kind, passed, now: () => new Date() });
+    const side = await pointerSide(plan, services);
+    return await cutOver({ plan, objects, flags, ...side, passed, now: () => new Date() });
   },
 });

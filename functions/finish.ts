@@ -14,7 +14,6 @@ export const handler = makeHandler({
   run: async ({ run }, { services }) => {
     const { objects, flags } = services;
     const plan = await readPlan(objects, run);
-    const { store, kind } = await services.openTarget(plan);
-    return await finish({ plan, objects, flags, target: store, targetKind: kind, now: () => new Date() });
+    return await finish({ plan, objects, flags, now: () => new Date() });
   },
 });

@@ -1,6 +1,7 @@
 import { rollBack } from '../lib/cutover.ts';
 import { NotFound } from '../lib/errors.ts';
 import { readPlan } from '../lib/plan.ts';
+import { pointerSide } from '../lib/pointer.ts';
 import { moveSchema } from '../lib/run-files.ts';
 import { rollBackInput } from '../lib/states.ts';
 import { makeHandler } from './lambda.ts';
@@ -18,8 +19,8 @@ export const handler = makeHandler({
     const run = 'run' in input ? input.run : (await flags.read(input.flag))?.run;
     if (run === undefined) throw new NotFound(`no run is moving the flag that was named, so nothing is taken back`);
     const plan = await readPlan(objects, run);
-    const { store, kind } = await services.openTarget(plan);
+    const side = await pointerSide(plan, services);
     const { reason } = input;
-    return await rollBack({ plan, objects, flags, target: store, targetKind: kind, reason, now: () => new Date() });
+    return await rollBack({ plan, objects, flags, ...side, reason, now: () => new Date() });
   },
 });

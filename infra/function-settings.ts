@@ -73,11 +73,7 @@ export const functionSettings = {
     may: ['read the run', 'write the run', 'read flags', 'write flags', 'read metrics', 'send notices'],
   },
   /** Called by hand, not by the state machine: docs/cutover.md. */
-  finish: {
-    memoryMiB: 512,
-    minutes: 5,
-    may: ['read the run', 'write the run', 'open stores', 'read flags', 'write flags'],
-  },
+  finish: { memoryMiB: 512, minutes: 5, may: ['read the run', 'write the run', 'read flags', 'write flags'] },
   /** Fed by the repair queue. */
   'mend-records': { memoryMiB: 1024, minutes: 5, may: ['read the run', 'open stores', 'read flags'] },
   'cut-over': {

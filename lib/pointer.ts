@@ -14,6 +14,8 @@ export interface NamedPointer {
   read(): Promise<string | null>;
   /** Moves it to the target. */
   advance(): Promise<void>;
+  /** Moves so many percent of its readers to the target; only a flag can. */
+  share(percent: number): Promise<void>;
   /** Moves it to where it was. */
   takeBack(to: string | null): Promise<void>;
 }
@@ -21,31 +23,21 @@ export interface NamedPointer {
 export interface PointerInput {
   readonly plan: Plan;
   readonly flags: FlagStore;
-  readonly target: Target;
-  readonly targetKind: StoreKind;
+  /** Called only where the event names a pointer of the store: a flag is moved back while the target is down, too. */
+  readonly openTarget: () => Promise<{ readonly store: Target; readonly kind: StoreKind }>;
 }
 
 /** @throws Incompatible when the event names a pointer and the store has none. */
-export function pointerOf({ plan, flags, target, targetKind }: PointerInput): NamedPointer {
-  const { cutover, source, target: endpoint } = plan.event;
+export async function pointerOf({ plan, flags, openTarget }: PointerInput): Promise<NamedPointer> {
+  const { cutover, target: endpoint } = plan.event;
   const name = cutover?.pointer;
-  if (name === undefined) {
-    const flag = flagNameOf(plan.event);
-    return {
-      kind: 'flag',
-      name: flag,
-      to: placeOf(endpoint),
-      // A flag that was never set means what it meant before vecferry: the source.
-      read: async () => (await flags.read(flag))?.active ?? placeOf(source),
-      advance: () => flags.write(flag, flagOnTarget(plan)),
-      takeBack: () => flags.write(flag, flagOnSource(plan)),
-    };
-  }
-  const { pointer } = target;
-  const kind = targetKind.capabilities.pointer;
+  if (name === undefined) return flagPointer(plan, flags);
+  const { store, kind: storeKind } = await openTarget();
+  const { pointer } = store;
+  const kind = storeKind.capabilities.pointer;
   if (pointer === undefined || kind === false) {
     throw new Incompatible(
-      `${targetKind.title} has no aliases or views, so cutover.pointer '${name}' cannot be moved; leave it out to use the routing flag`,
+      `${storeKind.title} has no aliases or views, so cutover.pointer '${name}' cannot be moved; leave it out to use the routing flag`,
       { ids: [name] },
     );
   }
@@ -55,6 +47,26 @@ export function pointerOf({ plan, flags, target, targetKind }: PointerInput): Na
     to: endpoint.collection,
     read: async () => (await pointer.read(name)) ?? null,
     advance: () => pointer.move(name, endpoint.collection),
+    share: async () => {
+      throw new Incompatible(`the ${kind} '${name}' stands for one collection, so its readers are moved at once`);
+    },
     takeBack: (to) => pointer.move(name, to ?? undefined),
+  };
+}
+
+/** The routing flag of a run. */
+export function flagPointer(plan: Plan, flags: FlagStore): NamedPointer {
+  const name = flagNameOf(plan.event);
+  const { source, target, cutover } = plan.event;
+  const shadow = cutover?.canary?.shadowPercent ?? 0;
+  return {
+    kind: 'flag',
+    name,
+    to: placeOf(target),
+    // A flag that was never set means what it meant before vecferry: the source.
+    read: async () => (await flags.read(name))?.active ?? placeOf(source),
+    advance: () => flags.write(name, flagOnTarget(plan)),
+    share: (weight) => flags.write(name, flagOnSource(plan, { weight, shadow })),
+    takeBack: () => flags.write(name, flagOnSource(plan)),
   };
 }
