@@ -1,23 +1,24 @@
 import { cutOver } from '../lib/cutover.ts';
 import { hasPassed } from '../lib/passed.ts';
 import { readPlan } from '../lib/plan.ts';
-import { pointerSide } from '../lib/pointer.ts';
+import { pointerOf } from '../lib/pointer.ts';
 import { moveSchema } from '../lib/run-files.ts';
-import { runInput } from '../lib/states.ts';
+import { cutOverInput } from '../lib/states.ts';
 import { makeHandler } from './lambda.ts';
 
 /**
- * State "Cut over", the last; also called by hand where the event's cutover is null.
+ * State "Cut over", the last; also called by hand, with {"run": ID}: where the event's cutover is null, or after a rollback.
  * @throws ValidationFailed when the run's report has not passed: nothing was moved; not retried.
+ * @throws TakenBack when somebody rolled back since the execution began; not retried.
  */
 export const handler = makeHandler({
-  input: runInput,
+  input: cutOverInput,
   output: moveSchema,
-  run: async ({ run }, { services }) => {
+  run: async ({ run, since }, { services }) => {
     const { objects, flags } = services;
     const plan = await readPlan(objects, run);
     const passed = await hasPassed(objects, run);
-    const side = await pointerSide(plan, services);
-    return await cutOver({ plan, objects, flags, ...side, passed, now: () => new Date() });
+    const pointer = await pointerOf({ plan, flags, openTarget: () => services.openTarget(plan) });
+    return await cutOver({ plan, objects, flags, pointer, passed, since, now: () => new Date() });
   },
 });

@@ -1,26 +1,21 @@
-import { rollBack } from '../lib/cutover.ts';
-import { NotFound } from '../lib/errors.ts';
-import { readPlan } from '../lib/plan.ts';
-import { pointerSide } from '../lib/pointer.ts';
+import { rollBackFlag, rollBackRun } from '../lib/roll-back.ts';
 import { moveSchema } from '../lib/run-files.ts';
-import { rollBackInput } from '../lib/states.ts';
+import { nothingTakenBack, rollBackInput } from '../lib/states.ts';
 import { makeHandler } from './lambda.ts';
 
 /**
  * State "Take readers back", where the canary failed; also called by hand, from the console or by `vecferry rollback`, with
- * {"run": ID}, and by an alarm with {"flag": NAME}. Needs nothing but the run's log.
+ * {"run": ID}, and by an alarm with {"flag": NAME}. Needs nothing but the run's log. An alarm may ring when nothing was moved:
+ * that is an answer, {"nothing": WHY}, and no error, which would ring in turn.
  * @throws NotFound when the run has moved no reader. @throws InvalidEvent when it was finished.
  */
 export const handler = makeHandler({
   input: rollBackInput,
-  output: moveSchema,
-  run: async (input, { services }) => {
-    const { objects, flags } = services;
-    const run = 'run' in input ? input.run : (await flags.read(input.flag))?.run;
-    if (run === undefined) throw new NotFound(`no run is moving the flag that was named, so nothing is taken back`);
-    const plan = await readPlan(objects, run);
-    const side = await pointerSide(plan, services);
+  output: moveSchema.or(nothingTakenBack),
+  run: async (input, { services, log }) => {
     const { reason } = input;
-    return await rollBack({ plan, objects, flags, ...side, reason, now: () => new Date() });
+    const now = (): Date => new Date();
+    if ('run' in input) return await rollBackRun({ run: input.run, services, reason, now });
+    return await rollBackFlag({ flag: input.flag, services, reason, now, log });
   },
 });

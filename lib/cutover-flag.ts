@@ -1,4 +1,4 @@
-import { InvalidEvent, RunMismatch } from './errors.ts';
+import { InvalidEvent, RunMismatch, ShardDamaged } from './errors.ts';
 import { type Flag, type FlagStore, flagNameOf, placeOf } from './flag.ts';
 import type { Plan } from './run-files.ts';
 
@@ -41,12 +41,28 @@ export async function flagToMove(plan: Plan, flags: FlagStore): Promise<Flag | u
   const name = flagNameOf(plan.event);
   const flag = await flags.read(name);
   if (flag === undefined) return undefined;
-  if (flag.writes !== undefined && flag.run !== undefined && flag.run !== plan.run) {
-    const next = `end that with vecferry finish ${flag.run}, or name another flag in cutover.flag`;
-    throw new RunMismatch(`the flag ${flags.locate(name)} is moved by run '${flag.run}'; ${next}`, { ids: [name] });
-  }
+  refuseIfOthers(plan, flags, flag);
   const { source, target } = sidesOf(plan);
   if (flag.active === source || flag.active === target) return flag;
   const text = `the flag ${flags.locate(name)} says that readers use ${flag.active}, which is neither ${source} nor ${target}`;
   throw new InvalidEvent(`${text}; name the flag that they follow in cutover.flag, or set it right`, { ids: [name] });
+}
+
+/**
+ * The same for a run that takes readers back, which a flag that was damaged must not keep from it.
+ * @throws RunMismatch when another run is moving the flag.
+ */
+export async function refuseOthersFlag(plan: Plan, flags: FlagStore): Promise<void> {
+  const flag = await flags.read(flagNameOf(plan.event)).catch((error: unknown) => {
+    if (error instanceof ShardDamaged) return undefined;
+    throw error;
+  });
+  if (flag !== undefined) refuseIfOthers(plan, flags, flag);
+}
+
+function refuseIfOthers(plan: Plan, flags: FlagStore, { writes, run }: Flag): void {
+  if (writes === undefined || run === undefined || run === plan.run) return;
+  const name = flagNameOf(plan.event);
+  const next = `end that with vecferry finish ${run}, or name another flag in cutover.flag`;
+  throw new RunMismatch(`the flag ${flags.locate(name)} is moved by run '${run}'; ${next}`, { ids: [name] });
 }

@@ -1,19 +1,32 @@
-import { flagFinished, flagToMove } from './cutover-flag.ts';
+import { flagFinished, flagToMove, refuseOthersFlag } from './cutover-flag.ts';
 import { InvalidEvent, NotFound, ValidationFailed } from './errors.ts';
-import { placeOf } from './flag.ts';
+import { type FlagStore, flagNameOf, placeOf } from './flag.ts';
 import { runKeys } from './keys.ts';
-import { logMove, readMoves } from './moves.ts';
-import type { ObjectStore } from './objects.ts';
-import { type PointerInput, pointerOf } from './pointer.ts';
-import type { Move } from './run-files.ts';
+import {
+  logMove,
+  readMoves,
+  refuseFinished,
+  refuseTakenBack,
+  rollbackSince,
+  type Standing,
+  standingOf,
+  takenBack,
+} from './moves.ts';
+import { getJson, type ObjectStore } from './objects.ts';
+import type { NamedPointer } from './pointer.ts';
+import { canarySchema, type Move, type Plan } from './run-files.ts';
 
 /**
  * Moves the pointer that readers follow, never the data. What it stood for is written to the run's log before it is
- * moved, so rollback needs nothing but that log.
+ * moved, so rollback needs nothing but that log. The log says where readers belong, and whoever moves the pointer looks
+ * into it again afterwards: of a rollback and a cutover at the same time the rollback wins, whichever wrote last.
  */
 
-export interface MoveInput extends PointerInput {
+export interface MoveInput {
+  readonly plan: Plan;
   readonly objects: ObjectStore;
+  readonly flags: FlagStore;
+  readonly pointer: NamedPointer;
   readonly now: () => Date;
   /** Why, for the log. */
   readonly reason?: string | undefined;
@@ -22,15 +35,17 @@ export interface MoveInput extends PointerInput {
 export interface CutoverInput extends MoveInput {
   /** Whether the run's report passed. */
   readonly passed: boolean;
+  /** When the execution began that cuts over; left out: somebody does so by hand, whatever was rolled back before. */
+  readonly since?: string | undefined;
 }
 
 /**
  * Makes readers use the target. Repeatable: a pointer that is already there stays, and the log gets no second entry.
- * @throws InvalidEvent when the run only validates. @throws ValidationFailed when the run has not passed validation.
- * @throws Incompatible when the store has no pointers. @throws RunMismatch when another run is moving the flag.
+ * @throws InvalidEvent when the run only validates, or was finished. @throws ValidationFailed when the run has not passed
+ * validation. @throws RunMismatch when another run is moving the flag. @throws TakenBack when somebody rolled back meanwhile.
  */
 export async function cutOver(input: CutoverInput): Promise<Move> {
-  const { plan, objects, flags, now, passed } = input;
+  const { plan, objects, flags, pointer, now, passed, since } = input;
   if (plan.event.mode === 'validate') {
     const text = `run '${plan.run}' held two collections against each other and moved nothing, so it cuts nothing over`;
     throw new InvalidEvent(`${text}; move the readers' pointer where it is kept`, { ids: [plan.run] });
@@ -41,34 +56,91 @@ export async function cutOver(input: CutoverInput): Promise<Move> {
       { ids: [plan.run] },
     );
   }
-  const pointer = pointerOf(input);
+  const moves = await readMoves(objects, plan.run);
+  refuseFinished(plan.run, moves);
+  if (since !== undefined) refuseTakenBack(plan.run, moves, since);
   if (pointer.kind === 'flag') await flagToMove(plan, flags);
-  const from = await pointer.read();
-  const last = (await readMoves(objects, plan.run)).at(-1);
-  const isLogged = last?.action === 'cutover' && last.name === pointer.name && last.to === pointer.to;
-  if (isLogged && from === pointer.to) return last;
+  const { readers, move: earlier } = standingOf(moves);
   const { kind, name, to } = pointer;
-  const move: Move = { at: now().toISOString(), action: 'cutover', kind, name, from, to };
   // A crash between log and move leaves an entry whose move is made up for here, with the `from` of the first try.
-  if (!isLogged) await logMove(objects, plan.run, move);
-  await pointer.advance();
-  return isLogged ? last : move;
+  const isLogged = readers === 'target' && earlier?.name === name && earlier.to === to;
+  const move: Move = isLogged
+    ? earlier
+    : await logMove(
+        objects,
+        plan.run,
+        { at: now().toISOString(), action: 'cutover', kind, name, from: await pointer.read(), to },
+        moves,
+      );
+  const standing = await settle(input);
+  if (standing.readers !== 'target' && standing.move !== undefined) throw takenBack(plan.run, standing.move);
+  return move;
+}
+
+/**
+ * Makes the pointer say what the log says, until no other move has come between: the last of those that write it has
+ * then seen the whole log.
+ * @returns where readers are
+ */
+export async function settle({
+  plan,
+  objects,
+  pointer,
+}: Pick<MoveInput, 'plan' | 'objects' | 'pointer'>): Promise<Standing> {
+  for (let moves = await readMoves(objects, plan.run); ; ) {
+    const standing = standingOf(moves);
+    // A run that somebody finished meanwhile no longer owns its pointer.
+    if (moves.at(-1)?.action !== 'finish') await put(pointer, standing);
+    const later = await readMoves(objects, plan.run);
+    if (later.length === moves.length) return standing;
+    moves = later;
+  }
+}
+
+async function put(pointer: NamedPointer, { readers, percent, move }: Standing): Promise<void> {
+  if (readers === 'target') return await pointer.advance();
+  if (readers === 'share') return await pointer.share(percent);
+  await pointer.takeBack(move?.to ?? null);
+}
+
+export interface RolledBack {
+  readonly move: Move;
+  /** False where readers had been taken back before. */
+  readonly isNew: boolean;
 }
 
 /**
  * Makes readers use again what they used before this run moved them. Repeatable, and safe while the run is still moving
  * them: the log has the rollback before the flag has it, and whoever moves a share looks into the log afterwards.
  * @throws NotFound when the run has moved no reader. @throws InvalidEvent when it was finished on the target.
+ * @throws RunMismatch when the flag is another run's by now.
  */
-export async function rollBack(input: MoveInput): Promise<Move> {
-  const { plan, objects, now, reason } = input;
+export async function rollBack(input: MoveInput): Promise<RolledBack> {
+  const { plan, objects, flags, pointer, now, reason } = input;
   const moves = await readMoves(objects, plan.run);
-  const first = firstOfLast(moves);
-  const last = moves.at(-1);
-  if (first === undefined || last === undefined) {
-    throw new NotFound(`run '${plan.run}' was never cut over, so there is nothing to take back`, { ids: [plan.run] });
+  const canary = await getJson(objects, runKeys(plan.run).canary, canarySchema);
+  const { readers, move: earlier, first } = standingOf(moves);
+  // A canary writes canary.json first: it may be about to log a step, which must not stand.
+  const isUnderWay = canary?.state === 'watching' && rollbackSince(moves, canary.startedAt) === undefined;
+  refuseNothing(plan, moves, readers !== 'source' || earlier !== undefined || isUnderWay);
+  if (pointer.kind === 'flag') await refuseOthersFlag(plan, flags);
+  if (readers === 'source' && earlier !== undefined && !isUnderWay) {
+    await settle(input);
+    return { move: earlier, isNew: false };
   }
-  if (last.action === 'finish') {
+  const { kind, name } = first ?? pointer;
+  const to = first === undefined ? placeOf(plan.event.source) : first.from;
+  const from = readers === 'source' ? to : (earlier?.to ?? null);
+  const why = reason === undefined ? {} : { reason };
+  const rollback: Move = { at: now().toISOString(), action: 'rollback', kind, name, from, to, ...why };
+  const move = await logMove(objects, plan.run, rollback, moves);
+  await settle(input);
+  return { move, isNew: true };
+}
+
+function refuseNothing(plan: Plan, moves: readonly Move[], isMoved: boolean): void {
+  const last = moves.at(-1);
+  if (last?.action === 'finish') {
     if (last.to !== placeOf(plan.event.target)) {
       throw new NotFound(`run '${plan.run}' was taken back and finished, so there is nothing to take back`, {
         ids: [plan.run],
@@ -77,33 +149,18 @@ export async function rollBack(input: MoveInput): Promise<Move> {
     const text = `run '${plan.run}' was finished at ${last.at}: what was written since then is in ${last.to} alone`;
     throw new InvalidEvent(`${text}; move it back with a run in the other direction`, { ids: [plan.run] });
   }
-  const pointer = pointerOf(input);
-  if (last.action === 'rollback') {
-    await pointer.takeBack(last.to);
-    return last;
+  if (!isMoved) {
+    throw new NotFound(`run '${plan.run}' was never cut over, so there is nothing to take back`, { ids: [plan.run] });
   }
-  const { kind, name } = first;
-  const to = first.from;
-  const why = reason === undefined ? {} : { reason };
-  const move: Move = { at: now().toISOString(), action: 'rollback', kind, name, from: last.to, to, ...why };
-  await logMove(objects, plan.run, move);
-  await pointer.takeBack(to);
-  return move;
-}
-
-/** The first move of readers since they were last taken back: where it began is where they go back to. */
-function firstOfLast(moves: readonly Move[]): Move | undefined {
-  const since = moves.findLastIndex(({ action }) => action === 'rollback' || action === 'finish');
-  const moving = moves.slice(since + 1).find(({ action }) => action === 'step' || action === 'cutover');
-  return moving ?? moves[since];
 }
 
 /**
  * Ends the double writes: reads and writes go to the side where readers are. After a cutover nothing can be rolled back
  * any more. Repeatable.
  * @throws NotFound when the run has no flag. @throws InvalidEvent while a share of the readers is on the other side.
+ * @throws RunMismatch when the flag is another run's by now.
  */
-export async function finish(input: MoveInput): Promise<Move> {
+export async function finish(input: Omit<MoveInput, 'pointer'>): Promise<Move> {
   const { plan, objects, flags, now, reason } = input;
   const moves = await readMoves(objects, plan.run);
   const last = moves.at(-1);
@@ -112,24 +169,29 @@ export async function finish(input: MoveInput): Promise<Move> {
       ids: [plan.run],
     });
   }
-  if (last.action === 'finish') return last;
+  const name = flagNameOf(plan.event);
+  if (last.action === 'finish') {
+    // A crash between log and flag is made up for; a flag that another run has taken up since stays.
+    if ((await flags.read(name))?.run === plan.run && last.to !== null) await flags.write(name, flagFinished(last.to));
+    return last;
+  }
   const flag = await flagToMove(plan, flags);
-  if (flag === undefined || flag.weight > 0) {
-    const text = `readers of '${last.name}' are being moved by run '${plan.run}'`;
+  if (flag === undefined || standingOf(moves).readers === 'share' || flag.weight > 0) {
+    const text = `readers of '${name}' are being moved by run '${plan.run}'`;
     throw new InvalidEvent(`${text}; wait for the cutover, or roll back, before you finish`, { ids: [plan.run] });
   }
   const why = reason === undefined ? {} : { reason };
-  const { name } = last;
+  const { active } = flag;
   const move: Move = {
     at: now().toISOString(),
     action: 'finish',
     kind: 'flag',
     name,
-    from: flag.active,
-    to: flag.active,
+    from: active,
+    to: active,
     ...why,
   };
-  await logMove(objects, plan.run, move);
-  await flags.write(name, flagFinished(flag.active));
-  return move;
+  const logged = await logMove(objects, plan.run, move, moves);
+  await flags.write(name, flagFinished(active));
+  return logged;
 }

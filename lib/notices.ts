@@ -1,7 +1,9 @@
 import { PublishCommand, type SNSClient } from '@aws-sdk/client-sns';
 import { z } from 'zod';
-import { noticeKey } from './keys.ts';
+import { placeOf } from './flag.ts';
+import { noticeKey, runKeys } from './keys.ts';
 import { type ObjectStore, putJson } from './objects.ts';
+import type { Move, Plan } from './run-files.ts';
 
 /** What a person is told while a run goes on: a question to answer, readers that were taken back. */
 export const noticeSchema = z.strictObject({
@@ -30,4 +32,49 @@ export function snsNotices(client: SNSClient, topicArn: string): Notices {
       await client.send(new PublishCommand({ TopicArn: topicArn, Subject: subject, Message: text }));
     },
   };
+}
+
+export interface TakenBackOptions {
+  readonly plan: Plan;
+  readonly objects: ObjectStore;
+  readonly stack: string | undefined;
+  /** The rollback, as it is logged. */
+  readonly move: Move;
+  readonly at: Date;
+}
+
+/** What people are told when readers were taken back: why, what is safe, and how to go on. */
+export function takenBackNotice({ plan, objects, stack, move, at }: TakenBackOptions): Notice {
+  const { run, event } = plan;
+  const { kind, name, to, reason = 'somebody rolled back' } = move;
+  const on = stack === undefined ? '' : ` --stack ${stack}`;
+  const isDoubled = kind === 'flag';
+  const writes = isDoubled
+    ? [`Writes go on to both sides, the source first, so no write was lost and readers can be moved again.`]
+    : [`Nothing was deleted. What was written to the target alone while readers were there is in the target alone.`];
+  return {
+    at: at.toISOString(),
+    run,
+    kind: 'taken back',
+    subject: subjectOf(`vecferry: readers taken back, run ${run}`),
+    text: [
+      `Readers of the ${kind} '${name}' are back on ${to ?? `what they used before (the ${kind} is gone)`}, and off ${placeOf(event.target)}.`,
+      ``,
+      `Why: ${reason}`,
+      `When: ${move.at}`,
+      ``,
+      ...writes,
+      `What the canary saw: ${objects.locate(runKeys(run).canary)}`,
+      `The validation's report: ${objects.locate(runKeys(run).reportPage)}`,
+      ``,
+      `To find out why, see docs/runbook.md, "Readers were taken back".`,
+      `To go again once it is mended: start the run again under its id.`,
+      ...(isDoubled ? [`To give up, and end the double writes: vecferry finish ${run}${on}`] : []),
+    ].join('\n'),
+  };
+}
+
+/** SNS takes at most 100 characters of printable ASCII. docs.aws.amazon.com/sns/latest/api/API_Publish.html */
+function subjectOf(text: string): string {
+  return text.slice(0, 100);
 }

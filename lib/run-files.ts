@@ -63,6 +63,11 @@ export const planSchema = z.strictObject({
   notes: z.array(z.string()),
   /** What is guaranteed when the source changes during the export. */
   guarantee: z.string(),
+  /**
+   * True where an application may have written to the target already when the run was started again: the import then
+   * inserts only what is absent, as in a live run.
+   */
+  hasLiveWrites: z.boolean().optional(),
   estimate: estimateSchema,
   shardBytes: tally,
 });
@@ -444,11 +449,15 @@ export type ReadsSeen = z.infer<typeof readsSeenSchema>;
 /** canary.json */
 export const canarySchema = z.strictObject({
   startedAt: at,
+  /** When the execution began that this belongs to: another one goes on at the same step, its time begun anew. */
+  since: z.string(),
   /** Index into the event's steps, and since when readers are at it. */
   step: tally,
   stepAt: at,
-  maxP95Ms: z.number(),
-  state: z.enum(['watching', 'passed', 'taken back']),
+  /** null: the event names none, and validation measured no latency of the source, so latency is not judged. */
+  maxP95Ms: z.number().nullable(),
+  /** taking back: decided and being done, which a repeated call brings to its end. */
+  state: z.enum(['watching', 'passed', 'taking back', 'taken back']),
   /** What the last look saw and said. */
   lookedAt: at.nullable(),
   seen: readsSeenSchema.nullable(),
@@ -480,5 +489,7 @@ export const moveSchema = z.strictObject({
   percent: z.number().optional(),
   /** Why, where somebody or the watch says so. */
   reason: z.string().optional(),
+  /** Rollbacks that the log held when this was written: a step or a cutover that knew of fewer than there are is void. */
+  rollbacks: tally.optional(),
 });
 export type Move = z.infer<typeof moveSchema>;

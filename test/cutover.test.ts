@@ -2,13 +2,16 @@ import { describe, expect, test } from '@jest/globals';
 import { cutOver, rollBack } from '../lib/cutover.ts';
 import type { FlagStore } from '../lib/flag.ts';
 import { readMoves } from '../lib/moves.ts';
+import { flagPointer, pointerOf } from '../lib/pointer.ts';
 import { memory } from '../lib/stores/memory.ts';
 import { load, makeWorld } from './world.ts';
 
 async function loaded(event: Record<string, unknown> = {}) {
   const world = await makeWorld({ event });
   const plan = await load(world);
-  return { ...world, plan, targetKind: memory, passed: true, now: () => new Date('2026-01-01T00:00:00Z') };
+  const openTarget = async () => ({ store: world.target, kind: memory });
+  const pointer = await pointerOf({ plan, flags: world.flags, openTarget });
+  return { ...world, plan, pointer, passed: true, now: () => new Date('2026-01-01T00:00:00Z') };
 }
 
 describe('the routing flag', () => {
@@ -41,7 +44,8 @@ describe('the routing flag', () => {
   test('cut over twice, and rolled back twice, is the same as once', async () => {
     const input = await loaded();
     expect(await cutOver(input)).toEqual(await cutOver(input));
-    expect(await rollBack(input)).toEqual(await rollBack(input));
+    const { move } = await rollBack(input);
+    expect(await rollBack(input)).toEqual({ move, isNew: false });
     expect(await readMoves(input.objects, 'r1')).toHaveLength(2);
   });
 
@@ -63,7 +67,8 @@ describe('the routing flag', () => {
         throw new Error('killed');
       },
     };
-    await expect(cutOver({ ...input, flags: broken })).rejects.toThrow('killed');
+    const pointer = flagPointer(input.plan, broken);
+    await expect(cutOver({ ...input, pointer })).rejects.toThrow('killed');
     await cutOver(input);
     expect((await input.flags.read('articles2'))?.active).toBe('memory:articles2');
     expect(await readMoves(input.objects, 'r1')).toHaveLength(1);
@@ -90,7 +95,8 @@ test('nothing is moved for a run that has not passed validation', async () => {
 test('a pointer in a store that has none is refused with the choice', async () => {
   const input = await loaded({ cutover: { pointer: 'live' } });
   const { pointer: _, ...target } = input.target;
-  await expect(cutOver({ ...input, target })).rejects.toMatchObject({
+  const openTarget = async () => ({ store: target, kind: memory });
+  await expect(pointerOf({ ...input, openTarget })).rejects.toMatchObject({
     name: 'Incompatible',
     message: expect.stringContaining('routing flag'),
   });
