@@ -22,13 +22,14 @@ export interface RunKeys {
   readonly diagnosis: string;
   readonly report: string;
   readonly reportPage: string;
-  /** Of a live run: since when writes go to both sides, ids that were deleted meanwhile, and how far the sweep is. */
+  /** Of a live run: since when writes go to both sides, ids that were deleted meanwhile and which of these were applied, and how far the sweep is. */
   readonly live: string;
   readonly tombstones: string;
+  readonly tombstonesApplied: string;
   readonly sweep: string;
-  /** The question to a person, and the answer. */
+  /** The question to a person, and an answer a question. */
   readonly approval: string;
-  readonly approvalAnswer: string;
+  readonly approvalAnswers: string;
   /** The step that readers are at, and what was seen. */
   readonly canary: string;
   /** What was moved, and to what: an object a move, so that two at once lose none. They list in order. */
@@ -60,9 +61,10 @@ export function runKeys(run: string): RunKeys {
     reportPage: `${prefix}report.html`,
     live: `${prefix}live.json`,
     tombstones: `${prefix}tombstones/`,
+    tombstonesApplied: `${prefix}tombstones.json`,
     sweep: `${prefix}sweep.json`,
     approval: `${prefix}approval.json`,
-    approvalAnswer: `${prefix}approval-answer.json`,
+    approvalAnswers: `${prefix}approval-answers/`,
     canary: `${prefix}canary.json`,
     moves: `${prefix}moves/`,
     notices: `${prefix}notices/`,
@@ -107,6 +109,10 @@ const timedKey = (prefix: string, at: string): string => `${prefix}${at}-${rando
 export const moveKey = (run: string, at: string): string => timedKey(runKeys(run).moves, at);
 export const tombstoneKey = (run: string, at: string): string => timedKey(runKeys(run).tombstones, at);
 export const noticeKey = (run: string, at: string): string => timedKey(runKeys(run).notices, at);
+
+/** The answer to the question that was asked then: `approval-answers/2026-01-31T03:00:00.000Z.json`. */
+export const approvalAnswerKey = (run: string, askedAt: string): string =>
+  `${runKeys(run).approvalAnswers}${askedAt}.json`;
 
 /** The last part of a key without its ending: the shard of a marker. */
 export function nameOfKey(key: string): string {

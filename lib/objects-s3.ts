@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import {
   DeleteObjectCommand,
   GetObjectCommand,
@@ -59,15 +60,18 @@ export function openS3Objects(bucket: string, client: S3Client): ListingObjectSt
     },
 
     async create(key, body, contentType) {
-      try {
-        await write(key, body, contentType, { IfNoneMatch: '*' });
-        return true;
-      } catch (error) {
-        const status = error instanceof S3ServiceException ? error.$metadata.httpStatusCode : undefined;
-        if (status === 412) return false;
-        // Another writer is at it this moment: docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html
-        if (status === 409) throw changedWhileRead(locate(key));
-        throw translate(error, locate(key));
+      for (let tries = 1; ; tries++) {
+        try {
+          await write(key, body, contentType, { IfNoneMatch: '*' });
+          return true;
+        } catch (error) {
+          const status = error instanceof S3ServiceException ? error.$metadata.httpStatusCode : undefined;
+          if (status === 412) return false;
+          // Another writer is at it this moment, and only one of both is let through:
+          // docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html
+          if (status !== 409 || tries === 5) throw translate(error, locate(key));
+          await sleep(100 * tries);
+        }
       }
     },
 

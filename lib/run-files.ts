@@ -362,8 +362,8 @@ export type Cause = z.infer<typeof causeSchema>;
 export const diagnosisSchema = z.strictObject({ causes: z.array(causeSchema) });
 export type Diagnosis = z.infer<typeof diagnosisSchema>;
 
-/** live.json: from `since` on writes go to both sides; from `settledAt` on every writer knows. */
-export const liveSchema = z.strictObject({ flag: z.string(), since: at, settledAt: at });
+/** live.json: from `since` on writes go to both sides; from `settledAt` on every writer knows. null: the flag is about to say so. */
+export const liveSchema = z.strictObject({ flag: z.string(), since: at, settledAt: at.nullable() });
 export type Live = z.infer<typeof liveSchema>;
 
 /** tombstones/<time>-<uuid>.json, written by the client before it deletes. Ids are the source's. */

@@ -36,6 +36,7 @@ export interface Bridged {
 export function bridge(definition: Machine, pace: Pace): Bridged {
   const maps = new Map<string, State>();
   const waits: Record<string, number> = {};
+  let waiting: string | undefined;
 
   const bridgeMachine = <T extends Machine>(machine: T): T => ({
     ...machine,
@@ -60,7 +61,13 @@ export function bridge(definition: Machine, pace: Pace): Bridged {
         waits[name] = Math.min(((state.Seconds ?? Number.POSITIVE_INFINITY) * 1000) / pace.hurry, pace.maxWaitMs);
         return paced;
       case 'Task':
-        if (state.Resource?.endsWith(waitForToken)) return ownTimeout(paced);
+        if (state.Resource?.endsWith(waitForToken)) {
+          // An execution has one token here, and on AWS each of its waits has its own.
+          if (waiting !== undefined)
+            throw unsupported(name, `a second state that waits for an answer, besides '${waiting}'`);
+          waiting = name;
+          return ownTimeout(paced);
+        }
         // The library ends a task without TimeoutSeconds after 60 s; Step Functions lets it run.
         return { ...paced, ...capTimeout(state.TimeoutSeconds ?? maxTimerSeconds) };
       case 'Parallel':

@@ -1,10 +1,9 @@
-import { readFile } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import type { ObjectStore } from '../../lib/objects.ts';
 import { services } from '../../lib/services.ts';
-import { taskFile } from '../../lib/task-tokens.ts';
+import { fileTasks } from '../../lib/task-tokens.ts';
 import type { Machine } from './asl.ts';
 import type { Deployment } from './deployment.ts';
 import { startEventSource } from './event-source.ts';
@@ -81,7 +80,7 @@ export async function startEngine({ directory, deployment, onFailure, verbose }:
           objects: services().objects,
           maxConcurrency,
           signal,
-          answerTo: (token) => readAnswer(join(resolve(directory), 'tasks'), token),
+          tasks: fileTasks(join(resolve(directory), 'tasks')),
           ...(onState && { onState }),
         });
       } finally {
@@ -113,16 +112,6 @@ function setEnvironment(directory: string, queue: LocalQueue, verbose: boolean):
     POWERTOOLS_METRICS_DISABLED: 'true',
     POWERTOOLS_TRACE_ENABLED: 'false',
   });
-}
-
-/** What somebody handed in for a token: lib/task-tokens.ts writes it whole or not at all. */
-async function readAnswer(directory: string, token: string): Promise<unknown> {
-  try {
-    return JSON.parse(await readFile(taskFile(directory, token), 'utf8'));
-  } catch (error) {
-    if (Object(error).code === 'ENOENT') return undefined;
-    throw error;
-  }
 }
 
 async function loadHandler(name: string): Promise<Handler> {

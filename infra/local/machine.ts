@@ -7,6 +7,7 @@ import {
   type StateMachineDefinition,
 } from 'aws-local-stepfunctions';
 import type { ObjectStore } from '../../lib/objects.ts';
+import type { FileTasks } from '../../lib/task-tokens.ts';
 import type { Machine, State } from './asl.ts';
 import { bridge, localPace, type Pace, waitForToken } from './bridge.ts';
 import { runDistributedMap } from './distributed-map.ts';
@@ -30,10 +31,10 @@ export interface MachineOptions {
   /** Ends the execution: nothing new starts, what is in flight is waited for. */
   readonly signal: AbortSignal;
   readonly pace?: Pace;
-  /** What was handed in for the token of a state that waits; undefined while nothing was. */
-  /** The token of the states of this execution that wait: one at a time does. Left out: one of its own. */
+  /** The token of the execution's one state that waits for somebody. Left out: one that nobody else has. */
   readonly token?: string;
-  readonly answerTo?: (token: string) => Promise<unknown>;
+  /** Where answers to it are handed in. */
+  readonly tasks?: Pick<FileTasks, 'open' | 'look' | 'close'>;
   readonly onState?: (event: StateEvent) => void;
 }
 
@@ -162,19 +163,37 @@ const lambdaInvoke = 'arn:aws:states:::lambda:invoke';
 /** Milliseconds between two looks for an answer. */
 const lookMs = 200;
 
-/** Waits until the execution's token is handed in. @throws StateFailure States.Timeout after so many seconds. */
-async function answered(name: string, options: MachineOptions, seconds: number): Promise<unknown> {
-  const { answerTo, signal } = options;
-  if (answerTo === undefined)
-    throw new StateFailure('States.Runtime', `nothing can answer '${name}'`, { terminal: true });
+/**
+ * Calls the function that asks, and waits until the execution's token is handed in. An answer that came before the time was
+ * over counts, and none that comes later.
+ * @throws StateFailure States.Timeout after so many seconds.
+ */
+async function answered(
+  name: string,
+  options: MachineOptions,
+  seconds: number,
+  ask: () => Promise<unknown>,
+): Promise<unknown> {
+  const { tasks, token = '', signal } = options;
+  if (tasks === undefined) throw new StateFailure('States.Runtime', `nothing can answer '${name}'`, { terminal: true });
   const until = Date.now() + seconds * 1000;
-  while (Date.now() < until) {
-    const answer = await answerTo(options.token ?? '');
-    if (answer !== undefined) return answer;
-    if (signal.aborted) throw new StateFailure('States.Aborted', 'the execution was stopped', { terminal: true });
-    await sleep(lookMs, undefined, { signal }).catch(() => undefined);
+  // First of all: the function may hand the answer in by itself. Where it fails the token stays open for its next try.
+  await tasks.open(token);
+  await ask();
+  const lastLook = async (ended: StateFailure): Promise<unknown> => {
+    const answer = await tasks.close(token);
+    if (answer === undefined) throw ended;
+    return answer;
+  };
+  while (!signal.aborted) {
+    if ((await tasks.look(token)) !== undefined) return await tasks.close(token);
+    const leftMs = until - Date.now();
+    if (leftMs <= 0)
+      return await lastLook(new StateFailure('States.Timeout', `'${name}' was not answered within ${seconds} s`));
+    await sleep(Math.min(lookMs, leftMs), undefined, { signal }).catch(() => undefined);
   }
-  throw new StateFailure('States.Timeout', `'${name}' was not answered within ${seconds} s`);
+  // Whoever answers from here on is told that nothing waits.
+  return await lastLook(new StateFailure('States.Aborted', 'the execution was stopped', { terminal: true }));
 }
 
 /** Both ways in which a definition calls a Lambda: by the service integration, or by the function's ARN. */
@@ -183,8 +202,8 @@ async function callFunction(name: string, state: State, input: unknown, options:
   const resource = state.Resource ?? '';
   if (resource === `${lambdaInvoke}${waitForToken}` && isObject(input)) {
     const { FunctionName, Payload = {}, WaitSeconds } = input;
-    await invoke(functionName(String(FunctionName)), Payload);
-    return await answered(name, options, WaitSeconds === undefined ? Number.POSITIVE_INFINITY : Number(WaitSeconds));
+    const seconds = WaitSeconds === undefined ? Number.POSITIVE_INFINITY : Number(WaitSeconds);
+    return await answered(name, options, seconds, () => invoke(functionName(String(FunctionName)), Payload));
   }
   if (resource === lambdaInvoke && isObject(input)) {
     const { FunctionName, Payload = {} } = input;

@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { link, mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { RunMismatch } from '../../lib/errors.ts';
+import { isAlive, thisProcess } from '../../lib/process-owner.ts';
 
 /**
  * Keeps two processes of one machine from running the same run: both would be right, as every step is repeatable, but
@@ -19,13 +20,10 @@ export async function withRunLock<T>(directory: string, run: string, work: () =>
   }
 }
 
-/** Tells this process from an earlier one with the same pid, which containers give out again and again. */
-const token = randomUUID();
-
 async function take(path: string): Promise<boolean> {
   // Linked, not written in place: nobody sees a lock without its owner.
   const ours = `${path}.${randomUUID()}`;
-  await writeFile(ours, `${process.pid} ${token}`);
+  await writeFile(ours, thisProcess);
   try {
     await link(ours, path);
     return true;
@@ -55,18 +53,6 @@ async function evict(path: string, run: string): Promise<void> {
 
 async function readOwner(path: string): Promise<string | undefined> {
   return await readFile(path, 'utf8').catch(ignoreAbsent);
-}
-
-function isAlive(owner: string): boolean {
-  const [pid, itsToken] = owner.split(' ');
-  if (Number(pid) === process.pid) return itsToken === token;
-  try {
-    process.kill(Number(pid), 0);
-    return true;
-  } catch (error) {
-    // EPERM: it lives, and belongs to somebody else.
-    return codeOf(error) === 'EPERM';
-  }
 }
 
 function ignoreAbsent(error: unknown): undefined {
