@@ -12,5 +12,5 @@ export const handler = makeHandler({
   input: waitInput,
   output: indexOutput,
   run: async ({ run }, { services: { objects, flags } }) =>
-    await beginLive({ plan: await readPlan(objects, run), objects, flags, now: new Date() }),
+    await beginLive({ plan: await readPlan(objects, run), objects, flags, now: () => new Date() }),
 });

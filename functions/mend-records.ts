@@ -31,8 +31,12 @@ async function mustComeAgain(
   { body, receiptHandle, attributes }: Record,
   { services, deadline, log }: Around,
 ): Promise<boolean> {
-  const isDone = !isNear(deadline) && (await mendRecords({ body, services, log }));
-  if (isDone) return false;
+  try {
+    if (!isNear(deadline) && (await mendRecords({ body, services, log }))) return false;
+  } catch (error) {
+    // It comes again until it is among the dead letters, and takes no other message of its batch with it.
+    log.warn('a repair failed', { body, error });
+  }
   const seconds = repairPauseSeconds(attributes.ApproximateReceiveCount);
   try {
     await services.repairs().holdBack(receiptHandle, seconds);

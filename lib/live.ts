@@ -1,4 +1,5 @@
 import { flagOnSource, flagToMove } from './cutover-flag.ts';
+import { InvalidEvent } from './errors.ts';
 import { settleSecondsOf } from './event.ts';
 import { type FlagStore, flagNameOf, placeOf } from './flag.ts';
 import { runKeys } from './keys.ts';
@@ -10,39 +11,43 @@ export interface LiveInput {
   readonly plan: Plan;
   readonly objects: ObjectStore;
   readonly flags: FlagStore;
-  readonly now: Date;
+  readonly now: () => Date;
 }
 
 /**
  * Makes the application write to both sides, and says whether every copy of it has had the time to see that. Repeatable:
  * a flag of this run that is there already stays, so a run that goes on leaves readers where they are.
- * @throws RunMismatch when another run is moving the flag. @throws InvalidEvent when readers use neither side.
+ *
+ * A kill between any two of its writes is made up for by the next call: without the flag the move is logged and made again,
+ * without a word about it in live.json the time to see the flag begins anew.
+ * @throws RunMismatch when another run is moving the flag. @throws InvalidEvent when readers use neither side, or the
+ * target already: the source does not get what is written there, so it cannot be moved.
  */
 export async function beginLive({ plan, objects, flags, now }: LiveInput): Promise<{ done: boolean; detail: string }> {
   const name = flagNameOf(plan.event);
+  const [source, target] = [placeOf(plan.event.source), placeOf(plan.event.target)];
+  const key = runKeys(plan.run).live;
   const flag = await flagToMove(plan, flags);
-  const earlier = await getJson(objects, runKeys(plan.run).live, liveSchema);
   const isOurs = flag?.run === plan.run && flag.writes?.length === 2;
-  const live = earlier !== undefined && isOurs ? earlier : makeLive(plan, name, now);
+  const earlier = isOurs ? await getJson(objects, key, liveSchema) : undefined;
   if (!isOurs) {
-    const [source, target] = [placeOf(plan.event.source), placeOf(plan.event.target)];
-    await logMove(objects, plan.run, {
-      at: live.since,
-      action: 'double',
-      kind: 'flag',
-      name,
-      from: source,
-      to: target,
-    });
+    if (flag?.active === target) {
+      const text = `the flag ${flags.locate(name)} says that ${target} alone is read and written, so ${source} is old`;
+      throw new InvalidEvent(`${text}; move in the other direction, or name another target`, { ids: [name] });
+    }
+    const at = now().toISOString();
+    // Before the flag: from then on the target may hold records that the run did not write, and the plan has to know why.
+    await putJson(objects, key, { flag: name, since: at, settledAt: null } satisfies Live);
+    await logMove(objects, plan.run, { at, action: 'double', kind: 'flag', name, from: source, to: target });
     await flags.write(name, flagOnSource(plan));
   }
-  // After the flag: its time begins when the flag can be seen.
-  if (live !== earlier) await putJson(objects, runKeys(plan.run).live, live);
-  const done = now.toISOString() >= live.settledAt;
-  return { done, detail: done ? '' : `writers have until ${live.settledAt} to see the flag` };
-}
-
-function makeLive({ event }: Plan, flag: string, now: Date): Live {
-  const settledAt = new Date(now.getTime() + (settleSecondsOf(event) ?? 0) * 1000);
-  return { flag, since: now.toISOString(), settledAt: settledAt.toISOString() };
+  let settledAt = earlier?.settledAt ?? null;
+  if (settledAt === null) {
+    // After the flag: its time begins when the flag can be seen.
+    const since = now();
+    settledAt = new Date(since.getTime() + (settleSecondsOf(plan.event) ?? 0) * 1000).toISOString();
+    await putJson(objects, key, { flag: name, since: since.toISOString(), settledAt } satisfies Live);
+  }
+  const done = now().toISOString() >= settledAt;
+  return { done, detail: done ? '' : `writers have until ${settledAt} to see the flag` };
 }

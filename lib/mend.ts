@@ -1,5 +1,12 @@
+import { bothSides, mirrorIds } from './both-sides.ts';
+import { InvalidEvent, RecordRefused, VecferryError } from './errors.ts';
+import { parseAs } from './event.ts';
+import { flagNameOf, placeOf } from './flag.ts';
 import type { Log } from './log.ts';
+import { readPlan } from './plan.ts';
+import type { Plan } from './run-files.ts';
 import type { Services } from './services.ts';
+import { type RepairMessage, repairMessage } from './states.ts';
 
 export interface MendOptions {
   /** The message's body: repairMessage in states.ts. */
@@ -8,7 +15,59 @@ export interface MendOptions {
   readonly log: Log;
 }
 
-/** False when the message has to be delivered again. */
-export async function mendRecords(_: MendOptions): Promise<boolean> {
-  throw new Error('under construction');
+/**
+ * Makes the target hold of a repair message's ids what the source holds now, while the run's flag says that writes go to
+ * both. Once it says that they do not there is nothing to mend, and after a run was finished on its target the source is
+ * old: its values must not come back.
+ * @returns false when the message has to be delivered again, since a store or the flag is away.
+ * @throws InvalidEvent when the body is not ours, NotFound when there is no such run, RecordRefused naming what a side will
+ * never take, after the others were mended. The message is delivered until it is among the dead letters, where it is seen.
+ */
+export async function mendRecords({ body, services, log }: MendOptions): Promise<boolean> {
+  try {
+    await mend(parseBody(body), services, log);
+    return true;
+  } catch (error) {
+    const fields = { error: error instanceof Error ? error.name : 'Error', message: String(error), body };
+    if (error instanceof VecferryError && error.retryable) {
+      log.warn('records are not mended yet: the message is delivered again', fields);
+      return false;
+    }
+    log.warn('records cannot be mended: the message goes to the dead letters', fields);
+    throw error;
+  }
+}
+
+async function mend({ run, ids }: RepairMessage, services: Services, log: Log): Promise<void> {
+  const plan = await readPlan(services.objects, run);
+  if (!(await isWritingBoth(plan, services))) {
+    log.info('the flag names no second place for writes: there is nothing to mend', { run, ids: ids.length });
+    return;
+  }
+  const [source, target] = await Promise.all([services.openSource(plan), services.openTarget(plan)]);
+  const sides = await bothSides({ plan, source: source.store, target: target.store });
+  const refused = await mirrorIds(sides, ids);
+  const [first] = refused;
+  if (first === undefined) {
+    log.info('mended records', { run, ids: ids.length });
+    return;
+  }
+  const text = `${refused.size} of ${ids.length} records cannot be mended; ${first[0]}: ${first[1]}`;
+  throw new RecordRefused(text, { ids: [...refused.keys()] });
+}
+
+async function isWritingBoth({ event }: Plan, { flags }: Services): Promise<boolean> {
+  const flag = await flags.read(flagNameOf(event));
+  const [first, second] = flag?.writes ?? [];
+  return first === placeOf(event.source) && second === placeOf(event.target);
+}
+
+function parseBody(body: string): RepairMessage {
+  const what = 'the message on the repair queue';
+  try {
+    return parseAs(repairMessage, JSON.parse(body), what, InvalidEvent);
+  } catch (cause) {
+    if (cause instanceof InvalidEvent) throw cause;
+    throw new InvalidEvent(`${what} is not JSON: ${body.slice(0, 80)}`, { cause });
+  }
 }

@@ -1,0 +1,235 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { type Batch, concatBatches } from './batch.ts';
+import { mirror } from './client/mirror.ts';
+import type { ClientSide, Identified } from './client/side.ts';
+import { RecordRefused, StoreUnavailable } from './errors.ts';
+import { alone, type Fetched, fetchRecords, maxFetch, patiently, split } from './fetch-records.ts';
+import { mapBatch, mapId } from './mapping.ts';
+import { recordDifference, type Treatments, targetTreatments, untreated } from './record-equal.ts';
+import type { Difference, Plan } from './run-files.ts';
+import type { Capabilities, Store } from './stores/port.ts';
+import { storeKind } from './stores/registry.ts';
+
+/**
+ * Source and target of a live run as they are at this moment, by ids of the source: which records differ, and the target
+ * made as the source is. Records stay in the columns and JSON text of their stores, so that nothing is rounded on the way.
+ */
+export interface BothSides {
+  readonly plan: Plan;
+  readonly source: Store;
+  readonly target: Store;
+  readonly targetIds: Capabilities['ids'];
+  readonly treatments: Treatments;
+  /** Milliseconds before a record that differs is looked at again: a write may be between its two sides. */
+  readonly lookAgainMs: number;
+}
+
+/** Times that a record is looked at before it counts as different. */
+const looks = 3;
+
+export interface SidesInput {
+  readonly plan: Plan;
+  readonly source: Store;
+  readonly target: Store;
+  readonly lookAgainMs?: number | undefined;
+}
+
+export async function bothSides({ plan, source, target, lookAgainMs = 1000 }: SidesInput): Promise<BothSides> {
+  const { capabilities } = await storeKind(plan.event.target.store);
+  const treatments = targetTreatments(plan, capabilities);
+  return { plan, source, target, targetIds: capabilities.ids, treatments, lookAgainMs };
+}
+
+/** The id in the target of a record of the source. */
+export function targetIdOf({ plan, targetIds }: BothSides, id: string): string {
+  return plan.mapping.ids === 'keep' ? id : mapId(targetIds, id);
+}
+
+export interface Held {
+  readonly differences: readonly Difference[];
+  /** Ids that the source does not hold. */
+  readonly gone: ReadonlySet<string>;
+}
+
+/** The records with these ids that are not in the target as the source holds them now. One look: a write may be under way. */
+export async function holdSides(sides: BothSides, ids: readonly string[]): Promise<Held> {
+  const differences: Difference[] = [];
+  const gone = new Set<string>();
+  for (const part of split(ids, maxFetch)) {
+    const [inTarget, inSource] = await Promise.all([
+      fetchRecords(
+        sides.target,
+        part.map((id) => targetIdOf(sides, id)),
+      ),
+      fetchRecords(sides.source, part),
+    ]);
+    for (const id of part) {
+      const difference = differenceOf(sides, id, inSource, inTarget);
+      if (difference !== undefined) differences.push({ id, ...difference });
+      if (!inSource.records.has(id) && !inSource.unreadable.has(id)) gone.add(id);
+    }
+  }
+  return { differences, gone };
+}
+
+function differenceOf(
+  sides: BothSides,
+  id: string,
+  inSource: Fetched,
+  inTarget: Fetched,
+): Omit<Difference, 'id'> | undefined {
+  const targetId = targetIdOf(sides, id);
+  const refusals = [
+    ['source', inSource.unreadable.get(id)],
+    ['target', inTarget.unreadable.get(targetId)],
+  ] as const;
+  for (const [side, refusal] of refusals) {
+    if (refusal !== undefined) return { verdict: 'unchecked', reason: `cannot be read from the ${side}: ${refusal}` };
+  }
+  if (inSource.doubled.has(id))
+    return { verdict: 'different', reason: 'the source holds more than one record with it' };
+  if (inTarget.doubled.has(targetId))
+    return { verdict: 'different', reason: `the target holds more than one record with id ${targetId}` };
+  const [now, found] = [inSource.records.get(id), inTarget.records.get(targetId)];
+  if (now === undefined) {
+    return found && { verdict: 'extra', reason: 'is in the target, and the source holds it no more' };
+  }
+  const missing = { verdict: 'missing', reason: `is in the source and not in the target, where its id is ${targetId}` };
+  try {
+    const { batch } = mapBatch(alone(now), sides.plan.mapping, sides.targetIds);
+    if (batch.count === 0)
+      return (
+        found && { verdict: 'extra', reason: 'is in the target, and the mapping leaves it out: it lacks a vector' }
+      );
+    if (found === undefined) return { ...missing, verdict: 'missing' };
+    const reason = recordDifference(batch, 0, found.batch, found.at, sides.treatments);
+    return reason === undefined ? undefined : { verdict: 'different', reason };
+  } catch (error) {
+    // As it is now the record cannot be carried, so the target cannot hold it.
+    if (!(error instanceof RecordRefused)) throw error;
+    return { verdict: found === undefined ? 'missing' : 'different', reason: error.message };
+  }
+}
+
+export interface Settled {
+  /** Records that had to be made as the source has them, and how they differed. */
+  readonly mended: readonly Difference[];
+  /** Records that differ all the same. */
+  readonly left: readonly Difference[];
+  /** How many the source held no more at the first look. */
+  readonly gone: number;
+}
+
+/**
+ * Holds both sides against each other. What differs is looked at again after a pause, more than once, then made as the
+ * source has it, and looked at again.
+ */
+export async function settleSides(sides: BothSides, ids: readonly string[]): Promise<Settled> {
+  const first = await holdSides(sides, ids);
+  const gone = first.gone.size;
+  const before = await lookAgain(sides, first.differences);
+  if (before.length === 0) return { mended: [], left: [], gone };
+  const refused = await mirrorIds(
+    sides,
+    before.map(({ id }) => id),
+  );
+  const after = await holdSides(
+    sides,
+    before.map(({ id }) => id),
+  );
+  const left = await lookAgain(sides, after.differences);
+  const isLeft = new Set(left.map(({ id }) => id));
+  return {
+    mended: before.filter(({ id }) => !isLeft.has(id)),
+    left: left.map((each) => withRefusal(each, refused.get(each.id))),
+    gone,
+  };
+}
+
+/** What of these differs each time that it is looked at again. */
+async function lookAgain(sides: BothSides, seen: readonly Difference[]): Promise<readonly Difference[]> {
+  let left = seen;
+  for (let look = 1; look < looks && left.length > 0; look++) {
+    await sleep(sides.lookAgainMs);
+    const again = await holdSides(
+      sides,
+      left.map(({ id }) => id),
+    );
+    left = again.differences;
+  }
+  return left;
+}
+
+function withRefusal(difference: Difference, refusal: string | undefined): Difference {
+  if (refusal === undefined || difference.reason.includes(refusal)) return difference;
+  return { ...difference, reason: `${difference.reason}; it could not be mended: ${refusal}` };
+}
+
+/** One record as its store has it. */
+interface SideRecord extends Identified {
+  readonly batch: Batch;
+}
+type Side = ClientSide<SideRecord, never, never>;
+
+/**
+ * Makes the target hold of these ids what the source holds now, whatever is written to both meanwhile. Repeatable.
+ * @returns the ids that one of the sides refuses, and why: the others are done.
+ */
+export async function mirrorIds(sides: BothSides, ids: readonly string[]): Promise<ReadonlyMap<string, string>> {
+  const refused = new Map<string, string>();
+  const [from, to] = [sourceSide(sides), targetSide(sides)];
+  const pending = split([...new Set(ids)], maxFetch);
+  for (let part = pending.pop(); part !== undefined; part = pending.pop()) {
+    try {
+      await mirror({ ids: part, from, to, same: isSame });
+    } catch (error) {
+      const named = refusedBy(error, part);
+      if (named === undefined) pending.push(...split(part, Math.ceil(part.length / 2)));
+      else for (const [id, reason] of named) refused.set(id, reason);
+    }
+  }
+  return refused;
+}
+
+/** The ids that an error is about, and why; undefined when halves will tell. @throws the error, when it is about something else. */
+function refusedBy(error: unknown, part: readonly string[]): (readonly [string, string])[] | undefined {
+  // Records that changed each time that they were read: whoever writes them so often writes both sides.
+  if (error instanceof StoreUnavailable && error.ids.length > 0) return error.ids.map((id) => [id, error.message]);
+  if (!(error instanceof RecordRefused)) throw error;
+  return part.length === 1 ? part.map((id) => [id, error.message]) : undefined;
+}
+
+function isSame(one: SideRecord, other: SideRecord): boolean {
+  return recordDifference(one.batch, 0, other.batch, 0, untreated) === undefined;
+}
+
+function sourceSide({ source }: BothSides): Pick<Side, 'fetch'> {
+  return {
+    fetch: async (ids) => {
+      const batch = await patiently(() => source.fetch(ids));
+      return batch.ids.map((id, at) => ({ id, batch: alone({ batch, at }) }));
+    },
+  };
+}
+
+/** What the mapping leaves out is taken away: the record may have had its vector when it was written. */
+function targetSide(sides: BothSides): Pick<Side, 'upsert' | 'delete'> {
+  const { plan, target, targetIds } = sides;
+  const remove = async (ids: readonly string[]): Promise<void> => {
+    if (ids.length === 0) return;
+    const mapped = ids.map((id) => targetIdOf(sides, id));
+    await patiently(() => target.delete(mapped));
+  };
+  return {
+    upsert: async (records) => {
+      const { batch, skipped } = mapBatch(concatBatches(records.map((each) => each.batch)), plan.mapping, targetIds);
+      await remove(skipped);
+      if (batch.count === 0) return;
+      const { written } = await patiently(() => target.write(batch, { mode: 'upsert' }));
+      if (written === batch.count) return;
+      const text = `the target acknowledged ${written} of ${batch.count} records`;
+      throw new StoreUnavailable(`${text}; start the run again, which writes them again`);
+    },
+    delete: remove,
+  };
+}
