@@ -18,8 +18,21 @@ export interface Identified {
   readonly id: string;
 }
 
-/** A record of vecferry's own stores: vectors by name, the payload a JSON object. */
+/** A record of vecferry's own stores. */
 export interface ClientRecord extends Identified {
-  readonly vectors: Readonly<Record<string, Float32Array | readonly number[]>>;
+  /** By vector name; a vector that is left out is one that the record does not have. */
+  readonly vectors: Readonly<Record<string, ClientVector>>;
+  /** A JSON object. An integer beyond 2^53 is a bigint, read and written, so that none is rounded in silence. */
   readonly payload: Readonly<Record<string, unknown>>;
+}
+
+/** Dense, sparse, or several dense ones (late interaction). */
+export type ClientVector = DenseVector | SparseVector | readonly DenseVector[];
+export type DenseVector = Float32Array | readonly number[];
+
+export interface SparseVector {
+  /** Zero-based, ascending, each once. */
+  readonly indices: Uint32Array | readonly number[];
+  /** As many as there are indices. */
+  readonly values: DenseVector;
 }

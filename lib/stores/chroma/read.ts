@@ -43,7 +43,9 @@ export async function countRecords({ api, id, name }: ChromaCollection): Promise
 export async function fetchRecords(collection: ChromaCollection, ids: readonly string[]): Promise<Batch> {
   const { vector, dimension, names } = collection;
   if (ids.length === 0 || dimension === undefined)
-    return noRecords([{ name: vector, kind: 'dense', dimension: dimension ?? 1, precision: 'float32' }]);
+    return noRecords([
+      { name: vector, kind: 'dense', precision: 'float32', ...(dimension === undefined ? {} : { dimension }) },
+    ]);
   const answer = await getById(collection, ids, ['embeddings', 'metadatas', 'documents', 'uris']);
   return toBatch(answer, ids, vector, dimension, names);
 }

@@ -213,3 +213,8 @@ export function isInt64(text: string): boolean {
   const value = BigInt(text);
   return value >= int64.min && value <= int64.max;
 }
+
+/** True for an id that a table of integer ids can have, in the one spelling that it is read back in: 7, never 007. */
+export function isIntegerId(id: string): boolean {
+  return /^(?:0|-?[1-9]\d*)$/.test(id) && isInt64(id);
+}

@@ -5,7 +5,7 @@ import { InvalidEvent, RecordRefused, StoreUnavailable } from '../../errors.ts';
 import { parseAs } from '../../event.ts';
 import { readListed } from '../pieces.ts';
 import type { Description, Hit, Piece, PlannedRange, Range, ReadOptions, SearchRequest } from '../port.ts';
-import { isInt64 } from './columns.ts';
+import { isIntegerId } from './columns.ts';
 import { guard } from './errors.ts';
 import type { FilterWriter } from './filter.ts';
 import { lanceDistance, payloadIndexes, withIndex } from './index.ts';
@@ -69,10 +69,10 @@ function columnsOf(layout: Layout): string[] {
   return layout.isOurs ? [...columns, restColumn] : columns;
 }
 
-/** An id in SQL; undefined where ids are integers and this is none as it would be written: 7 is not found as 007. */
+/** An id in SQL; undefined where ids are integers and this is none. */
 function literal(layout: Layout, id: string): string | undefined {
   if (!layout.isIntegerId) return `'${id.replaceAll("'", "''")}'`;
-  return /^(0|-?[1-9]\d{0,18})$/.test(id) && isInt64(id) ? id : undefined;
+  return isIntegerId(id) ? id : undefined;
 }
 
 function quote(column: string): string {

@@ -15,7 +15,7 @@ import { type Batch, type DenseColumn, hasVector } from '../../batch.ts';
 import { RecordRefused, StoreUnavailable } from '../../errors.ts';
 import { cellJson, isValid } from '../arrow-cells.ts';
 import { joinObject, splitObject, stringOf } from '../json-members.ts';
-import { bitmap, columnWriter, isInt64, isNear, textData } from './columns.ts';
+import { bitmap, columnWriter, isIntegerId, isNear, textData } from './columns.ts';
 import { type Layout, restColumn, type VectorColumnLayout, vectorType } from './layout.ts';
 
 /** A batch as an Arrow table and back. Vectors are handed over as they are, without touching a float. */
@@ -178,7 +178,7 @@ function refuseRepeated(ids: readonly string[]): void {
 }
 
 function integerIds(ids: readonly string[]): Data {
-  const refused = ids.filter((id) => !isInt64(id));
+  const refused = ids.filter((id) => !isIntegerId(id));
   if (refused.length > 0)
     throw new RecordRefused(
       `the table's ids are 64-bit integers; ${refused.length} ids are not, the first is '${refused[0]}'`,

@@ -79,7 +79,7 @@ function payloadColumns({ payload, fields }: Layout): readonly Column[] {
 /** How a tuple of `selectRecords` is taken apart. */
 function rowReader(layout: Layout) {
   const keys = layout.key.map((column): FieldReader => keyReaderOf(column));
-  const isNumber = layout.key.map(({ base }) => /^int[248]$/.test(base));
+  const isNumber = areNumbers(layout.key);
   const columns = payloadColumns(layout);
   const readers = columns.map((column) => readerOf(column));
   const prefixes = columns.map(({ name }, at) => `${at === 0 ? '{' : ','}${JSON.stringify(name)}:`);
@@ -129,7 +129,10 @@ function rowReader(layout: Layout) {
 }
 
 /** A composite key as one id: a compact JSON array, integers as numbers. */
-function compositeId(values: readonly string[], isNumber: readonly boolean[]): string {
+/** Which of the key's values stand as numbers in a composite id. */
+export const areNumbers = (key: readonly Column[]): boolean[] => key.map(({ base }) => /^int[248]$/.test(base));
+
+export function compositeId(values: readonly string[], isNumber: readonly boolean[]): string {
   return `[${values.map((value, at) => (isNumber[at] === true ? value : JSON.stringify(value))).join(',')}]`;
 }
 

@@ -7,6 +7,8 @@ import type { Database, Session } from './connect.ts';
 import { isDataError } from './errors.ts';
 import { quoteName, quoteText } from './names.ts';
 import {
+  areNumbers,
+  compositeId,
   type KeyValues,
   keyList,
   keyLiterals,
@@ -208,12 +210,15 @@ async function* once(body: Uint8Array): AsyncIterable<Uint8Array> {
 
 const integerBits: Readonly<Record<string, bigint>> = { int2: 16n, int4: 32n, int8: 64n };
 
-/** The key's values; undefined when no row can have such an id. @param id canonical text, a JSON array for composite keys */
+/**
+ * The key's values; undefined when no row can have such an id. An id in another spelling (007, a UUID in upper case) is none:
+ * records are told apart by the text of their ids.
+ * @param id canonical text, a compact JSON array for composite keys
+ */
 export function keyOfId(key: readonly Column[], id: string): readonly string[] | undefined {
   const values = key.length === 1 ? [id] : parseArray(id);
-  return values?.length === key.length && key.every((column, at) => canHold(column, values[at] ?? ''))
-    ? values
-    : undefined;
+  if (values?.length !== key.length || !key.every((column, at) => canHold(column, values[at] ?? ''))) return undefined;
+  return key.length === 1 || compositeId(values, areNumbers(key)) === id ? values : undefined;
 }
 
 function canHold(column: Column, value: string): boolean {
@@ -221,12 +226,11 @@ function canHold(column: Column, value: string): boolean {
   const bits = integerBits[column.base];
   if (bits !== undefined) return isInteger(value, Number(bits));
   if (column.base === 'numeric') return /^-?\d+(\.\d+)?$/.test(value);
-  if (column.base === 'uuid') return /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i.test(value);
+  if (column.base === 'uuid') return /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/.test(value);
   return true;
 }
 
 function isInteger(value: string, bits: number): boolean {
-  // As ids are written: 7 is neither found nor deleted as 007.
   if (!/^(?:0|-?[1-9]\d*)$/.test(value)) return false;
   const bound = 2 ** (bits - 1);
   // A double holds 15 digits.

@@ -1,4 +1,4 @@
-import { type Batch, batchBytes, concatBatches, sliceBatch } from '../../batch.ts';
+import { type Batch, batchBytes, concatBatches, noRecords, sliceBatch } from '../../batch.ts';
 import { StoreUnavailable } from '../../errors.ts';
 import type { VectorSpec } from '../../schema.ts';
 import type { Piece, PlannedRange, Range, ReadOptions } from '../port.ts';
@@ -52,8 +52,9 @@ export async function* readRange(paths: ReadPaths, range: Range, options: ReadOp
 
 /** The records with these ids, those that are there. */
 export async function fetchByIds(paths: ReadPaths, ids: readonly string[]): Promise<Batch> {
+  if (ids.length === 0) return noRecords(paths.vectors);
   const parts: Batch[] = [];
-  for (let at = 0; at < ids.length || parts.length === 0; at += idsPerGet) {
+  for (let at = 0; at < ids.length; at += idsPerGet) {
     const found = await paths.data.get(paths.vectors, ids.slice(at, at + idsPerGet));
     parts.push(await withExactNumbers(paths, found));
   }
