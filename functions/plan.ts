@@ -33,7 +33,7 @@ export const handler = makeHandler({
       dryRun: event.dryRun,
       records: plan.records,
       exporters: event.parallel.exporters,
-      ...wayOf(event),
+      ...wayOf(plan.event),
       validateOnly: event.mode === 'validate',
       rangesKey: ranges,
       shardListKey: shardList,

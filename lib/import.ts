@@ -195,7 +195,7 @@ async function writePiece(
   pace: Pace,
 ): Promise<ImportTally | undefined> {
   const { plan, message, target, targetKind } = input;
-  const mode = plan.event.live === false ? 'upsert' : 'insert';
+  const mode = plan.event.live !== false || plan.hasLiveWrites === true ? 'insert' : 'upsert';
   for (;;) {
     try {
       const { batch, skipped } = mapBatch(piece, plan.mapping, targetKind.capabilities.ids);

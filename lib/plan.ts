@@ -6,6 +6,7 @@ import { type Fit, fitCollection } from './fit.ts';
 import { forgetFinished } from './forget.ts';
 import { runKeys } from './keys.ts';
 import { matchCollections } from './match.ts';
+import { readMoves } from './moves.ts';
 import { getJson, type ObjectStore, putJson } from './objects.ts';
 import {
   countOrNone,
@@ -20,6 +21,7 @@ import { noFiles, type QueryFiles } from './query-file.ts';
 import { readGivenQueries } from './query-sets.ts';
 import { type Plan, planSchema, rangesSchema } from './run-files.ts';
 import type { RangeItem } from './states.ts';
+import { forgetLoaded, forgetUnloaded } from './still-loaded.ts';
 import type { Description, Source, StoreKind, Target } from './stores/port.ts';
 
 /** A range is not made smaller than this for the sake of more exporters: each costs an invocation and a shard. */
@@ -36,6 +38,8 @@ export interface PlanInput {
   readonly now: Date;
   /** Left out: a query set that names a file is refused. */
   readonly queryFiles?: QueryFiles;
+  /** Milliseconds before a record that the target of a live run lacks is looked for again. */
+  readonly lookAgainMs?: number;
 }
 
 /**
@@ -75,7 +79,8 @@ export async function planRun(input: PlanInput): Promise<Plan> {
     records: described.count,
     withoutVector: { ...described.withoutVector },
     notes: [...(described.notes ?? []), ...fitted.notes],
-    guarantee: guaranteeOf(input.sourceKind.capabilities.reads, event.mode),
+    guarantee: guaranteeOf(input.sourceKind.capabilities.reads, event),
+    hasLiveWrites: false,
     estimate: estimateRun({
       records: described.count,
       bytesPerRecord: recordBytes,
@@ -131,8 +136,12 @@ export async function readRanges(objects: ObjectStore, run: string): Promise<rea
 const found =
   'Validation names added records when the counts or the records it reads back show a change, and changed or deleted ones among those it reads back: validate.spotCheck says how many, and as many as there are records finds every one.';
 
+const liveGuarantee =
+  'The application writes to both sides through the client from before the export on, the source first. The import inserts only what the target lacks, so no older value is put over a newer one, and what was deleted meanwhile is deleted again after it. Validation then holds every record against the source as it is at that moment: what a write has not reached yet is looked at again, and what still differs is made as the source has it and counted as mended. A write past the client reaches the target in this way alone: where it is made before its record is compared.';
+
 /** What holds when the source changes meanwhile. */
-function guaranteeOf(reads: 'snapshot' | 'live', mode: RunEvent['mode']): string {
+function guaranteeOf(reads: 'snapshot' | 'live', { mode, live }: Pick<RunEvent, 'mode' | 'live'>): string {
+  if (live !== false) return liveGuarantee;
   const taken = mode === 'migrate' ? 'moved' : 'compared';
   const texts = {
     snapshot: `Each shard is read in one snapshot of the source, but not all shards in the same one. A record that is changed during the export is ${taken} in its state before or after the change; one that is added or deleted may be missing or extra.`,
@@ -172,19 +181,50 @@ async function resume(earlier: Plan, input: PlanInput): Promise<Plan> {
       { ids: [run] },
     );
   }
-  const hasBegun = (await objects.list(runKeys(run).shards)).length > 0;
-  if (!hasBegun) await refuseFullTarget(event, input.target);
-  if (hasBegun && event.mode === 'migrate' && (await countOrNone(input.target)) === 0) await forgetLoaded(objects, run);
-  const plan = { ...earlier, ...(await matchAgain(earlier, input)), event, attempt: earlier.attempt + 1 };
+  const hasExported = (await objects.list(runKeys(run).shards)).length > 0;
+  const lastMove = (await readMoves(objects, run)).findLast(({ kind }) => kind === 'flag')?.action;
+  // The flag's first move is logged before it is made, so whoever writes to both sides does so after it.
+  const hasLiveWrites = lastMove !== undefined && lastMove !== 'finish';
+  if (event.live !== false && hasExported && !hasLiveWrites) throw startedBeforeLive(run);
+  // What the target holds may be what this run or its application wrote: that is no reason to refuse it.
+  if (!hasExported && !hasLiveWrites) await refuseFullTarget(event, input.target);
+  const asked = hasLiveWrites && lastMove !== 'cutover' ? whileReadersMove(input) : event;
+  const plan: Plan = {
+    ...earlier,
+    ...(await matchAgain(earlier, input)),
+    event: asked,
+    guarantee: guaranteeOf(input.sourceKind.capabilities.reads, asked),
+    hasLiveWrites,
+    attempt: earlier.attempt + 1,
+  };
+  if (hasExported && event.mode === 'migrate') await forgetWhatIsGone(input, plan, ranges);
   await checkSets(input, plan);
   await forgetFinished(objects, run);
   await putJson(objects, runKeys(run).plan, plan);
   return plan;
 }
 
-/** The target was emptied or dropped meanwhile, so nothing is loaded whatever the markers say: the shards are loaded again. */
-async function forgetLoaded(objects: ObjectStore, run: string): Promise<void> {
-  for (const key of await objects.list(runKeys(run).loaded)) await objects.delete(key);
+/** Shards whose records are no longer in the target, since it was emptied or dropped meanwhile, are loaded again. */
+async function forgetWhatIsGone(input: PlanInput, plan: Plan, ranges: readonly RangeItem[]): Promise<void> {
+  if ((await countOrNone(input.target)) === 0) await forgetLoaded(input.objects, plan.run);
+  else if (plan.hasLiveWrites) await forgetUnloaded({ ...input, plan, ranges });
+}
+
+function startedBeforeLive(run: string): RunMismatch {
+  const text = `run '${run}' cannot be live: it exported records while writes went to one side alone`;
+  return new RunMismatch(`${text}; start it with the event it began with, or give this one another run id`, {
+    ids: [run],
+  });
+}
+
+/**
+ * A run whose readers are in the middle of a canary is live from then on: its application reads and writes through the
+ * client, and what it wrote since the first step is in no shard. Once all have moved only the event can say so: an application
+ * that follows the flag by itself may then write to the target alone, and nothing of that may be mended away.
+ */
+function whileReadersMove({ event, targetKind }: PlanInput): RunEvent {
+  const isSteered = event.mode === 'migrate' && event.live === false && (event.cutover?.canary ?? null) !== null;
+  return isSteered && targetKind.capabilities.insertOnly ? { ...event, live: true } : event;
 }
 
 /** A target that this run does not make may be another one by now; what was compared under the other is compared again. */
