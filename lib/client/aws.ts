@@ -1,14 +1,14 @@
 import { S3Client } from '@aws-sdk/client-s3';
 import { SendMessageCommand, SQSClient } from '@aws-sdk/client-sqs';
-import { SSMClient } from '@aws-sdk/client-ssm';
+import { GetParameterCommand, ParameterNotFound, SSMClient } from '@aws-sdk/client-ssm';
 import { InvalidEvent } from '../errors.ts';
-import { ssmFlags } from '../flag-ssm.ts';
 import { tombstoneKey } from '../keys.ts';
 import { putJson } from '../objects.ts';
 import { openS3Objects } from '../objects-s3.ts';
 import { tombstoneSchema } from '../run-files.ts';
 import { type RepairMessage, repairMessage } from '../states.ts';
 import type { FlagReader } from './flag-reader.ts';
+import { parseFlagText } from './flag-text.ts';
 import type { Ledger } from './ledger.ts';
 import type { RepairSink } from './repairs.ts';
 
@@ -34,8 +34,19 @@ export interface SsmFlagOptions {
 
 /** The routing flag as an SSM parameter. Its `read` throws what AWS throws; the client keeps to the last value then. */
 export function ssmFlag({ name, prefix = '/vecferry/flags/', client = new SSMClient({}) }: SsmFlagOptions): FlagReader {
-  const flags = ssmFlags(client, prefix);
-  return { name, read: () => flags.read(name) };
+  const parameter = `${prefix}${name}`;
+  return {
+    name,
+    read: async () => {
+      try {
+        const { Parameter } = await client.send(new GetParameterCommand({ Name: parameter }));
+        return parseFlagText(Parameter?.Value ?? '', parameter);
+      } catch (error) {
+        if (error instanceof ParameterNotFound) return undefined;
+        throw error;
+      }
+    },
+  };
 }
 
 export interface SqsRepairsOptions {

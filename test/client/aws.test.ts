@@ -31,6 +31,17 @@ describe('the flag as a parameter', () => {
     expect(await reader.read()).toEqual(flag);
   });
 
+  test('with a field that a later release adds is read all the same, and a wrong one is refused by its name', async () => {
+    const value = (more: object) => ({ Parameter: { Value: JSON.stringify({ ...flag, ...more }) } });
+    ssm
+      .on(GetParameterCommand)
+      .resolvesOnce(value({ later: true }))
+      .resolvesOnce(value({ weight: '10' }));
+    const reader = ssmFlag({ name: 'articles' });
+    expect(await reader.read()).toEqual(flag);
+    await expect(reader.read()).rejects.toThrow('weight');
+  });
+
   test('that was never set is undefined, which is not a failure', async () => {
     ssm.on(GetParameterCommand).rejects(new ParameterNotFound({ message: 'no', $metadata: {} }));
     expect(await ssmFlag({ name: 'articles' }).read()).toBeUndefined();
