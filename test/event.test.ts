@@ -39,16 +39,78 @@ describe('an event', () => {
     ],
     ['recall above 1', { ...shortest, validate: { recall: { atLeast: 95 } } }, /validate\.recall\.atLeast/],
     [
-      'an approval that does not exist yet',
-      { ...shortest, cutover: { approval: 'person' } },
-      /cutover\.approval.*none/,
+      'an approval by nobody known',
+      { ...shortest, cutover: { approval: 'committee' } },
+      /cutover\.approval.*none.*person/,
     ],
+    [
+      'an approval that would outlast the execution',
+      { ...shortest, cutover: { approval: 'person', approvalHours: 241 } },
+      /cutover\.approvalHours.*240/,
+    ],
+    [
+      'a canary that leaves readers behind',
+      { ...shortest, cutover: { canary: { steps: [{ percent: 50, minutes: 1 }] } } },
+      /cutover\.canary\.steps.*100 percent/,
+    ],
+    [
+      'a canary that moves readers back and forth',
+      {
+        ...shortest,
+        cutover: {
+          canary: {
+            steps: [
+              { percent: 50, minutes: 1 },
+              { percent: 10, minutes: 1 },
+              { percent: 100, minutes: 1 },
+            ],
+          },
+        },
+      },
+      /cutover\.canary\.steps.*do not rise/,
+    ],
+    [
+      'an overlap to hold without shadow reads that would measure it',
+      { ...shortest, cutover: { canary: { shadowPercent: 0 } } },
+      /cutover\.canary\.minOverlap.*shadowPercent/,
+    ],
+    [
+      'a canary with an alias, which has no share to move',
+      { ...shortest, cutover: { pointer: 'articles', canary: {} } },
+      /cutover\.pointer.*routing flag/,
+    ],
+    ['live writes and an alias', { ...shortest, live: true, cutover: { pointer: 'articles' } }, /cutover\.pointer/],
+    ['live writes where nothing is moved', { ...shortest, live: true, mode: 'validate' }, /live.*moves none/],
     ['a run id that no S3 key or queue would take', { ...shortest, run: 'a/b' }, /run.*letters/],
     ['no object at all', 'run it', /the event is not valid/],
   ])('with %s is refused by one error that names the field', (_, event, message) => {
     expect(() => parseEvent(event)).toThrow(
       expect.objectContaining({ name: 'InvalidEvent', message: expect.stringMatching(message) }),
     );
+  });
+
+  test('with a canary has the defaults that docs/cutover.md gives reasons for', () => {
+    const { cutover } = parseEvent({ ...shortest, cutover: { canary: {} } });
+    expect(cutover).toMatchObject({
+      approvalHours: 72,
+      canary: {
+        steps: [
+          { percent: 1, minutes: 10 },
+          { percent: 10, minutes: 10 },
+          { percent: 50, minutes: 10 },
+          { percent: 100, minutes: 30 },
+        ],
+        watchSeconds: 30,
+        requests: 100,
+        maxErrorRate: 0.05,
+        minOverlap: 0.9,
+        shadowPercent: 5,
+        patienceMinutes: 600,
+      },
+    });
+    const table = readFileSync('docs/cutover.md', 'utf8');
+    const { steps: _, maxP95Ms: __, ...bounds } = cutover?.canary ?? { steps: [], maxP95Ms: 0 };
+    for (const [name, value] of Object.entries(bounds)) expect(table).toContain(`| \`${name}\` | ${value} |`);
   });
 
   test('never repeats a password in its error, since errors are logged', () => {

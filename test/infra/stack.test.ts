@@ -1,7 +1,8 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, test } from '@jest/globals';
 import { functionSettings } from '../../infra/function-settings.ts';
-import { maxDeliveries } from '../../lib/states.ts';
+import { maxRepairDeliveries, repairPauseSeconds } from '../../lib/repair-deliveries.ts';
+import { maxDeliveries, rollBackInput } from '../../lib/states.ts';
 import { at, functionNames, listAt, ofType, synthesize, type Template } from './template.ts';
 
 const event = { source: { store: 'memory', collection: 'a' }, target: { store: 'memory', collection: 'b' } };
@@ -24,6 +25,16 @@ function refusesPlainHttp(type: string, id: string): boolean {
     );
     return isDenied && JSON.stringify(Properties).includes(id);
   });
+}
+
+/** The queue that feeds a function, and the mapping between the two. */
+function fedTo(name: string, made = template): readonly [string, Record<string, unknown>, Record<string, unknown>] {
+  const names = functionNames(made);
+  const [, { Properties }] = ofType(made, 'AWS::Lambda::EventSourceMapping').find(
+    ([, { Properties: each }]) => names.get(String(at(each, 'FunctionName', 'Ref'))) === name,
+  )!;
+  const id = String(at(Properties, 'EventSourceArn', 'Fn::GetAtt', 0));
+  return [id, { ...made.Resources[id]?.Properties }, { ...Properties }];
 }
 
 describe('data', () => {
@@ -65,40 +76,105 @@ describe('data', () => {
     expect(JSON.stringify(policy)).toContain(topic![0]);
   });
 
+  test('reaches the topic: a policy of its own replaces the one by which alarms may publish', () => {
+    const statements = ofType(template, 'AWS::SNS::TopicPolicy').flatMap(([, { Properties }]) =>
+      listAt(Properties, 'PolicyDocument', 'Statement'),
+    );
+    const ofAlarms = statements.filter((each) => at(each, 'Principal', 'Service') === 'cloudwatch.amazonaws.com');
+    expect(ofAlarms).toEqual([
+      expect.objectContaining({
+        Effect: 'Allow',
+        Action: 'sns:Publish',
+        Condition: { StringEquals: { 'aws:SourceAccount': { Ref: 'AWS::AccountId' } } },
+      }),
+    ]);
+  });
+
   test('holds no secret: what looks like one is a name', () => {
     expect(text).not.toMatch(/password|apiKey|api_key|SecretString|dynamic reference|\{\{resolve/i);
   });
 });
 
 describe('the import', () => {
-  const queues = ofType(template, 'AWS::SQS::Queue');
-  const [id, queue] = queues.find(([, { Properties }]) => Properties['RedrivePolicy'] !== undefined)!;
-  const [mapping] = ofType(template, 'AWS::Lambda::EventSourceMapping');
+  const [id, queue, mapping] = fedTo('import-shard');
 
   test('moves a message to the dead letters after the deliveries that the importer counts', () => {
-    const redrive = queue.Properties['RedrivePolicy'];
+    const redrive = queue['RedrivePolicy'];
     expect(at(redrive, 'maxReceiveCount')).toBe(maxDeliveries);
-    const dead = queues.find(([other]) => other === at(redrive, 'deadLetterTargetArn', 'Fn::GetAtt', 0));
-    expect(dead?.[0]).not.toBe(id);
-    expect(dead?.[1].Properties['MessageRetentionPeriod']).toBe(14 * 86_400);
+    const dead = String(at(redrive, 'deadLetterTargetArn', 'Fn::GetAtt', 0));
+    expect(dead).not.toBe(id);
+    expect(template.Resources[dead]?.Properties['MessageRetentionPeriod']).toBe(14 * 86_400);
   });
 
   test('hides a message for six times the time that an importer may take, as Lambda asks', () => {
-    expect(queue.Properties['VisibilityTimeout']).toBeGreaterThanOrEqual(
-      6 * 60 * functionSettings['import-shard'].minutes,
-    );
+    expect(queue['VisibilityTimeout']).toBeGreaterThanOrEqual(6 * 60 * functionSettings['import-shard'].minutes);
   });
 
   test('feeds import-shard, which may fail one message of several, with a cap on importers', () => {
-    expect(ofType(template, 'AWS::Lambda::EventSourceMapping')).toHaveLength(1);
-    const { EventSourceArn, FunctionName, FunctionResponseTypes, ScalingConfig } = mapping![1].Properties;
-    expect(at(EventSourceArn, 'Fn::GetAtt', 0)).toBe(id);
-    expect(functionNames(template).get(String(at(FunctionName, 'Ref')))).toBe('import-shard');
+    expect(ofType(template, 'AWS::Lambda::EventSourceMapping')).toHaveLength(2);
+    const { FunctionResponseTypes, ScalingConfig } = mapping;
     expect(FunctionResponseTypes).toEqual(['ReportBatchItemFailures']);
     expect(ScalingConfig).toEqual({ MaximumConcurrency: 16 });
-    const more = synthesize({ importers: 40 });
-    const [other] = ofType(more, 'AWS::Lambda::EventSourceMapping');
-    expect(other![1].Properties['ScalingConfig']).toEqual({ MaximumConcurrency: 40 });
+    const [, , other] = fedTo('import-shard', synthesize({ importers: 40 }));
+    expect(other['ScalingConfig']).toEqual({ MaximumConcurrency: 40 });
+  });
+});
+
+describe('repairs', () => {
+  const [id, queue, mapping] = fedTo('mend-records');
+
+  test('are tried for days, since a target may be away for a weekend, and then kept as dead letters', () => {
+    const redrive = queue['RedrivePolicy'];
+    expect(at(redrive, 'maxReceiveCount')).toBe(maxRepairDeliveries);
+    // SQS takes at most 1,000, and keeps nothing for longer than 14 days.
+    expect(maxRepairDeliveries).toBeLessThanOrEqual(1000);
+    const dead = String(at(redrive, 'deadLetterTargetArn', 'Fn::GetAtt', 0));
+    expect(dead).not.toBe(id);
+    for (const each of [id, dead]) {
+      expect(template.Resources[each]?.Properties['MessageRetentionPeriod']).toBe(14 * 86_400);
+    }
+    const pauses = Array.from({ length: maxRepairDeliveries - 1 }, (_, at) => repairPauseSeconds(at + 1));
+    expect(pauses.slice(0, 7)).toEqual([30, 60, 120, 240, 480, 900, 900]);
+    expect(Math.floor(pauses.reduce((sum, each) => sum + each, 0) / 3600)).toBe(73);
+  });
+
+  test('come back by themselves when a call is lost, long after the function has ended', () => {
+    expect(queue['VisibilityTimeout']).toBe(6 * 60 * functionSettings['mend-records'].minutes);
+    // Else a pause would end while another call still holds the message.
+    expect(repairPauseSeconds(1000)).toBeLessThan(Number(queue['VisibilityTimeout']));
+  });
+
+  test('reach few menders at once, which may fail one message of several', () => {
+    expect(mapping['FunctionResponseTypes']).toEqual(['ReportBatchItemFailures']);
+    expect(mapping['ScalingConfig']).toEqual({ MaximumConcurrency: 4 });
+  });
+});
+
+describe('what an application needs', () => {
+  test('is one policy and the outputs that name its queue and its bucket: it reads flags, queues repairs, puts tombstones, and nothing else', () => {
+    const policies = ofType(template, 'AWS::IAM::ManagedPolicy');
+    expect(policies).toHaveLength(1);
+    const [id, { Properties }] = policies[0]!;
+    const [bucket] = ofType(template, 'AWS::S3::Bucket')[0]!;
+    const [queue] = fedTo('mend-records');
+    const join = (...parts: unknown[]) => ({ 'Fn::Join': ['', parts] });
+    const account = [{ Ref: 'AWS::Partition' }, ':ssm:', { Ref: 'AWS::Region' }, ':', { Ref: 'AWS::AccountId' }];
+    expect(at(Properties, 'PolicyDocument', 'Statement')).toEqual([
+      {
+        Effect: 'Allow',
+        Action: 'ssm:GetParameter',
+        Resource: join('arn:', ...account, ':parameter/vecferry/flags/*'),
+      },
+      { Effect: 'Allow', Action: 'sqs:SendMessage', Resource: { 'Fn::GetAtt': [queue, 'Arn'] } },
+      {
+        Effect: 'Allow',
+        Action: 's3:PutObject',
+        Resource: join({ 'Fn::GetAtt': [bucket, 'Arn'] }, '/runs/*/tombstones/*'),
+      },
+    ]);
+    expect(template.Outputs['ClientPolicyArn']?.Value).toEqual({ Ref: id });
+    expect(template.Outputs['RepairQueueUrl']?.Value).toEqual({ Ref: queue });
+    expect(template.Outputs['RunsBucket']?.Value).toEqual({ Ref: bucket });
   });
 });
 
@@ -152,12 +228,13 @@ describe('functions', () => {
 describe('what is watched', () => {
   const alarms = ofType(template, 'AWS::CloudWatch::Alarm');
 
-  test('has an alarm for failed runs, dead letters and a stalled import, which reach a topic', () => {
+  test('has an alarm for failed runs, for the import and for what takes place after it, which reach a topic', () => {
     const [topic] = ofType(template, 'AWS::SNS::Topic');
-    expect(alarms).toHaveLength(3);
+    expect(ofType(template, 'AWS::SNS::Topic')).toHaveLength(1);
+    expect(alarms).toHaveLength(6);
     for (const [, { Properties }] of alarms) {
       expect(Properties['AlarmActions']).toEqual([{ Ref: topic![0] }]);
-      expect(Properties['AlarmDescription']).toMatch(/See docs\/runbook\.md, (RunFailed|DeadLetters|ImportStalled)\./);
+      expect(Properties['AlarmDescription']).toMatch(/See docs\/runbook\.md, \w+\.$/);
       expect(Properties['TreatMissingData']).toBe('notBreaching');
     }
     expect(ofType(synthesize({ alarmEmails: ['a@example.com'] }), 'AWS::SNS::Subscription')).toHaveLength(1);
@@ -172,8 +249,87 @@ describe('what is watched', () => {
 
   test('is named in the outputs that the command line reads', () => {
     expect(Object.keys(template.Outputs)).toEqual(
-      expect.arrayContaining(['StateMachineArn', 'RunsBucket', 'RollBackFunction']),
+      expect.arrayContaining([
+        'StateMachineArn',
+        'RunsBucket',
+        'CutOverFunction',
+        'RollBackFunction',
+        'AnswerApprovalFunction',
+        'FinishFunction',
+      ]),
     );
+  });
+
+  test('is told to people by the same topic, in commands that name this stack', () => {
+    const [topic] = ofType(template, 'AWS::SNS::Topic');
+    for (const [, { Properties }] of ofType(template, 'AWS::Lambda::Function')) {
+      const variables = at(Properties, 'Environment', 'Variables');
+      expect(at(variables, 'VECFERRY_NOTICES')).toEqual({ 'Fn::Join': ['', ['sns:', { Ref: topic![0] }]] });
+      expect(at(variables, 'VECFERRY_STACK')).toBe('Vecferry');
+      expect(at(variables, 'VECFERRY_METRICS')).toBe('cloudwatch');
+      expect(at(variables, 'VECFERRY_TASKS')).toBe('stepfunctions');
+    }
+  });
+
+  test('shows what applications see by searching for it, since their flags are not known here', () => {
+    const [, dashboard] = ofType(template, 'AWS::CloudWatch::Dashboard')[0]!;
+    const body = JSON.stringify(dashboard.Properties['DashboardBody']);
+    for (const metric of ['Reads', 'ReadErrors', 'ReadLatency', 'ShadowOverlap', 'SecondWriteErrors', 'RepairsWaiting'])
+      expect(body).toContain(`SEARCH('{vecferry/client,flag,place} MetricName=\\\\\\"${metric}\\\\\\"'`);
+  });
+});
+
+describe('alarms of an application', () => {
+  const rollbackAlarms = [
+    { alarm: 'checkout errors', flag: 'articles' },
+    { alarm: 'slow', flag: 'articles' },
+  ];
+
+  test('take readers back when they ring, and at no other time', () => {
+    const made = synthesize({ rollbackAlarms });
+    const rules = ofType(made, 'AWS::Events::Rule');
+    expect(rules).toHaveLength(2);
+    const [id, { Properties }] = rules[0]!;
+    expect(Properties['EventPattern']).toEqual({
+      source: ['aws.cloudwatch'],
+      'detail-type': ['CloudWatch Alarm State Change'],
+      detail: { alarmName: ['checkout errors'], state: { value: ['ALARM'] } },
+    });
+    const [target] = listAt(Properties, 'Targets');
+    expect(rollBackInput.parse(JSON.parse(String(at(target, 'Input'))))).toEqual({
+      flag: 'articles',
+      reason: "the alarm 'checkout errors' rang",
+    });
+    expect(at(target, 'RetryPolicy', 'MaximumEventAgeInSeconds')).toBe(3600);
+    const called = String(at(target, 'Arn', 'Fn::GetAtt', 0));
+    expect(functionNames(made).get(called)).toBe('roll-back');
+    const leave = ofType(made, 'AWS::Lambda::Permission').filter(
+      ([, each]) => at(each.Properties, 'SourceArn', 'Fn::GetAtt', 0) === id,
+    );
+    expect(
+      leave.map(([, each]) => [at(each.Properties, 'FunctionName', 'Fn::GetAtt', 0), at(each.Properties, 'Principal')]),
+    ).toEqual([[called, 'events.amazonaws.com']]);
+    expect(ofType(template, 'AWS::Events::Rule')).toHaveLength(0);
+  });
+
+  test('are watched themselves: one that cannot take readers back rings another', () => {
+    const failed = (made: Template) =>
+      ofType(made, 'AWS::CloudWatch::Alarm').find(([, each]) =>
+        /RollBackFailed/.test(String(each.Properties['AlarmDescription'])),
+      );
+    expect(at(failed(template)?.[1].Properties, 'Metrics', 0, 'Expression')).toBe('errors');
+    const metrics = listAt(failed(synthesize({ rollbackAlarms }))?.[1].Properties, 'Metrics');
+    expect(at(metrics[0], 'Expression')).toBe('errors + FILL(undelivered0, 0) + FILL(undelivered1, 0)');
+    expect(metrics.map((each) => at(each, 'MetricStat', 'Metric', 'MetricName'))).toEqual([
+      undefined,
+      'Errors',
+      'FailedInvocations',
+      'FailedInvocations',
+    ]);
+  });
+
+  test('are refused where they name no flag that could be one', () => {
+    expect(() => synthesize({ rollbackAlarms: [{ alarm: 'slow', flag: 'a/b' }] })).toThrow(/rollbackAlarms\.0\.flag/);
   });
 });
 
@@ -191,7 +347,7 @@ describe('schedules', () => {
     ]);
     expect(JSON.parse(String(at(Target, 'Input')))).toEqual(event);
     expect(scheduled.Resources[String(at(Target, 'Arn', 'Ref'))]?.Type).toBe('AWS::StepFunctions::StateMachine');
-    expect(ofType(scheduled, 'AWS::CloudWatch::Alarm')).toHaveLength(4);
+    expect(ofType(scheduled, 'AWS::CloudWatch::Alarm')).toHaveLength(7);
   });
 
   test('and every alarm sends to an entry of the runbook, and every entry is an alarm', () => {
