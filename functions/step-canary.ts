@@ -1,6 +1,6 @@
 import { stepCanary } from '../lib/canary.ts';
 import { readPlan } from '../lib/plan.ts';
-import { canaryOutput, runInput } from '../lib/states.ts';
+import { canaryOutput, waitInput } from '../lib/states.ts';
 import { makeHandler } from './lambda.ts';
 
 /**
@@ -9,10 +9,10 @@ import { makeHandler } from './lambda.ts';
  * @throws TakenBack when a bound was breached, or somebody rolled back: readers are on the source; not retried.
  */
 export const handler = makeHandler({
-  input: runInput,
+  input: waitInput,
   output: canaryOutput,
-  run: async ({ run }, { services, log }) => {
+  run: async ({ run, since }, { services, log }) => {
     const plan = await readPlan(services.objects, run);
-    return await stepCanary({ plan, services, log, now: () => new Date() });
+    return await stepCanary({ plan, since, services, log, now: () => new Date() });
   },
 });

@@ -33,6 +33,8 @@ export interface WorkflowParts {
   skipIf(name: string, condition: sfn.Condition, skipped: sfn.Chain): sfn.Chain;
   /** Where every failure of the run ends. */
   readonly failed: sfn.IChainable;
+  /** The payload of a function that asks since when the execution runs. */
+  readonly sinceStart: sfn.TaskInput;
 }
 
 export interface ItemLoop {
@@ -104,6 +106,7 @@ export function workflowParts(scope: Construct, { functions, runs }: WorkflowPro
 
   return {
     failed,
+    sinceStart,
 
     call: (name, fn, props = {}) =>
       task(name, fn, { payload: runOnly, resultPath: DISCARD, ...props }).addCatch(failed),
@@ -171,7 +174,7 @@ export function workflowParts(scope: Construct, { functions, runs }: WorkflowPro
         .addCatch(tell, { errors: [errorNames.notFound], resultPath: DISCARD })
         .addCatch(failed)
         .next(tell);
-      const step = task('Step the canary', 'step-canary', { payload: runOnly, resultPath: '$.look' });
+      const step = task('Step the canary', 'step-canary', { payload: sinceStart, resultPath: '$.look' });
       step.addCatch(takeBack, { resultPath: '$.failure' });
       const again = new sfn.Wait(scope, 'Watch', { time: sfn.WaitTime.secondsPath('$.look.seconds') }).next(step);
       const choice = new sfn.Choice(scope, 'All readers moved?').otherwise(again);

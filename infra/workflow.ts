@@ -102,6 +102,6 @@ export function runWorkflow(scope: Construct, props: WorkflowProps): IChainable 
     .next(leaveIf('Cut over?', booleanEquals('$.cutover', false), end('Validated, readers stay put')))
     .next(skipIf('Approval?', booleanEquals('$.approval', false), parts.askUntilAnswered(end('Readers stay put'))))
     .next(skipIf('At once?', booleanEquals('$.canary', false), parts.stepUntilDone()))
-    .next(call('Cut over', 'cut-over'))
+    .next(call('Cut over', 'cut-over', { payload: parts.sinceStart }))
     .next(end('Readers use the target'));
 }

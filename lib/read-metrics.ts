@@ -10,8 +10,6 @@ export interface LastReads {
   readonly flag: string;
   /** The side, as the flag names it: `store:collection`. */
   readonly place: string;
-  /** The side it is held against: shadow reads count whichever of the two was asked first. */
-  readonly otherPlace: string;
   /** Reads before it do not count. */
   readonly since: Date;
   readonly now: Date;

@@ -176,7 +176,7 @@ export function latencyOf(millis: readonly number[]): Latency {
 }
 
 /** The smallest value that at least `percent` of the values do not pass (nearest rank). @param sorted ascending */
-function percentile(sorted: readonly number[], percent: number): number {
+export function percentile(sorted: readonly number[], percent: number): number {
   return sorted[Math.max(0, Math.ceil((percent / 100) * sorted.length) - 1)] ?? 0;
 }
 
