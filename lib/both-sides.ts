@@ -1,9 +1,8 @@
-import { setTimeout as sleep } from 'node:timers/promises';
 import { type Batch, concatBatches } from './batch.ts';
 import { mirror } from './client/mirror.ts';
 import type { ClientSide, Identified } from './client/side.ts';
 import { RecordRefused, StoreUnavailable } from './errors.ts';
-import { alone, type Fetched, fetchRecords, maxFetch, patiently, split } from './fetch-records.ts';
+import { alone, type Fetched, fetchRecords, type Located, maxFetch, patiently, split } from './fetch-records.ts';
 import { mapBatch, mapId } from './mapping.ts';
 import { recordDifference, type Treatments, targetTreatments, untreated } from './record-equal.ts';
 import type { Difference, Plan } from './run-files.ts';
@@ -20,12 +19,9 @@ export interface BothSides {
   readonly target: Store;
   readonly targetIds: Capabilities['ids'];
   readonly treatments: Treatments;
-  /** Milliseconds before a record that differs is looked at again: a write may be between its two sides. */
+  /** The unit of the pauses between two looks at a record that differs, in milliseconds: settle.ts. */
   readonly lookAgainMs: number;
 }
-
-/** Times that a record is looked at before it counts as different. */
-const looks = 3;
 
 export interface SidesInput {
   readonly plan: Plan;
@@ -45,16 +41,19 @@ export function targetIdOf({ plan, targetIds }: BothSides, id: string): string {
   return plan.mapping.ids === 'keep' ? id : mapId(targetIds, id);
 }
 
-export interface Held {
-  readonly differences: readonly Difference[];
-  /** Ids that the source does not hold. */
-  readonly gone: ReadonlySet<string>;
+/** A record on both sides, at one moment or nearly so. */
+export interface Look {
+  /** The source's. */
+  readonly id: string;
+  /** undefined: the target holds it as the source does, or neither holds it. */
+  readonly difference: Omit<Difference, 'id'> | undefined;
+  readonly inSource: Located | undefined;
+  readonly inTarget: Located | undefined;
 }
 
-/** The records with these ids that are not in the target as the source holds them now. One look: a write may be under way. */
-export async function holdSides(sides: BothSides, ids: readonly string[]): Promise<Held> {
-  const differences: Difference[] = [];
-  const gone = new Set<string>();
+/** The records with these ids on both sides as they are now. One look: a write may be under way. */
+export async function lookAtSides(sides: BothSides, ids: readonly string[]): Promise<readonly Look[]> {
+  const looks: Look[] = [];
   for (const part of split(ids, maxFetch)) {
     const [inTarget, inSource] = await Promise.all([
       fetchRecords(
@@ -64,12 +63,15 @@ export async function holdSides(sides: BothSides, ids: readonly string[]): Promi
       fetchRecords(sides.source, part),
     ]);
     for (const id of part) {
-      const difference = differenceOf(sides, id, inSource, inTarget);
-      if (difference !== undefined) differences.push({ id, ...difference });
-      if (!inSource.records.has(id) && !inSource.unreadable.has(id)) gone.add(id);
+      looks.push({
+        id,
+        difference: differenceOf(sides, id, inSource, inTarget),
+        inSource: inSource.records.get(id),
+        inTarget: inTarget.records.get(targetIdOf(sides, id)),
+      });
     }
   }
-  return { differences, gone };
+  return looks;
 }
 
 function differenceOf(
@@ -109,60 +111,6 @@ function differenceOf(
     if (!(error instanceof RecordRefused)) throw error;
     return { verdict: found === undefined ? 'missing' : 'different', reason: error.message };
   }
-}
-
-export interface Settled {
-  /** Records that had to be made as the source has them, and how they differed. */
-  readonly mended: readonly Difference[];
-  /** Records that differ all the same. */
-  readonly left: readonly Difference[];
-  /** How many the source held no more at the first look. */
-  readonly gone: number;
-}
-
-/**
- * Holds both sides against each other. What differs is looked at again after a pause, more than once, then made as the
- * source has it, and looked at again.
- */
-export async function settleSides(sides: BothSides, ids: readonly string[]): Promise<Settled> {
-  const first = await holdSides(sides, ids);
-  const gone = first.gone.size;
-  const before = await lookAgain(sides, first.differences);
-  if (before.length === 0) return { mended: [], left: [], gone };
-  const refused = await mirrorIds(
-    sides,
-    before.map(({ id }) => id),
-  );
-  const after = await holdSides(
-    sides,
-    before.map(({ id }) => id),
-  );
-  const left = await lookAgain(sides, after.differences);
-  const isLeft = new Set(left.map(({ id }) => id));
-  return {
-    mended: before.filter(({ id }) => !isLeft.has(id)),
-    left: left.map((each) => withRefusal(each, refused.get(each.id))),
-    gone,
-  };
-}
-
-/** What of these differs each time that it is looked at again. */
-async function lookAgain(sides: BothSides, seen: readonly Difference[]): Promise<readonly Difference[]> {
-  let left = seen;
-  for (let look = 1; look < looks && left.length > 0; look++) {
-    await sleep(sides.lookAgainMs);
-    const again = await holdSides(
-      sides,
-      left.map(({ id }) => id),
-    );
-    left = again.differences;
-  }
-  return left;
-}
-
-function withRefusal(difference: Difference, refusal: string | undefined): Difference {
-  if (refusal === undefined || difference.reason.includes(refusal)) return difference;
-  return { ...difference, reason: `${difference.reason}; it could not be mended: ${refusal}` };
 }
 
 /** One record as its store has it. */

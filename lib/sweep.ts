@@ -1,5 +1,5 @@
 import type { Batch } from './batch.ts';
-import { type BothSides, bothSides, holdSides, type Settled, settleSides, targetIdOf } from './both-sides.ts';
+import { type BothSides, bothSides, lookAtSides, targetIdOf } from './both-sides.ts';
 import { carriedRecords } from './carried.ts';
 import { RecordRefused } from './errors.ts';
 import { getShard } from './get-shard.ts';
@@ -11,6 +11,7 @@ import { releaseMemory } from './parquet-wasm.ts';
 import { readRanges } from './plan.ts';
 import { recordDifference, untreated } from './record-equal.ts';
 import { type Manifest, type Plan, type Sweep, sweepSchema } from './run-files.ts';
+import { type Settled, settleSides } from './settle.ts';
 import type { Range, Store } from './stores/port.ts';
 import { newTombstones } from './tombstones.ts';
 
@@ -128,8 +129,8 @@ async function sweepPhases(sweeping: Sweeping): Promise<boolean> {
 /** What one phase found different may have been mended since, by another one or by its writer. */
 async function lookOnceMore({ sides, tallies }: Sweeping): Promise<void> {
   const asked = tallies.differences.filter(({ reason }) => reason !== noneHasIt).map(({ id }) => id);
-  const { differences } = await holdSides(sides, asked);
-  const still = new Set(differences.map(({ id }) => id));
+  const looks = await lookAtSides(sides, asked);
+  const still = new Set(looks.flatMap(({ id, difference }) => (difference === undefined ? [] : [id])));
   for (const { id, verdict, reason } of tallies.differences) {
     if (reason === noneHasIt || still.has(id)) continue;
     tallies[verdict]--;
