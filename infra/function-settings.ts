@@ -85,7 +85,7 @@ export const functionSettings = {
   'roll-back': {
     memoryMiB: 512,
     minutes: 5,
-    may: ['read the run', 'write the run', 'open stores', 'read flags', 'write flags'],
+    may: ['read the run', 'write the run', 'open stores', 'read flags', 'write flags', 'send notices'],
   },
   'report-failure': { memoryMiB: 512, minutes: 5, may: ['read the run', 'write the run'] },
 } as const satisfies Record<string, FunctionSettings>;
