@@ -20,6 +20,7 @@ const allSettings = {
   secrets: ['vecferry/*', 'team/qdrant'],
   buckets: ['team-vectors'],
   alarmEmails: ['a@example.com'],
+  rollbackAlarms: [{ alarm: 'checkout errors', flag: 'articles' }],
 };
 
 interface Acknowledged {
@@ -57,13 +58,19 @@ const acknowledged: readonly Acknowledged[] = [
   },
   {
     rule: /^AwsSolutions-IAM5\[Resource::arn:<AWS::Partition>:ssm:.*:parameter\/vecferry\/flags\/\*\]$/,
-    at: /^Vecferry\/Functions\/(CutOver|RollBack)Role\//,
+    at: /^Vecferry\/(Functions\/(BeginLive|StepCanary|CutOver|RollBack|Finish|MendRecords)Role|ClientPolicy)\//,
     reason: 'An event names its flag; all lie under this path.',
+  },
+  {
+    rule: /^AwsSolutions-IAM5\[Resource::<Runs\w+\.Arn>\/runs\/\*\/tombstones\/\*\]$/,
+    at: /^Vecferry\/ClientPolicy\//,
+    reason: 'An application notes its deletes for whichever live run is under way, an object a delete.',
   },
   {
     rule: /^AwsSolutions-IAM5\[Resource::\*\]$/,
     at: /^Vecferry\/(Functions\/\w+Role|Run\/Role)\//,
-    reason: "X-Ray, and the delivery of a state machine's log, have no resources that a policy could name.",
+    reason:
+      "X-Ray, reading metrics and the delivery of a state machine's log have no resources that a policy could name.",
   },
   {
     rule: /^AwsSolutions-IAM5\[Resource::<Functions\w+\.Arn>:\*\]$/,
