@@ -2,6 +2,7 @@ import { isDeepStrictEqual } from 'node:util';
 import { isInteger, parse, stringify } from 'lossless-json';
 import { type Batch, hasVector, type VectorColumn } from '../batch.ts';
 import { RecordRefused } from '../errors.ts';
+import { canonicalNumber } from '../json-equal.ts';
 import type { ClientRecord, ClientVector } from './side.ts';
 import { columnOf, shapeOf, shapeOfVector, UnfitVector, type VectorShape, vectorAt } from './store-columns.ts';
 
@@ -68,9 +69,12 @@ function parsePayload(text: string): unknown {
   return parse(text, undefined, { parseNumber, onDuplicateKey: ({ newValue }) => newValue });
 }
 
+/** PostgreSQL's jsonb gives 1e300 as an integer of 301 digits: what a double says as well stays one, beyond 64 bits. */
 function parseNumber(digits: string): number | bigint {
   const value = Number(digits);
-  return Number.isSafeInteger(value) || !isInteger(digits) ? value : BigInt(digits);
+  if (Number.isSafeInteger(value) || !isInteger(digits)) return value;
+  const is64Bits = Math.abs(value) <= 2 ** 64;
+  return is64Bits || canonicalNumber(String(value)) !== canonicalNumber(digits) ? BigInt(digits) : value;
 }
 
 /** As it was read, digit by digit, unless it was changed since. @throws RecordRefused for what JSON has no form for */

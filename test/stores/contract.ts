@@ -3,6 +3,7 @@ import { type Batch, column, concatBatches, denseVector, hasVector } from '../..
 import type { CollectionSchema, FieldSpec, VectorSpec } from '../../lib/schema.ts';
 import type { Store, StoreKind } from '../../lib/stores/port.ts';
 import { canonicalJson, makeBatch, makeSchema } from '../make.ts';
+import { insertContract } from './contract-insert.ts';
 import { type Refuses, searchContract } from './contract-search.ts';
 
 /**
@@ -266,22 +267,14 @@ export function storeContract(name: string, make: MakeStore, flags: ContractFlag
       });
     }
 
-    if (kind.capabilities.insertOnly) {
-      test('an insert leaves a record that is there as it is, so an old value never covers a newer one', async () => {
-        const store = await filled('contract_insert', records(2));
-        const before = canonicalJson((await store.fetch([makeId(1)])).payloads[0] ?? '');
-        const older = makeBatch({
-          ids: [makeId(1), makeId(2)],
-          vectors: [vector],
-          payloads: ['{"old":true}', '{"old":true}'],
-        });
-        await store.write(older, { position: { run: 'r2', shard: '00000-000', offset: 0 }, mode: 'insert' });
-        const found = await store.fetch([makeId(1), makeId(2)]);
-        const payloads = new Map(found.ids.map((id, at) => [id, canonicalJson(found.payloads[at] ?? '')]));
-        expect(payloads.get(makeId(1))).toBe(before);
-        expect(payloads.get(makeId(2))).toBe('{"old":true}');
+    if (kind.capabilities.insertOnly)
+      insertContract({
+        open,
+        filled,
+        records,
+        makeId,
+        sameRecords: (found, written) => expectSameRecords(found, written, kind, vector),
       });
-    }
 
     test('an empty collection is described, counted, cut into ranges and read as nothing', async () => {
       const store = await filled('contract_empty', records(0));

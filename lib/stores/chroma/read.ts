@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { type Batch, noRecords } from '../../batch.ts';
 import { StoreUnavailable } from '../../errors.ts';
 import { splitObject } from '../json-members.ts';
@@ -56,9 +57,28 @@ export async function getById(
   include: readonly string[],
 ): Promise<Answer> {
   const body = JSON.stringify({ ids, include });
-  return parseAnswer(
-    await api.call(`reading ${ids.length} records of '${name}'`, 'POST', `/collections/${id}/get`, body),
-  );
+  const what = `reading ${ids.length} records of '${name}'`;
+  return parseAnswer(await askAgain(() => api.call(what, 'POST', `/collections/${id}/get`, body)));
+}
+
+/** Times that Chroma is asked when records go while it answers, with a pause of so many milliseconds, then twice, ... */
+const asks = 6;
+const firstPauseMs = 10;
+
+/**
+ * Chroma looks for ids first and for their vectors afterwards; when a record is deleted in between, the whole request ends
+ * with 500 and "Error finding id" (1.5.9). Asked again it answers.
+ */
+async function askAgain(ask: () => Promise<string>): Promise<string> {
+  for (let asked = 1; ; asked++) {
+    try {
+      return await ask();
+    } catch (error) {
+      const isPassing = error instanceof StoreUnavailable && /Error finding id/.test(error.message);
+      if (!isPassing || asked >= asks) throw error;
+      await sleep(firstPauseMs * 2 ** (asked - 1));
+    }
+  }
 }
 
 /** The first records in Chroma's order, without embeddings: a sample. */
@@ -154,7 +174,9 @@ export async function search(
   if (where === '') return [];
   const results = Math.max(k, exact === true ? maxEf : (settings?.efSearch ?? 0));
   const body = `{"query_embeddings":[[${query.join(',')}]],"n_results":${results},"include":["distances"]${where === undefined ? '' : `,"where":${where}`}}`;
-  const answer = splitObject(await api.call(`searching '${name}'`, 'POST', `/collections/${id}/query`, body));
+  const answer = splitObject(
+    await askAgain(() => api.call(`searching '${name}'`, 'POST', `/collections/${id}/query`, body)),
+  );
   const [ids] = parseNested(answer.get('ids'));
   const [distances] = parseNested(answer.get('distances'));
   return (ids ?? []).slice(0, k).map((hit, at) => ({ id: String(hit), score: Number(distances?.[at]) }));

@@ -1,5 +1,5 @@
-import { type Batch, column, hasVector, sliceBatch } from '../../batch.ts';
-import { RecordRefused } from '../../errors.ts';
+import { type Batch, column, hasVector, selectRecords, sliceBatch } from '../../batch.ts';
+import { RecordRefused, StoreUnavailable } from '../../errors.ts';
 import type { WriteOptions } from '../port.ts';
 import { type ChromaCollection, getById } from './read.ts';
 import { type ChromaPayload, toChroma } from './records.ts';
@@ -79,28 +79,72 @@ function refuseMissing({ name, vector, dimension }: ChromaCollection, batch: Bat
     throw new RecordRefused(`a batch for collection '${name}' holds an id twice`, { ids: batch.ids });
 }
 
+/** Upserts of one chunk before others write its records too often. */
+const maxRounds = 10;
+
 /**
  * Chroma's upsert merges: metadata keys and documents that the new record lacks stay. So what is there is looked up first;
  * stale keys are sent as null, which takes them away, and a record with a stale document or URI, which null does not take
- * away, is deleted before it is written again.
+ * away, is deleted before it is written again. Then it is looked up once more: somebody may have written the record in
+ * between (a run that inserts, another process), and its keys would stay.
+ * @throws StoreUnavailable when others wrote the same records each time
  */
 async function upsertChunk(collection: ChromaCollection, chunk: Chunk, refused: Refused[]): Promise<void> {
-  const there = await getById(collection, chunk.batch.ids, ['metadatas', 'documents', 'uris']);
   const positions = new Map(chunk.batch.ids.map((id, at) => [id, at]));
-  const stale: string[] = [];
-  for (const [at, id] of there.ids.entries()) {
-    const [old, made] = [there.payloads[at], chunk.payloads[positions.get(id) ?? -1]];
-    if (old === undefined || made === undefined) continue;
-    for (const key of old.metadata.keys()) if (!made.metadata.has(key)) made.metadata.set(key, 'null');
-    if (
-      (old.document !== undefined && made.document === undefined) ||
-      (old.uri !== undefined && made.uri === undefined)
-    )
-      stale.push(id);
+  let left = chunk;
+  for (let round = 0; round < maxRounds; round++) {
+    const found = await findStale(collection, chunk, positions, left.batch.ids);
+    if (round > 0) {
+      if (found.all.length === 0) return;
+      left = select(chunk, found.all);
+    }
+    // They are written again, without a document.
+    await deleteRecords(collection, found.documents);
+    await sendChunk(collection, 'upsert', left, refused);
+    if (refused.length > 0) return;
   }
-  // They are written again, without a document.
-  await deleteRecords(collection, stale);
-  await sendChunk(collection, 'upsert', chunk, refused);
+  throw new StoreUnavailable(
+    `${left.batch.count} records of '${collection.name}' were written by others each of ${maxRounds} times that they were written here; write them again`,
+    { ids: left.batch.ids },
+  );
+}
+
+interface Stale {
+  /** Positions in the chunk of the records that hold what the new ones lack. */
+  readonly all: readonly number[];
+  /** Ids of those with a document or URI that the new record lacks. */
+  readonly documents: readonly string[];
+}
+
+/** Adds to the chunk's payloads the nulls that take stale keys away. */
+async function findStale(
+  collection: ChromaCollection,
+  chunk: Chunk,
+  positions: ReadonlyMap<string, number>,
+  ids: readonly string[],
+): Promise<Stale> {
+  const there = await getById(collection, ids, ['metadatas', 'documents', 'uris']);
+  const all: number[] = [];
+  const documents: string[] = [];
+  for (const [at, id] of there.ids.entries()) {
+    const position = positions.get(id) ?? -1;
+    const [old, made] = [there.payloads[at], chunk.payloads[position]];
+    if (old === undefined || made === undefined) continue;
+    const keys = [...old.metadata.keys()].filter((key) => (made.metadata.get(key) ?? 'null') === 'null');
+    for (const key of keys) made.metadata.set(key, 'null');
+    const isStale = (name: 'document' | 'uri'): boolean => old[name] !== undefined && made[name] === undefined;
+    if (isStale('document') || isStale('uri')) documents.push(id);
+    if (keys.length > 0 || documents.at(-1) === id) all.push(position);
+  }
+  return { all, documents };
+}
+
+function select({ batch, payloads, takesBase64 }: Chunk, positions: readonly number[]): Chunk {
+  return {
+    batch: selectRecords(batch, positions),
+    payloads: positions.flatMap((at) => payloads[at] ?? []),
+    takesBase64,
+  };
 }
 
 /** A record that the server does not take, and what it says. */
