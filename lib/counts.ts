@@ -4,6 +4,7 @@ import { patiently, split } from './fetch-records.ts';
 import { getShard } from './get-shard.ts';
 import { type IdSet, makeIdSet, maxIdsHeld } from './id-set.ts';
 import { comparedKey } from './keys.ts';
+import { liveCounts, readSweep } from './live-report.ts';
 import { type Deadline, isNear } from './log.ts';
 import { readEach, readLoaded } from './manifest.ts';
 import { mapId } from './mapping.ts';
@@ -31,7 +32,8 @@ export interface CountOptions {
 /**
  * Counts both sides and the manifest, which must agree once records left out on purpose are taken off. When the target
  * holds more than it was given, its ids are read and those that are in no shard are named; likewise the source's, when
- * it was written to after the plan.
+ * it was written to after the plan. Of a live run, which is written to all the time, the sweep has found them.
+ * @throws NotFound when the sweep of a live run was not done.
  */
 export async function countSides(options: CountOptions): Promise<Counts> {
   const { plan, manifest, objects, source, target } = options;
@@ -45,6 +47,8 @@ export async function countSides(options: CountOptions): Promise<Counts> {
   const compared = markers.filter((marker) => marker !== undefined);
   const skipped =
     plan.event.mode === 'migrate' ? sum(loaded, (each) => each.skipped) : await countSkipped(options, compared);
+  const sweep = await readSweep(plan, objects);
+  if (sweep !== undefined) return liveCounts({ plan, manifest, sweep, source: inSource, target: inTarget, skipped });
   const gone = sum(compared, (each) => each.gone);
   const expected = manifest.records - skipped - gone;
   const counts = { source: inSource, manifest: manifest.records, skipped, gone, target: inTarget, expected };

@@ -1,4 +1,5 @@
 import { type ErrorName, errorNames } from './errors.ts';
+import { liveFindings } from './live-report.ts';
 import type { CompareReport, Counts, Finding, Report } from './report-schema.ts';
 import type { Cause, Diagnosis, Recall, RecallEntry, Tuning } from './run-files.ts';
 import { changedSettings, sameSettings, settingsText } from './search-steps.ts';
@@ -12,6 +13,8 @@ export interface Findings {
   readonly counts: Counts;
   readonly compare: CompareReport;
   readonly spotCheck: NonNullable<Report['spotCheck']>;
+  /** null: the run was not live. */
+  readonly live: Report['live'];
   readonly recall: Recall;
   readonly tuning: Tuning['sets'];
   readonly diagnosis: Diagnosis;
@@ -37,11 +40,13 @@ const tunable: readonly Cause['cause'][] = [
 
 /** What is wrong first, then what could not be checked; each with its causes, of which the first says what to do next. */
 export function findingsOf(parts: Findings): Finding[] {
-  const { mode, counts, compare, spotCheck, diagnosis } = parts;
-  const findings = [
-    ...compareFindings(compare, advices[mode]),
-    ...sourceFindings(spotCheck, advices[mode]),
-    ...countFindings(counts, compare, advices[mode]),
+  const { mode, counts, compare, spotCheck, live, diagnosis } = parts;
+  const advice = live === null ? advices[mode] : advices.live;
+  const findings: Found[] = [
+    ...compareFindings(compare, advice),
+    ...sourceFindings(spotCheck, advice),
+    // Writes go on: the sweep has found what they left out.
+    ...(live === null ? countFindings(counts, compare, advice) : liveFindings(live)),
     ...recallFindings(parts),
   ];
   return findings
@@ -72,6 +77,14 @@ const advices = {
     changed: 'If the source was written to since, start the run again under a new id while it is quiet',
     whileQuiet: 'It changed during the run: start the run again under a new id while nothing is written to it.',
   },
+  live: {
+    again:
+      'Start the run again under its id: both sides are compared anew, and what a write did not reach is copied again.',
+    unique: 'Make the ids unique in the source, then start the run again under a new id.',
+    extra: 'that the source does not hold',
+    changed: 'See that every writer goes through the client, then start the run again under its id',
+    whileQuiet: 'See that every writer goes through the client, then start the run again under its id.',
+  },
   validate: {
     again: 'Look at one of them in both stores, copy those that are wrong again, and validate again under a new id.',
     unique: 'Make the ids unique in the source, copy these records again, and validate again under a new id.',
@@ -80,7 +93,7 @@ const advices = {
     whileQuiet: 'It changed while it was read: validate again under a new id while nothing is written to it.',
   },
 } as const;
-type Advice = (typeof advices)[Report['mode']];
+type Advice = (typeof advices)[keyof typeof advices];
 
 function compareFindings({ first, ...compare }: CompareReport, advice: Advice): Found[] {
   const idsOf = (entries: readonly { readonly id: string }[]): string[] => entries.map(({ id }) => id);

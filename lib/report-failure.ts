@@ -99,6 +99,7 @@ function emptyReport(run: string, createdAt: string, plan: Plan | undefined): Re
     counts: null,
     compare: null,
     spotCheck: null,
+    live: null,
     recall: null,
     tuning: null,
     settings: null,

@@ -19,11 +19,12 @@ export const countsSchema = z.strictObject({
   manifest: tally.describe('Records in the shards.'),
   skipped: tally.describe('Records that the mapping left out on purpose.'),
   gone: tally.describe(
-    'Records of the shards that neither side has any more: they were deleted from both after the export.',
+    'Records of the shards that neither side has any more: they were deleted from both after the export. Of a live run: those that the source has no more.',
   ),
   target: tally,
-  expected: tally.describe('What the target should hold: manifest - skipped - gone.'),
-  agree: z.boolean(),
+  added: tally.optional().describe('Of a live run: records that the source holds and no shard.'),
+  expected: tally.describe('What the target should hold: manifest - skipped - gone, and of a live run + added.'),
+  agree: z.boolean().describe('In a live run counts are of a moment, and need not agree.'),
   extra: tally.nullable().describe('Records of the target that are in no shard; null: not looked for.'),
   extraIds: z.array(z.string()).describe('The first hundred, by their ids in the target.'),
   addedIds: z
@@ -61,6 +62,27 @@ export const compareReportSchema = z.strictObject({
 });
 export type CompareReport = z.infer<typeof compareReportSchema>;
 
+export const liveReportSchema = z.strictObject({
+  flag: z.string().describe('The routing flag that makes the application write to both sides.'),
+  since: z.iso.datetime().nullable().describe('Since when it does.'),
+  sweptFrom: z.iso.datetime().describe('When both sides were held against each other.'),
+  sweptTo: z.iso.datetime(),
+  changed: tally.describe('Records that the source holds otherwise than their shard.'),
+  added: tally.describe('Records that the source holds and no shard.'),
+  deleted: tally.describe('Records of the shards that the source holds no more.'),
+  tombstones: tally.describe('Ids that the application deleted through the client.'),
+  mended: tally.describe('Records that had to be copied from the source again, or deleted again.'),
+  missing: tally.describe('Records written meanwhile that are not in the target, from here on in spite of mending.'),
+  different: tally,
+  extra: tally.nullable().describe('Records that the target holds and the source does not; null: not looked for.'),
+  unchecked: tally.describe('Records written meanwhile that could not be read from both sides.'),
+  note: z.string().describe("What was not looked at, and why; '' where nothing was left out."),
+  first: z
+    .strictObject({ mended: named, missing: named, different: named, unchecked: named })
+    .describe('The first hundred of each kind, by their ids in the source.'),
+});
+export type LiveReport = z.infer<typeof liveReportSchema>;
+
 export const verdictSchema = z
   .enum(['validated', 'failed', 'unproven'])
   .describe(
@@ -69,7 +91,7 @@ export const verdictSchema = z
 export type Verdict = z.infer<typeof verdictSchema>;
 
 export const findingSchema = z.strictObject({
-  check: z.enum(['counts', 'compare', 'source', 'recall', 'run']),
+  check: z.enum(['counts', 'compare', 'source', 'live', 'recall', 'run']),
   severity: z.enum(['failed', 'unproven']),
   what: z.string(),
   ids: z.array(z.string()).describe('The first ids concerned, at most a hundred.'),
@@ -147,6 +169,9 @@ export const reportSchema = z.strictObject({
     .strictObject({ asked: tally, checked: tally, different: tally, first: named })
     .nullable()
     .describe('Records read back from the source by id and held against the shards.'),
+  live: liveReportSchema
+    .nullable()
+    .describe('What the application wrote while a live run went on; null also of a run that was not live.'),
   recall: recallSchema
     .nullable()
     .describe('One entry a query set and dense vector; docs/validation.md defines each measure.'),

@@ -2,6 +2,7 @@ import { readCompared } from './counts.ts';
 import { NotFound } from './errors.ts';
 import { findingsOf, namedNote } from './findings.ts';
 import { runKeys } from './keys.ts';
+import { liveReport, liveSummary, readSweep } from './live-report.ts';
 import { readLoaded } from './manifest.ts';
 import { getJson, type ObjectStore } from './objects.ts';
 import { maxNamed, sum, sumCompared, withoutVerdict } from './report-compared.ts';
@@ -60,9 +61,10 @@ export async function writeReport(options: ReportOptions): Promise<ReportOutcome
   const diagnosis = (await getJson(objects, runKeys(plan.run).diagnosis, diagnosisSchema)) ?? { causes: [] };
   const settings = await readSettings({ plan, source, target });
   const spans = await readSpans(objects, plan.run);
+  const live = await liveReport(plan, objects, await readSweep(plan, objects), compared);
   const createdAt = (now?.() ?? new Date()).toISOString();
   const ranOn = placeOf(objects, plan.run);
-  const found = { counts, compared, loaded, recall, tuning, diagnosis, settings, spans };
+  const found = { counts, compared, loaded, recall, tuning, diagnosis, settings, spans, live };
   const report = buildReport({ plan, manifest, ...found, createdAt, ranOn });
   await putReport(objects, report);
   return {
@@ -83,13 +85,15 @@ interface Parts {
   readonly diagnosis: Diagnosis;
   readonly settings: SettingsTable;
   readonly spans: Spans;
+  readonly live: Report['live'];
   readonly createdAt: string;
   readonly ranOn: Report['ranOn'];
 }
 
 /** The report of a validation that came to its end. */
 function buildReport(parts: Parts): Report {
-  const { plan, manifest, counts, compared, loaded, recall, tuning, diagnosis, settings, spans, createdAt } = parts;
+  const { plan, manifest, counts, compared, loaded, recall, tuning, diagnosis, settings, spans, live, createdAt } =
+    parts;
   const { validate } = plan.event;
   const compare = sumCompared(compared, counts, validate.compare === 'all' ? 'all' : validate.compare.sample);
   const spotCheck = {
@@ -103,7 +107,8 @@ function buildReport(parts: Parts): Report {
   const skippedIds = skipping.flatMap((each) => each.skippedIds).slice(0, maxNamed);
   const { run, event } = plan;
   const tuned = tuning?.sets ?? [];
-  const findings = findingsOf({ run, mode: event.mode, counts, compare, spotCheck, recall, tuning: tuned, diagnosis });
+  const found = { counts, compare, spotCheck, live, recall, tuning: tuned, diagnosis };
+  const findings = findingsOf({ run, mode: event.mode, ...found });
   const verdict = verdictOf(findings);
   const importedAt =
     loaded
@@ -117,7 +122,7 @@ function buildReport(parts: Parts): Report {
     mode: plan.event.mode,
     ranOn: parts.ranOn,
     verdict,
-    summary: summarise(verdict, plan, compare, recall, findings),
+    summary: summarise(verdict, plan, { compare, live, recall, findings }),
     plannedAt: plan.createdAt,
     importedAt,
     createdAt,
@@ -127,6 +132,7 @@ function buildReport(parts: Parts): Report {
     counts,
     compare,
     spotCheck,
+    live,
     recall,
     tuning: tuning?.sets ?? null,
     settings: [...settings.rows],
@@ -149,9 +155,15 @@ function verdictOf(findings: Report['findings']): Verdict {
 function summarise(
   verdict: Verdict,
   plan: Plan,
-  compare: CompareReport,
-  recall: Recall,
-  findings: Report['findings'],
+  {
+    compare,
+    live,
+    recall,
+    findings,
+  }: Pick<Parts, 'live' | 'recall'> & {
+    readonly compare: CompareReport;
+    readonly findings: Report['findings'];
+  },
 ): string {
   const [from, to] = [plan.event.source, plan.event.target].map(({ store, collection }) => `${store} ${collection}`);
   const isMove = plan.event.mode === 'migrate';
@@ -164,7 +176,7 @@ function summarise(
     const isOnlyVector = new Set(recall.sets.map(({ vector }) => vector)).size === 1;
     const recalls = passed.map((entry) => (passed.length === 1 ? entry.note : namedNote(entry, { isOnlyVector })));
     const said = isMove || compare.asked !== 'all' ? `Validated, ${pair}: ${compared}.` : sameWords(compare, from, to);
-    return [said, ...recalls].join(' ');
+    return [said, liveSummary(live), ...recalls].filter((each) => each !== '').join(' ');
   }
   const word = verdict === 'failed' ? 'Failed' : 'Could not validate';
   const whats = findings.map(({ what }) => what.replace(/\.$/, '')).join('; ');

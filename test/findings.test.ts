@@ -70,6 +70,7 @@ const found = ({
   const parts: Findings = {
     run: 'r1',
     mode: 'migrate',
+    live: null,
     counts: {
       source: 9,
       manifest: 9,

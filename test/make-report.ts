@@ -122,6 +122,34 @@ export function makeFilteredEntry(text: string, at = 0): RecallEntry {
   };
 }
 
+/** What a live run wrote meanwhile; some of it is not on both sides. */
+export function makeLive(text: string): NonNullable<Report['live']> {
+  const named = (count: number, reason: string) =>
+    Array.from({ length: count }, (_, i) => ({ id: i === 0 ? text : `${21_000 + i}`, reason: `${reason} ${text}` }));
+  return {
+    flag: `articles ${text}`,
+    since: '2026-11-21T08:00:03.000Z',
+    sweptFrom: '2026-11-21T08:24:00.000Z',
+    sweptTo: '2026-11-21T08:25:12.000Z',
+    changed: 4120,
+    added: 311,
+    deleted: 27,
+    tombstones: 29,
+    mended: 13,
+    missing: 2,
+    different: 1,
+    extra: 1,
+    unchecked: 1,
+    note: text,
+    first: {
+      mended: named(13, 'is in the source and not in the target, where its id is 7'),
+      missing: named(2, 'is in the source and not in the target; it could not be mended: the vector has 3 dimensions'),
+      different: named(1, 'payload field price: expected 12.50, found 13'),
+      unchecked: named(1, 'cannot be read from the target: a broken page'),
+    },
+  };
+}
+
 /** A report with something in every part, and `text` wherever text of others can come in. Overrides replace whole parts. */
 export function makeReport(text: string, overrides: Partial<Report> = {}): Report {
   const named = (count: number, reason: string) =>
@@ -136,6 +164,7 @@ export function makeReport(text: string, overrides: Partial<Report> = {}): Repor
     ranOn: 'aws',
     unread: [],
     tuning: makeTuning(text),
+    live: makeLive(text),
     settings: makeSettings(text),
     timeline: makeTimeline(),
     run: 'articles-2026-11-21',
@@ -292,6 +321,7 @@ export function makeGoodReport(): Report {
     ...report,
     ranOn: 'one machine',
     tuning: null,
+    live: null,
     run: 'words',
     verdict: 'validated',
     summary:
@@ -355,6 +385,40 @@ export function makeGoodReport(): Report {
   });
 }
 
+/** A live run with nothing wrong: writes went on, and a few had to be copied again. */
+export function makeLiveReport(): Report {
+  const report = makeGoodReport();
+  const live = makeLive('19000');
+  return reportSchema.parse({
+    ...report,
+    summary:
+      'Validated, pgvector words to lancedb words: all 10,000 records compared and equal. Meanwhile the application changed 412 records, added 31 and deleted 27, and both sides hold the same of them. 3 records had to be copied again, since a write had not reached both sides.',
+    counts: {
+      ...report.counts,
+      source: 10_006,
+      gone: 27,
+      added: 31,
+      target: 10_005,
+      expected: 10_004,
+      agree: false,
+      note: 'The application wrote to both sides meanwhile: these are counts of a moment, which need not agree.',
+    },
+    live: {
+      ...live,
+      flag: 'words',
+      ...{ changed: 412, added: 31, mended: 3, missing: 0, different: 0, extra: 0, unchecked: 0, note: '' },
+      first: {
+        mended: live.first.mended
+          .slice(0, 3)
+          .map(({ id }) => ({ id, reason: 'is in the source and not in the target' })),
+        missing: [],
+        different: [],
+        unchecked: [],
+      },
+    },
+  });
+}
+
 /** Ten thousand records of each kind that differ: a hundred of each are named. */
 export function makeManyDifferences(): Report {
   const report = makeReport('');
@@ -405,6 +469,7 @@ export function makeEarlyReport(): Report {
     counts: null,
     compare: null,
     spotCheck: null,
+    live: null,
     recall: null,
     tuning: null,
     settings: null,

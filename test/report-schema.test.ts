@@ -5,7 +5,14 @@ import { reportJsonSchema } from '../infra/local/report-json-schema.ts';
 import { runKeys } from '../lib/keys.ts';
 import { reportSchemaId } from '../lib/report-schema.ts';
 import { makeBatch } from './make.ts';
-import { makeEarlyReport, makeFilteredEntry, makeGoodReport, makeManyDifferences, makeReport } from './make-report.ts';
+import {
+  makeEarlyReport,
+  makeFilteredEntry,
+  makeGoodReport,
+  makeLiveReport,
+  makeManyDifferences,
+  makeReport,
+} from './make-report.ts';
 import { validate } from './validated.ts';
 import { load, makeWorld } from './world.ts';
 
@@ -41,6 +48,7 @@ describe('docs/report.schema.json', () => {
   test.each([
     ['that failed', makeReport('x')],
     ['with nothing wrong', makeGoodReport()],
+    ['of a live run', makeLiveReport()],
     ['with ten thousand differences', makeManyDifferences()],
     ['that ended early', makeEarlyReport()],
     ['with a filtered set', makeReport('', { recall: { sets: [makeFilteredEntry('x')] } })],

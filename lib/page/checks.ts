@@ -1,5 +1,5 @@
 import { html, join, type Markup } from '../html.ts';
-import type { Finding, Report, Verdict } from '../report-schema.ts';
+import type { Finding, LiveReport, Report, Verdict } from '../report-schema.ts';
 import { count, plural } from '../words.ts';
 import { marks, verdictWords } from './verdict.ts';
 
@@ -8,16 +8,19 @@ import { marks, verdictWords } from './verdict.ts';
 interface Check {
   readonly name: string;
   readonly state: Verdict | 'none';
+  /** In place of the state's own word. */
+  readonly word?: string;
   readonly text: string;
 }
 
 export function checksSection(report: Report): Markup {
   if (report.compare === null && report.failure !== null) return html``;
-  const list = [countsCheck(report), compareCheck(report), sourceCheck(report), recallCheck(report)];
+  const live = report.live === null ? [] : [liveCheck(report.live, report.findings)];
+  const list = [countsCheck(report), compareCheck(report), sourceCheck(report), ...live, recallCheck(report)];
   return html`<section aria-label="Checks"><ul class="checks">${join(
     list.map(
-      ({ name, state, text }) =>
-        html`<li class="${state}"><span class="mark" aria-hidden="true">${state === 'none' ? '–' : marks[state]}</span><div><b>${name}</b> <span class="state">${state === 'none' ? 'not asked' : verdictWords[state].toLowerCase()}</span><p>${text}</p></div></li>`,
+      ({ name, state, word, text }) =>
+        html`<li class="${state}"><span class="mark" aria-hidden="true">${state === 'none' ? '–' : marks[state]}</span><div><b>${name}</b> <span class="state">${word ?? (state === 'none' ? 'not asked' : verdictWords[state].toLowerCase())}</span><p>${text}</p></div></li>`,
     ),
   )}</ul></section>`;
 }
@@ -29,15 +32,14 @@ function stateOf(findings: readonly Finding[], check: Finding['check'][]): Verdi
   return own.length > 0 ? 'unproven' : 'validated';
 }
 
-function countsCheck({ counts, findings }: Report): Check {
+function countsCheck({ counts, live, findings }: Report): Check {
   const name = 'Counts';
   if (counts === null) return { name, state: 'unproven', text: 'Not counted.' };
-  const state = counts.agree ? stateOf(findings, ['counts']) : 'failed';
-  return {
-    name,
-    state,
-    text: `Source ${count(counts.source)}, exported ${count(counts.manifest)}, target ${count(counts.target)}.`,
-  };
+  const text = `Source ${count(counts.source)}, exported ${count(counts.manifest)}, target ${count(counts.target)}.`;
+  // Written to all the time, the two need not agree.
+  if (live !== null)
+    return { name, state: 'none', word: 'of a moment', text: `${text} They need not agree while writes go on.` };
+  return { name, state: counts.agree ? stateOf(findings, ['counts']) : 'failed', text };
 }
 
 function compareCheck({ compare, findings }: Report): Check {
@@ -53,6 +55,11 @@ function sourceCheck({ spotCheck, findings }: Report): Check {
   if (spotCheck.asked === 0) return { name, state: 'none', text: 'No record was read back from the source.' };
   const text = `${plural(spotCheck.checked, 'record')} read back by id, ${count(spotCheck.different)} different.`;
   return { name, state: stateOf(findings, ['source']), text };
+}
+
+function liveCheck({ changed, added, deleted, mended }: LiveReport, findings: readonly Finding[]): Check {
+  const text = `${count(changed)} changed, ${count(added)} added, ${count(deleted)} deleted; ${count(mended)} copied again.`;
+  return { name: 'Live writes on both sides', state: stateOf(findings, ['live']), text };
 }
 
 function recallCheck({ recall, findings }: Report): Check {

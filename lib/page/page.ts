@@ -3,6 +3,7 @@ import type { Report } from '../report-schema.ts';
 import { checksSection } from './checks.ts';
 import { findingsSection } from './findings.ts';
 import { latencySection } from './latency.ts';
+import { liveSection } from './live.ts';
 import { recallSection } from './recall.ts';
 import { compareSection, countsSection, figuresPair, recordLists } from './records.ts';
 import { notesSection, runSection } from './run.ts';
@@ -29,6 +30,7 @@ ${header(report)}
 ${checksSection(report)}
 ${findingsSection(report)}
 ${figuresPair(countsSection(report), compareSection(report))}
+${liveSection(report)}
 ${recordLists(report)}
 ${recallSection(report.recall)}
 ${latencySection(report.recall)}

@@ -13,6 +13,7 @@ export function countsSection({ counts }: Report): Markup {
     ['In the shards', counts.manifest],
     ...optional('Left out, as the mapping says', counts.skipped),
     ...optional('Deleted from both sides since', counts.gone),
+    ...optional('Added since', counts.added ?? 0),
     ['Expected in the target', counts.expected],
     ['In the target', counts.target],
   ];
@@ -24,7 +25,7 @@ function optional(name: string, value: number): [string, number][] {
   return value === 0 ? [] : [[name, value]];
 }
 
-function figures(rows: readonly (readonly [string, string])[]): Markup {
+export function figures(rows: readonly (readonly [string, string])[]): Markup {
   return html`<table class="figures"><tbody>${join(
     rows.map(([name, value]) => html`<tr><th scope="row">${name}</th><td class="number">${value}</td></tr>`),
   )}</tbody></table>`;
@@ -97,7 +98,7 @@ function bar(compare: CompareReport): Markup {
   )}</div>`;
 }
 
-function entries(
+export function entries(
   title: string,
   list: readonly { readonly id: string; readonly reason: string }[],
   total: number,

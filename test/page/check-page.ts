@@ -5,7 +5,14 @@ import { pathToFileURL } from 'node:url';
 import { type Browser, chromium, type Page } from 'playwright-core';
 import { reportPage } from '../../lib/page/page.ts';
 import type { Report } from '../../lib/report-schema.ts';
-import { makeEarlyReport, makeFilteredEntry, makeGoodReport, makeManyDifferences, makeReport } from '../make-report.ts';
+import {
+  makeEarlyReport,
+  makeFilteredEntry,
+  makeGoodReport,
+  makeLiveReport,
+  makeManyDifferences,
+  makeReport,
+} from '../make-report.ts';
 import { findBrowser, howToInstall } from './browsers.mjs';
 
 /**
@@ -19,6 +26,7 @@ const markup = `<img src=x onerror=alert(1)>&amp;</svg></style>"'{a|b}`;
 /** Every kind of report there is. */
 export const reports: Readonly<Record<string, () => Report>> = {
   validated: makeGoodReport,
+  live: makeLiveReport,
   failed: () => makeReport('rosé, a wine'),
   long: () => makeReport(long),
   markup: () => makeReport(markup),
