@@ -1,22 +1,27 @@
 import { clearCaches } from '@aws-lambda-powertools/parameters';
-import { afterAll, beforeAll, expect, test } from '@jest/globals';
+import { afterAll, beforeAll, expect, jest, test } from '@jest/globals';
 import type { Context } from 'aws-lambda';
 import pg from 'pg';
 import { functionSettings } from '../../infra/function-settings.ts';
+import { s3Ledger, sqsRepairs, ssmFlag } from '../../lib/client/aws.ts';
+import { errorNames } from '../../lib/errors.ts';
 import { handOverMs } from '../../lib/log.ts';
 import { services } from '../../lib/services.ts';
 import { makeDatabase } from '../servers/database.ts';
 import { type Need, type RecordedAws, recordAws } from './recorded-aws.ts';
+import { allowedBy, allowedTo, covers, isOfPoller, resolve } from './roles.ts';
 import { at, functionNames, listAt, ofType, synthesize } from './template.ts';
 
 /**
- * Least privilege, proved: a whole run by the functions themselves, from one PostgreSQL table into another, in the
- * environment that the stack gives them. What each calls on AWS is held against the policy of its own role.
+ * Least privilege, proved: two whole runs by the functions themselves, from one PostgreSQL table into another, in the
+ * environment that the stack gives them: one that moves a view, and a live one with a canary. What each calls on AWS is held
+ * against the policy of its own role.
  */
 
 const template = synthesize();
 const withBucket = synthesize({ buckets: ['team-queries'] });
 const run = 'permissions';
+const live = 'permissions-live';
 const secret = 'vecferry/permissions';
 const used = new Map<string, Need[]>(Object.keys(functionSettings).map((name) => [name, []]));
 
@@ -24,65 +29,12 @@ let aws: RecordedAws;
 let database: Awaited<ReturnType<typeof makeDatabase>>;
 let queueUrl = '';
 
-/** A value of the template as it would be in an account: ARNs and URLs by logical id. */
-function resolve(value: unknown): string {
-  if (typeof value === 'string') return value;
-  const pseudo: Readonly<Record<string, string>> = {
-    'AWS::Partition': 'aws',
-    'AWS::Region': 'eu-west-1',
-    'AWS::AccountId': '123456789012',
-  };
-  const ref = at(value, 'Ref');
-  if (typeof ref === 'string') {
-    const isQueue = template.Resources[ref]?.Type === 'AWS::SQS::Queue';
-    return pseudo[ref] ?? (isQueue ? `https://sqs/123456789012/${ref}` : ref);
-  }
-  const id = at(value, 'Fn::GetAtt', 0);
-  if (typeof id === 'string') {
-    const type = template.Resources[id]?.Type;
-    if (type === 'AWS::S3::Bucket') return `arn:aws:s3:::${id}`;
-    return `arn:aws:${type === 'AWS::SQS::Queue' ? 'sqs' : 'other'}:eu-west-1:123456789012:${id}`;
-  }
-  return listAt(value, 'Fn::Join', 1)
-    .map(resolve)
-    .join(String(at(value, 'Fn::Join', 0)));
-}
-
-/** What Lambda itself needs: its log, its traces, and to poll the queue. */
-const ofRuntime = /^(logs|xray):/;
-const ofPoller = /^sqs:(ReceiveMessage|DeleteMessage|ChangeMessageVisibility|GetQueueUrl|GetQueueAttributes)$/;
-
-/** What a function's role allows, one action on one resource at a time, besides what the runtime needs. */
-function allowedTo(name: string, made = template): readonly Need[] {
-  const [id] = [...functionNames(made)].find(([, each]) => each === name) ?? [];
-  const role = at(made.Resources[id ?? ''], 'Properties', 'Role', 'Fn::GetAtt', 0);
-  const policies = ofType(made, 'AWS::IAM::Policy').filter(([, { Properties }]) =>
-    listAt(Properties, 'Roles').some((each) => at(each, 'Ref') === role),
-  );
-  return policies
-    .flatMap(([, { Properties }]) => listAt(Properties, 'PolicyDocument', 'Statement'))
-    .flatMap((statement) => {
-      const actions = [at(statement, 'Action')].flat().map(String);
-      const resources = [at(statement, 'Resource')].flat().map(resolve);
-      return actions.flatMap((action) => resources.map((resource) => ({ action, resource })));
-    })
-    .filter(({ action }) => !ofRuntime.test(action) && !(name === 'import-shard' && ofPoller.test(action)));
-}
-
-function covers(allowed: Need, needed: Need): boolean {
-  const pattern = allowed.resource
-    .replace(/[.+^${}()|[\]\\]/g, '\\$&')
-    .replaceAll('*', '.*')
-    .replaceAll('?', '.');
-  return allowed.action === needed.action && new RegExp(`^${pattern}$`).test(needed.resource);
-}
-
 /** Calls functions/<name>.ts in the environment of the deployed function, and books what it needed to its name. */
 async function call<T>(name: keyof typeof functionSettings, event: unknown, remainingMs = 900_000): Promise<T> {
   const [id = ''] = [...functionNames(template)].find(([, each]) => each === name) ?? [];
   const variables = at(template.Resources[id], 'Properties', 'Environment', 'Variables');
   for (const key of Object.keys(variables ?? {}).filter((each) => each.startsWith('VECFERRY_'))) {
-    process.env[key] = resolve(at(variables, key));
+    process.env[key] = resolve(template, at(variables, key));
   }
   queueUrl = process.env['VECFERRY_QUEUE_URL'] ?? '';
   // A cold start: the secret is read again, and the store opened.
@@ -102,8 +54,41 @@ async function call<T>(name: keyof typeof functionSettings, event: unknown, rema
   }
 }
 
-async function untilDone(name: 'measure-recall' | 'tune-search', of: string): Promise<void> {
-  while (!(await call<{ done: boolean }>(name, { run: of })).done);
+async function untilDone(name: keyof typeof functionSettings, input: unknown): Promise<void> {
+  while (!(await call<{ done: boolean }>(name, input)).done);
+}
+
+const json = (key: string) => JSON.parse(new TextDecoder().decode(aws.objects.get(key)));
+const side = (collection: string) => ({ store: 'pgvector', connection: { secret }, collection });
+
+async function query(text: string): Promise<readonly unknown[]> {
+  const client = new pg.Client(database.url);
+  await client.connect();
+  const { rows } = await client.query(text);
+  await client.end();
+  return rows;
+}
+
+/** Validation, from the queries on to the report. */
+async function validate(of: string, shards: readonly string[], isLive = false): Promise<void> {
+  await call('choose-queries', { run: of });
+  for (const shard of shards) {
+    await untilDone('compare-shard', { run: of, shard });
+    await untilDone('find-neighbours', { run: of, shard });
+  }
+  if (isLive) await untilDone('sweep-writes', { run: of });
+  await untilDone('measure-recall', { run: of });
+  await untilDone('tune-search', { run: of });
+  await call('find-causes', { run: of });
+  expect(await call('write-report', { run: of })).toMatchObject({ passed: true });
+}
+
+function refusedCalls(): readonly unknown[] {
+  return [...used].flatMap(([name, needs]) => {
+    const allowed = allowedTo(template, name);
+    const refused = needs.filter((need) => !allowed.some((each) => covers(each, need)));
+    return refused.slice(0, 3).map(({ action, resource }) => `${name}: ${action} on ${resource}`);
+  });
 }
 
 async function importAll(remainingMs?: number): Promise<void> {
@@ -115,6 +100,28 @@ async function importAll(remainingMs?: number): Promise<void> {
   }
 }
 
+/** Timers are real, and the clock is not. */
+const allButTheDate = [
+  'hrtime',
+  'nextTick',
+  'performance',
+  'queueMicrotask',
+  'setImmediate',
+  'clearImmediate',
+  'setInterval',
+  'clearInterval',
+  'setTimeout',
+  'clearTimeout',
+] as const;
+
+/** A hundred reads that went well. */
+const seenByApplication = [
+  ['Reads Sum', 100],
+  ['ReadLatency p95', 20],
+  ['ShadowOverlap SampleCount', 100],
+  ['ShadowOverlap Sum', 99],
+] as const;
+
 beforeAll(async () => {
   Object.assign(process.env, {
     AWS_REGION: 'eu-west-1',
@@ -123,14 +130,14 @@ beforeAll(async () => {
     POWERTOOLS_TRACE_ENABLED: 'false',
   });
   database = await makeDatabase('permissions');
-  const client = new pg.Client(database.url);
-  await client.connect();
-  await client.query('CREATE TABLE articles (id bigint PRIMARY KEY, title text, embedding vector(3))');
-  await client.query(
+  await query('CREATE TABLE articles (id bigint PRIMARY KEY, title text, embedding vector(3))');
+  await query(
     "INSERT INTO articles SELECT i, 'title ' || i, ARRAY[i, i % 7, 1]::vector FROM generate_series(1, 25_000) i",
   );
-  await client.end();
-  aws = recordAws(new Map([[secret, JSON.stringify({ url: database.url })]]));
+  await query('CREATE TABLE drafts AS SELECT * FROM articles WHERE id <= 2000');
+  await query('ALTER TABLE drafts ADD PRIMARY KEY (id)');
+  const [machine = ''] = ofType(template, 'AWS::StepFunctions::StateMachine').map(([id]) => id);
+  aws = recordAws(new Map([[secret, JSON.stringify({ url: database.url })]]), resolve(template, { Ref: machine }));
 });
 
 afterAll(async () => {
@@ -140,15 +147,14 @@ afterAll(async () => {
 });
 
 test('a whole run, with a shard handed back, one damaged and a second start, calls nothing that its roles do not allow', async () => {
-  const side = (collection: string) => ({ store: 'pgvector', connection: { secret }, collection });
   const event = {
     source: side('public.articles'),
     target: side('public.copies'),
     parallel: { exporters: 1 },
     validate: { recall: { k: 3, queries: 20, atLeast: 0.5, tune: true } },
+    cutover: { pointer: 'public.current_articles' },
   };
   const since = new Date().toISOString();
-  const json = (key: string) => JSON.parse(new TextDecoder().decode(aws.objects.get(key)));
 
   const planned = await call<{ rangesKey: string; shardListKey: string }>('plan', { execution: run, event });
   await call('prepare', { run });
@@ -169,39 +175,102 @@ test('a whole run, with a shard handed back, one damaged and a second start, cal
   expect(await call('await-import', { run, since })).toMatchObject({ done: true });
 
   await call('build-index', { run });
-  while (!(await call<{ done: boolean }>('watch-index', { run, since })).done);
-  await call('choose-queries', { run });
-  for (const shard of shards) {
-    await call('compare-shard', { run, shard });
-    await call('find-neighbours', { run, shard });
-  }
-  await untilDone('measure-recall', run);
-  await untilDone('tune-search', run);
-  await call('find-causes', { run });
-  expect(await call('write-report', { run })).toMatchObject({ passed: true });
-  await call('cut-over', { run });
+  await untilDone('watch-index', { run, since });
+  await validate(run, shards);
+  await call('cut-over', { run, since });
   await call('roll-back', { run });
   await call('report-failure', { execution: run, event, failure: { Error: 'States.Timeout', Cause: '' } });
   await call('plan', { execution: run, event });
 
-  for (const [name, needs] of used) {
-    const allowed = allowedTo(name);
-    const refused = needs.filter((need) => !allowed.some((each) => covers(each, need)));
-    expect([name, refused.slice(0, 3)]).toEqual([name, []]);
+  expect(refusedCalls()).toEqual([]);
+});
+
+test('a live run with approval and canary, a breach, an alarm, repairs and its end calls nothing that its roles do not allow', async () => {
+  const event = {
+    source: side('public.drafts'),
+    target: side('public.live_drafts'),
+    live: { settleSeconds: 0 },
+    parallel: { exporters: 1 },
+    validate: { recall: { k: 3, queries: 20, atLeast: 0.5 } },
+    cutover: { flag: 'drafts', approval: 'person', canary: { steps: [{ percent: 100, minutes: 0 }] } },
+  };
+  // CloudWatch gives metrics by ten seconds, and the canary judges what came after its step.
+  jest.useFakeTimers({ now: Date.now(), doNotFake: [...allButTheDate] });
+  const later = (seconds: number) => jest.setSystemTime(Date.now() + seconds * 1000);
+  try {
+    const since = new Date().toISOString();
+    const planned = await call<{ rangesKey: string; shardListKey: string }>('plan', { execution: live, event });
+    await call('prepare', { run: live });
+    await untilDone('begin-live', { run: live, since });
+    for (const range of json(planned.rangesKey)) await call('export-range', { run: live, range });
+    await call('seal', { run: live });
+
+    const policy = ofType(template, 'AWS::IAM::ManagedPolicy')[0]?.[1].Properties;
+    const ofClient = allowedBy(template, listAt(policy, 'PolicyDocument', 'Statement'));
+    aws.needs.length = 0;
+    expect((await ssmFlag({ name: 'drafts' }).read())?.writes).toEqual([
+      'pgvector:public.drafts',
+      'pgvector:public.live_drafts',
+    ]);
+    const bucket = String(process.env['VECFERRY_RUNS']).slice('s3://'.length);
+    await s3Ledger({ bucket }).addTombstones(live, ['7']);
+    await query('DELETE FROM drafts WHERE id = 7');
+    await query("UPDATE drafts SET title = 'changed' WHERE id = 3");
+    const repairsUrl = String(process.env['VECFERRY_REPAIR_QUEUE_URL']);
+    await sqsRepairs({ queueUrl: repairsUrl }).send(live, ['3']);
+    expect(aws.needs.filter((need) => !ofClient.some((each) => covers(each, need)))).toEqual([]);
+    expect(ofClient.filter((each) => !aws.needs.some((need) => covers(each, need)))).toEqual([]);
+
+    await importAll();
+    expect(await call('await-import', { run: live, since })).toMatchObject({ done: true });
+    await untilDone('apply-tombstones', { run: live });
+    await call('build-index', { run: live });
+    await untilDone('watch-index', { run: live, since });
+    const body = aws.messages.get(repairsUrl)?.[0] ?? '';
+    const attributes = { ApproximateReceiveCount: '3' };
+    const Records = [body, body.replace(live, 'another')].map((each, i) => {
+      return { messageId: `m${i}`, receiptHandle: `r${i}`, body: each, attributes };
+    });
+    expect(await call('mend-records', { Records })).toEqual({ batchItemFailures: [{ itemIdentifier: 'm1' }] });
+    expect([...aws.heldBack]).toEqual([['r1', 120]]);
+    expect(await query('SELECT title FROM live_drafts WHERE id IN (3, 7)')).toEqual([{ title: 'changed' }]);
+    await validate(live, json(planned.shardListKey), true);
+
+    await call('ask-approval', { run: live, token: 'first' });
+    await call('answer-approval', { run: live, answer: 'approved', by: 'a person' });
+    await call('ask-approval', { run: live, token: 'second' });
+    for (const token of ['first', 'second']) expect(aws.answers.get(token)).toMatchObject({ approved: true });
+
+    for (const [name, value] of seenByApplication) aws.metrics.set(name, value);
+    aws.metrics.set('ReadErrors Sum', 50);
+    await call('step-canary', { run: live, since });
+    later(60);
+    await expect(call('step-canary', { run: live, since })).rejects.toMatchObject({ name: errorNames.takenBack });
+    aws.metrics.set('ReadErrors Sum', 0);
+    later(60);
+    const again = { run: live, since: new Date().toISOString() };
+    while (!(await call<{ done: boolean }>('step-canary', again)).done) later(60);
+    await call('cut-over', again);
+    await call('tell-readers-stay', { run: live, by: 'a person', reason: 'not today' });
+    expect(await call('roll-back', { flag: 'drafts', reason: 'an alarm rang' })).toMatchObject({ action: 'rollback' });
+    await call('finish', { run: live });
+    expect(aws.notices).toHaveLength(5);
+  } finally {
+    jest.useRealTimers();
   }
+  expect(refusedCalls()).toEqual([]);
 });
 
 test('no role allows what its function never calls', () => {
   const idle = [...used].flatMap(([name, needs]) =>
-    allowedTo(name)
-      .filter((each) => !needs.some((need) => covers(each, need)))
+    allowedTo(template, name)
+      .filter((each) => !isOfPoller(template, name, each) && !needs.some((need) => covers(each, need)))
       .map(({ action, resource }) => `${name}: ${action} on ${resource}`),
   );
   expect(idle).toEqual([]);
 });
 
 test('a file of queries is read where cdk.json names its bucket, by the two functions that read it and with no more', async () => {
-  const side = (collection: string) => ({ store: 'pgvector', connection: { secret }, collection });
   const file = 's3://team-queries/queries.jsonl';
   const set = { name: 'given', file, atLeast: null };
   const event = { source: side('public.articles'), target: side('public.copies'), parallel: { exporters: 1 } };
@@ -217,7 +286,7 @@ test('a file of queries is read where cdk.json names its bucket, by the two func
         ?.slice(before)
         .filter(({ resource }) => resource.includes('team-queries')) ?? [];
     expect(new Set(needs.map(({ action }) => action))).toEqual(new Set(['s3:GetObject', 's3:ListBucket']));
-    const allowed = allowedTo(name, withBucket);
+    const allowed = allowedTo(withBucket, name);
     expect(needs.filter((need) => !allowed.some((each) => covers(each, need)))).toEqual([]);
     if (name === 'plan') continue; // Its stores may lie in the bucket, so it may write there too.
     const added = allowed.filter(({ resource }) => resource.includes('team-queries'));

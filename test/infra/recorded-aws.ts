@@ -1,13 +1,24 @@
+import { CloudWatchClient, GetMetricDataCommand, type MetricDataQuery } from '@aws-sdk/client-cloudwatch';
 import {
   DeleteObjectCommand,
   GetObjectCommand,
   ListObjectsV2Command,
   NoSuchKey,
   PutObjectCommand,
+  type PutObjectCommandInput,
   S3Client,
+  S3ServiceException,
 } from '@aws-sdk/client-s3';
 import { GetSecretValueCommand, SecretsManagerClient } from '@aws-sdk/client-secrets-manager';
-import { ReceiveMessageCommand, SendMessageBatchCommand, SendMessageCommand, SQSClient } from '@aws-sdk/client-sqs';
+import { SendTaskSuccessCommand, SFNClient } from '@aws-sdk/client-sfn';
+import { PublishCommand, SNSClient } from '@aws-sdk/client-sns';
+import {
+  ChangeMessageVisibilityCommand,
+  ReceiveMessageCommand,
+  SendMessageBatchCommand,
+  SendMessageCommand,
+  SQSClient,
+} from '@aws-sdk/client-sqs';
 import { GetParameterCommand, ParameterNotFound, PutParameterCommand, SSMClient } from '@aws-sdk/client-ssm';
 import { mockClient } from 'aws-sdk-client-mock';
 
@@ -23,6 +34,14 @@ export interface RecordedAws {
   readonly objects: Map<string, Uint8Array>;
   /** Bodies of messages by queue URL. */
   readonly messages: Map<string, string[]>;
+  /** Subjects of what was sent to a topic. */
+  readonly notices: string[];
+  /** What a state that waits was told, by its token. */
+  readonly answers: Map<string, unknown>;
+  /** What CloudWatch has of the last minute, by metric and statistic: `Reads Sum`. */
+  readonly metrics: Map<string, number>;
+  /** Seconds after which a message comes back, by its receipt handle. */
+  readonly heldBack: Map<string, number>;
   /** Every client in use: a call that is none of the commands below fails. */
   restore(): void;
 }
@@ -30,11 +49,15 @@ export interface RecordedAws {
 const account = 'eu-west-1:123456789012';
 
 /** AWS's side of the SDK's clients, in memory: what the functions call is answered, and written down as the permission it needs. */
-export function recordAws(secrets: ReadonlyMap<string, string>): RecordedAws {
+export function recordAws(secrets: ReadonlyMap<string, string>, machineArn: string): RecordedAws {
   const needs: Need[] = [];
   const objects = new Map<string, Uint8Array>();
   const messages = new Map<string, string[]>();
   const parameters = new Map<string, string>();
+  const notices: string[] = [];
+  const answers = new Map<string, unknown>();
+  const metrics = new Map<string, number>();
+  const heldBack = new Map<string, number>();
   const need = (action: string, resource: string): void => void needs.push({ action, resource });
   const refuse = (): never => {
     throw new Error('a call to AWS that the test does not know');
@@ -67,8 +90,12 @@ export function recordAws(secrets: ReadonlyMap<string, string>): RecordedAws {
     },
   );
   s3.on(PutObjectCommand).callsFake(
-    async ({ Bucket, Key = '', Body }: { Bucket?: string; Key?: string; Body?: Uint8Array }) => {
+    async ({ Bucket, Key = '', Body, IfNoneMatch }: PutObjectCommandInput & { Body?: Uint8Array }) => {
       need('s3:PutObject', `${bucketArn(Bucket)}/${Key}`);
+      if (IfNoneMatch === '*' && objects.has(Key)) {
+        const $metadata = { httpStatusCode: 412 };
+        throw new S3ServiceException({ name: 'PreconditionFailed', message: Key, $fault: 'client', $metadata });
+      }
       objects.set(Key, new Uint8Array(Body ?? []));
       return {};
     },
@@ -109,6 +136,61 @@ export function recordAws(secrets: ReadonlyMap<string, string>): RecordedAws {
     return { Messages: (messages.get(QueueUrl) ?? []).slice(0, 10).map((Body) => ({ Body })) };
   });
 
+  sqs
+    .on(ChangeMessageVisibilityCommand)
+    .callsFake(
+      async ({
+        QueueUrl = '',
+        ReceiptHandle = '',
+        VisibilityTimeout = 0,
+      }: {
+        QueueUrl?: string;
+        ReceiptHandle?: string;
+        VisibilityTimeout?: number;
+      }) => {
+        need('sqs:ChangeMessageVisibility', queueArn(QueueUrl));
+        heldBack.set(ReceiptHandle, VisibilityTimeout);
+        return {};
+      },
+    );
+
+  const sns = mockClient(SNSClient)
+    .onAnyCommand()
+    .callsFake(async () => refuse());
+  sns.on(PublishCommand).callsFake(async ({ TopicArn = '', Subject = '' }: { TopicArn?: string; Subject?: string }) => {
+    need('sns:Publish', TopicArn);
+    notices.push(Subject);
+    return {};
+  });
+
+  const sfn = mockClient(SFNClient)
+    .onAnyCommand()
+    .callsFake(async () => refuse());
+  sfn
+    .on(SendTaskSuccessCommand)
+    .callsFake(async ({ taskToken = '', output = '' }: { taskToken?: string; output?: string }) => {
+      need('states:SendTaskSuccess', machineArn);
+      answers.set(taskToken, JSON.parse(output));
+      return {};
+    });
+
+  const cloudWatch = mockClient(CloudWatchClient)
+    .onAnyCommand()
+    .callsFake(async () => refuse());
+  cloudWatch
+    .on(GetMetricDataCommand)
+    .callsFake(
+      async ({ MetricDataQueries = [], EndTime }: { MetricDataQueries?: MetricDataQuery[]; EndTime: Date }) => {
+        need('cloudwatch:GetMetricData', '*');
+        const results = MetricDataQueries.map(({ Id, MetricStat: { Metric, Period = 60, Stat } = {} }) => {
+          const value = metrics.get(`${Metric?.MetricName} ${Stat}`);
+          const last = new Date(EndTime.getTime() - Period * 1000);
+          return { Id, StatusCode: 'Complete', ...(value !== undefined && { Timestamps: [last], Values: [value] }) };
+        });
+        return { MetricDataResults: results };
+      },
+    );
+
   const ssm = mockClient(SSMClient)
     .onAnyCommand()
     .callsFake(async () => refuse());
@@ -136,8 +218,12 @@ export function recordAws(secrets: ReadonlyMap<string, string>): RecordedAws {
     needs,
     objects,
     messages,
+    notices,
+    answers,
+    metrics,
+    heldBack,
     restore: () => {
-      for (const each of [s3, sqs, ssm, manager]) each.restore();
+      for (const each of [s3, sqs, sns, sfn, cloudWatch, ssm, manager]) each.restore();
     },
   };
 }
