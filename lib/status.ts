@@ -1,20 +1,31 @@
 import { z } from 'zod';
+import { cutoverStage } from './cutover-stage.ts';
 import { NotFound } from './errors.ts';
-import { nameOfKey, runKeys } from './keys.ts';
+import { approvalAnswerKey, nameOfKey, runKeys } from './keys.ts';
+import { liveStage } from './live-stage.ts';
 import { readMoves } from './moves.ts';
+import { type Notice, noticeSchema } from './notices.ts';
 import { getJson, type ObjectStore } from './objects.ts';
 import {
+  type Approval,
+  answerSchema,
+  appliedSchema,
+  approvalSchema,
   type Compared,
+  canarySchema,
   comparedSchema,
   failedSchema,
+  liveSchema,
   loadedSchema,
   type Move,
   manifestSchema,
   type Plan,
   planSchema,
   shardEntrySchema,
+  sweepSchema,
   tuningSchema,
 } from './run-files.ts';
+import type { Stage, StageName } from './stage.ts';
 import { indexOutput } from './states.ts';
 import { plural } from './words.ts';
 
@@ -22,21 +33,6 @@ import { plural } from './words.ts';
  * How far a run is, worked out from its objects alone: the same on one machine and on AWS, while it runs, after it was
  * killed, and when it is over.
  */
-
-export const stageNames = ['export', 'import', 'index', 'compare', 'recall'] as const;
-export type StageName = (typeof stageNames)[number];
-
-export interface Stage {
-  readonly name: StageName;
-  readonly state: 'waiting' | 'running' | 'done' | 'skipped';
-  /** Done so far, in `unit`. */
-  readonly done: number;
-  /** Expected in all; an estimate until the manifest is sealed. 0 for an empty collection. */
-  readonly total: number;
-  readonly unit: 'records' | 'shards' | 'steps';
-  /** What the target says of its index, where it says anything; how far tuning is, once recall was measured. */
-  readonly detail?: string;
-}
 
 export interface RunStatus {
   readonly run: string;
@@ -58,6 +54,10 @@ export interface RunStatus {
   readonly reportPage: string | undefined;
   /** What the run last moved: readers are on the target after a cutover. */
   readonly lastMove: Move | undefined;
+  /** The question that the run waits to be answered, by `vecferry approve` or `vecferry reject`. */
+  readonly question: Pick<Approval, 'askedAt' | 'until'> | undefined;
+  /** What people were told, oldest first; on AWS they are told by mail, and this is empty. */
+  readonly notices: readonly Notice[];
 }
 
 /**
@@ -71,8 +71,9 @@ export async function runStatus(options: {
   readonly objects: ObjectStore;
   readonly run: string;
   readonly cache?: StatusCache;
+  readonly now?: Date;
 }): Promise<RunStatus> {
-  const { objects, run, cache = new Map() } = options;
+  const { objects, run, cache = new Map(), now = new Date() } = options;
   const keys = runKeys(run);
   const plan = await read(objects, keys.plan, planSchema, cache);
   if (plan === undefined) throw await noRun(objects, run);
@@ -92,6 +93,7 @@ export async function runStatus(options: {
   const tuning = await getJson(objects, keys.tuning, tuningSchema);
   const isTuning = tuning?.done === false && report === undefined;
   const tried = tuning?.sets.reduce((sum, { curve }) => sum + curve.length, 0) ?? 0;
+  const cutover = await readCutover(objects, run);
 
   const records = manifest?.records ?? plan.records;
   const shards = manifest?.shards.length ?? plan.estimate.shards;
@@ -111,17 +113,21 @@ export async function runStatus(options: {
       'records',
       isCompared,
     ),
+    ...(plan.event.live === false ? [] : [liveStage({ plan, shards, now, ...(await readLive(objects, run, has)) })]),
     {
       ...stage('recall', neighbours, shards, 'shards', has.has(keys.recall) && !isTuning),
       ...(isTuning && { detail: `tuning the search, ${plural(tried, 'setting')} tried` }),
     },
-  ] as const;
+  ];
+  const end = report === undefined ? 'under way' : isFailure(report) ? 'failed' : 'over';
+  const moving = cutoverStage({ plan, verdict: report?.verdict, moves, now, ...cutover });
+  const isAsking = moving.state === 'running' && cutover.answer === undefined;
   return {
     run,
     source: `${plan.event.source.store} ${plan.event.source.collection}`,
     target: `${plan.event.target.store} ${plan.event.target.collection}`,
     records,
-    stages: order(stages, plan, report === undefined ? 'under way' : isFailure(report) ? 'failed' : 'over'),
+    stages: [...order(stages, plan, end), moving],
     failed: failedMarkers
       .filter(({ shard }) => !loadedNames.has(shard))
       .map(({ shard, error, message, final }) => ({ shard, error, message, final })),
@@ -129,7 +135,37 @@ export async function runStatus(options: {
     report: has.has(keys.report) ? objects.locate(keys.report) : undefined,
     reportPage: has.has(keys.reportPage) ? objects.locate(keys.reportPage) : undefined,
     lastMove: moves.at(-1),
+    question: isAsking ? cutover.approval : undefined,
+    notices: await readAll(objects, keys.notices, noticeSchema, cache),
   };
+}
+
+/** What is overwritten at each look is never remembered. */
+async function readCutover(objects: ObjectStore, run: string) {
+  const keys = runKeys(run);
+  const [asked, canary] = await Promise.all([
+    getJson(objects, keys.approval, approvalSchema),
+    getJson(objects, keys.canary, canarySchema),
+  ]);
+  if (asked === undefined) return { approval: undefined, answer: undefined, canary };
+  const { askedAt, until } = asked;
+  // Its token stays where it is: whoever has it answers.
+  return {
+    approval: { askedAt, until },
+    answer: await getJson(objects, approvalAnswerKey(run, askedAt), answerSchema),
+    canary,
+  };
+}
+
+async function readLive(objects: ObjectStore, run: string, has: ReadonlySet<string>) {
+  const keys = runKeys(run);
+  const [live, applied, sweep] = await Promise.all([
+    getJson(objects, keys.live, liveSchema),
+    getJson(objects, keys.tombstonesApplied, appliedSchema),
+    getJson(objects, keys.sweep, sweepSchema),
+  ]);
+  const tombstones = [...has].filter((key) => key.startsWith(keys.tombstones)).length;
+  return { live, applied, sweep, tombstones };
 }
 
 /** Records of a shard that are accounted for: a call that goes on writes its tallies every few seconds. */
@@ -156,7 +192,7 @@ function stage(name: StageName, done: number, total: number, unit: Stage['unit']
 }
 
 /** Of a report, how the run ended: a run that failed on its way has stages that were never done. */
-const endSchema = z.looseObject({ failure: z.unknown().optional() });
+const endSchema = z.looseObject({ verdict: z.string().optional(), failure: z.unknown().optional() });
 const isFailure = ({ failure }: z.infer<typeof endSchema>): boolean => failure !== undefined && failure !== null;
 
 /** What the markers cannot show: the first stage that is not done is under way, and a finished run has none left. */

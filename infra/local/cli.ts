@@ -7,6 +7,7 @@ import type { CommandContext } from './commands.ts';
 import { newRunId, readEvent, shownEvent } from './event-input.ts';
 import { exitCodes, failureFrom } from './exit-codes.ts';
 import { makeOutput } from './output.ts';
+import { usualDirectory } from './shown-command.ts';
 
 /**
  * The command line `vecferry`. vecferry.mjs starts it under the right Node. Each command loads what it needs when it runs:
@@ -14,6 +15,7 @@ import { makeOutput } from './output.ts';
  */
 const load = {
   commands: () => import('./commands.ts'),
+  cutover: () => import('./cutover-commands.ts'),
   deployed: () => import('./deployed.ts'),
   describe: () => import('./describe.ts'),
   shard: () => import('../../lib/shard.ts'),
@@ -27,7 +29,8 @@ const help = `
 EVENT is a file, - for standard input, or JSON itself. events/ holds one a use.
 
 Exit codes: 0 done; 1 unexpected; 2 the event, a name or an argument is wrong; 3 the plan refuses;
-4 the run failed, and the same command goes on; 5 validation failed; 130 stopped by Ctrl-C, and the same command goes on.
+4 the run failed, and the same command goes on; 5 validation failed; 6 readers were not moved, or were taken back;
+130 stopped by Ctrl-C, and the same command goes on.
 `;
 
 interface GlobalOptions {
@@ -39,7 +42,7 @@ interface GlobalOptions {
 const program = new Command('vecferry')
   .description('Moves vector collections between vector stores, and proves that nothing was lost.')
   .version(await version())
-  .option('--dir <directory>', 'where runs, flags and locks are kept on this machine', '.vecferry')
+  .option('--dir <directory>', 'where runs, flags and locks are kept on this machine', usualDirectory)
   .option('--json', 'print one JSON object a line', false)
   .option('--verbose', 'show what the functions log, and where an error came from', false)
   .addHelpText('after', help)
@@ -89,7 +92,7 @@ program
       const [{ runStatus }, { statusLines }] = await Promise.all([load.status(), load.describe()]);
       const status = await runStatus({ objects: openFileObjects(directory), run });
       output.event({ type: 'status', ...status });
-      for (const line of statusLines(status)) output.line(line);
+      for (const line of statusLines(status, { directory })) output.line(line);
       return exitCodes.ok;
     }),
   );
@@ -115,22 +118,57 @@ program
     work(async (context) => (await load.tune()).tuneCommand(context, run, options)),
   );
 
+/** What the commands take that answer a run or move its readers. */
+interface MoveOptions {
+  readonly by?: string;
+  readonly reason?: string;
+  readonly stack?: string;
+}
+const reason = new Option('--reason <text>', 'why, for the log');
+
+const answers = [
+  ['approve', 'approved', 'let a run that waits move its readers'],
+  ['reject', 'rejected', 'end a run that waits; readers stay where they are'],
+] as const;
+for (const [name, answer, description] of answers) {
+  program
+    .command(name)
+    .description(description)
+    .argument('<run>')
+    .option('--by <name>', 'who answers; left out: who is logged in')
+    .addOption(reason)
+    .addOption(stack)
+    .action((run: string, options: MoveOptions) =>
+      work(async (context) => (await load.cutover()).answerCommand(context, answer, { run, ...options })),
+    );
+}
+
 program
   .command('cutover')
   .description('make readers use the target of a run that passed')
   .argument('<run>')
-  .action((run: string) => work(async (context) => (await load.commands()).moveCommand(context, run, 'cut-over')));
+  .addOption(stack)
+  .action((run: string, options: MoveOptions) =>
+    work(async (context) => (await load.cutover()).moveCommand(context, 'cut-over', { run, ...options })),
+  );
 
 program
   .command('rollback')
-  .description('make readers use again what they used before the cutover')
+  .description('make readers use again what they used before, also while the run is moving them')
+  .argument('<run>')
+  .addOption(reason)
+  .addOption(stack)
+  .action((run: string, options: MoveOptions) =>
+    work(async (context) => (await load.cutover()).moveCommand(context, 'roll-back', { run, ...options })),
+  );
+
+program
+  .command('finish')
+  .description('end the double writes: reads and writes go to where readers are')
   .argument('<run>')
   .addOption(stack)
-  .action((run: string, options: { stack?: string }) =>
-    work(async (context) => {
-      if (options.stack === undefined) return await (await load.commands()).moveCommand(context, run, 'roll-back');
-      return await (await load.deployed()).deployedRollback(context, options.stack, parseRunId(run));
-    }),
+  .action((run: string, options: MoveOptions) =>
+    work(async (context) => (await load.cutover()).moveCommand(context, 'finish', { run, ...options })),
   );
 
 program

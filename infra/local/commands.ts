@@ -1,10 +1,9 @@
 import { z } from 'zod';
 import { errorNames } from '../../lib/errors.ts';
-import { parseRunId } from '../../lib/event.ts';
 import { runKeys } from '../../lib/keys.ts';
 import { getJson, type ObjectStore } from '../../lib/objects.ts';
 import { openFileObjects } from '../../lib/objects-files.ts';
-import { moveSchema, type Plan, planSchema } from '../../lib/run-files.ts';
+import { type Plan, planSchema } from '../../lib/run-files.ts';
 import { noRun } from '../../lib/status.ts';
 import type { Machine } from './asl.ts';
 import type { Deployment } from './deployment.ts';
@@ -110,6 +109,7 @@ export async function execute(
         output,
         isTerminal: context.isTerminal,
         intervalMs: context.isTerminal ? 200 : 500,
+        place: { directory },
       });
       const outcome = await engine.run({
         run,
@@ -144,7 +144,10 @@ async function tellOutcome(
     output.event({ type: 'result', run, status: 'failed', output: null, ...reports });
     output.fail(failure);
     if (reports.reportPage !== null) output.line(`report   ${reports.reportPage}`);
-    if (failure.exitCode === exitCodes.failed) output.line(`go on    ${again}`);
+    if (failure.exitCode === exitCodes.readers && status?.lastMove !== undefined)
+      output.line(`readers  ${moveLine(status.lastMove)}`);
+    if (failure.exitCode === exitCodes.failed || failure.exitCode === exitCodes.readers)
+      output.line(`go on    ${again}`);
     return failure.exitCode;
   }
   const isDone = outcome.status === 'SUCCEEDED';
@@ -155,6 +158,13 @@ async function tellOutcome(
     return exitCodes.interrupted;
   }
   output.line(`done     ${summaryOf(result)}`);
+  const refused = refusalIn(result);
+  if (refused !== undefined) {
+    output.line(`readers  stay where they are: ${refused}`);
+    if (reports.reportPage !== null) output.line(`report   ${reports.reportPage}`);
+    output.line(`go on    ${again}`);
+    return exitCodes.readers;
+  }
   if (status?.lastMove !== undefined) output.line(`readers  ${moveLine(status.lastMove)}`);
   if (reports.reportPage !== null) output.line(`report   ${reports.reportPage}`);
   return exitCodes.ok;
@@ -166,6 +176,19 @@ const summarySchema = z.object({ report: z.object({ summary: z.string() }) });
 function summaryOf(result: unknown): string {
   const parsed = summarySchema.safeParse(result);
   return parsed.success ? parsed.data.report.summary : 'as the event asks';
+}
+
+const refusalSchema = z.object({
+  answer: z.object({ approved: z.literal(false), by: z.string(), reason: z.string() }),
+});
+
+/** Why a run that has ended well moved no readers: who did not approve. undefined where nobody was asked, or approved. */
+export function refusalIn(result: unknown): string | undefined {
+  const parsed = refusalSchema.safeParse(result);
+  if (!parsed.success) return undefined;
+  const { by, reason } = parsed.data.answer;
+  if (by === '') return reason;
+  return `rejected by ${by}${reason === '' ? '' : `: ${reason}`}`;
 }
 
 /** `vecferry plan EVENT`: the run's first state and nothing else; the target is not touched. */
@@ -191,23 +214,4 @@ export async function planOf(objects: ObjectStore, run: string): Promise<Plan> {
   const plan = await getJson(objects, runKeys(run).plan, planSchema);
   if (plan === undefined) throw await noRun(objects, run);
   return plan;
-}
-
-/** `vecferry cutover RUN` and `vecferry rollback RUN`: one function of the state machine, called by itself. */
-export async function moveCommand(
-  context: CommandContext,
-  given: string,
-  functionName: 'cut-over' | 'roll-back',
-): Promise<number> {
-  const run = parseRunId(given);
-  const { output, directory } = context;
-  await planOf(openFileObjects(directory), run);
-  return await withRunLock(directory, run, () =>
-    withEngine(context, async (engine) => {
-      const moved = moveSchema.parse(await engine.invoke(functionName, { run }));
-      output.event({ ...moved, type: 'moved', run });
-      output.line(moveLine(moved));
-      return exitCodes.ok;
-    }),
-  );
 }

@@ -6,15 +6,14 @@ import {
   DescribeExecutionCommand,
   ExecutionAlreadyExists,
   ExecutionDoesNotExist,
+  paginateListExecutions,
   SFNClient,
   StartExecutionCommand,
 } from '@aws-sdk/client-sfn';
 import { InvalidEvent, NotFound, RunMismatch } from '../../lib/errors.ts';
-import type { ObjectStore } from '../../lib/objects.ts';
 import { openS3Objects } from '../../lib/objects-s3.ts';
-import { moveSchema } from '../../lib/run-files.ts';
 import { runStatus } from '../../lib/status.ts';
-import type { CommandContext } from './commands.ts';
+import { type CommandContext, refusalIn } from './commands.ts';
 import { moveLine, statusLines } from './describe.ts';
 import type { GivenEvent } from './event-input.ts';
 import { exitCodes, failureOf } from './exit-codes.ts';
@@ -27,11 +26,15 @@ import { followRun } from './progress.ts';
  */
 
 /** What infra/stack.ts prints as outputs, and this reads. */
-export interface StackOutputs {
-  readonly StateMachineArn: string;
-  readonly RunsBucket: string;
-  readonly RollBackFunction: string;
-}
+export const stackOutputs = {
+  machine: 'StateMachineArn',
+  runs: 'RunsBucket',
+  'cut-over': 'CutOverFunction',
+  'roll-back': 'RollBackFunction',
+  'answer-approval': 'AnswerApprovalFunction',
+  finish: 'FinishFunction',
+} as const;
+type CalledFunction = 'cut-over' | 'roll-back' | 'answer-approval' | 'finish';
 
 /** Seconds between two looks at an execution: DescribeExecution allows some ten a second an account. */
 const lookSeconds = 3;
@@ -43,13 +46,20 @@ export async function deployedRun(
   event: GivenEvent,
 ): Promise<number> {
   const { output, signal } = context;
-  const outputs = await readOutputs(stack);
-  const objects = openS3Objects(outputs.RunsBucket, new S3Client({}));
+  const deployed = await openStack(stack);
+  const objects = openS3Objects(deployed.output('runs'), new S3Client({}));
   const client = new SFNClient({});
-  const executionArn = await start(client, outputs, run, { ...event.raw, run });
+  const executionArn = await start(client, deployed.output('machine'), run, { ...event.raw, run });
   output.event({ type: 'started', run, where: executionArn });
   output.line(`run ${run}: ${executionArn}`);
-  const progress = followRun({ objects, run, output, isTerminal: context.isTerminal, intervalMs: lookSeconds * 1000 });
+  const progress = followRun({
+    objects,
+    run,
+    output,
+    isTerminal: context.isTerminal,
+    intervalMs: lookSeconds * 1000,
+    place: { directory: context.directory, stack },
+  });
   const ended = await waitForEnd(client, executionArn, signal);
   const status = await progress.stop();
   if (ended === undefined) {
@@ -64,42 +74,77 @@ export async function deployedRun(
     if (reports.reportPage !== null) output.line(`report   ${reports.reportPage}`);
     return failure.exitCode;
   }
-  output.event({ type: 'result', run, status: 'succeeded', output: JSON.parse(ended.output ?? 'null'), ...reports });
+  const result: unknown = JSON.parse(ended.output ?? 'null');
+  output.event({ type: 'result', run, status: 'succeeded', output: result, ...reports });
   output.line(`done     report ${reports.reportPage ?? 'not written: the event asks for a plan only'}`);
-  return exitCodes.ok;
+  const refused = refusalIn(result);
+  if (refused !== undefined) output.line(`readers  stay where they are: ${refused}`);
+  else if (status?.lastMove !== undefined) output.line(`readers  ${moveLine(status.lastMove)}`);
+  return refused === undefined ? exitCodes.ok : exitCodes.readers;
 }
 
 export async function deployedStatus(context: CommandContext, stack: string, run: string): Promise<number> {
   const { output } = context;
-  const status = await runStatus({ objects: await deployedObjects(stack), run });
+  const deployed = await openStack(stack);
+  const status = await runStatus({ objects: openS3Objects(deployed.output('runs'), new S3Client({})), run });
   output.event({ type: 'status', ...status });
-  for (const line of statusLines(status)) output.line(line);
+  for (const line of statusLines(status, { directory: context.directory, stack })) output.line(line);
   return exitCodes.ok;
 }
 
-export async function deployedRollback(context: CommandContext, stack: string, run: string): Promise<number> {
-  const { RollBackFunction } = await readOutputs(stack);
-  const request = new InvokeCommand({ FunctionName: RollBackFunction, Payload: JSON.stringify({ run }) });
+export interface DeployedStack {
+  /** An output by what it stands for. @throws InvalidEvent when the stack has none, since it is no vecferry of this release. */
+  output(name: keyof typeof stackOutputs): string;
+  /** Calls a function and gives what it returns. @throws StateFailure named as the function's error. */
+  call(name: CalledFunction, payload: unknown): Promise<unknown>;
+  /** @throws RunMismatch when an execution of the run is under way. */
+  refuseWhileRunning(run: string): Promise<void>;
+}
+
+/** @throws NotFound when there is no such stack. */
+export async function openStack(stack: string): Promise<DeployedStack> {
+  const outputs = await readOutputs(stack);
+  const output: DeployedStack['output'] = (name) => {
+    const value = outputs.get(stackOutputs[name]);
+    if (value !== undefined) return value;
+    const text = `the stack '${stack}' has no output ${stackOutputs[name]}: it is no vecferry of this release; deploy it again`;
+    throw new InvalidEvent(text, { ids: [stack] });
+  };
+  return {
+    output,
+    call: async (name, payload) => await invoke(output(name), payload),
+    refuseWhileRunning: async (run) => {
+      const executions = await executionsUnderWay(new SFNClient({}), output('machine'));
+      const one = executions.find((name) => name === run || name.startsWith(againName(run)));
+      if (one === undefined) return;
+      const text = `run '${run}' is under way as the execution ${one}; wait for it, or stop it first`;
+      throw new RunMismatch(`${text}. vecferry rollback ${run} --stack ${stack} takes readers back at any time`, {
+        ids: [run],
+      });
+    },
+  };
+}
+
+async function invoke(functionName: string, payload: unknown): Promise<unknown> {
+  const request = new InvokeCommand({ FunctionName: functionName, Payload: JSON.stringify(payload) });
   const { FunctionError, Payload } = await new LambdaClient({}).send(request);
   const answer: unknown = JSON.parse(new TextDecoder().decode(Payload));
-  if (FunctionError !== undefined) {
-    const error =
-      typeof answer === 'object' && answer !== null && 'errorType' in answer ? String(answer.errorType) : FunctionError;
-    throw new StateFailure(error, JSON.stringify(answer));
+  if (FunctionError === undefined) return answer;
+  const error =
+    typeof answer === 'object' && answer !== null && 'errorType' in answer ? String(answer.errorType) : FunctionError;
+  throw new StateFailure(error, JSON.stringify(answer));
+}
+
+async function executionsUnderWay(client: SFNClient, stateMachineArn: string): Promise<readonly string[]> {
+  const names: string[] = [];
+  for await (const page of paginateListExecutions({ client }, { stateMachineArn, statusFilter: 'RUNNING' })) {
+    names.push(...(page.executions ?? []).flatMap(({ name }) => name ?? []));
   }
-  const moved = moveSchema.parse(answer);
-  context.output.event({ ...moved, type: 'moved', run });
-  context.output.line(moveLine(moved));
-  return exitCodes.ok;
+  return names;
 }
 
-async function deployedObjects(stack: string): Promise<ObjectStore> {
-  const { RunsBucket } = await readOutputs(stack);
-  return openS3Objects(RunsBucket, new S3Client({}));
-}
-
-/** @throws NotFound when there is no such stack. @throws InvalidEvent when it is not a vecferry of this release. */
-async function readOutputs(stack: string): Promise<StackOutputs> {
+/** @throws NotFound when there is no such stack. */
+async function readOutputs(stack: string): Promise<ReadonlyMap<string | undefined, string | undefined>> {
   const found = await new CloudFormationClient({})
     .send(new DescribeStacksCommand({ StackName: stack }))
     .catch((cause: unknown) => {
@@ -108,37 +153,17 @@ async function readOutputs(stack: string): Promise<StackOutputs> {
       const text = `there is no stack '${stack}' in this account and region; deploy it with npx cdk deploy, or set AWS_PROFILE and AWS_REGION`;
       throw new NotFound(text, { ids: [stack], cause });
     });
-  const outputs = new Map(found.Stacks?.[0]?.Outputs?.map(({ OutputKey, OutputValue }) => [OutputKey, OutputValue]));
-  const read = (name: keyof StackOutputs): string => {
-    const value = outputs.get(name);
-    if (value !== undefined) return value;
-    throw new InvalidEvent(
-      `the stack '${stack}' has no output ${name}: it is no vecferry of this release; deploy it again`,
-      { ids: [stack] },
-    );
-  };
-  return {
-    StateMachineArn: read('StateMachineArn'),
-    RunsBucket: read('RunsBucket'),
-    RollBackFunction: read('RollBackFunction'),
-  };
+  return new Map(found.Stacks?.[0]?.Outputs?.map(({ OutputKey, OutputValue }) => [OutputKey, OutputValue]));
 }
 
 /**
  * Starts the execution under the run's id, or joins the one that is under way with the same input. Names of executions
  * cannot be used again for 90 days, so going on with a run that has ended takes another name; the event holds the run's id.
  */
-async function start(
-  client: SFNClient,
-  { StateMachineArn }: StackOutputs,
-  run: string,
-  event: unknown,
-): Promise<string> {
+async function start(client: SFNClient, stateMachineArn: string, run: string, event: unknown): Promise<string> {
   const input = JSON.stringify(event);
   const send = async (name: string): Promise<string> => {
-    const { executionArn } = await client.send(
-      new StartExecutionCommand({ stateMachineArn: StateMachineArn, name, input }),
-    );
+    const { executionArn } = await client.send(new StartExecutionCommand({ stateMachineArn, name, input }));
     if (executionArn === undefined) throw new Error('Step Functions gave the execution no ARN');
     return executionArn;
   };
@@ -147,14 +172,17 @@ async function start(
   } catch (error) {
     if (!(error instanceof ExecutionAlreadyExists)) throw error;
   }
-  const earlier = `${StateMachineArn.replace(':stateMachine:', ':execution:')}:${run}`;
+  const earlier = `${stateMachineArn.replace(':stateMachine:', ':execution:')}:${run}`;
   if ((await statusOf(client, earlier)) === 'RUNNING') {
     throw new RunMismatch(`run '${run}' is under way with another event; wait for it, or stop ${earlier}`, {
       ids: [run],
     });
   }
-  return await send(`${run.slice(0, 60)}-again-${Date.now().toString(36)}`);
+  return await send(`${againName(run)}${Date.now().toString(36)}`);
 }
+
+/** How the names of the executions begin that go on with a run. */
+const againName = (run: string): string => `${run.slice(0, 60)}-again-`;
 
 async function statusOf(client: SFNClient, executionArn: string): Promise<string | undefined> {
   try {

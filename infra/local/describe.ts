@@ -1,8 +1,11 @@
-import type { Move, Plan } from '../../lib/run-files.ts';
+import type { Notice } from '../../lib/notices.ts';
+import type { Answer, Move, Plan } from '../../lib/run-files.ts';
 import type { ShardHeader } from '../../lib/shard.ts';
+import type { Stage } from '../../lib/stage.ts';
 import type { RunStatus } from '../../lib/status.ts';
 import type { StoreKind } from '../../lib/stores/port.ts';
 import { count, duration } from '../../lib/words.ts';
+import { type Place, shownCommand } from './shown-command.ts';
 
 /** What the looking commands print for people; with --json the same objects go out as they are. */
 
@@ -25,26 +28,60 @@ export function planLines(plan: Plan): readonly string[] {
   ];
 }
 
-export function statusLines(status: RunStatus): readonly string[] {
+export function statusLines(status: RunStatus, place: Place): readonly string[] {
   return [
     `run      ${status.run}: ${status.source} -> ${status.target}, ${count(status.records)} records`,
-    ...status.stages.map(({ name, state, done, total, unit, detail }) => {
-      const figures = unit === 'steps' || state === 'skipped' ? '' : `  ${count(done)} of ${count(total)} ${unit}`;
-      return `${name.padEnd(8)} ${state}${figures}${detail === undefined ? '' : `  ${detail}`}`;
-    }),
+    ...status.stages.map((stage) => `${stage.name.padEnd(8)} ${stageText(stage)}`),
     ...(status.skipped === 0 ? [] : [`skipped  ${count(status.skipped)} records, as the mapping says`]),
     ...status.failed.map(
       ({ shard, error, message, final }) =>
         `failed   shard ${shard}${final ? '' : ' (tried again)'}: ${error}: ${message}`,
     ),
-    ...(status.reportPage === undefined ? [] : [`report   ${status.reportPage}`]),
     ...(status.lastMove === undefined ? [] : [`readers  ${moveLine(status.lastMove)}`]),
+    ...answerLines(place, status),
   ];
 }
 
-export function moveLine({ action, kind, name, from, to }: Move): string {
-  const whither = action === 'cutover' ? 'cut over to the target' : 'rolled back';
-  return `${whither}: ${kind} '${name}' moved from ${from ?? 'nothing'} to ${to ?? 'nothing'}`;
+function stageText({ name, state, done, total, unit, detail }: Stage): string {
+  // What a cutover is at says more than that it is under way, and so does why it ended.
+  const isTold = name === 'cutover' && detail !== undefined && (state === 'running' || state === 'ended');
+  if (isTold) return detail;
+  const figures = unit === 'steps' || state === 'skipped' ? '' : `  ${count(done)} of ${count(total)} ${unit}`;
+  return `${state}${figures}${detail === undefined ? '' : `  ${detail}`}`;
+}
+
+export function moveLine({ action, kind, name, from, to, percent, reason }: Move): string {
+  const pointer = `${kind} '${name}'`;
+  const moved = `${pointer} moved from ${from ?? 'nothing'} to ${to ?? 'nothing'}`;
+  const texts = {
+    double: `where they were; writes go to both sides, ${from} first: ${pointer}`,
+    step: `${percent ?? 0} % of the reads go to ${to}: ${pointer}`,
+    cutover: `cut over to the target: ${moved}`,
+    rollback: `rolled back: ${moved}`,
+    finish: `finished: reads and writes go to ${to} alone: ${pointer}`,
+  };
+  return `${texts[action]}${reason === undefined ? '' : `; ${reason}`}`;
+}
+
+/** What can be read of a run, and what the person can type whom it waits for. */
+export function answerLines(place: Place, { run, reportPage, question }: RunStatus): readonly string[] {
+  return [
+    ...(reportPage === undefined ? [] : [`report   ${reportPage}`]),
+    ...(question === undefined
+      ? []
+      : [`approve  ${shownCommand(place, `approve ${run}`)}`, `reject   ${shownCommand(place, `reject ${run}`)}`]),
+  ];
+}
+
+export function noticeLines({ subject, text }: Notice): readonly string[] {
+  const lines = text.split('\n').map((line) => (line === '' ? '' : `         ${line}`));
+  return [`notice   ${subject}`, ...lines];
+}
+
+export function answerLine({ answer, by, reason, taken }: Answer): string {
+  const why = reason === '' ? '' : `: ${reason}`;
+  const next = taken ? 'the run has the answer' : 'the run is not under way; it takes the answer when it goes on';
+  return `${answer} by ${by}${why}; ${next}`;
 }
 
 export function storeLine({ name, title, capabilities }: StoreKind): string {

@@ -15,6 +15,8 @@ export const exitCodes = {
   failed: 4,
   /** Everything was moved, and the target is not as it should be; nothing was cut over. */
   validation: 5,
+  /** Everything is as it should be, and readers were not moved, or were taken back: nobody approved, or a bound was breached. */
+  readers: 6,
   /** Stopped by Ctrl-C; the same command goes on. */
   interrupted: 130,
 } as const;
@@ -26,6 +28,7 @@ const byName: Readonly<Record<string, number>> = {
   [errorNames.targetNotEmpty]: exitCodes.refused,
   [errorNames.runMismatch]: exitCodes.refused,
   [errorNames.validationFailed]: exitCodes.validation,
+  [errorNames.takenBack]: exitCodes.readers,
 };
 
 /** A failure as people see it: the error's name, one message, the exit code. */

@@ -1,4 +1,5 @@
-import type { Stage } from '../../lib/status.ts';
+import type { Notice } from '../../lib/notices.ts';
+import type { Stage } from '../../lib/stage.ts';
 import type { Failure } from './exit-codes.ts';
 
 /**
@@ -23,6 +24,17 @@ export type OutputEvent =
       readonly perSecond: number | null;
       readonly secondsLeft: number | null;
     } & Omit<Stage, 'name'> & { readonly stage: string })
+  /** The run waits for a person: by when, and the commands that answer. */
+  | {
+      readonly type: 'approval';
+      readonly run: string;
+      readonly askedAt: string;
+      readonly until: string;
+      readonly approve: string;
+      readonly reject: string;
+    }
+  /** What people were told: a question, an approval that was not given, readers that were taken back. */
+  | ({ readonly type: 'notice' } & Notice)
   /** The end of a command that runs something. */
   | {
       readonly type: 'result';
@@ -32,9 +44,9 @@ export type OutputEvent =
       readonly report: string | null;
       readonly reportPage: string | null;
     }
-  /** The command's answer, where it only looks: a plan, a status, a shard, a store; a setting that was tried, and what was chosen. */
+  /** The command's answer, where it only looks: a plan, a status, a shard, a store, a move, the answer to a question; a setting that was tried, and what was chosen. */
   | {
-      readonly type: 'plan' | 'status' | 'shard' | 'store' | 'moved' | 'tried' | 'tuned';
+      readonly type: 'plan' | 'status' | 'shard' | 'store' | 'moved' | 'answered' | 'tried' | 'tuned';
       readonly [field: string]: unknown;
     }
   /** Something went wrong and is tried again. */

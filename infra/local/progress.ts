@@ -2,9 +2,12 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import cliProgress from 'cli-progress';
 import { NotFound } from '../../lib/errors.ts';
 import type { ObjectStore } from '../../lib/objects.ts';
-import { type RunStatus, runStatus, type Stage, type StatusCache } from '../../lib/status.ts';
+import type { Stage } from '../../lib/stage.ts';
+import { type RunStatus, runStatus, type StatusCache } from '../../lib/status.ts';
 import { count, duration } from '../../lib/words.ts';
+import { answerLines, noticeLines } from './describe.ts';
 import type { Output } from './output.ts';
+import { type Place, shownCommand } from './shown-command.ts';
 
 /** Follows a run by its objects: a bar a stage on a terminal, a line a finished stage elsewhere, events with --json. */
 export interface ProgressOptions {
@@ -14,6 +17,8 @@ export interface ProgressOptions {
   readonly isTerminal: boolean;
   /** Milliseconds between two looks; each is a listing a stage. */
   readonly intervalMs: number;
+  /** Where the commands have to look that answer a question of the run. */
+  readonly place: Place;
 }
 
 /** A stage with how long it has taken and how fast it goes; null where there is nothing to work it out from. */
@@ -26,6 +31,8 @@ export interface Timed {
 
 interface View {
   show(stages: readonly Timed[]): void;
+  /** Lines for people, which stay; with --json there is an event instead. */
+  tell(lines: readonly string[]): void;
   close(): void;
 }
 
@@ -35,10 +42,12 @@ export function followRun(options: ProgressOptions): { stop(): Promise<RunStatus
   const cache: StatusCache = new Map();
   const clock = stageClock();
   const view = options.output.json ? eventView(options) : options.isTerminal ? barView() : lineView(options.output);
+  const tellNews = newsTeller(options, view);
   const look = async (): Promise<RunStatus | undefined> => {
     try {
       const status = await runStatus({ objects: options.objects, run: options.run, cache });
       view.show(clock(status.stages));
+      tellNews(status);
       return status;
     } catch (error) {
       if (!(error instanceof NotFound)) throw error;
@@ -97,6 +106,32 @@ export function stageClock(
   };
 }
 
+/** Tells each question, and each notice that came since, once. */
+function newsTeller({ output, run, place }: ProgressOptions, view: View): (status: RunStatus) => void {
+  const begin = new Date().toISOString();
+  const told = new Set<string>();
+  const isNew = (what: string): boolean => {
+    if (told.has(what)) return false;
+    told.add(what);
+    return true;
+  };
+  return (status) => {
+    const { question, notices } = status;
+    if (question !== undefined && isNew(`question ${question.askedAt} ${question.until}`)) {
+      const approve = shownCommand(place, `approve ${run}`);
+      const reject = shownCommand(place, `reject ${run}`);
+      output.event({ type: 'approval', run, ...question, approve, reject });
+      view.tell(answerLines(place, status));
+    }
+    for (const notice of notices.filter(({ at }) => at >= begin)) {
+      if (!isNew(`notice ${notice.at} ${notice.kind}`)) continue;
+      output.event({ type: 'notice', ...notice });
+      // The question has its own lines, with the commands as they have to be typed here.
+      if (notice.kind !== 'approval asked') view.tell(noticeLines(notice));
+    }
+  };
+}
+
 function eventView({ output, run }: ProgressOptions): View {
   const shown = new Map<string, string>();
   return {
@@ -109,19 +144,40 @@ function eventView({ output, run }: ProgressOptions): View {
         output.event({ type: 'progress', run, stage: name, ...rest, perSecond, secondsLeft });
       }
     },
+    tell: () => undefined,
     close: () => undefined,
   };
 }
 
+/** Milliseconds after which a detail that changes all the time is said again. */
+const sayAgainMs = 30_000;
+
 function lineView(output: Output): View {
   const shown = new Set<string>();
+  const said = new Map<string, { readonly what: string; readonly at: number }>();
+  /** Live writes and canary steps go on for long: what they are at is said when it is something else, and now and then. */
+  const say = ({ name, state, done, detail }: Stage): void => {
+    if (state !== 'running' || detail === undefined || detail === said.get(`${name} detail`)?.what) return;
+    const what = `${done} ${detail.split(',')[0]}`;
+    const before = said.get(name);
+    const now = performance.now();
+    if (before?.what === what && now - before.at < sayAgainMs) return;
+    said.set(name, { what, at: now }).set(`${name} detail`, { what: detail, at: now });
+    output.line(`${name.padEnd(8)} ${detail}`);
+  };
   return {
     show: (stages) => {
       for (const timed of stages) {
-        if (timed.stage.state !== 'done' || shown.has(timed.stage.name)) continue;
-        shown.add(timed.stage.name);
-        output.line(`${timed.stage.name.padEnd(8)} ${figures(timed)}`);
+        const { name, state } = timed.stage;
+        if (name === 'live' || name === 'cutover') say(timed.stage);
+        // Where readers are at the end is the outcome's to say.
+        if (name === 'cutover' || state !== 'done' || shown.has(name)) continue;
+        shown.add(name);
+        output.line(`${name.padEnd(8)} ${figures(timed)}`);
       }
+    },
+    tell: (lines) => {
+      for (const line of lines) output.line(line);
     },
     close: () => undefined,
   };
@@ -152,12 +208,17 @@ function barView(): View {
         bar.update(state === 'done' ? full : done, payload);
       }
     },
+    tell: (lines) => {
+      for (const line of lines) bars.log(`${line}\n`);
+      bars.update();
+    },
     close: () => bars.stop(),
   };
 }
 
 function figures({ stage, seconds, perSecond, secondsLeft }: Timed): string {
   if (stage.state === 'waiting') return '';
+  if (stage.name === 'live' || stage.name === 'cutover') return stage.detail ?? '';
   const isDone = stage.state === 'done';
   const took = seconds === null ? '' : `  ${duration(seconds)}`;
   if (stage.unit === 'steps') return `${stage.detail ?? (isDone ? 'built' : 'building')}${isDone ? took : ''}`;

@@ -4,13 +4,15 @@ import { GetObjectCommand, ListObjectsV2Command, NoSuchKey, S3Client } from '@aw
 import {
   DescribeExecutionCommand,
   ExecutionAlreadyExists,
+  ListExecutionsCommand,
   SFNClient,
   StartExecutionCommand,
 } from '@aws-sdk/client-sfn';
 import { beforeEach, describe, expect, test } from '@jest/globals';
 import { mockClient } from 'aws-sdk-client-mock';
 import type { CommandContext } from '../../infra/local/commands.ts';
-import { deployedRollback, deployedRun, deployedStatus } from '../../infra/local/deployed.ts';
+import { answerCommand, moveCommand } from '../../infra/local/cutover-commands.ts';
+import { deployedRun, deployedStatus, stackOutputs } from '../../infra/local/deployed.ts';
 import type { Failure } from '../../infra/local/exit-codes.ts';
 import type { OutputEvent } from '../../infra/local/output.ts';
 import { synthesize } from '../../infra/local/synthesize.ts';
@@ -24,7 +26,14 @@ const lambda = mockClient(LambdaClient);
 
 const machine = 'arn:aws:states:eu-central-1:111122223333:stateMachine:Run';
 const execution = 'arn:aws:states:eu-central-1:111122223333:execution:Run:r1';
-const outputs = { StateMachineArn: machine, RunsBucket: 'runs', RollBackFunction: 'rb' };
+const outputs = {
+  StateMachineArn: machine,
+  RunsBucket: 'runs',
+  RollBackFunction: 'rb',
+  CutOverFunction: 'co',
+  AnswerApprovalFunction: 'aa',
+  FinishFunction: 'fi',
+};
 const raw = { source: { store: 'qdrant', collection: 'a' }, target: { store: 'chroma', collection: 'b' } };
 const event = { raw, parsed: parseEvent(raw) };
 
@@ -57,7 +66,7 @@ beforeEach(() => {
 describe('vecferry --stack', () => {
   test('reads the outputs that the stack really has', async () => {
     const { Outputs } = await synthesize();
-    expect(Object.keys(Outputs)).toEqual(expect.arrayContaining(Object.keys(outputs)));
+    expect(Object.keys(Outputs)).toEqual(expect.arrayContaining(Object.values(stackOutputs)));
   });
 
   test("starts the execution under the run's id with the event, and tells how it ended", async () => {
@@ -135,19 +144,73 @@ describe('vecferry --stack', () => {
     await expect(deployedStatus(context, 'Other', 'r1')).rejects.toMatchObject({ name: 'InvalidEvent' });
   });
 
-  test('rolls back by the function of the stack, and fails under the name of its error', async () => {
+  describe('calls the functions of the stack', () => {
     const answer = (value: unknown) => new TextEncoder().encode(JSON.stringify(value)) as never;
-    const moved = { at: '2026-01-01T00:00:00.000Z', action: 'rollback', kind: 'alias', name: 'a', from: 'b', to: 'c' };
-    lambda.on(InvokeCommand).resolvesOnce({ Payload: answer(moved) });
-    await expect(deployedRollback(context, 'Vecferry', 'r1')).resolves.toBe(0);
-    expect(lambda.commandCalls(InvokeCommand)[0]?.args[0].input).toMatchObject({
-      FunctionName: 'rb',
-      Payload: '{"run":"r1"}',
+    const at = '2026-01-01T00:00:00.000Z';
+    const called = () =>
+      lambda.commandCalls(InvokeCommand).map(({ args: [{ input }] }) => [input.FunctionName, String(input.Payload)]);
+    const moved = (action: string) => ({ at, action, kind: 'flag', name: 'a', from: 'b', to: 'c' });
+    beforeEach(() => {
+      stepFunctions.on(ListExecutionsCommand).resolves({ executions: [] });
     });
-    lambda.on(InvokeCommand).resolves({
-      FunctionError: 'Unhandled',
-      Payload: answer({ errorType: 'NotFound', errorMessage: 'never cut over' }),
+
+    test('to roll back, with the reason, also while the run is under way', async () => {
+      stepFunctions.on(ListExecutionsCommand).resolves({ executions: [underWay('r1')] });
+      lambda.on(InvokeCommand).resolves({ Payload: answer(moved('rollback')) });
+      const given = { run: 'r1', reason: 'too slow', stack: 'Vecferry' };
+      await expect(moveCommand(context, 'roll-back', given)).resolves.toBe(0);
+      expect(called()).toEqual([['rb', '{"run":"r1","reason":"too slow"}']]);
+      expect(events).toMatchObject([{ type: 'moved', run: 'r1', action: 'rollback' }]);
     });
-    await expect(deployedRollback(context, 'Vecferry', 'r1')).rejects.toMatchObject({ name: 'NotFound' });
+
+    test('to approve and to reject, and says whether the run has the answer', async () => {
+      const given = { answer: 'approved', by: 'ana', reason: '', at, askedAt: at, taken: true };
+      lambda.on(InvokeCommand).resolves({ Payload: answer(given) });
+      const approving = answerCommand(context, 'approved', { run: 'r1', by: 'ana', stack: 'Vecferry' });
+      await expect(approving).resolves.toBe(0);
+      expect(called()).toEqual([['aa', '{"run":"r1","answer":"approved","by":"ana","reason":""}']]);
+      expect(events).toMatchObject([{ type: 'answered', run: 'r1', by: 'ana', taken: true }]);
+    });
+
+    test('to cut over and to finish, and not while an execution of the run is under way, whose work it would undo', async () => {
+      lambda.on(InvokeCommand).resolvesOnce({ Payload: answer(moved('cutover')) });
+      lambda.on(InvokeCommand).resolves({ Payload: answer(moved('finish')) });
+      await expect(moveCommand(context, 'cut-over', { run: 'r1', stack: 'Vecferry' })).resolves.toBe(0);
+      await expect(moveCommand(context, 'finish', { run: 'r1', stack: 'Vecferry' })).resolves.toBe(0);
+      expect(called().map(([name]) => name)).toEqual(['co', 'fi']);
+      for (const name of ['r1', 'r1-again-x']) {
+        stepFunctions.on(ListExecutionsCommand).resolves({ executions: [underWay('other'), underWay(name)] });
+        const refused = moveCommand(context, 'finish', { run: 'r1', stack: 'Vecferry' });
+        await expect(refused).rejects.toMatchObject({ name: 'RunMismatch', message: expect.stringContaining(name) });
+      }
+      expect(called()).toHaveLength(2);
+    });
+
+    test('and fails under the name of their error', async () => {
+      lambda.on(InvokeCommand).resolves({
+        FunctionError: 'Unhandled',
+        Payload: answer({ errorType: 'NotFound', errorMessage: 'never cut over' }),
+      });
+      const refused = moveCommand(context, 'roll-back', { run: 'r1', stack: 'Vecferry' });
+      await expect(refused).rejects.toMatchObject({ name: 'NotFound' });
+    });
   });
+
+  test('ends with a code of its own when nobody approved, or readers were taken back', async () => {
+    stepFunctions.on(StartExecutionCommand).resolves({ executionArn: execution });
+    const rejected = { answer: { approved: false, by: 'ana', reason: 'not today' } };
+    stepFunctions.on(DescribeExecutionCommand).resolves({ status: 'SUCCEEDED', output: JSON.stringify(rejected) });
+    await expect(deployedRun(context, 'Vecferry', 'r1', event)).resolves.toBe(6);
+    stepFunctions.on(DescribeExecutionCommand).resolves({ status: 'FAILED', error: 'TakenBack', cause: 'too slow' });
+    await expect(deployedRun(context, 'Vecferry', 'r1', event)).resolves.toBe(6);
+    expect(failures).toEqual([{ error: 'TakenBack', message: 'too slow', exitCode: 6 }]);
+  });
+});
+
+const underWay = (name: string) => ({
+  executionArn: `arn:${name}`,
+  stateMachineArn: machine,
+  name,
+  status: 'RUNNING' as const,
+  startDate: new Date(),
 });
