@@ -1,29 +1,36 @@
 import { createHash } from 'node:crypto';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { type Batch, selectRecords, sliceBatch } from './batch.ts';
-import { NotFound, RecordRefused } from './errors.ts';
-import { alone, type Fetched, fetchRecords, type Located, maxFetch, split } from './fetch-records.ts';
+import { bothSides } from './both-sides.ts';
+import { settleSpots, settleSuspects } from './compare-live.ts';
+import { NotFound } from './errors.ts';
+import { fetchRecords, maxFetch, split } from './fetch-records.ts';
 import { getShard } from './get-shard.ts';
 import { comparedKey } from './keys.ts';
 import { type Deadline, isNear } from './log.ts';
 import { readManifest } from './manifest.ts';
-import { type Mapped, mapBatch, mapId } from './mapping.ts';
+import { mapBatch, mapId } from './mapping.ts';
 import { asCompared, nullsOf } from './match.ts';
 import { getJson, type ObjectStore, putJson } from './objects.ts';
 import { releaseMemory } from './parquet-wasm.ts';
-import { type Nulls, recordDifference, type Treatments, targetTreatments, untreated } from './record-equal.ts';
+import { type Treatments, targetTreatments, untreated } from './record-equal.ts';
 import { type Compared, comparedSchema, type Difference, type Manifest, type Plan } from './run-files.ts';
 import { drawPositions } from './sample.ts';
+import {
+  type Comparison,
+  countSuspect,
+  findSuspects,
+  isAsSourceNow,
+  judge,
+  lookAgain,
+  name,
+  type Tallies,
+} from './second-look.ts';
 import type { ShardOutput } from './states.ts';
 import type { Capabilities, Store } from './stores/port.ts';
 import { storeKind } from './stores/registry.ts';
 
-/** Ids and reasons that a file keeps of each kind, for people; the tallies count them all. */
-const maxNamed = 100;
 /** Fetches of the target under way at once. */
 const maxInFlight = 4;
-/** Records of a shard that are looked at again; when more differ it is no matter of timing. */
-const maxSecondLooks = 1000;
 
 export interface CompareOptions {
   readonly plan: Plan;
@@ -34,50 +41,23 @@ export interface CompareOptions {
   /** Where an earlier call of this try handed over; left out where a try begins. */
   readonly offset?: number | undefined;
   readonly deadline: Deadline;
-  /** Milliseconds before a record that differs is looked at again: writes may still be settling in the target. */
+  /** Milliseconds before a record that differs is looked at again: writes may still be settling in the target. In a live run the unit of several pauses. */
   readonly secondLookMs?: number;
   /** Milliseconds of work that a kill may cost. */
   readonly saveEveryMs?: number;
 }
 
-/** What every step of one call needs. */
-interface Comparison {
-  readonly plan: Plan;
-  readonly source: Store;
-  readonly target: Pick<Store, 'fetch'>;
-  readonly batch: Batch;
-  readonly ids: Capabilities['ids'];
-  readonly treatments: Treatments;
-  readonly nulls: Nulls;
-  /** Positions whose target id an earlier record of the shard has, and that record's id. */
-  readonly doubled: ReadonlyMap<number, string>;
-  readonly secondLookMs: number;
-  secondLooks: number;
-}
-
-/** A record that is not in the target as it is in the shard. */
-interface Suspect {
-  readonly sourceId: string;
-  /** The record as the target should hold it. */
-  readonly expected: Located;
-  readonly verdict: 'different' | 'missing' | 'unchecked';
-  readonly reason: string;
-}
-
-/** What is no difference. */
-type Rules = Pick<Comparison, 'treatments' | 'nulls'>;
-
-type Tallies = { -readonly [K in keyof Compared]: Compared[K] };
-
 /**
  * Holds the records of a shard against the target, and a sample of them against the source, and writes
  * compared/<shard>.json. A record that differs is looked at twice, and then held against the source as it is now, so
- * that neither a slow target nor a change of the source after the export is a false alarm.
+ * that neither a slow target nor a change of the source after the export is a false alarm. In a live run it is looked at
+ * more often, and mended: compare-live.ts. There a record that is as in its shard while the source has moved on is the
+ * sweep's matter, which holds every record of the source against the shards.
  *
  * The tallies are written every few seconds with the offset that they reach, and by it a call goes on, whether this try
  * handed over at its deadline or an earlier one was killed. A shard that an earlier try found whole is not compared again;
  * one where it found something is, from its start, since that may have been mended. What another validation found, of
- * another shard or asked otherwise, does not count.
+ * another shard or asked otherwise, does not count, nor in a live run what was found before it was started again.
  * @throws NotFound when the shard or the manifest is not there, ShardDamaged when it is not as it was written.
  */
 export async function compareShard(options: CompareOptions): Promise<ShardOutput> {
@@ -102,6 +82,7 @@ export async function compareShard(options: CompareOptions): Promise<ShardOutput
     treatments,
     nulls: nullsOf(plan),
     doubled: findDoubled(batch, plan, capabilities.ids),
+    sides: plan.event.live === false ? undefined : await bothSides({ ...options, lookAgainMs: options.secondLookMs }),
     secondLookMs: options.secondLookMs ?? 1000,
     secondLooks: 0,
   };
@@ -151,6 +132,7 @@ function hashOf(plan: Plan, manifest: Manifest, shard: string, treatments: Treat
     seed,
     spotCheck,
     plan.event.mode,
+    plan.event.live === false ? null : plan.attempt,
     nullsOf(plan),
     plan.mapping,
     [...treatments],
@@ -240,99 +222,15 @@ async function comparePositions(comparison: Comparison, positions: readonly numb
       return found;
     }),
   );
-  await lookAgain(comparison, suspects.flat(), tallies);
+  const { sides } = comparison;
+  if (sides === undefined) await lookAgain(comparison, suspects.flat(), tallies);
+  else await settleSuspects({ ...comparison, sides }, suspects.flat(), tallies);
 }
 
 /** The records at these ascending positions; where they lie side by side, as when every record is compared, no float is copied. */
 function recordsAt(batch: Batch, positions: readonly number[]): Batch {
   const [first = 0, last = -1] = [positions[0], positions.at(-1)];
   return last - first + 1 === positions.length ? sliceBatch(batch, first, last + 1) : selectRecords(batch, positions);
-}
-
-function findSuspects({ batch, sourceIds }: Mapped, found: Fetched, rules: Rules): Suspect[] {
-  return batch.ids.flatMap((_, at) => {
-    const suspect = judge({ batch, at }, found, rules);
-    return suspect === undefined ? [] : [{ ...suspect, sourceId: sourceIds[at] ?? '', expected: { batch, at } }];
-  });
-}
-
-function judge(
-  { batch, at }: Located,
-  { records, unreadable, doubled }: Fetched,
-  { treatments, nulls }: Rules,
-): Pick<Suspect, 'verdict' | 'reason'> | undefined {
-  const id = batch.ids[at] ?? '';
-  const refusal = unreadable.get(id);
-  if (refusal !== undefined) return { verdict: 'unchecked', reason: `cannot be read from the target: ${refusal}` };
-  const found = records.get(id);
-  if (found === undefined) return { verdict: 'missing', reason: `is not in the target, where its id is ${id}` };
-  if (doubled.has(id)) return { verdict: 'different', reason: `there is more than one record with id ${id}` };
-  const reason = recordDifference(batch, at, found.batch, found.at, treatments, nulls);
-  return reason === undefined ? undefined : { verdict: 'different', reason };
-}
-
-/** Counts what stays different after a second look at the target, and what the source itself has changed since. */
-async function lookAgain(comparison: Comparison, suspects: readonly Suspect[], tallies: Tallies): Promise<void> {
-  const again = suspects.slice(0, Math.max(0, maxSecondLooks - comparison.secondLooks));
-  comparison.secondLooks += again.length;
-  for (const suspect of suspects.slice(again.length)) countSuspect(tallies, suspect);
-  if (again.length === 0) return;
-  await sleep(comparison.secondLookMs);
-  const { target, source } = comparison;
-  const targetIds = again.map(({ expected: { batch, at } }) => batch.ids[at] ?? '');
-  const [inTarget, inSource] = await Promise.all([
-    fetchRecords(target, targetIds),
-    fetchRecords(
-      source,
-      again.map(({ sourceId }) => sourceId),
-    ),
-  ]);
-  for (const suspect of again) {
-    const second = judge(suspect.expected, inTarget, comparison);
-    if (second === undefined) tallies.equal++;
-    else if (isAsSourceNow(comparison, suspect.sourceId, suspect.expected, inSource, inTarget)) {
-      tallies.equal++;
-      tallies.changed++;
-      if (second.verdict === 'missing') tallies.gone++;
-      const reason = `the source changed after the export, and the target is as the source is now: ${second.reason}`;
-      name(tallies.changes, { id: suspect.sourceId, reason });
-    } else countSuspect(tallies, { ...suspect, ...second });
-  }
-}
-
-function countSuspect(tallies: Tallies, { sourceId, verdict, reason }: Omit<Suspect, 'expected'>): void {
-  tallies[verdict]++;
-  // Of each verdict its own hundred: one missing record is named beside any number of different ones.
-  const before = tallies[verdict] - (verdict === 'unchecked' ? tallies.notInSample : 0);
-  if (before <= maxNamed) tallies.differences.push({ id: sourceId, verdict, reason });
-}
-
-function name<T>(list: T[], entry: T): void {
-  if (list.length < maxNamed) list.push(entry);
-}
-
-/** True when the target holds what the source holds at this moment, or when neither has the record any more. */
-function isAsSourceNow(
-  { plan, ids, treatments, nulls }: Comparison,
-  sourceId: string,
-  expected: Located,
-  inSource: Fetched,
-  inTarget: Fetched,
-): boolean {
-  const targetId = expected.batch.ids[expected.at] ?? '';
-  if (inSource.unreadable.has(sourceId) || inTarget.unreadable.has(targetId)) return false;
-  if (inSource.doubled.has(sourceId) || inTarget.doubled.has(targetId)) return false;
-  const [now, found] = [inSource.records.get(sourceId), inTarget.records.get(targetId)];
-  if (now === undefined || found === undefined) return now === undefined && found === undefined;
-  try {
-    const mapped = mapBatch(alone(now), plan.mapping, ids);
-    if (mapped.batch.count === 0) return false;
-    return recordDifference(mapped.batch, 0, found.batch, found.at, treatments, nulls) === undefined;
-  } catch (error) {
-    // The record as it is now cannot be carried, so the target cannot hold it.
-    if (error instanceof RecordRefused) return false;
-    throw error;
-  }
 }
 
 /**
@@ -351,14 +249,27 @@ async function checkSpots(comparison: Comparison, positions: readonly number[], 
     return suspect === undefined ? [] : [{ ...suspect, at, id: batch.ids[at] ?? '' }];
   });
   if (suspects.length === 0) return;
+  if (comparison.sides !== undefined) {
+    const left = await settleSpots(
+      comparison.sides,
+      suspects.map(({ id }) => id),
+      tallies,
+    );
+    for (const each of left) countSpot(tallies, each);
+    return;
+  }
   const targetIds = suspects.map(({ id }) => (plan.mapping.ids === 'keep' ? id : mapId(ids, id)));
   const inTarget = await fetchRecords(target, targetIds);
   suspects.forEach(({ id, verdict, reason }, at) => {
     const expected = { batch: { ...batch, ids: targetIds }, at };
     if (isAsSourceNow(comparison, id, expected, found, inTarget)) return;
-    tallies.spotDifferent++;
-    name(tallies.spotDifferences, { id, verdict, reason: spotReason(verdict, reason) });
+    countSpot(tallies, { id, verdict, reason: spotReason(verdict, reason) });
   });
+}
+
+function countSpot(tallies: Tallies, difference: Difference): void {
+  tallies.spotDifferent++;
+  name(tallies.spotDifferences, difference);
 }
 
 function spotReason(verdict: Difference['verdict'], reason: string): string {

@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type BothSides, type Look, lookAtSides, mirrorIds } from './both-sides.ts';
+import { StoreUnavailable } from './errors.ts';
 import { type Located, maxFetch, split } from './fetch-records.ts';
 import { recordDifference, untreated } from './record-equal.ts';
 import type { Difference } from './run-files.ts';
@@ -56,7 +57,7 @@ export async function settleSides(
     return { mended: [], left: before.map((each) => because(each, why)), gone };
   }
   const wrong = before.map(({ id }) => id);
-  const refused = await mirrorIds(sides, wrong);
+  const refused = await mend(sides, wrong);
   const left = await lookAgain(sides, different(await lookAtSides(sides, wrong), onSame), onSame);
   const isLeft = new Set(left.map(({ id }) => id));
   return {
@@ -69,6 +70,19 @@ export async function settleSides(
     }),
     gone,
   };
+}
+
+/**
+ * Ids that were not mended, and why. A record of the source that changes each time it is read keeps the mirror from ending:
+ * the look after it tells what it came to, and that a store is away.
+ */
+async function mend(sides: BothSides, ids: readonly string[]): Promise<ReadonlyMap<string, string>> {
+  try {
+    return await mirrorIds(sides, ids);
+  } catch (error) {
+    if (!(error instanceof StoreUnavailable)) throw error;
+    return new Map(ids.map((id) => [id, error.message]));
+  }
 }
 
 const because = (difference: Difference, why: string): Difference => ({
