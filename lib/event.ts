@@ -166,13 +166,16 @@ const canary = z
     requests: z.int().min(10).max(1000).default(100),
     /** Share of those that may fail. */
     maxErrorRate: z.number().min(0).max(1).default(0.05),
-    /** 95th percentile of the target's latency in the application, in ms. Left out: twice the source's as validation measured it, at least 200. */
+    /**
+     * 95th percentile of the target's latency in the application, in ms. Left out: twice the source's as validation measured
+     * it, at least 200; not judged where it measured none.
+     */
     maxP95Ms: z.number().positive().optional(),
     /** Least mean overlap@k of the shadow reads' two answers; null: not judged. */
     minOverlap: z.number().min(0).max(1).nullable().default(0.9),
     /** Percent of reads that are sent to both stores. */
     shadowPercent: z.number().min(0).max(100).default(5),
-    /** Minutes that a step waits for enough requests, after its own, before readers are taken back. */
+    /** Minutes that the steps together wait for enough requests, each after its own, before readers are taken back. */
     patienceMinutes: z.number().min(0).max(10_080).default(600),
   })
   .refine(({ minOverlap, shadowPercent }) => minOverlap === null || shadowPercent > 0, {

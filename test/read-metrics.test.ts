@@ -162,7 +162,7 @@ function pointsOf(
 }
 
 describe('metrics in CloudWatch', () => {
-  beforeEach(() => cloud.reset());
+  beforeEach(() => void cloud.reset());
   const ask = (over: Partial<{ since: number; now: number; requests: number }> = {}) =>
     cloudWatchReads(new CloudWatchClient({ region: 'eu-central-1' })).lastReads({
       flag,
