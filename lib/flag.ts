@@ -1,7 +1,8 @@
 import { randomUUID } from 'node:crypto';
 import { mkdir, readFile, rename, writeFile } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { dirname } from 'node:path';
 import { z } from 'zod';
+import { flagPath } from './client/file-flag.ts';
 import { ShardDamaged } from './errors.ts';
 import { type Endpoint, parseAs, type RunEvent } from './event.ts';
 
@@ -46,7 +47,7 @@ export interface FlagStore {
 
 /** Flags as files in a directory; a write is a rename, so a reader sees the old flag or the new one. */
 export function fileFlags(directory: string): FlagStore {
-  const path = (name: string): string => join(directory, `${name}.json`);
+  const path = (name: string): string => flagPath(directory, name);
   return {
     read: async (name) => {
       try {
