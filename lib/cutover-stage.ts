@@ -34,7 +34,7 @@ export function cutoverStage(seen: CutoverSeen): Stage {
   if (readers === 'target') return stage('done', `readers are on ${move?.to}`);
   // What came after the last rollback belongs to another try.
   const since = move?.action === 'rollback' ? move.at : '';
-  if (canary !== undefined && canary.startedAt > since) return stage(...canaryText(plan, canary));
+  if (canary !== undefined && canary.startedAt > since) return stage(...canaryText(plan, canary, seen.now));
   const asked = seen.approval !== undefined && seen.approval.askedAt > since ? seen.approval : undefined;
   if (asked !== undefined) return stage(...approvalText(asked, seen));
   if (since !== '') return stage('ended', `taken back at ${since}${because(move)}`);
@@ -45,15 +45,17 @@ export function cutoverStage(seen: CutoverSeen): Stage {
 
 type Text = readonly [Stage['state'], string, number?];
 
-function canaryText({ event }: Plan, { state, step, steps, seen, says }: CanaryState): Text {
+function canaryText({ event }: Plan, canary: CanaryState, now: Date): Text {
+  const { state, step, stepAt, steps, seen, says } = canary;
   const all = event.cutover?.canary?.steps ?? [];
   if (state === 'passed') return ['running', 'every step has passed; all readers are about to move', all.length];
   if (state !== 'watching') return [state === 'taken back' ? 'ended' : 'running', `${state}: ${says}`, steps.length];
-  const at = `step ${step + 1} of ${all.length}: ${all[step]?.percent ?? 0} %`;
-  const asked = event.cutover?.canary?.requests ?? 0;
-  const figures = seen === null ? [] : seenFigures(seen, asked);
-  const waits = says === '' ? '' : `; ${says}`;
-  return ['running', `${[at, ...figures].join(', ')}${waits}`, step];
+  const { percent = 0, minutes = 0 } = all[step] ?? {};
+  const at = `step ${step + 1} of ${all.length}: ${percent} %`;
+  const figures = seen === null ? [says] : seenFigures(seen, event.cutover?.canary?.requests ?? 0);
+  const end = new Date(Date.parse(stepAt) + minutes * 60_000);
+  const waits = now < end ? `watched until ${end.toISOString()}` : 'its time is over, waits for enough requests';
+  return ['running', `${[at, ...figures].join(', ')}; ${waits}`, step];
 }
 
 /** What the last look saw, against as many requests as it takes to judge. */
