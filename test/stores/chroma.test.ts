@@ -200,6 +200,57 @@ describe('reading', () => {
   });
 });
 
+describe('writing while others do', () => {
+  const older = makeBatch({ ids: ['a'], vectors: [vector], payloads: ['{"document":"old","tag":"old","rank":1}'] });
+  const newer = makeBatch({ ids: ['a'], vectors: [vector], payloads: ['{"rank":2}'], seed: 2 });
+
+  test('a record inserted under an upsert leaves no field and no document in it, which Chroma would merge', async () => {
+    const importer = await filled('under', makeBatch({ ids: ['z'], vectors: [vector] }));
+    let upserts = 0;
+    const url = await proxy(async (request) => {
+      if (request.url?.endsWith('/upsert') && upserts++ === 0)
+        await importer.write(older, { position, mode: 'insert' });
+      return undefined;
+    });
+    await (await open('under', {}, url)).write(newer, { mode: 'upsert' });
+    const found = await importer.fetch(['a']);
+    expect(found.payloads).toEqual(['{"rank":2}']);
+    // Of a cosine collection Chroma gives floats back that differ in the last bit.
+    column(found, 'embedding').values.forEach((value, at) => {
+      expect(value).toBeCloseTo(column(newer, 'embedding').values[at] ?? Number.NaN, 6);
+    });
+    expect(upserts).toBe(2);
+  });
+
+  test('says so when others write the same record again and again', async () => {
+    const other = await filled('again', older);
+    const busy = async (request: IncomingMessage): Promise<Answer> => {
+      if (request.url?.endsWith('/get')) await other.write(older, { mode: 'upsert' });
+      return undefined;
+    };
+    const store = await open('again', {}, await proxy(busy));
+    await expect(store.write(newer, { mode: 'upsert' })).rejects.toMatchObject({
+      name: 'StoreUnavailable',
+      ids: ['a'],
+    });
+  });
+
+  test.each([
+    [3, 'answers when it is asked again'],
+    [50, 'is StoreUnavailable in the end'],
+  ])('a read under which %i records go %s', async (faults) => {
+    await filled('goes', makeBatch({ ids: ['a', 'b'], vectors: [vector] }));
+    let left = faults;
+    const message = 'Error executing plan: Internal error: Error finding id';
+    const url = await proxy(async (request) =>
+      request.url?.endsWith('/get') && left-- > 0 ? { status: 500, headers: {}, message } : undefined,
+    );
+    const fetched = (await open('goes', {}, url)).fetch(['a', 'b']);
+    if (faults < 6) expect((await fetched).count).toBe(2);
+    else await expect(fetched).rejects.toMatchObject({ name: 'StoreUnavailable' });
+  });
+});
+
 describe('faults are named for what a run does about them', () => {
   test.each([
     [429, { 'retry-after': '2' }, { name: 'Throttled', retryable: true, retryAfterMs: 2000 }],
@@ -245,10 +296,15 @@ describe('faults are named for what a run does about them', () => {
   });
 });
 
-type Answer = { readonly status: number; readonly headers: Record<string, string> } | undefined;
+type Answer =
+  | { readonly status: number; readonly headers: Record<string, string>; readonly message?: string }
+  | undefined;
 const proxies: Server[] = [];
 afterAll(() => {
-  for (const server of proxies) server.close();
+  for (const server of proxies) {
+    server.closeAllConnections();
+    server.close();
+  }
 });
 
 /** Stands before the real server and answers in its place where `answer` says so. */
@@ -258,7 +314,8 @@ async function proxy(answer: (request: IncomingMessage, body: string) => Promise
     const body = await text(request);
     const own = await answer(request, body);
     if (own !== undefined) {
-      response.writeHead(own.status, own.headers).end('{"error":"Stub","message":"as the test wants it"}');
+      const { status, headers, message = 'as the test wants it' } = own;
+      response.writeHead(status, headers).end(JSON.stringify({ error: 'Stub', message }));
       return;
     }
     const init = { method: request.method ?? 'GET', headers: { 'content-type': 'application/json' } };

@@ -3,6 +3,7 @@ import { type Batch, column, concatBatches, denseVector, hasVector } from '../..
 import type { CollectionSchema, FieldSpec, VectorSpec } from '../../lib/schema.ts';
 import type { Store, StoreKind } from '../../lib/stores/port.ts';
 import { canonicalJson, makeBatch, makeSchema } from '../make.ts';
+import { deleteContract } from './contract-delete.ts';
 import { insertContract } from './contract-insert.ts';
 import { type Refuses, searchContract } from './contract-search.ts';
 
@@ -225,47 +226,15 @@ export function storeContract(name: string, make: MakeStore, flags: ContractFlag
       expect(canonicalJson((await store.fetch([makeId(1)])).payloads[0] ?? '')).toBe('{"changed":true}');
     });
 
-    if (kind.capabilities.deletes) {
-      test('deletes by id, twice without harm, and ids that no record could have are not there', async () => {
-        const store = await filled('contract_delete', records(30));
-        const gone = [makeId(3), makeId(7), makeId(29)];
-        await store.delete([...gone, makeId(5000)]);
-        expect(await store.count()).toBe(27);
-        expect((await store.fetch([...gone, makeId(4)])).ids).toEqual([makeId(4)]);
-        await store.delete(gone);
-        await store.delete([]);
-        await store.delete(["o'brien", '', '99999999999999999999', '-1', 'a,b', '{1}']);
-        if (/^\d+$/.test(makeId(4))) await store.delete([`00${makeId(4)}`]);
-        expect(await store.count()).toBe(27);
-        const other = await open('contract_delete');
-        expect((await other.fetch(records(30).ids)).count).toBe(27);
-        const query = denseVector(dense(records(30), vectorName), 3);
-        expect((await store.search({ vector: vectorName, query, k: 30 })).map(({ id }) => id)).not.toContain(makeId(3));
-      });
-
-      test('a record that was deleted can be written again, and is then the new one alone', async () => {
-        const store = await filled('contract_again', records(3));
-        await store.delete([makeId(1)]);
-        const next = makeBatch({ ids: [makeId(1)], vectors: [vector], payloads: ['{"next":1}'], seed: 9 });
-        await store.write(next, { mode: 'upsert' });
-        expect(await store.count()).toBe(3);
-        const found = await store.fetch([makeId(1)]);
-        expect(canonicalJson(found.payloads[0] ?? '')).toBe('{"next":1}');
-        expectSameRecords(found, next, kind, vector);
-      });
-
-      test('a thousand ids are deleted in one call', async () => {
-        const store = await filled('contract_thousand', records(1200));
-        await store.delete(records(1000, 100).ids);
-        expect(await store.count()).toBe(200);
-      });
-    } else {
-      test('says that it cannot delete', async () => {
-        const store = await filled('contract_delete', records(3));
-        await expect(store.delete([makeId(1)])).rejects.toMatchObject({ name: 'Incompatible' });
-        expect(await store.count()).toBe(3);
-      });
-    }
+    deleteContract({
+      kind,
+      vector,
+      open,
+      filled,
+      records,
+      makeId,
+      sameRecords: (found, written) => expectSameRecords(found, written, kind, vector),
+    });
 
     if (kind.capabilities.insertOnly)
       insertContract({

@@ -303,12 +303,33 @@ describe('against a server that answers as recorded', () => {
     });
   });
 
+  test('a delete is asked for as recorded, with ids that Qdrant can have alone', async () => {
+    const { request, response } = recorded('delete points by id');
+    const bodies: unknown[] = [];
+    answer = (_, body) => {
+      bodies.push(JSON.parse(body));
+      return response;
+    };
+    const store = await open('one');
+    await store.delete(['0', 'words', '007']);
+    expect(asked.at(-1)).toBe(`${request.method} ${request.path}`);
+    expect(bodies).toEqual([request.body]);
+    await store.delete(['words']);
+    expect(bodies).toHaveLength(1);
+  });
+
+  test('a delete that is only acknowledged is not taken for done', async () => {
+    answer = () => recorded('upsert without wait');
+    await expect((await open('one')).delete(['1'])).rejects.toMatchObject({ name: 'StoreUnavailable' });
+  });
+
   test('a wrong key is AccessDenied on every path', async () => {
     answer = () => recorded('wrong API key');
     const store = await open('one');
     const denied = { name: 'AccessDenied' };
     await expect(store.count()).rejects.toMatchObject(denied);
     await expect(store.fetch(['1'])).rejects.toMatchObject(denied);
+    await expect(store.delete(['1'])).rejects.toMatchObject(denied);
     await expect(store.write(makeBatch(), { position, mode: 'upsert' })).rejects.toMatchObject(denied);
   });
 

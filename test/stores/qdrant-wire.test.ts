@@ -1,6 +1,7 @@
 import { create, fromBinary, toBinary } from '@bufbuild/protobuf';
 import { describe, expect, test } from '@jest/globals';
 import {
+  DeletePointsSchema,
   GetPointsSchema,
   type PointStruct,
   QueryPointsSchema,
@@ -16,7 +17,14 @@ import fc from 'fast-check';
 import { column } from '../../lib/batch.ts';
 import { decodeGet, decodeHits, decodeScroll, isCompleted } from '../../lib/stores/qdrant/answers.ts';
 import { checkRestPayload } from '../../lib/stores/qdrant/payload.ts';
-import { encodeGet, encodeSample, encodeScroll, encodeSearch, encodeUpsert } from '../../lib/stores/qdrant/points.ts';
+import {
+  encodeDelete,
+  encodeGet,
+  encodeSample,
+  encodeScroll,
+  encodeSearch,
+  encodeUpsert,
+} from '../../lib/stores/qdrant/points.ts';
 import { encodeRestUpsert } from '../../lib/stores/qdrant/rest.ts';
 import { canonicalJson, makeBatch } from '../make.ts';
 import { allKinds, batches, caught, expectSameBatch, one, positionsOf, roomy } from './qdrant-arbitraries.ts';
@@ -186,6 +194,15 @@ describe('answers', () => {
 
 describe('requests for records', () => {
   const wanted = { payload: true, vectors: false };
+
+  test('a delete names its ids, integers above 2^53 and UUIDs alike, and waits until it is applied', () => {
+    const ids = ['7', '18446744073709551615', '0f1e2d3c-4b5a-6978-8796-a5b4c3d2e1f0'];
+    const sent = fromBinary(DeletePointsSchema, encodeDelete('c', ids));
+    expect(sent).toMatchObject({ collectionName: 'c', wait: true });
+    const selector = sent.points?.pointsSelectorOneOf;
+    if (selector?.case !== 'points') throw new Error('the ids are missing: a filter would delete other records');
+    expect(selector.value.ids.map((id) => String(id.pointIdOptions.value))).toEqual(ids);
+  });
 
   test('a scroll names its offset, limit and what it wants', () => {
     const sent = fromBinary(ScrollPointsSchema, encodeScroll('c', '18446744073709551615', 500, wanted));
