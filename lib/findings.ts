@@ -79,7 +79,7 @@ const advices = {
   },
   live: {
     again:
-      'Start the run again under its id: both sides are compared anew, and what a write did not reach is copied again.',
+      'Start the run again under its id: both sides are compared anew, and what a write did not reach is mended.',
     unique: 'Make the ids unique in the source, then start the run again under a new id.',
     extra: 'that the source does not hold',
     changed: 'See that every writer goes through the client, then start the run again under its id',

@@ -146,5 +146,5 @@ export function liveSummary(live: LiveReport | null): string {
   if (changed + added + deleted + mended === 0) return 'It was live, and the application wrote nothing meanwhile.';
   const wrote = `Meanwhile the application changed ${plural(changed, 'record')}, added ${count(added)} and deleted ${count(deleted)}, and both sides hold the same of them.`;
   if (mended === 0) return wrote;
-  return `${wrote} ${plural(mended, 'record')} had to be copied again, since a write had not reached both sides.`;
+  return `${wrote} ${plural(mended, 'record')} had to be mended, since a write had not reached both sides.`;
 }

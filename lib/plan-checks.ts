@@ -1,5 +1,6 @@
 import { Incompatible, InvalidEvent, NotFound, TargetNotEmpty } from './errors.ts';
 import type { QuerySet, RunEvent } from './event.ts';
+import { placeOf } from './flag.ts';
 import { queriesNeeded } from './interval.ts';
 import type { MappingPlan } from './run-files.ts';
 import { type CollectionSchema, searchSettingNames } from './schema.ts';
@@ -26,6 +27,40 @@ export function refuseMissingPointer({ cutover }: RunEvent, target: StoreKind): 
     `cutover.pointer '${cutover.pointer}': ${target.title} has no aliases or views; leave it out to use the routing flag`,
     { ids: ['cutover.pointer'] },
   );
+}
+
+/** The flag names a store by its place, and has no other word for one of the same name elsewhere. @throws InvalidEvent */
+export function refuseSamePlace({ source, target, cutover, live }: RunEvent): void {
+  if (live === false && (cutover === null || cutover.canary === null)) return;
+  const place = placeOf(source);
+  if (place !== placeOf(target)) return;
+  const text = `source and target are both '${place}' to the routing flag, so an application could not tell which of them it says`;
+  throw new InvalidEvent(`${text}; name another target.collection`, { ids: [target.collection] });
+}
+
+/**
+ * Writes go to both sides while a live run imports, so an old shard must never be put over a newer value, and what is
+ * deleted has to be deleted there. @throws Incompatible
+ */
+export function refuseLiveTarget({ live, target: { store } }: RunEvent, { title, capabilities }: StoreKind): void {
+  if (live === false) return;
+  const choices =
+    'leave "live" out and stop the application from writing while the run goes on, or name a target store that can';
+  const lacks = [
+    ...(capabilities.insertOnly ? [] : ['insert only the records that are absent']),
+    ...(capabilities.deletes ? [] : ['delete records by id']),
+  ];
+  if (lacks.length === 0) return;
+  const text = `live: ${title} cannot ${lacks.join(', nor ')}, so an old value could replace a newer one`;
+  throw new Incompatible(`${text}; ${choices}`, { ids: ['live', store] });
+}
+
+/** What a live run does not look for. */
+export function liveNotes({ live, target: { into, collection } }: RunEvent): string[] {
+  if (live === false || into === 'new') return [];
+  return [
+    `'${collection}' may hold records of its own ("into": "existing"), so records that it holds and the source does not are not looked for: a delete that did not go through the client stays there`,
+  ];
 }
 
 /** A search setting that the target's store knows nothing of. @throws Incompatible */

@@ -10,9 +10,12 @@ import { readMoves } from './moves.ts';
 import { getJson, type ObjectStore, putJson } from './objects.ts';
 import {
   countOrNone,
+  liveNotes,
   refuseFullTarget,
+  refuseLiveTarget,
   refuseMissingPointer,
   refuseSameCollection,
+  refuseSamePlace,
   refuseTooFewQueries,
   refuseUnheededSettings,
   refuseUnknownVectors,
@@ -52,7 +55,9 @@ export interface PlanInput {
 export async function planRun(input: PlanInput): Promise<Plan> {
   const { run, event, objects } = input;
   refuseSameCollection(event);
+  refuseSamePlace(event);
   refuseMissingPointer(event, input.targetKind);
+  refuseLiveTarget(event, input.targetKind);
   refuseUnheededSettings(event, input.targetKind);
   const keys = runKeys(run);
   const earlier = await getJson(objects, keys.plan, planSchema);
@@ -78,7 +83,7 @@ export async function planRun(input: PlanInput): Promise<Plan> {
     mapping: fitted.mapping,
     records: described.count,
     withoutVector: { ...described.withoutVector },
-    notes: [...(described.notes ?? []), ...fitted.notes],
+    notes: [...(described.notes ?? []), ...fitted.notes, ...liveNotes(event)],
     guarantee: guaranteeOf(input.sourceKind.capabilities.reads, event),
     hasLiveWrites: false,
     estimate: estimateRun({

@@ -1,11 +1,14 @@
 import { describe, expect, test } from '@jest/globals';
 import { rollBack } from '../lib/cutover.ts';
 import { flagFinished, flagOnSource, flagOnTarget } from '../lib/cutover-flag.ts';
+import { parseEvent } from '../lib/event.ts';
 import type { FlagStore } from '../lib/flag.ts';
 import { runKeys } from '../lib/keys.ts';
 import { beginLive } from '../lib/live.ts';
 import { readMoves } from '../lib/moves.ts';
 import { getJson, type ObjectStore } from '../lib/objects.ts';
+import { type PlanInput, planRun } from '../lib/plan.ts';
+import { flagPointer } from '../lib/pointer.ts';
 import { liveSchema } from '../lib/run-files.ts';
 import { memory } from '../lib/stores/memory.ts';
 import { makeWorld, plan } from './world.ts';
@@ -126,6 +129,45 @@ describe('the live writes', () => {
   test('alone are no cutover: there is nothing to take back', async () => {
     const run = await planned();
     await run.begin();
-    await expect(rollBack({ ...run, targetKind: memory })).rejects.toMatchObject({ name: 'NotFound' });
+    const pointer = flagPointer(run.plan, run.flags);
+    await expect(rollBack({ ...run, pointer })).rejects.toMatchObject({ name: 'NotFound' });
+  });
+});
+
+describe('the plan of a live run', () => {
+  const planOf = async (event: Record<string, unknown>, parts: Partial<PlanInput> = {}) => {
+    const world = await makeWorld({ event: { live: true } });
+    const changed = parseEvent({ ...world.event, ...event });
+    const kinds = { sourceKind: memory, targetKind: memory };
+    return await planRun({ ...world, event: changed, run: 'r1', ...kinds, now: new Date(), ...parts });
+  };
+
+  test('refuses a target that can only replace records: an old shard would be put over a newer value', async () => {
+    const files = {
+      ...memory,
+      title: 'Files',
+      capabilities: { ...memory.capabilities, insertOnly: false, deletes: false },
+    };
+    const message = expect.stringMatching(
+      /Files cannot insert only the records that are absent, nor delete records by id.*leave "live" out.*target store that can/,
+    );
+    await expect(planOf({}, { targetKind: files })).rejects.toMatchObject({ name: 'Incompatible', message });
+    expect((await planOf({ live: false }, { targetKind: files })).run).toBe('r1');
+  });
+
+  test('refuses sides that the flag has one name for, as two servers with a collection of the same name', async () => {
+    const target = { store: 'memory', connection: { path: 'elsewhere' }, collection: 'articles' };
+    await expect(planOf({ target })).rejects.toMatchObject({ name: 'InvalidEvent' });
+    await expect(planOf({ target, live: false, cutover: { canary: {} } })).rejects.toMatchObject({
+      name: 'InvalidEvent',
+    });
+    expect((await planOf({ target, live: false })).run).toBe('r1');
+  });
+
+  test('says that extra records of a shared target are not looked for', async () => {
+    const world = await makeWorld();
+    const { notes } = await planOf({ target: { ...world.event.target, into: 'existing' } });
+    expect(notes).toContainEqual(expect.stringContaining('are not looked for'));
+    expect((await planOf({})).notes).not.toContainEqual(expect.stringContaining('not looked for'));
   });
 });

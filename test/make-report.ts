@@ -385,14 +385,14 @@ export function makeGoodReport(): Report {
   });
 }
 
-/** A live run with nothing wrong: writes went on, and a few had to be copied again. */
+/** A live run with nothing wrong: writes went on, and a few had to be mended. */
 export function makeLiveReport(): Report {
   const report = makeGoodReport();
   const live = makeLive('19000');
   return reportSchema.parse({
     ...report,
     summary:
-      'Validated, pgvector words to lancedb words: all 10,000 records compared and equal. Meanwhile the application changed 412 records, added 31 and deleted 27, and both sides hold the same of them. 3 records had to be copied again, since a write had not reached both sides.',
+      'Validated, pgvector words to lancedb words: all 10,000 records compared and equal. Meanwhile the application changed 412 records, added 31 and deleted 27, and both sides hold the same of them. 3 records had to be mended, since a write had not reached both sides.',
     counts: {
       ...report.counts,
       source: 10_006,

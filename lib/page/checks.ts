@@ -58,7 +58,7 @@ function sourceCheck({ spotCheck, findings }: Report): Check {
 }
 
 function liveCheck({ changed, added, deleted, mended }: LiveReport, findings: readonly Finding[]): Check {
-  const text = `${count(changed)} changed, ${count(added)} added, ${count(deleted)} deleted; ${count(mended)} copied again.`;
+  const text = `${count(changed)} changed, ${count(added)} added, ${count(deleted)} deleted; ${count(mended)} mended.`;
   return { name: 'Live writes on both sides', state: stateOf(findings, ['live']), text };
 }
 

@@ -14,7 +14,7 @@ export function liveSection({ live, target }: Report): Markup {
     ['Deletes noted by the client', count(live.tombstones)],
   ]);
   const found = figures([
-    ['Copied again', count(live.mended)],
+    ['Mended', count(live.mended)],
     ['Still missing in the target', count(live.missing)],
     ['Still different', count(live.different)],
     ['Extra in the target', live.extra === null ? 'not looked for' : count(live.extra)],
@@ -30,7 +30,7 @@ function words({ changed, added, deleted, mended, missing, different, extra, unc
   if (wrote + mended === 0) return 'The application wrote nothing while the run went on.';
   if (mended === 0)
     return `All ${plural(wrote, 'record')} that were written while the run went on are the same on both sides.`;
-  return `What was written while the run went on is the same on both sides, once ${plural(mended, 'record')} had been copied again.`;
+  return `What was written while the run went on is the same on both sides, once ${plural(mended, 'record')} had been mended.`;
 }
 
 function notes({ flag, since, sweptFrom, sweptTo, mended, note }: LiveReport, target: string): Markup {
@@ -42,7 +42,7 @@ function notes({ flag, since, sweptFrom, sweptTo, mended, note }: LiveReport, ta
   const why =
     mended === 0
       ? html``
-      : html`<p class="dim">A record is copied again when its write has reached the source and not ${target}, or has come there too late. A few are no fault; many say that something writes past the client.</p>`;
+      : html`<p class="dim">A record is mended, which is copied or deleted again, when its write has reached the source and not ${target}, or came there too late. A few are no fault; many say that something writes past the client.</p>`;
   return html`<p class="dim">${begun}${swept}</p>${why}${note === '' ? html`` : html`<p>${note}</p>`}`;
 }
 
@@ -51,6 +51,6 @@ function lists({ first, mended, missing, different, unchecked }: LiveReport): Ma
     entries('Still missing', first.missing, missing),
     entries('Still different', first.different, different),
     entries('Could not be read from both sides', first.unchecked, unchecked),
-    entries('Copied again', first.mended, mended),
+    entries('Mended', first.mended, mended),
   ]);
 }

@@ -32,6 +32,7 @@ p { margin: .35rem 0; overflow-wrap: anywhere; }
 section[aria-label="Checks"] { padding: 0; overflow: hidden; }
 .checks { list-style: none; margin: 0; padding: 0; display: grid; grid-template-columns: repeat(2, minmax(0, 1fr)); gap: 1px; background: var(--line); }
 .checks li { display: flex; gap: .75rem; padding: .9rem 1.25rem; background: var(--sheet); }
+.checks li:last-child:nth-child(odd) { grid-column: 1 / -1; }
 .checks p { color: var(--dim); margin: .1rem 0 0; font-size: .9375rem; }
 .checks .mark { flex: none; width: 1.6rem; height: 1.6rem; border-radius: 50%; display: grid; place-items: center; font-weight: 700; font-size: .9rem; background: var(--code); }
 .checks .validated .mark { background: var(--good-soft); } .checks .failed .mark { background: var(--bad-soft); } .checks .unproven .mark { background: var(--open-soft); }
