@@ -64,6 +64,8 @@ export async function stepCanary(options: CanaryOptions): Promise<Look> {
   const { readers, percent } = standingOf(moves);
   if (canary !== own || readers !== 'share' || percent !== stepOf(work, canary).percent)
     return await moveTo(work, canary);
+  // Nobody has looked yet: a call that ended between the log and the flag is made up for.
+  if (canary.lookedAt === null) await settle({ plan, objects, pointer: flagPointer(plan, services.flags) });
   return await look(work, canary);
 }
 

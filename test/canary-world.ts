@@ -67,7 +67,7 @@ export async function makeCanaryWorld({
   objects = memoryObjects({}),
   flags = memoryFlags(),
 }: {
-  readonly canary?: Record<string, unknown>;
+  readonly canary?: Record<string, unknown> | null;
   readonly report?: unknown;
   readonly objects?: ObjectStore;
   readonly flags?: FlagStore;
