@@ -3,8 +3,7 @@ import { Incompatible, InvalidEvent } from '../errors.ts';
 import { conditionsOf, type Filter } from '../filter.ts';
 import type { MappingPlan } from '../run-files.ts';
 import type { SearchSettings } from '../schema.ts';
-import type { Hit, ResolvedConnection, Store, StoreKind } from '../stores/port.ts';
-import { storeKind } from '../stores/registry.ts';
+import type { Hit, Store, StoreKind } from '../stores/port.ts';
 import { type AppliedMapping, applyMapping, noMapping } from './applied-mapping.ts';
 import type { ClientRecord, ClientSide, DenseVector } from './side.ts';
 import { batchOf, lastOfEach, recordsOf, shapesOf, type VectorShapes } from './store-records.ts';
@@ -52,9 +51,7 @@ export function storeSide({ store, kind, vector, mapping, search = {} }: StoreSi
   if (!kind.capabilities.deletes)
     throw new Incompatible(
       `${kind.title} cannot delete records by id, as an application's writes need; use another store`,
-      {
-        ids: [kind.name],
-      },
+      { ids: [kind.name] },
     );
   const map = mapping === undefined ? noMapping : applyMapping(mapping, kind.capabilities.ids);
   let known: Promise<VectorShapes> | undefined;
@@ -108,24 +105,6 @@ export function storeSide({ store, kind, vector, mapping, search = {} }: StoreSi
   };
 }
 
-export interface OpenStoreSideOptions extends Omit<StoreSideOptions, 'store' | 'kind'> {
-  /** `pgvector`, `qdrant`, … */
-  readonly store: string;
-  /** With its secrets: nothing of it is written or logged. */
-  readonly connection: ResolvedConnection;
-  readonly collection: string;
-  /** The store's own options, as in an event. */
-  readonly options?: unknown;
-}
-
-/** Opens a store for an application. Close it when the application ends. @throws InvalidEvent when the options are wrong */
-export async function openStoreSide(given: OpenStoreSideOptions): Promise<StoreSide & { close(): Promise<void> }> {
-  const { store: name, connection, collection, options = {}, ...others } = given;
-  const kind = await storeKind(name);
-  const store = await kind.open({ connection, collection, options });
-  return { ...storeSide({ store, kind, ...others }), close: async () => await store.close() };
-}
-
 /** Original ids remembered: 100,000 of them are some 15 MB. An id stands for the same original for ever. */
 const maxRemembered = 100_000;
 
@@ -133,12 +112,18 @@ const maxRemembered = 100_000;
 function idResolver(map: AppliedMapping, fetchAll: (ids: readonly string[]) => Promise<readonly Batch[]>) {
   const originals = new Map<string, string>();
   return async (hits: readonly Hit[]): Promise<readonly StoreHit[]> => {
-    const unknown = hits.flatMap(({ id }) => (map.mayBeMapped(id) && !originals.has(id) ? [id] : []));
-    if (originals.size + unknown.length > maxRemembered) originals.clear();
-    for (const { ids, payloads } of await fetchAll(unknown))
-      for (const [at, id] of ids.entries()) originals.set(id, map.sourceId(id, payloads[at] ?? '{}'));
+    const mapped = hits.flatMap(({ id }) => (map.mayBeMapped(id) ? [id] : []));
+    const found = new Map<string, string>();
+    for (const id of mapped) {
+      const original = originals.get(id);
+      if (original !== undefined) found.set(id, original);
+    }
+    for (const { ids, payloads } of await fetchAll(mapped.filter((id) => !found.has(id))))
+      for (const [at, id] of ids.entries()) found.set(id, map.sourceId(id, payloads[at] ?? '{}'));
+    if (originals.size + found.size > maxRemembered) originals.clear();
+    for (const [id, original] of found) originals.set(id, original);
     return hits.flatMap(({ id, score }) => {
-      const original = map.mayBeMapped(id) ? originals.get(id) : id;
+      const original = map.mayBeMapped(id) ? found.get(id) : id;
       return original === undefined ? [] : [{ id: original, score }];
     });
   };

@@ -4,7 +4,7 @@ import { parseAs } from '../event.ts';
 import { type CollectionSchema, fieldTypeSchema } from '../schema.ts';
 import { type Layout, readLayout } from './pgvector/catalog.ts';
 import { connect, type Database, type Session } from './pgvector/connect.ts';
-import { storeError } from './pgvector/errors.ts';
+import { pastDeadlocks, storeError } from './pgvector/errors.ts';
 import { type IndexMemory, progressOf, startIndexes, wantedIndexes } from './pgvector/index.ts';
 import { keepSettings } from './pgvector/keep.ts';
 import { parseTableName, quoteTable, requireTable, type TableName } from './pgvector/names.ts';
@@ -160,6 +160,17 @@ function openTable(database: Database, name: TableName, options: Options, omitFi
     known = undefined;
     server = undefined;
   };
+  const changing = async <T>(doing: string, work: (layout: Layout) => Promise<T>): Promise<T> =>
+    await guard(doing, async () => {
+      try {
+        const layout = await database.use(layoutForWrite);
+        return await pastDeadlocks(async () => await work(layout));
+      } catch (error) {
+        // The table may have changed under us; the next try looks again.
+        forget();
+        throw error;
+      }
+    });
   const indexes = async (schema: CollectionSchema) => {
     forget();
     const layout = await database.use(layoutIn);
@@ -192,20 +203,11 @@ function openTable(database: Database, name: TableName, options: Options, omitFi
         await prepareTable(database, name, schema, options.key);
       }),
     write: async (batch, writeOptions) =>
-      await guard('writing to', async () => {
-        try {
-          return await writeBatch(database, await database.use(layoutForWrite), batch, writeOptions, writes);
-        } catch (error) {
-          // The table may have changed under us; the next try looks again.
-          forget();
-          throw error;
-        }
-      }),
+      await changing('writing to', async (layout) => await writeBatch(database, layout, batch, writeOptions, writes)),
     delete: async (ids) =>
-      await guard(
+      await changing(
         'deleting records of',
-        async () =>
-          await database.use(async (session) => await deleteRecords(session, await layoutForWrite(session), ids)),
+        async (layout) => await database.use(async (session) => await deleteRecords(session, layout, ids)),
       ),
     buildIndex: async (schema) =>
       await guard('building the indexes of', async () => {

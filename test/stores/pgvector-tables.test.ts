@@ -70,6 +70,24 @@ describe.each(['a server', 'PGlite'])('tables in %s', (where) => {
        WHERE attrelid = '${table}'::regclass AND attnum > 0 ORDER BY attname`,
     );
 
+  test("takes an application's own writes and deletes in its own table, which has no ledger beside it", async () => {
+    await run('CREATE SCHEMA own; CREATE TABLE own.notes (id uuid PRIMARY KEY, title text, embedding vector(2))');
+    const store = await open('own.notes');
+    const ids = ['0f1e2d3c-4b5a-6978-8796-a5b4c3d2e1f0', '0f1e2d3c-4b5a-6978-8796-a5b4c3d2e1f1'];
+    const vectors = [{ name: 'embedding', kind: 'dense', dimension: 2, precision: 'float32' }] as const;
+    const payloads = ['{"title":"a"}', '{"title":"b"}'];
+    const written = makeBatch({ ids, vectors, payloads });
+    expect(await store.write(written, { mode: 'upsert' })).toEqual({ written: 2 });
+    await store.write(makeBatch({ ids: ids.slice(1), vectors, payloads: ['{"title":"c"}'] }), { mode: 'upsert' });
+    await store.delete([ids[0] ?? '', (ids[1] ?? '').toUpperCase()]);
+    expect(await rows('SELECT id::text, title FROM own.notes')).toEqual([{ id: ids[1], title: 'c' }]);
+    const upper = makeBatch({ ids: [(ids[0] ?? '').toUpperCase()], vectors, payloads: ['{"title":"d"}'] });
+    await expect(store.write(upper, { mode: 'upsert' })).rejects.toMatchObject({ name: 'RecordRefused' });
+    expect(
+      await rows("SELECT 1 FROM pg_class WHERE relname = 'vecferry_ledger' AND relnamespace = 'own'::regnamespace"),
+    ).toEqual([]);
+  });
+
   test('a table of every type becomes the same table: columns, values, defaults and indexes', async () => {
     await run(`
       CREATE TYPE mood AS ENUM ('sad', 'it''s ok', 'happy'); CREATE DOMAIN positive AS int CHECK (VALUE > 0);

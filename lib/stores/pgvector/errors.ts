@@ -37,6 +37,24 @@ export function isDataError(error: unknown): boolean {
   return code !== undefined && (/^2[123]/.test(code) || code === '54000');
 }
 
+/** Times that a transaction is begun again; PostgreSQL looks for deadlocks after a second (deadlock_timeout). */
+const maxTries = 5;
+
+/**
+ * Runs a transaction again that the server ended in favour of another one (40P01 a deadlock, 40001): an importer and an
+ * application may write the same rows in another order.
+ */
+export async function pastDeadlocks<T>(transact: () => Promise<T>): Promise<T> {
+  for (let tried = 1; ; tried++) {
+    try {
+      return await transact();
+    } catch (error) {
+      const code = serverError(error)?.code ?? (error instanceof Error ? serverError(error.cause)?.code : undefined);
+      if ((code !== '40P01' && code !== '40001') || tried >= maxTries) throw error;
+    }
+  }
+}
+
 /** The record within a COPY that the server stumbled over, from 0; undefined where it does not say. */
 export function copyLine(error: unknown): number | undefined {
   const line = /COPY .*, line (\d+)/.exec(serverError(error)?.where ?? '')?.[1];

@@ -188,11 +188,16 @@ async function withKeys<T>(
   }
 }
 
-/** One statement, which is a transaction of its own. */
+/** One statement, which is a transaction of its own. Rows are locked in the order in which writes lock them. */
 export async function deleteRecords(session: Session, layout: Layout, ids: readonly string[]): Promise<void> {
   const keys = keysOfIds(layout, ids);
   if (keys.length === 0) return;
-  await withKeys(layout, keys, (filter) => session.run(`DELETE FROM ${tableOf(layout)} WHERE ${filter}`));
+  const [table, columns] = [tableOf(layout), keyList(layout)];
+  await withKeys(layout, keys, (filter) =>
+    session.run(
+      `DELETE FROM ${table} WHERE (${columns}) IN (SELECT ${columns} FROM ${table} WHERE ${filter} ORDER BY ${columns} FOR UPDATE)`,
+    ),
+  );
 }
 
 /** Rows with one of these keys. An array literal, which the server reads in two thirds of the time, where no value needs quotes. */
