@@ -18,6 +18,7 @@ const answerSchema = z.strictObject({
   ndcg: share,
   rbo: share,
   hits: z.int().nonnegative(),
+  candidates: z.int().nonnegative().optional(),
   millis: z.number(),
   gold: z.strictObject({ recall: share, ndcg: share }).optional(),
   /** Recall at the other depths, in their order, each by a search of its own. */

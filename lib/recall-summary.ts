@@ -119,8 +119,8 @@ function summariseSide(side: 'source' | 'target', { answers, truths, k, depths, 
   };
 }
 
-function isShort({ hits }: KeptAnswer, truth: Truth | undefined, k: number): boolean {
-  return truth !== undefined && hits < Math.min(k, truth.candidates);
+function isShort({ hits, candidates }: KeptAnswer, truth: Truth | undefined, k: number): boolean {
+  return truth !== undefined && hits < Math.min(k, candidates ?? truth.candidates);
 }
 
 /** Ten steps of a tenth from 0 on, and the queries without a miss. */

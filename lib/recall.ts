@@ -1,13 +1,14 @@
 import { type Answers, hashOf, type KeptAnswer, queriesPerPart, readAnswers, writeAnswers } from './answers.ts';
 import { StoreUnavailable, Throttled, VecferryError } from './errors.ts';
 import { runKeys } from './keys.ts';
+import { askLive, type LiveTruth, liveTruthOf, type Search } from './live-truth.ts';
 import { type Deadline, isNear } from './log.ts';
 import { getJson, type ObjectStore, putJson } from './objects.ts';
 import { goalOf, searchedVectors, vectorsOf } from './query-sets.ts';
 import { type AskedSet, type MeasuredSet, summarise } from './recall-summary.ts';
 import { type Manifest, type Plan, type Recall, tuningSchema } from './run-files.ts';
 import type { SearchSettings } from './schema.ts';
-import { askSide, openSide, type Side } from './search-side.ts';
+import { askSide, openSide, type Side, searchSide } from './search-side.ts';
 import { changedSettings } from './search-steps.ts';
 import type { Store } from './stores/port.ts';
 import { readTruthsAndHash, type Truth } from './truths.ts';
@@ -33,7 +34,7 @@ export type RecallOutcome = { readonly done: true; readonly recall: Recall } | {
  * find against the exact neighbours from the shards. Both are searched in turn, so that both meet the same load; the
  * set's k first, so that no cache of another depth serves the search that is timed. What is answered is written to
  * answers/, and what is there already is not asked again, unless a side is set to be searched otherwise by now. Writes
- * recall.json once all is there.
+ * recall.json once all is there. In a live run the truth is corrected by what was written since: live-truth.ts.
  * @throws NotFound when the neighbours of a shard are not there.
  */
 export async function measureRecall(options: RecallOptions): Promise<RecallOutcome> {
@@ -44,7 +45,8 @@ export async function measureRecall(options: RecallOptions): Promise<RecallOutco
   const { truths, of } = await readTruthsAndHash(options);
   const sets: MeasuredSet[] = [];
   let part = 0;
-  const call: Call = { deadline: options.deadline, hasAsked: false, warm: new Set() };
+  const live = liveTruthOf(options);
+  const call: Call = { deadline: options.deadline, hasAsked: false, warm: new Set(), live };
   for (const set of setsOf(plan, truths, await keptByTarget(options))) {
     const sides = await openSides(options, set);
     const now = [await setTo(options.source, set.vector), await setTo(options.target, set.searched.targetVector)];
@@ -52,7 +54,9 @@ export async function measureRecall(options: RecallOptions): Promise<RecallOutco
     for (let from = 0; from < set.truths.length; from += queriesPerPart, part++) {
       const next = set.truths.slice(from, from + queriesPerPart);
       const { name, vector, k, depths, settings, kept } = set;
-      const hash = hashOf([of, name, vector, k, depths, settings, kept ?? null, now, from]);
+      // Writes went on since an earlier attempt of a live run.
+      const attempt = live === undefined ? [] : [plan.attempt];
+      const hash = hashOf([of, name, vector, k, depths, settings, kept ?? null, now, from, ...attempt]);
       const found = await readAnswers(objects, plan.run, part, hash);
       if (found.asked < next.length) {
         await askPart(call, sides, set, next, found);
@@ -140,6 +144,7 @@ interface Call {
   hasAsked: boolean;
   /** Sides that need no more warming. */
   readonly warm: Set<Side>;
+  readonly live: LiveTruth | undefined;
 }
 
 const mustEnd = ({ deadline, hasAsked }: Call): boolean => hasAsked && deadline !== undefined && isNear(deadline);
@@ -156,7 +161,7 @@ async function askPart(
   for (const truth of truths.slice(answers.asked)) {
     if (mustEnd(call)) return;
     const turn: readonly SideName[] = answers.asked % 2 === 0 ? ['source', 'target'] : ['target', 'source'];
-    await askBoth(sides, set, truth, answers, turn);
+    await askBoth(call, sides, set, truth, answers, turn);
     answers.asked++;
     call.hasAsked = true;
   }
@@ -173,6 +178,7 @@ async function warmUp(call: Call, side: Side, { truths, k, searched }: AskedSet)
 }
 
 async function askBoth(
+  { live }: Call,
   sides: Record<SideName, Side>,
   { k, depths, searched: { distance } }: AskedSet,
   truth: Truth,
@@ -180,13 +186,31 @@ async function askBoth(
   turn: readonly SideName[],
 ): Promise<void> {
   const found = new Map<SideName, KeptAnswer>();
+  /** undefined where the side cannot be searched, which its answers then say. */
+  const unlessFailed = async <T>(name: SideName, ask: () => Promise<T>): Promise<T | undefined> => {
+    if (answers[name].failure !== undefined) return undefined;
+    const outcome = await orFailure(ask);
+    if (typeof outcome !== 'string') return outcome;
+    answers[name].failure = outcome;
+    return undefined;
+  };
   for (const depth of [k, ...depths]) {
-    for (const name of turn) {
-      if (answers[name].failure !== undefined) continue;
-      const answer = await orFailure(() => askSide(sides[name], truth, { k: depth, distance }));
+    const asked = { k: depth, distance };
+    const search: Search = (side, ...rest) => unlessFailed(side.side, () => searchSide(side, ...rest));
+    const together =
+      live &&
+      (await askLive(
+        live,
+        turn.map((name) => sides[name]),
+        truth,
+        asked,
+        search,
+      ));
+    for (const [at, name] of turn.entries()) {
+      const answer = together ? together[at] : await unlessFailed(name, () => askSide(sides[name], truth, asked));
+      if (answer === undefined) continue;
       const first = found.get(name);
-      if (typeof answer === 'string') answers[name].failure = answer;
-      else if (first === undefined) found.set(name, { ...answer, depths: [] });
+      if (first === undefined) found.set(name, { ...answer, depths: [] });
       else first.depths.push(answer.recall);
     }
   }

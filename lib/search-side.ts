@@ -47,6 +47,8 @@ export interface Answer {
   readonly rbo: number;
   /** Records answered. */
   readonly hits: number;
+  /** Of a live run: records that could be answered, where that is not what the shards say any more. */
+  readonly candidates?: number;
   /** Milliseconds the search took, in the try that was answered. */
   readonly millis: number;
   /** Where the query says which ids it expects. */
@@ -75,19 +77,36 @@ export async function openSide({ plan, side, store, vector, settings, exact = fa
  * Searches one side for a query, through the call an application makes, and measures the answer against the truth. The
  * query's own record counts as one of its neighbours: it is in the collection, and a search that misses it is wrong.
  * A query without candidates has nothing to find, and every measure of it is 1.
- * @param distance what the truth is ranked by
  * @throws what the store throws; one that is busy is asked again, with growing pauses.
  */
-export async function askSide(
+export async function askSide(side: Side, truth: Truth, asked: Asked): Promise<Answer> {
+  return await measureAnswer(side, truth, await searchSide(side, truth, asked.k), asked);
+}
+
+export interface Asked {
+  readonly k: number;
+  /** What the truth is ranked by. */
+  readonly distance: Distance;
+}
+
+/** What a side answered, and the milliseconds that the search took, in the try that was answered. */
+export interface Searched {
+  readonly hits: readonly Hit[];
+  readonly millis: number;
+}
+
+/** Holds an answer against the truth. @throws what the store throws */
+export async function measureAnswer(
   side: Side,
   truth: Truth,
-  { k, distance }: { readonly k: number; readonly distance: Distance },
+  { hits, millis }: Searched,
+  { k, distance }: Asked,
 ): Promise<Answer> {
-  const { hits, millis } = await search(side, truth, k);
   const found = { hits: hits.length, millis, ...(truth.query.expected && { gold: goldOf(side, truth, hits, k) }) };
   const depth = Math.min(k, truth.candidates);
   if (depth === 0) return { recall: 1, ndcg: 1, rbo: 1, ...found };
-  const allowed = (at: number): number => allowedAt(truth.nearest, at, distance);
+  // In a live run fewer may be known than there are.
+  const allowed = (at: number): number => allowedAt(truth.nearest, Math.min(at, truth.nearest.length), distance);
   const answered = await distancesOf(side, truth, hits.slice(0, depth), allowed(depth), distance);
   return {
     recall: recallAt(answered, depth, allowed(depth)),
@@ -97,11 +116,12 @@ export async function askSide(
   };
 }
 
-async function search(
+/** Searches one side for a query's k nearest. @throws what the store throws */
+export async function searchSide(
   { store, vector, settings, exact }: Side,
   { values, filter }: Truth,
   k: number,
-): Promise<{ hits: readonly Hit[]; millis: number }> {
+): Promise<Searched> {
   const request = {
     vector,
     query: values,
@@ -136,7 +156,9 @@ async function distancesOf(
   const known = new Map(truth.nearest.map((each) => [side.idOf(each.id), each.distance]));
   const unknown = [...new Set(hits.map(({ id }) => id))].filter((id) => !known.has(id));
   // The list goes on past the depth: a record that is not on it is farther than its last, and needs no look unless that ties too.
-  const isListTied = (truth.nearest.at(-1)?.distance ?? Number.POSITIVE_INFINITY) <= allowed;
+  // Of a truth that is current all that was answered was looked for in the source: what is not on the list is not there.
+  const isListTied =
+    truth.isCurrent !== true && (truth.nearest.at(-1)?.distance ?? Number.POSITIVE_INFINITY) <= allowed;
   if (unknown.length > 0 && (isListTied || side.hasOthers)) {
     for (const [id, found] of await fetchDistances(side, truth, unknown, distance)) known.set(id, found);
   }

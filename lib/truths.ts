@@ -18,6 +18,8 @@ export interface Truth {
   readonly candidates: number;
   /** Empty: no filter. */
   readonly filter: readonly Condition[];
+  /** True of a live run's that was held against the source: lib/live-truth.ts. */
+  readonly isCurrent?: boolean;
 }
 
 export interface TruthsOptions {

@@ -2,6 +2,7 @@ import type { z } from 'zod';
 import { NotFound } from './errors.ts';
 import { recallInterval } from './interval.ts';
 import { runKeys } from './keys.ts';
+import { askerOf } from './live-truth.ts';
 import { type Deadline, isNear } from './log.ts';
 import { getJson, type ObjectStore, putJson } from './objects.ts';
 import { measureRecall } from './recall.ts';
@@ -16,7 +17,7 @@ import {
   tuningSchema,
 } from './run-files.ts';
 import type { SearchSettings } from './schema.ts';
-import { askSide, openSide } from './search-side.ts';
+import { openSide } from './search-side.ts';
 import { changedSettings, largerOf, sameSettings, searchSteps, settingsText } from './search-steps.ts';
 import type { tuneGoal } from './states.ts';
 import type { SearchTuning, Store } from './stores/port.ts';
@@ -176,7 +177,8 @@ async function measurePoint(
   // What stays as it is is not sent: the store may do more by itself than it says, as pgvector does for a large k.
   const sent = { ...plan.event.validate.recall?.search, ...changedSettings(start, settings) };
   const side = await openSide({ plan, side: 'target', store: target, vector, settings: sent });
-  const ask = (truth: Truth) => askSide(side, truth, { k, distance });
+  const asker = askerOf(work);
+  const ask = (truth: Truth) => asker(side, truth, { k, distance });
   const { underWay } = tuning;
   const isGoingOn =
     underWay !== undefined && isSet(underWay, set, targetVector) && sameSettings(underWay.settings, settings);

@@ -1,8 +1,9 @@
 import { InvalidEvent } from '../errors.ts';
+import { askerOf, currentTruth, liveTruthOf } from '../live-truth.ts';
 import { latencyOf } from '../recall-summary.ts';
 import type { Manifest, Plan, RecallEntry } from '../run-files.ts';
 import type { SearchSettings } from '../schema.ts';
-import { askSide, openSide } from '../search-side.ts';
+import { openSide } from '../search-side.ts';
 import type { Description, IndexProgress, SearchTuning, Store } from '../stores/port.ts';
 import type { Truth } from '../truths.ts';
 import { percent, plural } from '../words.ts';
@@ -56,15 +57,19 @@ export async function makeExperiment({ truths, ...options }: ExperimentOptions):
   const named = new Set(entry.target.measured ? entry.target.worst.map(({ id }) => id) : []);
   const pool = own.filter(({ query }, at) => at < poolSize || named.has(query.id));
   const side = await openSide({ plan, side: 'target', store: target, vector });
+  const ask = askerOf(options);
   const asked: { truth: Truth; recall: number }[] = [];
   for (const truth of pool) {
-    const { recall } = await askSide(side, truth, { k, distance: entry.distance });
+    const { recall } = await ask(side, truth, { k, distance: entry.distance });
     asked.push({ truth, recall });
   }
   asked.sort((a, b) => a.recall - b.recall);
   const worst = asked.slice(0, maxWorst);
   const others = spread(asked.slice(maxWorst), maxOthers);
-  const chosen = [...worst, ...others].map(({ truth }) => truth);
+  const chosen = await current(
+    options,
+    [...worst, ...others].map(({ truth }) => truth),
+  );
   const tuning = await target.tuning(entry.targetVector);
   const sent = plan.event.validate.recall?.search ?? {};
   const heeded = Object.entries(tuning.current).filter(([name]) => Object.hasOwn(tuning.heeds, name));
@@ -79,6 +84,18 @@ export async function makeExperiment({ truths, ...options }: ExperimentOptions):
   };
   const base = await tryTarget(drawn);
   return { ...drawn, base, exact: (await unlessRefused(() => tryTarget(drawn, { exact: true }))) ?? base };
+}
+
+/** In a live run without the neighbours that were deleted since: what is not there any more is nothing that the target lacks. */
+async function current(
+  { entry, ...options }: Omit<ExperimentOptions, 'truths'>,
+  truths: readonly Truth[],
+): Promise<readonly Truth[]> {
+  const live = liveTruthOf(options);
+  if (live === undefined) return truths;
+  const found: Truth[] = [];
+  for (const truth of truths) found.push(await currentTruth(live, truth, [], entry.distance));
+  return found;
 }
 
 /** undefined where the store refuses the question, as Qdrant's strict mode does for exact searches. */
@@ -106,17 +123,18 @@ interface TrialOptions {
 
 /** Searches the target for the worst queries again. */
 export async function tryTarget(
-  { plan, target, entry, truths }: Pick<Experiment, 'plan' | 'target' | 'entry' | 'truths'>,
+  { plan, source, target, entry, truths }: Pick<Experiment, 'plan' | 'source' | 'target' | 'entry' | 'truths'>,
   options: TrialOptions = {},
 ): Promise<Trial> {
   const { k, distance, vector } = entry;
   const side = await openSide({ plan, side: 'target', store: target, vector, ...options });
+  const ask = askerOf({ plan, source });
   let [recall, short] = [0, 0];
   const millis: number[] = [];
   for (const truth of truths) {
-    const answer = await askSide(side, truth, { k, distance });
+    const answer = await ask(side, truth, { k, distance });
     recall += answer.recall / truths.length;
-    if (answer.hits < Math.min(k, truth.candidates)) short += 1;
+    if (answer.hits < Math.min(k, answer.candidates ?? truth.candidates)) short += 1;
     millis.push(answer.millis);
   }
   return { recall, short, p50: latencyOf(millis).p50 };

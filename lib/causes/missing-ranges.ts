@@ -18,6 +18,7 @@ export interface MissingOptions {
   readonly plan: Plan;
   readonly manifest: Manifest;
   readonly objects: ObjectStore;
+  readonly source: Pick<Reader, 'fetch'>;
   readonly target: Pick<Reader, 'fetch'>;
   readonly deadline: Deadline;
 }
@@ -156,9 +157,12 @@ async function partsOf(options: MissingOptions, marker: Compared): Promise<reado
   return runs;
 }
 
-/** Source ids. The marker names the first hundred; where there are more the target is asked again. */
+/**
+ * Source ids. The marker names the first hundred; where there are more both sides are asked again: what neither holds was
+ * deleted since the export, and is not missing.
+ */
 async function missingOf(
-  { plan, target }: MissingOptions,
+  { plan, source, target }: MissingOptions,
   { missing, differences }: Compared,
   ids: readonly string[],
 ): Promise<ReadonlySet<string>> {
@@ -166,8 +170,10 @@ async function missingOf(
   if (named.length === missing) return new Set(named);
   const { capabilities } = await storeKind(plan.event.target.store);
   const targetId = (id: string): string => (plan.mapping.ids === 'keep' ? id : mapId(capabilities.ids, id));
-  const { records, unreadable } = await fetchRecords(target, ids.map(targetId));
-  return new Set(ids.filter((id) => !records.has(targetId(id)) && !unreadable.has(targetId(id))));
+  const inTarget = await fetchRecords(target, ids.map(targetId));
+  const absent = ids.filter((id) => !inTarget.records.has(targetId(id)) && !inTarget.unreadable.has(targetId(id)));
+  const inSource = await fetchRecords(source, absent);
+  return new Set(absent.filter((id) => inSource.records.has(id) || inSource.unreadable.has(id)));
 }
 
 /** True neighbours that an exact search misses because they are not in the target: they lie in the ranges that it lacks. */
