@@ -11,9 +11,11 @@ import { type RepairMessage, repairMessage } from './states.ts';
 export interface MendOptions {
   /** The message's body: repairMessage in states.ts. */
   readonly body: string;
-  readonly services: Services;
+  readonly services: MendServices;
   readonly log: Log;
 }
+
+type MendServices = Pick<Services, 'objects' | 'flags' | 'openSource' | 'openTarget'>;
 
 /**
  * Makes the target hold of a repair message's ids what the source holds now, while the run's flag says that writes go to
@@ -38,7 +40,7 @@ export async function mendRecords({ body, services, log }: MendOptions): Promise
   }
 }
 
-async function mend({ run, ids }: RepairMessage, services: Services, log: Log): Promise<void> {
+async function mend({ run, ids }: RepairMessage, services: MendServices, log: Log): Promise<void> {
   const plan = await readPlan(services.objects, run);
   if (!(await isWritingBoth(plan, services))) {
     log.info('the flag names no second place for writes: there is nothing to mend', { run, ids: ids.length });
@@ -56,7 +58,7 @@ async function mend({ run, ids }: RepairMessage, services: Services, log: Log): 
   throw new RecordRefused(text, { ids: [...refused.keys()] });
 }
 
-async function isWritingBoth({ event }: Plan, { flags }: Services): Promise<boolean> {
+async function isWritingBoth({ event }: Plan, { flags }: MendServices): Promise<boolean> {
   const flag = await flags.read(flagNameOf(event));
   const [first, second] = flag?.writes ?? [];
   return first === placeOf(event.source) && second === placeOf(event.target);
