@@ -33,9 +33,8 @@ async function mustComeAgain(
 ): Promise<boolean> {
   try {
     if (!isNear(deadline) && (await mendRecords({ body, services, log }))) return false;
-  } catch (error) {
-    // It comes again until it is among the dead letters, and takes no other message of its batch with it.
-    log.warn('a repair failed', { body, error });
+  } catch {
+    // lib/mend.ts has logged it. It comes again until it is among the dead letters, and takes no other message with it.
   }
   const seconds = repairPauseSeconds(attributes.ApproximateReceiveCount);
   try {

@@ -18,8 +18,8 @@ const settingsSchema = z.strictObject({
     )
     .default([]),
   /**
-   * The VPC of private databases. Endpoints or a NAT gateway are the account's own: the subnets have to reach S3, SQS,
-   * Secrets Manager, SSM, CloudWatch Logs and X-Ray.
+   * The VPC of private databases. Endpoints or a NAT gateway are the account's own: the subnets have to reach S3, SQS, SNS,
+   * Step Functions, Secrets Manager, SSM, CloudWatch (metrics and logs) and X-Ray.
    */
   vpc: z
     .strictObject({
