@@ -1,0 +1,171 @@
+import { existsSync, readdirSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import pg from 'pg';
+import { bothSides, lookAtSides } from '../../lib/both-sides.ts';
+import { runKeys, tombstoneKey } from '../../lib/keys.ts';
+import { readManifest } from '../../lib/manifest.ts';
+import { mapId } from '../../lib/mapping.ts';
+import { getJson, putJson } from '../../lib/objects.ts';
+import { readPlan } from '../../lib/plan.ts';
+import { type Plan, type Sweep, sweepSchema } from '../../lib/run-files.ts';
+import { services } from '../../lib/services.ts';
+import type { Store } from '../../lib/stores/port.ts';
+import { qdrant } from '../../lib/stores/qdrant.ts';
+import { sweepWrites } from '../../lib/sweep.ts';
+import { makeBatch } from '../make.ts';
+import { postgresUrl } from '../servers/urls.ts';
+import { nearAfter, noDeadline } from '../world.ts';
+import { type EndpointInput, endpointIn, expectValidated, type Runs, startRuns } from './world.ts';
+
+/** A live run from PostgreSQL to Qdrant whose source is written to past the client, so that every write is lost on its way. */
+
+let runs: Runs;
+let sql: pg.Client;
+let url: string;
+beforeAll(async () => {
+  runs = await startRuns();
+  url = await postgresUrl();
+  sql = new pg.Client(url);
+  await sql.connect();
+  await sql.query('CREATE EXTENSION IF NOT EXISTS vector');
+}, 120_000);
+afterAll(async () => {
+  await sql.end();
+  await runs.close();
+});
+
+const records = 3000;
+
+/** Text ids, which Qdrant keeps as UUIDs with the original in the payload. */
+async function makeTable(): Promise<EndpointInput> {
+  const table = runs.unique('live_source');
+  await sql.query(`CREATE TABLE ${table} (id text PRIMARY KEY, title text, embedding vector(4))`);
+  await sql.query(`INSERT INTO ${table} SELECT ${row} FROM generate_series(10001, ${10_000 + records}) i`);
+  return { store: 'pgvector', connection: { url }, collection: table };
+}
+const row = `'w' || i, 'title ' || i, ARRAY[sin(i), cos(i), sin(i * 2), 1]::float4[]::vector`;
+
+/** In the source alone: two changed (one in its vector), three added, one of them in the last range, two deleted. */
+async function writePastTheClient(table: string): Promise<void> {
+  await sql.query(`UPDATE ${table} SET title = 'changed' WHERE id = 'w10007'`);
+  await sql.query(`UPDATE ${table} SET embedding = '[9,9,9,9]' WHERE id = 'w12999'`);
+  await sql.query(`INSERT INTO ${table} SELECT ${row} FROM unnest(ARRAY[1, 20000, 99999]) i`);
+  await sql.query(`DELETE FROM ${table} WHERE id IN ('w10003', 'w12000')`);
+}
+const written = { changed: 2, added: 3, deleted: 2 };
+
+interface Moved {
+  readonly plan: Plan;
+  readonly source: Store;
+  readonly target: Store;
+  readonly table: string;
+}
+
+async function openSides(plan: Plan): Promise<Pick<Moved, 'source' | 'target'>> {
+  const [source, target] = await Promise.all([services().openSource(plan), services().openTarget(plan)]);
+  return { source: source.store, target: target.store };
+}
+
+/** A live run that has ended well; what is written after it nobody has looked at. */
+async function moved(): Promise<Moved> {
+  const source = await makeTable();
+  const target = await endpointIn(runs, 'qdrant', 'live_target');
+  const live = { settleSeconds: 0 };
+  const result = await runs.run({
+    source,
+    target,
+    live,
+    cutover: null,
+    parallel: { shardMiB: 0.01 },
+    validate: { recall: null },
+  });
+  expectValidated(result);
+  // As a run that is started again: its sweep is made anew.
+  const plan = { ...(await readPlan(services().objects, result.run)), attempt: 2 };
+  return { plan, ...(await openSides(plan)), table: source.collection };
+}
+
+async function sweep({ plan, source, target }: Moved, steps?: number): Promise<Sweep & { calls: number }> {
+  const { objects } = services();
+  const manifest = await readManifest(objects, plan.run);
+  // Small pieces, so that calls end anywhere.
+  const pieces = (store: Store): Store => ({
+    ...store,
+    read: (range, options) => store.read(range, { ...options, maxRecords: 200 }),
+  });
+  const sides = steps === undefined ? { source, target } : { source: pieces(source), target: pieces(target) };
+  for (let calls = 1; ; calls++) {
+    const deadline = steps === undefined ? noDeadline : nearAfter(steps);
+    const { done } = await sweepWrites({ plan, manifest, objects, ...sides, deadline, lookAgainMs: 5 });
+    const found = await getJson(objects, runKeys(plan.run).sweep, sweepSchema);
+    if (found === undefined || calls > 300) throw new Error('the sweep does not end');
+    if (done) return { ...found, calls };
+  }
+}
+
+/** Both hold the same records, whatever the sweep says: counted and looked at by their own. */
+async function expectSame({ plan, source, target, table }: Moved): Promise<void> {
+  const { rows } = await sql.query<{ id: string }>(`SELECT id FROM ${table}`);
+  expect(await target.count()).toBe(rows.length);
+  const looks = await lookAtSides(
+    await bothSides({ plan, source, target }),
+    rows.map(({ id }) => id),
+  );
+  expect(looks.filter(({ difference }) => difference !== undefined)).toEqual([]);
+}
+
+const targetId = (id: string): string => mapId(qdrant.capabilities.ids, id);
+
+describe('a sweep from PostgreSQL to Qdrant', () => {
+  test('of a run whose source is written to past the client, while it is exported, mends each write, and the report says so', async () => {
+    const source = await makeTable();
+    const target = await endpointIn(runs, 'qdrant', 'live_target');
+    const run = runs.unique('run');
+    const folder = services().objects.locate(runKeys(run).exported);
+    const exported = (): number => (existsSync(folder) ? readdirSync(folder).length : 0);
+    const live = { settleSeconds: 0 };
+    const validate = { recall: null, spotCheck: records };
+    const running = runs.run({ run, source, target, live, cutover: null, parallel: { shardMiB: 0.01 }, validate });
+    while (exported() < 2) await sleep(1);
+    await writePastTheClient(source.collection);
+    const report = expectValidated(await running);
+    // What was written before its range was read is exported as it is now.
+    expect(report.live?.mended).toBeGreaterThan(0);
+    expect(report.summary).toMatch(/records? had to be mended, since a write had not reached both sides/);
+    const plan = await readPlan(services().objects, run);
+    await expectSame({ plan, ...(await openSides(plan)), table: source.collection });
+  }, 120_000);
+
+  test('mends what is in one side alone, in either direction, and names it by its id in the source', async () => {
+    const run = await moved();
+    await writePastTheClient(run.table);
+    // Deleted from the source with a tombstone, and brought back by an importer given up for dead.
+    await sql.query(`DELETE FROM ${run.table} WHERE id = 'w10500'`);
+    const at = new Date().toISOString();
+    await putJson(services().objects, tombstoneKey(run.plan.run, at), { at, ids: ['w10500'] });
+    // Written to the target alone: one that the source has otherwise, one that it never had.
+    const alone = makeBatch({
+      ids: [targetId('w10600'), targetId('w77777')],
+      vectors: run.plan.target.vectors,
+      payloads: ['w10600', 'w77777'].map((id) => JSON.stringify({ original_id: id, title: 'lost' })),
+    });
+    await run.target.write(alone, { mode: 'upsert' });
+    await sql.query(`UPDATE ${run.table} SET title = 'found' WHERE id = 'w10600'`);
+    const found = await sweep(run);
+    expect(found).toMatchObject({ ...written, changed: 3, deleted: 3, tombstones: 1, mended: 10 });
+    expect(found).toMatchObject({ missing: 0, different: 0, extra: 0, unchecked: 0, note: '' });
+    const mended = ['w1', 'w10003', 'w10007', 'w10500', 'w10600', 'w12000', 'w12999', 'w20000', 'w77777', 'w99999'];
+    expect(found.mends.map(({ id }) => id).sort()).toEqual(mended);
+    await expectSame(run);
+  }, 120_000);
+
+  test('that is cut off again and again finds the same', async () => {
+    const run = await moved();
+    await writePastTheClient(run.table);
+    const found = await sweep(run, 0);
+    expect(found).toMatchObject({ ...written, mended: 7, missing: 0, different: 0, extra: 0 });
+    expect(found.calls).toBeGreaterThan(20);
+    await expectSame(run);
+  }, 120_000);
+});
