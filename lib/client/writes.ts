@@ -1,10 +1,10 @@
 import { InvalidEvent, StoreUnavailable } from '../errors.ts';
+import { makeLocks } from '../locks.ts';
 import { boundWrites, type Stragglers } from './bounded.ts';
 import type { Checks } from './checks.ts';
 import type { About, Desk } from './desk.ts';
 import type { KnownFlag } from './flag-cache.ts';
 import type { Ledger } from './ledger.ts';
-import { makeLocks } from './locks.ts';
 import type { Metrics } from './metrics.ts';
 import type { Place, Places } from './places.ts';
 import type { ClientSide, Identified } from './side.ts';

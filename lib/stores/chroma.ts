@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { Incompatible, InvalidEvent, NotFound, RecordRefused } from '../errors.ts';
 import { parseAs } from '../event.ts';
+import { makeLocks } from '../locks.ts';
 import type { CollectionSchema, Distance, VectorSpec } from '../schema.ts';
 import type { Unseen } from './chroma/filter.ts';
 import { type ChromaApi, chromaApi } from './chroma/http.ts';
@@ -125,6 +126,8 @@ function chromaStore(api: ChromaApi, name: string, options: Options): Store {
   let listed: { readonly count: number; readonly ids: Promise<readonly string[]> } | undefined;
   let unseen: Promise<Unseen> | undefined;
   let held: ChromaCollection | undefined;
+  /** Two upserts of one record would each take the other's fields away, again and again. */
+  const locks = makeLocks();
   /** Asks once; a collection without a dimension may get one with its first record, so it is asked again. */
   const collection = async (): Promise<ChromaCollection> => {
     if (held?.dimension === undefined) held = view(api, name, options, await find(api, name));
@@ -179,12 +182,14 @@ function chromaStore(api: ChromaApi, name: string, options: Options): Store {
     write: async (batch, settings) => {
       listed = undefined;
       unseen = undefined;
-      return await write(await collection(), batch, settings);
+      // An insert changes nothing that is there: it needs no turn.
+      if (settings.mode === 'insert') return await write(await collection(), batch, settings);
+      return await locks.run(batch.ids, async () => await write(await collection(), batch, settings));
     },
     delete: async (ids) => {
       listed = undefined;
       unseen = undefined;
-      await deleteRecords(await collection(), ids);
+      await locks.run(ids, async () => await deleteRecords(await collection(), ids));
     },
     // Chroma adds to its graph as it writes.
     buildIndex: async () => {},

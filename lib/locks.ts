@@ -1,4 +1,4 @@
-/** Writes of one id in this process go one after the other, in the order in which they were asked for. */
+/** Writes of one id in this process, or through one handle, go one after the other, in the order in which they were asked for. */
 export interface Locks {
   run<T>(ids: readonly string[], work: () => Promise<T>): Promise<T>;
 }
