@@ -1,0 +1,101 @@
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { createClient } from '../../lib/client/client.ts';
+import { fileFlag } from '../../lib/client/file-flag.ts';
+import { fileLedger } from '../../lib/client/file-ledger.ts';
+import { fileMetrics } from '../../lib/client/file-metrics.ts';
+import type { ClientOptions } from '../../lib/client/options.ts';
+import type { ClientRecord, Identified } from '../../lib/client/side.ts';
+import { openSide } from '../../lib/client/stores.ts';
+import type { MappingPlan } from '../../lib/run-files.ts';
+import type { ResolvedConnection } from '../../lib/stores/port.ts';
+import {
+  type Application,
+  type ApplicationOptions,
+  type ApplicationQuery,
+  noting,
+  type Side,
+  startApplication,
+} from './application.ts';
+
+/** An application on one machine: its client as docs/client.md has it, on files and on the stores themselves. JSON, so that another process can be told. */
+export interface ApplicationPlace {
+  /** Holds runs/, flags/ and metrics/. */
+  readonly directory: string;
+  readonly flag: string;
+  readonly source: SideInput;
+  readonly target: SideInput;
+  readonly options: ApplicationOptions;
+}
+
+export interface SideInput {
+  readonly store: string;
+  readonly connection: ResolvedConnection;
+  readonly collection: string;
+  readonly mapping?: MappingPlan;
+}
+
+export type AnyClientOptions = ClientOptions<ClientRecord, ApplicationQuery, Identified>;
+export interface Opened {
+  readonly application: Application;
+  readonly client: ReturnType<typeof createClient<ClientRecord, ApplicationQuery, Identified>>;
+  /** What failed in the background, in the client's words. */
+  readonly background: readonly Error[];
+  /** Lets repairs be made, as an application that goes on does, until none waits. @throws Error when some still do after many rounds */
+  settle(): Promise<void>;
+  /** Closes client and stores; the application was stopped before. */
+  close(): Promise<void>;
+}
+
+/** @param change replaces parts of the client: another flag reader, sides that fail */
+export async function openApplication(
+  { directory, flag, source, target, options }: ApplicationPlace,
+  change: (options: AnyClientOptions) => AnyClientOptions = (same) => same,
+): Promise<Opened> {
+  const asked = new Map<number, string[]>();
+  const opened = await Promise.all(
+    [source, target].map(({ store, connection, collection, mapping }) =>
+      openSide({ store, connection, collection, vector: options.vector.name, ...(mapping && { mapping }) }),
+    ),
+  );
+  const sides = Object.fromEntries(
+    opened.map((side) => {
+      const searching: Side = { ...side, search: ({ vector, k }) => side.search({ values: vector, k }) };
+      return [side.place, noting(searching, side.place, asked)];
+    }),
+  );
+  const background: Error[] = [];
+  const client = createClient(
+    change({
+      flag: fileFlag(join(directory, 'flags'), flag),
+      sides,
+      source: `${source.store}:${source.collection}`,
+      ledger: fileLedger(directory),
+      metrics: fileMetrics(join(directory, 'metrics')),
+      refreshMs: 100,
+      leaseMs: 1000,
+      // The two processors are everybody's here.
+      timeoutMs: 5000,
+      onError: (error) => background.push(error),
+    }),
+  );
+  const application = startApplication(
+    options,
+    { search: (key, query) => client.search(query, { key }), upsert: client.upsert, delete: client.delete },
+    asked,
+  );
+  return {
+    application,
+    client,
+    background,
+    settle: async () => {
+      for (const end = Date.now() + 20_000; (await client.flush()).repairsWaiting > 0; await sleep(50)) {
+        if (Date.now() > end) throw new Error(`repairs are left: ${background.map(String).join('; ')}`);
+      }
+    },
+    close: async () => {
+      await client.close();
+      for (const side of opened) await side.close();
+    },
+  };
+}

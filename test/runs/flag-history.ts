@@ -1,0 +1,102 @@
+import { createHash } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Flag } from '../../lib/flag.ts';
+import type { Read } from './application.ts';
+import type { Result } from './world.ts';
+
+/** What the routing flag said at which time, seen from outside, and whether reads kept to it. */
+export interface FlagHistory {
+  /** Each value with the time of its first sight; the first is undefined, before the flag was set. */
+  readonly values: readonly { readonly at: number; readonly flag: Flag | undefined }[];
+  last(): Flag | undefined;
+  stop(): void;
+}
+
+/** Looks every few milliseconds. @param directory holds flags/ */
+export function watchFlag(directory: string, name: string): FlagHistory {
+  const path = join(directory, 'flags', `${name}.json`);
+  let text = '';
+  const values: { at: number; flag: Flag | undefined }[] = [{ at: 0, flag: undefined }];
+  const look = (): void => {
+    try {
+      const now = readFileSync(path, 'utf8');
+      if (now === text) return;
+      text = now;
+      values.push({ at: Date.now(), flag: JSON.parse(now) });
+    } catch {
+      // Not set yet, or made unreachable by a test.
+    }
+  };
+  const timer = setInterval(look, 5);
+  return {
+    values,
+    last: () => values.at(-1)?.flag,
+    stop: () => {
+      look();
+      clearInterval(timer);
+    },
+  };
+}
+
+/** Waits until the flag is as wanted. @throws Error when the run ends before, or a minute has gone by */
+export async function flagBecomes(
+  history: FlagHistory,
+  running: Promise<Result>,
+  wanted: (flag: Flag | undefined) => boolean,
+): Promise<void> {
+  let ended: Result | undefined;
+  running.then(
+    (result) => {
+      ended = result;
+    },
+    () => undefined,
+  );
+  for (const end = Date.now() + 60_000; !wanted(history.last()); await sleep(5)) {
+    if (ended !== undefined)
+      throw new Error(`the run ended ${JSON.stringify(ended.outcome)}: ${ended.report?.summary}`);
+    if (Date.now() > end) throw new Error(`the flag stayed ${JSON.stringify(history.last())}`);
+  }
+}
+
+export interface Followed {
+  /** Reads that were asked of a place which no value of the flag at that time gives their key. */
+  readonly astray: readonly Read[];
+  /** Reads whose place was certain: the flag had one value all the time that they may have seen. */
+  readonly certain: readonly Read[];
+}
+
+/**
+ * Holds each read's first place against the flag. Routing is worked out here by itself, as an application in another
+ * language would. @param delayMs how old a value a client may go by
+ */
+export function follow(
+  reads: readonly Read[],
+  { values }: FlagHistory,
+  name: string,
+  source: string,
+  delayMs: number,
+): Followed {
+  const astray: Read[] = [];
+  const certain: Read[] = [];
+  for (const read of reads) {
+    const places = new Set(
+      values
+        .filter(
+          ({ at }, i) => at <= read.at + read.ms + delayMs / 10 && (values[i + 1]?.at ?? Infinity) >= read.at - delayMs,
+        )
+        .map(({ flag }) => placeOfKey(flag, name, read.key, source)),
+    );
+    if (!places.has(read.asked[0] ?? '')) astray.push(read);
+    if (places.size === 1) certain.push(read);
+  }
+  return { astray, certain };
+}
+
+function placeOfKey(flag: Flag | undefined, name: string, key: string, source: string): string {
+  if (flag === undefined) return source;
+  const hash = createHash('sha256').update(`${name}:${key}`).digest('hex');
+  const bucket = (Number.parseInt(hash.slice(0, 8), 16) % 10_000) / 100;
+  return bucket < flag.weight ? flag.candidate : flag.active;
+}

@@ -1,0 +1,137 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
+import { readMoves } from '../../lib/moves.ts';
+import { brokenPromises } from './account.ts';
+import type { Account, Read } from './application.ts';
+import { openApplication } from './application-parts.ts';
+import { startApplicationProcess } from './application-process.ts';
+import { type FlagHistory, flagBecomes, follow, watchFlag } from './flag-history.ts';
+import { type LiveWorld, makeLiveWorld } from './live-world.ts';
+import { expectValidated, type Runs, type StoreName, startRuns } from './world.ts';
+
+/**
+ * An application that reads and writes through the client during a whole run, in three clients at once, one of them in
+ * another process: export, import, validation, each canary step, a rollback in the middle, the same run again, and back.
+ */
+
+let runs: Runs;
+beforeAll(async () => {
+  runs = await startRuns();
+}, 120_000);
+afterAll(async () => await runs.close());
+
+const cleanUp: (() => unknown)[] = [];
+afterEach(async () => {
+  for (const end of cleanUp.splice(0)) await end();
+});
+
+const pairs: readonly (readonly [StoreName, StoreName])[] = [
+  ['pgvector', 'qdrant'],
+  ['qdrant', 'pgvector'],
+];
+
+/** Three clients, the third in a process of its own. */
+async function startApplications(world: LiveWorld) {
+  const options = (writer: number) => ({ name: `application ${writer}`, seed: writer + 1, writers: 3, writer });
+  const own = await Promise.all([0, 1].map((writer) => openApplication(world.application(options(writer)))));
+  const other = await startApplicationProcess(world.application(options(2)));
+  let ended: Promise<readonly Account[]> | undefined;
+  const stop = async (): Promise<readonly Account[]> => {
+    const accounts = await Promise.all(own.map(({ application }) => application.stop()));
+    await Promise.all(own.map((each) => each.settle()));
+    await Promise.all(own.map((each) => each.close()));
+    return [...accounts, (await other.stop()).account];
+  };
+  return {
+    written: () => own.reduce((sum, { application }) => sum + application.written(), 0),
+    stop: () => {
+      ended ??= stop();
+      return ended;
+    },
+  };
+}
+
+const phases = [
+  ['Begin the live writes', 'Export every range'],
+  ['Export every range', 'Seal the manifest'],
+  ['Seal the manifest', 'Choose the queries'],
+  ['Check every shard', 'Measure recall'],
+  ['Measure recall', 'Write the report'],
+  ['Step the canary', 'Cut over'],
+  ['Cut over', 'all on the target'],
+  ['all on the target', 'back on the source'],
+  ['back on the source', 'end'],
+] as const;
+
+describe('every acknowledged write is on both sides, and no read fails', () => {
+  test.each(pairs)(
+    'from %s to %s',
+    async (from, to) => {
+      const world = await makeLiveWorld(runs, { from, to });
+      const { run, event, flag } = world;
+      const history = watchFlag(world.directory, flag);
+      const applications = await startApplications(world);
+      cleanUp.push(history.stop, applications.stop);
+      const seen: { readonly state: string; readonly written: number }[] = [];
+      const note = (state: string): void => {
+        seen.push({ state, written: applications.written() });
+      };
+
+      // Readers are taken back in the middle of the second step.
+      const first = runs.run(event, ({ type, state }) => (type === 'entered' ? note(state) : undefined));
+      await flagBecomes(history, first, (value) => value?.weight === 50);
+      await sleep(700);
+      await runs.engine.invoke('roll-back', { run, reason: 'a colleague called' });
+      expect(history.last()).toMatchObject({ active: world.source, weight: 0, writes: [world.source, world.target] });
+      const { outcome } = await first;
+      expect(outcome).toMatchObject({ status: 'FAILED', error: 'TakenBack' });
+      expect((outcome as { cause: string }).cause).toContain('a colleague called');
+
+      // The same run goes on, and to its end.
+      const again = await runs.run(event, ({ type, state }) => (type === 'entered' ? note(state) : undefined));
+      expectValidated(again);
+      expect(history.last()).toMatchObject({ active: world.target, weight: 0, writes: [world.source, world.target] });
+      note('all on the target');
+      await sleep(1000);
+
+      // Rolled back once more, after the cutover: the source serves all reads, and has all writes made since.
+      await runs.engine.invoke('roll-back', { run });
+      note('back on the source');
+      await sleep(1000);
+      note('end');
+      const accounts = await applications.stop();
+      history.stop();
+
+      expect(await brokenPromises(accounts, world.records, world.sides)).toEqual([]);
+      const reads = accounts.flatMap((account) => account.reads);
+      expect(reads.filter(({ error }) => error !== undefined)).toEqual([]);
+      expect(reads.filter(({ hits }) => hits !== 5)).toEqual([]);
+      expect(accounts.flatMap(({ failedWrites }) => failedWrites)).toEqual([]);
+      expectFollowed(reads, history, world);
+      expectWrittenDuring(seen);
+      const moves = await readMoves(runs.engine.objects, run);
+      expect(moves.map(({ action }) => action)).toEqual(
+        expect.arrayContaining(['double', 'step', 'rollback', 'cutover', 'rollback']),
+      );
+      for (const { writes } of accounts) expect(Math.min(writes.upserts, writes.deletes)).toBeGreaterThan(10);
+    },
+    120_000,
+  );
+});
+
+/** Reads went where the flag sent their keys: also while it moved, and in every step. */
+function expectFollowed(reads: readonly Read[], history: FlagHistory, { flag, source, target }: LiveWorld): void {
+  const { astray, certain } = follow(reads, history, flag, source, 1500);
+  expect(astray).toEqual([]);
+  expect(certain.length).toBeGreaterThan(reads.length / 2);
+  const asked = (place: string): number => reads.filter(({ asked: [first] }) => first === place).length;
+  expect(asked(source)).toBeGreaterThan(0);
+  expect(asked(target)).toBeGreaterThan(0);
+}
+
+/** The application wrote in each of these phases, else the test proves nothing of it. */
+function expectWrittenDuring(seen: readonly { readonly state: string; readonly written: number }[]): void {
+  const at = (state: string): number => seen.find((each) => each.state === state)?.written ?? Number.NaN;
+  const between = phases.map(([from, to]) => ({ from, to, written: at(to) - at(from) }));
+  expect(between.filter(({ written }) => !(written > 0))).toEqual([]);
+}
