@@ -43,15 +43,19 @@ export interface TakenBackOptions {
   readonly at: Date;
 }
 
+/** Where writes are that were made while readers were moved: the flag doubles them, an alias or a view knows nothing of them. */
+export function writesMeanwhile({ event }: Plan): string {
+  return event.cutover?.pointer === undefined
+    ? 'Writes went to both sides, the source first, and go on to do so: no write was lost, and readers can be moved again.'
+    : 'Nothing was deleted. What was written to the target alone while readers were there is in the target alone.';
+}
+
 /** What people are told when readers were taken back: why, what is safe, and how to go on. */
 export function takenBackNotice({ plan, objects, stack, move, at }: TakenBackOptions): Notice {
   const { run, event } = plan;
   const { kind, name, to, reason = 'somebody rolled back' } = move;
   const on = stack === undefined ? '' : ` --stack ${stack}`;
   const isDoubled = kind === 'flag';
-  const writes = isDoubled
-    ? [`Writes go on to both sides, the source first, so no write was lost and readers can be moved again.`]
-    : [`Nothing was deleted. What was written to the target alone while readers were there is in the target alone.`];
   return {
     at: at.toISOString(),
     run,
@@ -63,7 +67,7 @@ export function takenBackNotice({ plan, objects, stack, move, at }: TakenBackOpt
       `Why: ${reason}`,
       `When: ${move.at}`,
       ``,
-      ...writes,
+      writesMeanwhile(plan),
       `What the canary saw: ${objects.locate(runKeys(run).canary)}`,
       `The validation's report: ${objects.locate(runKeys(run).reportPage)}`,
       ``,

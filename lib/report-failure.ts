@@ -2,6 +2,7 @@ import { VecferryError } from './errors.ts';
 import { nextAfterError } from './findings.ts';
 import { runKeys } from './keys.ts';
 import { readEach } from './manifest.ts';
+import { writesMeanwhile } from './notices.ts';
 import { getJson, type ObjectStore } from './objects.ts';
 import { maxNamed } from './report-compared.ts';
 import { actualOf, endpointsOf, estimateOf, placeOf, putReport } from './report-put.ts';
@@ -26,7 +27,8 @@ const mapFailed = 'States.ExceedToleratedFailureThreshold';
 
 /**
  * The report of a run that ended early: what went wrong and what to do next. A report that the validation wrote before
- * is kept within it; for ValidationFailed it is the report already, and stays as it is.
+ * is kept within it; for ValidationFailed it is the report already, and stays as it is. Where readers were taken back the
+ * validation's verdict stays what it was: that is not what went wrong.
  */
 export async function writeFailure(options: FailureOptions): Promise<Report> {
   const { objects, run, error, message, ids = [], plan } = options;
@@ -34,6 +36,8 @@ export async function writeFailure(options: FailureOptions): Promise<Report> {
   if (earlier !== undefined && error === 'ValidationFailed') return earlier;
   // A map fails with a count alone, after its child has reported why.
   if (earlier?.failure && error === mapFailed) return earlier;
+  if (earlier?.failure === null && plan !== undefined && error === 'TakenBack')
+    return await addTakenBack(options, { earlier, plan });
   const failure = { error, message, ids: ids.slice(0, maxNamed) };
   const finding = {
     check: 'run' as const,
@@ -56,6 +60,22 @@ export async function writeFailure(options: FailureOptions): Promise<Report> {
     createdAt,
     failure,
     findings: [finding, ...base.findings],
+  };
+  await putReport(objects, report);
+  return report;
+}
+
+/** Repeatable: what was added stays until the run is validated again. */
+async function addTakenBack(
+  { objects, message, now }: FailureOptions,
+  { earlier, plan }: { readonly earlier: Report; readonly plan: Plan },
+): Promise<Report> {
+  if (earlier.takenBack !== null) return earlier;
+  const at = (now?.() ?? new Date()).toISOString();
+  const report: Report = {
+    ...earlier,
+    summary: `${earlier.summary} Then readers were moved, and taken back.`,
+    takenBack: { at, reason: message, writes: writesMeanwhile(plan), next: nextAfterError('TakenBack') },
   };
   await putReport(objects, report);
   return report;
@@ -95,6 +115,7 @@ function emptyReport(run: string, createdAt: string, plan: Plan | undefined): Re
     createdAt,
     ...(plan === undefined ? { source: null, target: null } : endpointsOf(plan)),
     failure: null,
+    takenBack: null,
     findings: [],
     counts: null,
     compare: null,

@@ -160,6 +160,17 @@ export const reportSchema = z.strictObject({
     })
     .nullable()
     .describe("Why the run ended early; null where it came to its validation's end."),
+  takenBack: z
+    .strictObject({
+      at: z.iso.datetime(),
+      reason: z.string(),
+      writes: z.string().describe('Where the writes are that were made meanwhile.'),
+      next: z.string().describe('What to do next.'),
+    })
+    .nullable()
+    .describe(
+      'Readers were moved after the validation, and taken back to the source: when and why. The verdict is that of the validation all the same.',
+    ),
   findings: z
     .array(findingSchema)
     .describe('What failed or could not be checked, the worst first, each with what to do next.'),

@@ -128,6 +128,7 @@ function buildReport(parts: Parts): Report {
     createdAt,
     ...endpointsOf(plan),
     failure: null,
+    takenBack: null,
     findings,
     counts,
     compare,

@@ -176,6 +176,7 @@ export function makeReport(text: string, overrides: Partial<Report> = {}): Repor
     source: { store: 'pgvector', collection: `public.articles ${text}` },
     target: { store: 'qdrant', collection: 'articles' },
     failure: null,
+    takenBack: null,
     findings: [
       {
         check: 'compare',

@@ -4,14 +4,15 @@ import type { Cause } from '../run-files.ts';
 import { idCode } from './ids.ts';
 
 /** What was found, why where that could be told, and what to do about it. */
-export function findingsSection({ findings, tuning, verdict, mode }: Report): Markup {
+export function findingsSection({ findings, tuning, verdict, mode, takenBack }: Report): Markup {
   const toSet = (tuning ?? []).filter(({ chosen, kept }) => chosen !== null && !kept);
   const setting = toSet.map(
     ({ set, how }) =>
       html`<li class="validated"><p class="what">Search settings that hold the goal of ${set} were found, and the application has to set them.</p><p class="next"><b>Next:</b> ${how}</p></li>`,
   );
   if (findings.length === 0 && setting.length === 0) {
-    if (verdict !== 'validated') return html``;
+    // What to do then stands with why readers were taken back.
+    if (verdict !== 'validated' || takenBack !== null) return html``;
     const next =
       mode === 'validate'
         ? 'Nothing: the two collections may be used in place of each other.'

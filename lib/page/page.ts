@@ -9,6 +9,7 @@ import { compareSection, countsSection, figuresPair, recordLists } from './recor
 import { notesSection, runSection } from './run.ts';
 import { settingsSection } from './settings.ts';
 import { pageStyle } from './style.ts';
+import { takenBackSection } from './taken-back.ts';
 import { tuningSection } from './tuning.ts';
 import { marks, verdictWords } from './verdict.ts';
 
@@ -27,6 +28,7 @@ export function reportPage(report: Report): string {
 <body>
 <main>
 ${header(report)}
+${takenBackSection(report)}
 ${checksSection(report)}
 ${findingsSection(report)}
 ${figuresPair(countsSection(report), compareSection(report))}
