@@ -16,8 +16,8 @@ export interface Settled {
   readonly mended: readonly Difference[];
   /** Records that differ all the same. */
   readonly left: readonly Difference[];
-  /** How many the source held no more at the first look. */
-  readonly gone: number;
+  /** Those that the source held no more at the first look. */
+  readonly gone: ReadonlySet<string>;
 }
 
 export interface SettleOptions {
@@ -41,13 +41,13 @@ export async function settleSides(
   ids: readonly string[],
   { maxMended = Number.POSITIVE_INFINITY, onSame = () => {} }: SettleOptions = {},
 ): Promise<Settled> {
-  let gone = 0;
+  const gone = new Set<string>();
   const first: Different[] = [];
   for (const part of split(ids, maxFetch)) {
     const looks = await lookAtSides(sides, part);
-    gone += looks.filter(
-      ({ inSource, difference }) => inSource === undefined && difference?.verdict !== 'unchecked',
-    ).length;
+    for (const { id, inSource, difference } of looks) {
+      if (inSource === undefined && difference?.verdict !== 'unchecked') gone.add(id);
+    }
     first.push(...different(looks, onSame));
   }
   const before = await lookAgain(sides, first, onSame);

@@ -5,7 +5,7 @@ import { RecordRefused } from './errors.ts';
 import { getShard } from './get-shard.ts';
 import { type IdSet, makeIdSet, maxIdsHeld } from './id-set.ts';
 import { runKeys } from './keys.ts';
-import { type Deadline, isNear } from './log.ts';
+import { type Deadline, handOverMs, isNear } from './log.ts';
 import { getJson, type ObjectStore, putJson } from './objects.ts';
 import { releaseMemory } from './parquet-wasm.ts';
 import { readRanges } from './plan.ts';
@@ -44,11 +44,25 @@ interface Sweeping extends Omit<SweepOptions, 'source' | 'target'> {
   readonly tallies: Tallies;
   /** Ids of the source that were seen, by which most of the target's are known without asking; undefined where there are too many, or an earlier call saw a part. */
   known: Known | undefined;
-  /** Writes down how far it is, at most every few seconds. */
+  /** Ids that were not seen the same, to be looked at on both sides. */
+  readonly suspects: Suspects;
+  /** Looks at the suspects and writes down how far it is, at most every few seconds. */
   save(isDue?: boolean): Promise<void>;
   /** True when the call has to end: something was done, and the deadline is near. */
   isTimeToStop(): boolean;
 }
+
+/**
+ * Suspects wait for each other: a record that differs is looked at several times, over eight seconds, and in a large run
+ * every shard may have one.
+ */
+interface Suspects {
+  /** Written since the export, or not known. */
+  readonly written: Set<string>;
+  /** Records of a shard that were not seen in the source. */
+  readonly unseen: Set<string>;
+}
+const maxSuspects = 10_000;
 
 interface Known {
   readonly ids: IdSet;
@@ -76,21 +90,30 @@ export async function sweepWrites(options: SweepOptions): Promise<{ done: boolea
   const room = Math.ceil(manifest.records * 1.2) + 10_000;
   let savedAt = performance.now();
   let steps = 0;
+  const sides = await bothSides(options);
+  const suspects: Suspects = { written: new Set(), unseen: new Set() };
   const sweeping: Sweeping = {
     ...options,
-    sides: await bothSides(options),
+    sides,
     tallies,
+    suspects,
     known: isAtBegin && room <= maxIds ? { ids: makeIdSet(room), room } : undefined,
     save: async (isDue = false) => {
       steps++;
-      if (!isDue && performance.now() - savedAt < saveEveryMs) return;
+      const isFull = suspects.written.size + suspects.unseen.size >= maxSuspects;
+      if (!isDue && !isFull && performance.now() - savedAt < saveEveryMs) return;
+      await settle(sides, suspects, tallies);
       tallies.at = new Date().toISOString();
       await putJson(objects, key, tallies);
       savedAt = performance.now();
     },
-    isTimeToStop: () => steps > 0 && isNear(deadline),
+    // Twice the usual: the suspects are looked at before the place is handed over.
+    isTimeToStop: () => steps > 0 && isNear({ remainingMs: () => deadline.remainingMs() - handOverMs }),
   };
-  tallies.done = await sweepPhases(sweeping);
+  const isThrough = await sweepPhases(sweeping);
+  await settle(sides, suspects, tallies);
+  if (isThrough) await lookOnceMore(sweeping);
+  tallies.done = isThrough;
   await sweeping.save(true);
   return { done: tallies.done };
 }
@@ -121,9 +144,16 @@ async function sweepPhases(sweeping: Sweeping): Promise<boolean> {
   // A target that holds records of its own may hold what the source does not.
   if (plan.event.target.into === 'new' && !(await sweepTarget(sweeping))) return false;
   // Those that came meanwhile.
-  if (!(await sweepTombstones(sweeping))) return false;
-  await lookOnceMore(sweeping);
-  return true;
+  return await sweepTombstones(sweeping);
+}
+
+/** Looks at the suspects on both sides, mends what still differs, and counts what it came to. */
+async function settle(sides: BothSides, { written, unseen }: Suspects, tallies: Tallies): Promise<void> {
+  const settled = await settleSides(sides, [...new Set([...written, ...unseen])]);
+  for (const id of unseen) if (settled.gone.has(id)) tallies.deleted++;
+  count(tallies, settled);
+  written.clear();
+  unseen.clear();
 }
 
 /** What one phase found different may have been mended since, by another one or by its writer. */
@@ -142,10 +172,10 @@ async function lookOnceMore({ sides, tallies }: Sweeping): Promise<void> {
 
 /** An importer that was given up for dead may have inserted an old record after the tombstones were applied. */
 async function sweepTombstones(sweeping: Sweeping): Promise<boolean> {
-  const { sides, tallies, objects, plan } = sweeping;
+  const { suspects, tallies, objects, plan } = sweeping;
   const applied = new Set(tallies.applied);
   for await (const { names, ids } of newTombstones(objects, plan.run, applied)) {
-    count(tallies, await settleSides(sides, ids));
+    for (const id of ids) suspects.written.add(id);
     for (const name of names) applied.add(name);
     tallies.applied = [...applied];
     tallies.tombstones += ids.length;
@@ -184,7 +214,7 @@ async function rangesOf({ objects, plan, manifest: { shards } }: Sweeping): Prom
 
 /** Holds what the source holds now of a shard's keys, from `range` on, against the shard. False when the deadline came first. */
 async function sweepShard(sweeping: Sweeping, shard: string, range: Range): Promise<boolean> {
-  const { sides, tallies, objects, plan } = sweeping;
+  const { sides, suspects, tallies, objects, plan } = sweeping;
   const exported = await getShard(objects, plan.run, shard);
   await remember(sweeping, exported);
   const places = new Map(exported.ids.map((id, at) => [id, at]));
@@ -192,16 +222,14 @@ async function sweepShard(sweeping: Sweeping, shard: string, range: Range): Prom
   try {
     for await (const { batch, rest } of sides.source.read(range, pieceOptions)) {
       await remember(sweeping, batch);
-      const written: string[] = [];
       for (const [at, id] of batch.ids.entries()) {
         const place = places.get(id);
         unseen.delete(id);
         if (place !== undefined && recordDifference(exported, place, batch, at, untreated) === undefined) continue;
         if (place === undefined) tallies.added++;
         else tallies.changed++;
-        written.push(id);
+        suspects.written.add(id);
       }
-      count(tallies, await settleSides(sides, written));
       if (rest === null) break;
       tallies.rest = rest;
       await sweeping.save();
@@ -211,9 +239,7 @@ async function sweepShard(sweeping: Sweeping, shard: string, range: Range): Prom
     for (const { values } of exported.vectors.values()) releaseMemory(values);
   }
   // Deleted; or seen by an earlier call, which takes a look more.
-  const settled = await settleSides(sides, [...unseen]);
-  tallies.deleted += settled.gone;
-  count(tallies, settled);
+  for (const id of unseen) suspects.unseen.add(id);
   return true;
 }
 
@@ -235,17 +261,15 @@ async function remember(sweeping: Sweeping, batch: Batch): Promise<void> {
 
 /** Whatever the target holds and the source does not. False when the deadline came first. */
 async function sweepTarget(sweeping: Sweeping): Promise<boolean> {
-  const { sides, tallies } = sweeping;
+  const { sides, suspects, tallies } = sweeping;
   try {
     for await (const { batch, rest } of sides.target.read(tallies.rest ?? open, pieceOptions)) {
-      const unknown: string[] = [];
       for (const [at, targetId] of batch.ids.entries()) {
         const id = sourceIdOf(sides, targetId, batch.payloads[at] ?? '{}');
         if (id === undefined) {
-          count(tallies, { mended: [], left: [{ id: targetId, verdict: 'extra', reason: noneHasIt }], gone: 0 });
-        } else if (sweeping.known?.ids.take(id) !== true) unknown.push(id);
+          count(tallies, { mended: [], left: [{ id: targetId, verdict: 'extra', reason: noneHasIt }] });
+        } else if (sweeping.known?.ids.take(id) !== true) suspects.written.add(id);
       }
-      count(tallies, await settleSides(sides, unknown));
       if (rest === null) break;
       tallies.rest = rest;
       await sweeping.save();
@@ -269,7 +293,7 @@ function sourceIdOf(sides: BothSides, targetId: string, payload: string): string
   return candidates.find((id) => targetIdOf(sides, id) === targetId);
 }
 
-function count(tallies: Tallies, { mended, left }: Settled): void {
+function count(tallies: Tallies, { mended, left }: Pick<Settled, 'mended' | 'left'>): void {
   tallies.mended += mended.length;
   for (const each of mended) name(tallies.mends, { id: each.id, reason: each.reason });
   for (const each of left) {

@@ -81,8 +81,8 @@ describe('a sweep', () => {
     expect(found).toMatchObject({ changed: 1, added: 1, deleted: 1, mended: 3, missing: 0, different: 0, extra: 0 });
     expect(found.mends).toEqual([
       { id: '1003', reason: expect.stringMatching(/^vector embedding, float 0/) },
-      { id: '1050', reason: 'is in the target, and the source holds it no more' },
       { id: '2000', reason: expect.stringMatching(/^is in the source and not in the target/) },
+      { id: '1050', reason: 'is in the target, and the source holds it no more' },
     ]);
     await expectSame(run.world);
   });

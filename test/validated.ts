@@ -10,6 +10,7 @@ import { type ReportOutcome, writeReport } from '../lib/report.ts';
 import { type Report, reportSchema } from '../lib/report-schema.ts';
 import type { Plan } from '../lib/run-files.ts';
 import type { Store } from '../lib/stores/port.ts';
+import { sweepWrites } from '../lib/sweep.ts';
 import { noDeadline, type World } from './world.ts';
 
 /** The validation as the state machine runs it. */
@@ -26,6 +27,9 @@ export async function validate(
     await compareShard({ plan: planned, shard, source, target, objects, deadline: noDeadline, secondLookMs: 0 });
     await findNeighbours({ plan: planned, shard, objects });
   }
+  const { live } = planned.event;
+  if (live !== false)
+    await sweepWrites({ plan: planned, manifest, objects, source, target, deadline: noDeadline, lookAgainMs: 1 });
   await measureRecall({ plan: planned, manifest, objects, source, target });
   const counts = await countSides({ plan: planned, manifest, objects, source, target });
   const outcome = await writeReport({ plan: planned, manifest, objects, counts, source, target });
