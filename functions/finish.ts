@@ -6,14 +6,15 @@ import { makeHandler } from './lambda.ts';
 
 /**
  * No state: called by hand, from the console or by `vecferry finish`, with {"run": ID}. Ends the double writes.
- * @throws NotFound when the run has moved no flag. @throws InvalidEvent while readers are being moved.
+ * @throws NotFound when the run has moved no flag. @throws InvalidEvent while readers are being moved, or
+ * while repairs wait that the target, which readers use, would never get.
  */
 export const handler = makeHandler({
   input: runInput,
   output: moveSchema,
   run: async ({ run }, { services }) => {
-    const { objects, flags } = services;
+    const { objects, flags, repairs } = services;
     const plan = await readPlan(objects, run);
-    return await finish({ plan, objects, flags, now: () => new Date() });
+    return await finish({ plan, objects, flags, repairs, now: () => new Date() });
   },
 });

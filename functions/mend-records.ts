@@ -38,7 +38,7 @@ async function mustComeAgain(
   }
   const seconds = repairPauseSeconds(attributes.ApproximateReceiveCount);
   try {
-    await services.repairs().holdBack(receiptHandle, seconds);
+    await services.repairs?.holdBack(receiptHandle, seconds);
   } catch (error) {
     // It comes all the same, once the queue's own visibility timeout is over.
     log.warn('the pause of a repair could not be set', { seconds, error });

@@ -15,6 +15,7 @@ export type Permission =
   | 'queue shards'
   | 'bury shards'
   | 'look at dead letters'
+  | 'count repairs'
   | 'read flags'
   | 'write flags'
   | 'send notices'
@@ -73,7 +74,11 @@ export const functionSettings = {
     may: ['read the run', 'write the run', 'read flags', 'write flags', 'read metrics', 'send notices'],
   },
   /** Called by hand, not by the state machine: docs/cutover.md. */
-  finish: { memoryMiB: 512, minutes: 5, may: ['read the run', 'write the run', 'read flags', 'write flags'] },
+  finish: {
+    memoryMiB: 512,
+    minutes: 5,
+    may: ['read the run', 'write the run', 'read flags', 'write flags', 'count repairs'],
+  },
   /** Fed by the repair queue. */
   'mend-records': { memoryMiB: 1024, minutes: 5, may: ['read the run', 'open stores', 'read flags'] },
   'cut-over': {

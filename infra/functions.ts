@@ -130,7 +130,7 @@ export class AllFunctions extends Construct {
   }
 
   private role(name: FunctionName, id: string, logGroup: LogGroup, props: FunctionsProps): Role {
-    const { runs, queue, topic, secrets, buckets, network } = props;
+    const { runs, queue, repairs, topic, secrets, buckets, network } = props;
     const { may } = functionSettings[name];
     const role = new Role(this, `${id}Role`, { assumedBy: new ServicePrincipal('lambda.amazonaws.com') });
     const stack = Stack.of(this);
@@ -188,6 +188,9 @@ export class AllFunctions extends Construct {
           break;
         case 'look at dead letters':
           allow(['sqs:ReceiveMessage'], [queue.deadLetters.queueArn]);
+          break;
+        case 'count repairs':
+          allow(['sqs:GetQueueAttributes'], [repairs.queue.queueArn]);
           break;
         case 'read flags':
           allow(['ssm:GetParameter'], [flags]);

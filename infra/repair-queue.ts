@@ -3,7 +3,7 @@ import { SqsEventSource } from 'aws-cdk-lib/aws-lambda-event-sources';
 import type { NodejsFunction } from 'aws-cdk-lib/aws-lambda-nodejs';
 import { Queue, QueueEncryption } from 'aws-cdk-lib/aws-sqs';
 import { Construct } from 'constructs';
-import { maxRepairDeliveries } from '../lib/repair-deliveries.ts';
+import { maxRepairDeliveries } from '../lib/states.ts';
 import { functionSettings } from './function-settings.ts';
 
 /**

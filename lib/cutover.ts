@@ -14,7 +14,9 @@ import {
 } from './moves.ts';
 import { getJson, type ObjectStore } from './objects.ts';
 import type { NamedPointer } from './pointer.ts';
+import type { RepairDeliveries } from './repair-deliveries.ts';
 import { canarySchema, type Move, type Plan } from './run-files.ts';
+import { plural } from './words.ts';
 
 /**
  * Moves the pointer that readers follow, never the data. What it stood for is written to the run's log before it is
@@ -30,6 +32,10 @@ export interface MoveInput {
   readonly now: () => Date;
   /** Why, for the log. */
   readonly reason?: string | undefined;
+}
+
+export interface FinishInput extends Omit<MoveInput, 'pointer'> {
+  readonly repairs?: Pick<RepairDeliveries, 'waiting'> | undefined;
 }
 
 export interface CutoverInput extends MoveInput {
@@ -157,11 +163,12 @@ function refuseNothing(plan: Plan, moves: readonly Move[], isMoved: boolean): vo
 /**
  * Ends the double writes: reads and writes go to the side where readers are. After a cutover nothing can be rolled back
  * any more. Repeatable.
- * @throws NotFound when the run has no flag. @throws InvalidEvent while a share of the readers is on the other side.
+ * @throws NotFound when the run has no flag. @throws InvalidEvent while a share of the readers is on the other side, or
+ * while the target, where readers are, lacks writes that wait on the stack's repair queue: they are dropped afterwards.
  * @throws RunMismatch when the flag is another run's by now.
  */
-export async function finish(input: Omit<MoveInput, 'pointer'>): Promise<Move> {
-  const { plan, objects, flags, now, reason } = input;
+export async function finish(input: FinishInput): Promise<Move> {
+  const { plan, objects, flags, repairs, now, reason } = input;
   const moves = await readMoves(objects, plan.run);
   const last = moves.at(-1);
   if (last === undefined || last.kind !== 'flag') {
@@ -182,6 +189,13 @@ export async function finish(input: Omit<MoveInput, 'pointer'>): Promise<Move> {
   }
   const why = reason === undefined ? {} : { reason };
   const { active } = flag;
+  const waiting = active === placeOf(plan.event.target) ? ((await repairs?.waiting()) ?? 0) : 0;
+  if (waiting > 0) {
+    const text = `${plural(waiting, 'message')} on the repair queue may name records that ${active} still lacks`;
+    throw new InvalidEvent(`${text}; finish once it is empty (alarm RepairsWaiting), or roll back first`, {
+      ids: [plan.run],
+    });
+  }
   const move: Move = {
     at: now().toISOString(),
     action: 'finish',

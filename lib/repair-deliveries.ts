@@ -1,4 +1,4 @@
-import { ChangeMessageVisibilityCommand, type SQSClient } from '@aws-sdk/client-sqs';
+import { ChangeMessageVisibilityCommand, GetQueueAttributesCommand, type SQSClient } from '@aws-sdk/client-sqs';
 
 /**
  * How often, and after which pauses, a message of the repair queue is delivered. The target may be away for hours, and no
@@ -9,12 +9,6 @@ import { ChangeMessageVisibilityCommand, type SQSClient } from '@aws-sdk/client-
 const firstPauseSeconds = 30;
 const longestPauseSeconds = 900;
 
-/**
- * Deliveries of a message before SQS moves it to the dead letters: 30 + 60 + 120 + 240 + 480 s, then 294 times a quarter of
- * an hour, are 74 hours, as long as a weekend. SQS counts its 14 days from the first sending on, so a dead letter has 10 left.
- */
-export const maxRepairDeliveries = 300;
-
 /** Seconds until a message that failed is delivered again. @param deliveries so far, from 1 on */
 export function repairPauseSeconds(deliveries: number): number {
   // 2 ** 1000 is a number still, so no count that SQS gives is too large.
@@ -24,6 +18,8 @@ export function repairPauseSeconds(deliveries: number): number {
 export interface RepairDeliveries {
   /** Lets a message that was delivered come back after so many seconds, instead of the queue's visibility timeout. */
   holdBack(receiptHandle: string, seconds: number): Promise<void>;
+  /** Messages that wait or are being worked on, of whichever run, as SQS counts them: within a minute. */
+  waiting(): Promise<number>;
 }
 
 export function sqsRepairDeliveries(client: SQSClient, queueUrl: string): RepairDeliveries {
@@ -37,5 +33,13 @@ export function sqsRepairDeliveries(client: SQSClient, queueUrl: string): Repair
         }),
       );
     },
+    waiting: async () => {
+      const { Attributes = {} } = await client.send(
+        new GetQueueAttributesCommand({ QueueUrl: queueUrl, AttributeNames: [...counts] }),
+      );
+      return counts.reduce((sum, name) => sum + Number(Attributes[name] ?? 0), 0);
+    },
   };
 }
+
+const counts = ['ApproximateNumberOfMessages', 'ApproximateNumberOfMessagesNotVisible'] as const;

@@ -42,8 +42,8 @@ export interface Services {
   readonly queryFiles: QueryFiles;
   /** @throws InvalidEvent when the environment names no queue. */
   queue(): ShardQueue;
-  /** @throws InvalidEvent when the environment names no repair queue. */
-  repairs(): RepairDeliveries;
+  /** The stack's repair queue; undefined on one machine, where applications mend by themselves. */
+  readonly repairs: RepairDeliveries | undefined;
   /** The endpoint's store, opened once a process: a warm function keeps its connections. */
   open(endpoint: Endpoint, omitFields?: readonly string[]): Promise<OpenStore>;
   /** Both sides of a run; fields that its mapping leaves out are not read from the source. A run that only validates cannot write to either. */
@@ -88,7 +88,7 @@ function makeServices(environment: Environment): Services {
     stack: environment.VECFERRY_STACK,
     queryFiles: openQueryFiles({ isLocal: environment.VECFERRY_RUNS.startsWith('file://') }),
     queue: () => openQueue(environment),
-    repairs: () => openRepairs(environment),
+    repairs: openRepairs(environment),
     open,
     openSource: async (plan) =>
       guarded(await open(plan.event.source, plan.mapping.dropFields), plan.event.source, plan),
@@ -170,7 +170,6 @@ function openQueue({
   return sqsQueue(new SQSClient(embedded), { queue, deadLetters });
 }
 
-function openRepairs({ VECFERRY_REPAIR_QUEUE_URL: queue }: Environment): RepairDeliveries {
-  if (queue !== undefined) return sqsRepairDeliveries(new SQSClient({}), queue);
-  throw new InvalidEvent('the environment names no repair queue; set VECFERRY_REPAIR_QUEUE_URL');
+function openRepairs({ VECFERRY_REPAIR_QUEUE_URL: queue }: Environment): RepairDeliveries | undefined {
+  return queue === undefined ? undefined : sqsRepairDeliveries(new SQSClient({}), queue);
 }

@@ -15,6 +15,13 @@ export const messageVersion = 1;
 /** Deliveries of a message before SQS moves it to the dead letters: infra sets the redrive policy with it, importers know their last try by it. */
 export const maxDeliveries = 5;
 
+/**
+ * Deliveries of a message of the repair queue before SQS moves it to the dead letters: 30 + 60 + 120 + 240 + 480 s, then 294
+ * times a quarter of an hour (lib/repair-deliveries.ts), are 74 hours, as long as a weekend. SQS counts its 14 days from the
+ * first sending on, so a dead letter has 10 left.
+ */
+export const maxRepairDeliveries = 300;
+
 /** Plan the run: what Step Functions hands over from its input and context. */
 export const planInput = z.strictObject({ execution: z.string(), event: z.unknown() });
 export const planOutput = z.strictObject({

@@ -37,6 +37,8 @@ test('a repair that failed comes back after its pause, and not after the half ho
   await client.send(new SendMessageCommand({ QueueUrl: queueUrl, MessageBody: 'repair' }));
   const first = await receive();
   expect(first?.Body).toBe('repair');
+  // One that is being worked on is not mended yet.
+  expect(await sqsRepairDeliveries(client, queueUrl).waiting()).toBe(1);
   await sqsRepairDeliveries(client, queueUrl).holdBack(first?.ReceiptHandle ?? '', 1);
   expect(await receive()).toBeUndefined();
   await sleep(1500);

@@ -252,6 +252,8 @@ test('a live run with approval and canary, a breach, an alarm, repairs and its e
     while (!(await call<{ done: boolean }>('step-canary', again)).done) later(60);
     await call('cut-over', again);
     await call('tell-readers-stay', { run: live, by: 'a person', reason: 'not today' });
+    // The repair is made, but its message is still there: nothing has taken it off this queue.
+    await expect(call('finish', { run: live })).rejects.toThrow(/1 message on the repair queue may name records/);
     expect(await call('roll-back', { flag: 'drafts', reason: 'an alarm rang' })).toMatchObject({ action: 'rollback' });
     await call('finish', { run: live });
     expect(aws.notices).toHaveLength(5);

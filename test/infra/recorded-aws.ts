@@ -14,6 +14,7 @@ import { SendTaskSuccessCommand, SFNClient } from '@aws-sdk/client-sfn';
 import { PublishCommand, SNSClient } from '@aws-sdk/client-sns';
 import {
   ChangeMessageVisibilityCommand,
+  GetQueueAttributesCommand,
   ReceiveMessageCommand,
   SendMessageBatchCommand,
   SendMessageCommand,
@@ -153,6 +154,11 @@ export function recordAws(secrets: ReadonlyMap<string, string>, machineArn: stri
         return {};
       },
     );
+
+  sqs.on(GetQueueAttributesCommand).callsFake(async ({ QueueUrl = '' }: { QueueUrl?: string }) => {
+    need('sqs:GetQueueAttributes', queueArn(QueueUrl));
+    return { Attributes: { ApproximateNumberOfMessages: String(messages.get(QueueUrl)?.length ?? 0) } };
+  });
 
   const sns = mockClient(SNSClient)
     .onAnyCommand()

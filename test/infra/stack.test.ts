@@ -1,8 +1,8 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, test } from '@jest/globals';
 import { functionSettings } from '../../infra/function-settings.ts';
-import { maxRepairDeliveries, repairPauseSeconds } from '../../lib/repair-deliveries.ts';
-import { maxDeliveries, rollBackInput } from '../../lib/states.ts';
+import { repairPauseSeconds } from '../../lib/repair-deliveries.ts';
+import { maxDeliveries, maxRepairDeliveries, rollBackInput } from '../../lib/states.ts';
 import { at, functionNames, listAt, ofType, synthesize, type Template } from './template.ts';
 
 const event = { source: { store: 'memory', collection: 'a' }, target: { store: 'memory', collection: 'b' } };
