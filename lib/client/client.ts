@@ -58,9 +58,9 @@ export function createClient<R extends Identified, Q, H extends Identified>(
 
   /** Counted with the place that lacks them. */
   const showWaiting = (): void => {
-    const places = flags.last() === undefined ? undefined : placesOf(flags.last());
-    const place = places?.second ?? places?.first;
-    if (place !== undefined) metrics.repairsWaiting(place.name, desk.queue.size);
+    const flag = flags.last()?.flag;
+    const place = flag?.writes?.[1] ?? flag?.active ?? options.source;
+    if (place !== undefined) metrics.repairsWaiting(place, desk.queue.size);
   };
   const noted = (): void => {
     showWaiting();
