@@ -8,7 +8,12 @@ const wanted = 24;
 const cli = new URL('./cli.ts', import.meta.url);
 const ours = fileURLToPath(new URL('../../node_modules/node/bin/node', import.meta.url));
 
-if (Number(process.versions.node.split('.')[0]) >= wanted) {
+if (!existsSync(cli)) {
+  process.stderr.write(
+    'this is the package of vecferry/client, without the command line; run vecferry in a clone of its repository\n',
+  );
+  process.exit(2);
+} else if (Number(process.versions.node.split('.')[0]) >= wanted) {
   await import(cli.href);
 } else if (existsSync(ours)) {
   // Ctrl-C reaches both processes of the group; the inner one decides when to end.
