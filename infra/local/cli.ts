@@ -18,6 +18,7 @@ const load = {
   cutover: () => import('./cutover-commands.ts'),
   deployed: () => import('./deployed.ts'),
   describe: () => import('./describe.ts'),
+  shadow: () => import('./shadow-command.ts'),
   shard: () => import('../../lib/shard.ts'),
   status: () => import('../../lib/status.ts'),
   stores: () => import('../../lib/stores/registry.ts'),
@@ -169,6 +170,16 @@ program
   .addOption(stack)
   .action((run: string, options: MoveOptions) =>
     work(async (context) => (await load.cutover()).moveCommand(context, 'finish', { run, ...options })),
+  );
+
+program
+  .command('shadow')
+  .description('say how alike both sides of a flag answer, from the shadow reads that its clients recorded')
+  .argument('<flag, run or files...>')
+  .option('--goal <overlap>', 'count the queries whose overlap@k is below it, from 0 to 1', '0.9')
+  .option('--since <time>', 'leave out what was recorded before, 2026-01-31T03:00:00Z')
+  .action((given: string[], options: { goal: string; since?: string }) =>
+    work(async (context) => (await load.shadow()).shadowCommand(context, given, options)),
   );
 
 program
