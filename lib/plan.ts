@@ -67,6 +67,7 @@ export async function planRun(input: PlanInput): Promise<Plan> {
   const fitted = await fitTarget(input, described);
   await checkSets(input, { ...fitted, source: described.schema, records: described.count });
   await refuseFullTarget(event, input.target);
+  if (event.live !== false) await input.target.checkInserts?.();
 
   const shardBytes = Math.floor(event.parallel.shardMiB * 1024 * 1024);
   const recordBytes = bytesPerRecord(described.schema, described.payloadBytes);

@@ -1,5 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import { finish } from '../lib/cutover.ts';
+import { Incompatible } from '../lib/errors.ts';
 import { runKeys } from '../lib/keys.ts';
 import { beginLive } from '../lib/live.ts';
 import { sealManifest } from '../lib/manifest.ts';
@@ -222,6 +223,19 @@ describe('a live run', () => {
     const { planned } = await begun();
     expect(planned.guarantee).toMatch(/both sides.*inserts only what the target lacks.*counted as mended/);
     expect(planned.guarantee).not.toMatch(/may be missing/);
+  });
+
+  test('is refused before anything is written when the target server is too old to insert only what is absent', async () => {
+    const world = await makeWorld(live);
+    const checkInserts = async (): Promise<void> => {
+      throw new Incompatible('it is 1.16, and this needs 1.17');
+    };
+    const target = { ...world.target, checkInserts };
+    await expect(again({ ...world, target })).rejects.toMatchObject({ name: 'Incompatible' });
+    expect(await world.objects.list('')).toEqual([]);
+    await expect(again({ ...world, target, event: { ...world.event, live: false } })).resolves.toMatchObject({
+      run: 'r1',
+    });
   });
 
   test('still refuses a target that holds records when it is started for the first time', async () => {

@@ -161,6 +161,11 @@ export interface Target extends Reader {
    * error. Durable when it returns. @throws Incompatible when capabilities.deletes is false.
    */
   delete(ids: readonly string[]): Promise<void>;
+  /**
+   * Looks whether this server can insert only what is absent, before a live run begins; left out where every server of
+   * the kind can. @throws Incompatible when it cannot.
+   */
+  checkInserts?(): Promise<void>;
   /** Starts building what `schema` wants and is neither there nor under way, and returns without waiting for it. */
   buildIndex(schema: CollectionSchema): Promise<void>;
   /** Looks, and changes nothing. */

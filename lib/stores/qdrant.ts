@@ -84,6 +84,8 @@ function openQdrant({ connection, collection, options: given }: ResolvedEndpoint
   const shape = once(async () => shapeOf(await admin.info()));
   const paths = async (): Promise<ReadPaths> => ({ data: await path(), rest, ...(await shape()) });
 
+  const checkInserts = async (): Promise<void> => requireVersion(await version(), insertOnlyVersion, url);
+
   return {
     async describe() {
       requireVersion(await version(), minVersion, url);
@@ -107,8 +109,9 @@ function openQdrant({ connection, collection, options: given }: ResolvedEndpoint
       requireVersion(await version(), minVersion, url);
       await prepareCollection(admin, schema, options);
     },
+    checkInserts,
     async write(batch, { mode }) {
-      if (mode === 'insert') requireVersion(await version(), insertOnlyVersion, url);
+      if (mode === 'insert') await checkInserts();
       await writeAll(batch, { data: await path(), rest }, mode === 'insert');
       return { written: batch.count };
     },

@@ -273,9 +273,12 @@ describe('against a server that answers as recorded', () => {
       return serviceOf('1.16.3');
     };
     const store = await open('one');
-    await expect(store.write(makeBatch(), { position, mode: 'insert' })).rejects.toMatchObject({
-      name: 'Incompatible',
-    });
+    const refusal = { name: 'Incompatible', message: expect.stringContaining('1.16.3') };
+    await expect(store.write(makeBatch(), { position, mode: 'insert' })).rejects.toMatchObject(refusal);
+    // What the plan of a live run asks, before anything is exported.
+    await expect(store.checkInserts?.()).rejects.toMatchObject(refusal);
+    answer = () => serviceOf('1.17.0');
+    await (await open('one')).checkInserts?.();
   });
 
   test('a request that the server finds too large is sent again in parts', async () => {
