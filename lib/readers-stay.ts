@@ -27,8 +27,7 @@ export async function tellReadersStay({ plan, by, reason, services, now }: StayO
     at: now.toISOString(),
     run,
     kind: 'approval not given',
-    // A run's id has 80 characters at most, a subject 100.
-    subject: `Readers stay: ${run}`,
+    subject: `vecferry: readers stay, run ${run}`.slice(0, 100),
     text: lines.join('\n'),
   });
 }
