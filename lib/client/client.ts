@@ -41,6 +41,7 @@ export function createClient<R extends Identified, Q, H extends Identified>(
   const flags = makeFlagCache({ reader, refreshMs, clock, onError, onChange: () => changed() });
   const mender = makeMender<R, Q, H>({
     ...{ desk, placesOf, ledger, stragglers, same, onError, random },
+    leaseMs,
     fresh: flags.fresh,
     timeoutMs: secondWriteTimeoutMs,
   });

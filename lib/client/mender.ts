@@ -22,6 +22,8 @@ export interface Mender {
 
 export interface MenderOptions<R extends Identified, Q, H extends Identified> {
   readonly desk: Desk;
+  /** How long writes trust the flag: what was noted because it was older must not be forgotten by that same value. */
+  readonly leaseMs: number;
   /** The flag, not older than this. */
   readonly fresh: (maxAgeMs: number, isPatient: true) => Promise<KnownFlag | undefined>;
   readonly placesOf: (known: KnownFlag) => Places<R, Q, H>;
@@ -36,7 +38,7 @@ export interface MenderOptions<R extends Identified, Q, H extends Identified> {
 const firstPauseMs = 100;
 const longestPauseMs = 30_000;
 const largestBatch = 1000;
-/** How old the flag may be when a round begins: after a `finish` nothing must be copied over what is newer. */
+/** How old the flag may be when a round begins, at most: after a `finish` nothing must be copied over what is newer. */
 const maxFlagAgeMs = 1000;
 
 export function makeMender<R extends Identified, Q, H extends Identified>(options: MenderOptions<R, Q, H>): Mender {
@@ -114,7 +116,7 @@ export function makeMender<R extends Identified, Q, H extends Identified>(option
 
   const work = async (): Promise<boolean> => {
     if (queue.size === 0) return true;
-    const known = await fresh(maxFlagAgeMs, true);
+    const known = await fresh(Math.min(maxFlagAgeMs, options.leaseMs), true);
     if (known === undefined) return false;
     const places = placesOf(known);
     const { first, second, flag } = places;
