@@ -199,7 +199,7 @@ async function writePiece(
   for (;;) {
     try {
       const { batch, skipped } = mapBatch(piece, plan.mapping, targetKind.capabilities.ids);
-      const position = { run: plan.run, shard: message.shard, offset };
+      const position = { run: plan.run, shard: message.shard, offset, attempt: plan.attempt };
       const { written } = batch.count === 0 ? { written: 0 } : await target.write(batch, { position, mode });
       pace.succeeded();
       return { ...noTally, written, skipped: skipped.length, skippedIds: skipped.slice(0, idsKept) };

@@ -170,6 +170,9 @@ function chromaStore(api: ChromaApi, name: string, options: Options): Store {
       listed = undefined;
     },
     ranges: async ({ records }) => cutRanges(await sortedIds(), records),
+    renew: async () => {
+      return (range) => range;
+    },
     async *read(range, limits) {
       // A count that is the same may be of other ids: as many were added as deleted. Whole reads, which name them, list anew.
       if (range.from === null && range.to === null) listed = undefined;

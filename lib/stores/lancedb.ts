@@ -11,7 +11,7 @@ import { filterWriter } from './lancedb/filter.ts';
 import { buildIndex, defaultDistance, indexProgress, withIndex } from './lancedb/index.ts';
 import { arrowSchema, type Layout, layoutOf } from './lancedb/layout.ts';
 import { type Options, optionsSchema } from './lancedb/options.ts';
-import { cutRanges, describe, fetchRecords, isOneOf, readRange, search } from './lancedb/read.ts';
+import { cutRanges, describe, fetchRecords, isOneOf, readRange, renewRanges, search } from './lancedb/read.ts';
 import { flagsLeftOut, toArrow } from './lancedb/rows.ts';
 import { saidBySearch, tuningOf, vectorOf } from './lancedb/tuning.ts';
 import type { Capabilities, ResolvedEndpoint, Store, StoreKind, WriteOptions } from './port.ts';
@@ -115,6 +115,7 @@ function lanceStore(database: Connection, name: string, options: Options): Store
       return await run('searching', (found, layout) => search(found, layout, request, options, filters));
     },
     ranges: ({ records }) => run('cutting ranges', (found, layout) => cutRanges(found, layout, records)),
+    renew: () => run('reading the version', (found) => renewRanges(found)),
     read: (range, limits) => readRange(database, name, range, limits, options),
     prepare: (schema) => guard(`creating table '${name}'`, () => prepare(database, name, schema, options)),
     write: (batch, settings) => inTurn(() => run('writing', (found, layout) => write(found, layout, batch, settings))),

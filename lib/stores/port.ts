@@ -112,6 +112,12 @@ export interface Source extends Reader {
    * `maxBytes`). Bytes are counted by batchBytes. An empty range yields nothing. Reads one snapshot where the store has them.
    */
   read(range: Range, options: ReadOptions): AsyncIterable<Piece>;
+  /**
+   * For stores whose ranges or handles hold a state of the collection (LanceDB's bounds carry the table's version, Chroma's
+   * handle lists the ids): what is read from now on is no older than this call, of ranges as the function gives them back.
+   * Left out: a read is always of its moment.
+   */
+  readonly renew?: () => Promise<(range: Range) => Range>;
 }
 
 export interface ReadOptions {
@@ -125,6 +131,11 @@ export interface WritePosition {
   readonly shard: string;
   /** Position of the batch's first record within the shard. */
   readonly offset: number;
+  /**
+   * How often the run was started, from 1; left out: 1. A later start writes a batch anew that an earlier one wrote: it
+   * does so only where the records are there no more, or may be others.
+   */
+  readonly attempt?: number;
 }
 
 export interface WriteOptions {

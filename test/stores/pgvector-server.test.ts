@@ -107,46 +107,6 @@ describe('the ledger', () => {
   });
 });
 
-describe('an application writes while an importer does', () => {
-  test('a batch that comes again brings back no record that was deleted since it was loaded', async () => {
-    const store = await prepared('live_again');
-    await store.write(numbered(5, '{"v":"old"}'), at(0, 'insert'));
-    await store.delete(['2']);
-    await store.write(numbered(1, '{"v":"new"}', 3), { mode: 'upsert' });
-    expect(await store.write(numbered(5, '{"v":"old"}'), at(0, 'insert'))).toEqual({ written: 5 });
-    expect((await store.fetch(['1', '2', '3'])).ids).toEqual(['1', '3']);
-    expect(await payloadOf(store, '3')).toBe('{"v":"new"}');
-    // The shard cut anew: more records from the same place. What is absent is inserted, and nothing else.
-    await store.write(numbered(6, '{"v":"old"}'), at(0, 'insert'));
-    expect(await store.count()).toBe(6);
-    expect(await payloadOf(store, '3')).toBe('{"v":"new"}');
-  });
-
-  test("an application's own writes leave no row in the ledger, which would grow without end", async () => {
-    const store = await prepared('live_ledger');
-    for (let i = 0; i < 3; i++) await store.write(numbered(2, '{}'), { mode: 'upsert' });
-    const ofTable = "FROM vecferry_ledger WHERE collection = 'live_ledger'::regclass";
-    expect(await scalar(`SELECT count(*)::text ${ofTable}`)).toBe('0');
-  });
-
-  test('no write fails because others lock the same rows in another order', async () => {
-    const [store, other] = await Promise.all([prepared('live_locks'), open('live_locks')]);
-    const forth = numbered(300, '{}');
-    const back = makeBatch({ ids: forth.ids.toReversed(), payloads: forth.payloads });
-    await store.write(back, { mode: 'upsert' });
-    const rounds = Array.from({ length: 12 }, (_, round) => [
-      store.write(forth, { mode: 'upsert' }),
-      other.write(back, at(round * 300)),
-      other.write(back, { ...at(round * 300, 'insert'), position: { run: 'other', shard: 's', offset: round } }),
-      other.delete(back.ids),
-      store.delete(forth.ids.filter((_, each) => each % 3 === 0)),
-    ]);
-    await Promise.all(rounds.flat());
-    await store.write(forth, { mode: 'upsert' });
-    expect(await store.count()).toBe(300);
-  });
-});
-
 describe('building an index', () => {
   const large = makeSchema({
     store: 'pgvector',

@@ -153,6 +153,16 @@ function repeatedId(table: string, id: string): RecordRefused {
   );
 }
 
+/** Ranges of the same ids in the version that the table has now. */
+export async function renewRanges(table: Table): Promise<(range: Range) => Range> {
+  const version = await table.version();
+  const renewed = (text: string | null): string | null => {
+    const bound = parseBound(text);
+    return bound === undefined ? null : boundText(version, bound.id);
+  };
+  return ({ from, to }) => ({ from: renewed(from), to: renewed(to) });
+}
+
 export async function* readRange(
   database: Connection,
   name: string,

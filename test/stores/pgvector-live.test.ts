@@ -1,0 +1,98 @@
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import type { Batch } from '../../lib/batch.ts';
+import { connect, type Database } from '../../lib/stores/pgvector/connect.ts';
+import { pgvector } from '../../lib/stores/pgvector.ts';
+import type { Store, WriteOptions } from '../../lib/stores/port.ts';
+import { canonicalJson, makeBatch, makeSchema } from '../make.ts';
+import { makeDatabase } from '../servers/database.ts';
+
+/** A PostgreSQL table into which a live run imports, while its application writes there too. */
+
+let made: { readonly url: string; drop(): Promise<void> };
+let database: Database;
+const opened: Store[] = [];
+
+beforeAll(async () => {
+  made = await makeDatabase('pgvector_live');
+  database = await connect({ url: made.url }, 2);
+});
+afterAll(async () => {
+  await Promise.all(opened.map((store) => store.close()));
+  await database.close();
+  await made.drop();
+});
+
+const scalar = async (sql: string): Promise<string | null | undefined> =>
+  Object.values((await database.use((session) => session.rows(sql)))[0] ?? {})[0];
+const open = async (collection: string): Promise<Store> => {
+  const store = await pgvector.open({ connection: { url: made.url }, collection, options: {} });
+  opened.push(store);
+  return store;
+};
+const prepared = async (collection: string): Promise<Store> => {
+  const store = await open(collection);
+  await store.prepare(makeSchema({ store: 'pgvector' }));
+  return store;
+};
+const at = (offset: number, mode: WriteOptions['mode'] = 'upsert'): WriteOptions => ({
+  position: { run: 'run', shard: '00000-000', offset },
+  mode,
+});
+const numbered = (count: number, payload: string, first = 1): Batch => {
+  const ids = Array.from({ length: count }, (_, i) => String(first + i));
+  return makeBatch({ ids, payloads: ids.map(() => payload) });
+};
+const payloadOf = async (store: Store, id: string): Promise<string> =>
+  canonicalJson((await store.fetch([id])).payloads[0] ?? '');
+
+describe('an application writes while an importer does', () => {
+  test('a batch that comes again brings back no record that was deleted since it was loaded', async () => {
+    const store = await prepared('live_again');
+    await store.write(numbered(5, '{"v":"old"}'), at(0, 'insert'));
+    await store.delete(['2']);
+    await store.write(numbered(1, '{"v":"new"}', 3), { mode: 'upsert' });
+    expect(await store.write(numbered(5, '{"v":"old"}'), at(0, 'insert'))).toEqual({ written: 5 });
+    expect((await store.fetch(['1', '2', '3'])).ids).toEqual(['1', '3']);
+    expect(await payloadOf(store, '3')).toBe('{"v":"new"}');
+    // A later start of the run loads a shard again where its records are gone: what is absent is inserted.
+    await store.delete(['4', '5']);
+    const later = (attempt: number): WriteOptions => ({
+      position: { run: 'run', shard: '00000-000', offset: 0, attempt },
+      mode: 'insert',
+    });
+    await store.write(numbered(5, '{"v":"old"}'), later(2));
+    expect((await store.fetch(['4', '5'])).count).toBe(2);
+    // An importer of the earlier start that was slow.
+    await store.delete(['4']);
+    await store.write(numbered(5, '{"v":"old"}'), later(1));
+    expect((await store.fetch(['4'])).count).toBe(0);
+    // The shard cut anew: more records from the same place. What is absent is inserted, and nothing else.
+    await store.write(numbered(6, '{"v":"old"}'), later(2));
+    expect(await store.count()).toBe(6);
+    expect(await payloadOf(store, '3')).toBe('{"v":"new"}');
+  });
+
+  test("an application's own writes leave no row in the ledger, which would grow without end", async () => {
+    const store = await prepared('live_ledger');
+    for (let i = 0; i < 3; i++) await store.write(numbered(2, '{}'), { mode: 'upsert' });
+    const ofTable = "FROM vecferry_ledger WHERE collection = 'live_ledger'::regclass";
+    expect(await scalar(`SELECT count(*)::text ${ofTable}`)).toBe('0');
+  });
+
+  test('no write fails because others lock the same rows in another order', async () => {
+    const [store, other] = await Promise.all([prepared('live_locks'), open('live_locks')]);
+    const forth = numbered(300, '{}');
+    const back = makeBatch({ ids: forth.ids.toReversed(), payloads: forth.payloads });
+    await store.write(back, { mode: 'upsert' });
+    const rounds = Array.from({ length: 12 }, (_, round) => [
+      store.write(forth, { mode: 'upsert' }),
+      other.write(back, at(round * 300)),
+      other.write(back, { ...at(round * 300, 'insert'), position: { run: 'other', shard: 's', offset: round } }),
+      other.delete(back.ids),
+      store.delete(forth.ids.filter((_, each) => each % 3 === 0)),
+    ]);
+    await Promise.all(rounds.flat());
+    await store.write(forth, { mode: 'upsert' });
+    expect(await store.count()).toBe(300);
+  });
+});
