@@ -187,12 +187,14 @@ async function sweepTombstones(sweeping: Sweeping): Promise<boolean> {
 
 /** Shard by shard, over the keys that each covers: together these are all that the source can hold. */
 async function sweepSource(sweeping: Sweeping): Promise<boolean> {
-  const { tallies, manifest } = sweeping;
+  const { sides, tallies, manifest } = sweeping;
   const covered = await rangesOf(sweeping);
+  // The export's bounds may be of the collection as it was then.
+  const now = (await sides.source.renew?.()) ?? ((range: Range) => range);
   for (const [at, { shard }] of manifest.shards.entries()) {
     if (at < tallies.shards) continue;
     if (sweeping.isTimeToStop()) return false;
-    if (!(await sweepShard(sweeping, shard, tallies.rest ?? covered[at] ?? open))) return false;
+    if (!(await sweepShard(sweeping, shard, now(tallies.rest ?? covered[at] ?? open)))) return false;
     tallies.shards = at + 1;
     tallies.rest = null;
     await sweeping.save();
@@ -263,7 +265,8 @@ async function remember(sweeping: Sweeping, batch: Batch): Promise<void> {
 async function sweepTarget(sweeping: Sweeping): Promise<boolean> {
   const { sides, suspects, tallies } = sweeping;
   try {
-    for await (const { batch, rest } of sides.target.read(tallies.rest ?? open, pieceOptions)) {
+    const now = (await sides.target.renew?.()) ?? ((range: Range) => range);
+    for await (const { batch, rest } of sides.target.read(now(tallies.rest ?? open), pieceOptions)) {
       for (const [at, targetId] of batch.ids.entries()) {
         const id = sourceIdOf(sides, targetId, batch.payloads[at] ?? '{}');
         if (id === undefined) {

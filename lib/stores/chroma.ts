@@ -171,6 +171,7 @@ function chromaStore(api: ChromaApi, name: string, options: Options): Store {
     },
     ranges: async ({ records }) => cutRanges(await sortedIds(), records),
     renew: async () => {
+      listed = undefined;
       return (range) => range;
     },
     async *read(range, limits) {

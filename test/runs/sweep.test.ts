@@ -13,7 +13,7 @@ import { services } from '../../lib/services.ts';
 import type { Store } from '../../lib/stores/port.ts';
 import { qdrant } from '../../lib/stores/qdrant.ts';
 import { sweepWrites } from '../../lib/sweep.ts';
-import { makeBatch } from '../make.ts';
+import { makeBatch, makeSchema } from '../make.ts';
 import { postgresUrl } from '../servers/urls.ts';
 import { nearAfter, noDeadline } from '../world.ts';
 import { type EndpointInput, endpointIn, expectValidated, type Runs, startRuns } from './world.ts';
@@ -86,7 +86,10 @@ async function moved(): Promise<Moved> {
   return { plan, ...(await openSides(plan)), table: source.collection };
 }
 
-async function sweep({ plan, source, target }: Moved, steps?: number): Promise<Sweep & { calls: number }> {
+async function sweep(
+  { plan, source, target }: Omit<Moved, 'table'>,
+  steps?: number,
+): Promise<Sweep & { calls: number }> {
   const { objects } = services();
   const manifest = await readManifest(objects, plan.run);
   // Small pieces, so that calls end anywhere.
@@ -169,3 +172,52 @@ describe('a sweep from PostgreSQL to Qdrant', () => {
     await expectSame(run);
   }, 120_000);
 });
+
+test.each([
+  ['qdrant', 'pgvector'],
+  ['chroma', 'lancedb'],
+  ['lancedb', 'chroma'],
+] as const)(
+  'a sweep from %s to %s covers every key of the source once, where shards end within a range',
+  async (from, to) => {
+    const [source, target] = [await endpointIn(runs, from, 'swept'), await endpointIn(runs, to, 'swept')];
+    const ids = Array.from({ length: 900 }, (_, at) => String(10_000 + at));
+    // LanceDB has one unnamed vector in its own words, Chroma too.
+    const vectors = makeSchema().vectors.map((each) => ({ ...each, name: vectorNames[from] ?? each.name }));
+    const made = await runs.seed(
+      source,
+      makeSchema({ vectors, idType: from === 'chroma' ? 'string' : 'integer' }),
+      makeBatch({ ids, vectors }),
+    );
+    const live = { settleSeconds: 0 };
+    const asked = { source, target, live, cutover: null, parallel: { shardMiB: 0.005 }, validate: { recall: null } };
+    const result = await runs.run(asked);
+    expectValidated(result);
+    const plan = { ...(await readPlan(services().objects, result.run)), attempt: 2 };
+    const manifest = await readManifest(services().objects, plan.run);
+    expect(manifest.shards.length).toBeGreaterThan(5);
+    // In the source alone: a change at the first and last key of every shard's records, added ones between and beyond, a delete in each hundred.
+    const added = ['9999', '10000', '10899', '99999', '1'];
+    await made.write(makeBatch({ ids: [...added, '10450'], vectors, seed: 7 }), { mode: 'upsert' });
+    const gone = ids.filter((_, at) => at % 100 === 50 && at !== 450);
+    await made.delete(gone);
+    const sides = await openSides(plan);
+    const found = await sweep({ plan, ...sides }, 2);
+    expect(found).toMatchObject({
+      changed: 3,
+      added: 3,
+      deleted: 8,
+      mended: 14,
+      missing: 0,
+      different: 0,
+      extra: 0,
+      unchecked: 0,
+    });
+    expect(await sides.target.count()).toBe(895);
+    const looks = await lookAtSides(await bothSides({ plan, ...sides }), [...ids, ...added]);
+    expect(looks.filter(({ difference }) => difference !== undefined)).toEqual([]);
+  },
+  120_000,
+);
+
+const vectorNames: Readonly<Record<string, string>> = { chroma: 'embedding', lancedb: 'vector', qdrant: 'embedding' };
