@@ -44,7 +44,12 @@ function declarations(): void {
   const config = join(out, 'tsconfig.json');
   writeFileSync(
     config,
-    JSON.stringify({ extends: join(root, 'tsconfig.json'), include: [], files: files.map((file) => join(root, file)) }),
+    JSON.stringify({
+      extends: join(root, 'tsconfig.json'),
+      compilerOptions: { typeRoots: [join(root, 'node_modules', '@types')] },
+      include: [],
+      files: files.map((file) => join(root, file)),
+    }),
   );
   const { status, stdout } = spawnSync(process.execPath, [tsc, '-p', config, ...options, '--rootDir', root], {
     cwd: root,
