@@ -86,6 +86,17 @@ function distanceNow(
   return distanceBetween[distance](values, denseVector(column, at));
 }
 
+/** The truth as it is now, with what one side answers to the query. @throws what the store throws */
+export async function currentTruthBy(
+  live: LiveTruth,
+  side: Side,
+  truth: Truth,
+  { k, distance }: Asked,
+): Promise<Truth> {
+  const { hits } = await searchSide(side, truth, k);
+  return await currentTruth(live, truth, await sourceIdsOf(live.plan, side, truth, hits), distance);
+}
+
 /** True when records were written near the query since the export. */
 function hasChanged(truth: Truth, now: Truth): boolean {
   const before = new Map(truth.nearest.map(({ id, distance }) => [id, distance]));

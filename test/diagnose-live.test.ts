@@ -83,6 +83,11 @@ test('a stretch that the target alone has lost still is one', async () => {
   const { causes } = await diagnose({ write: writeMuch, target: without(numbers(1020, 1079)) });
   expect(causes[0]).toMatchObject({ cause: 'range missing', check: 'compare' });
   expect(causes[0]?.what).toMatch(/60 records from id 1020 to id 1079/);
+  // What the application deleted is nothing that the target lacks: the lost records are all that is missed.
+  const inRecall = causes.find(({ check }) => check === 'recall');
+  const [lost = 0, found = 0] = (inRecall?.evidence.match(/\d+\.\d+(?=%)/g) ?? []).map(Number);
+  expect(inRecall?.evidence).toMatch(/of the true neighbours are not in the target; recall@5/);
+  expect(lost + found).toBeCloseTo(100, 1);
 });
 
 test('a search that is too narrow is the one cause of what it misses, and what was written is none', async () => {

@@ -1,9 +1,9 @@
 import { InvalidEvent } from '../errors.ts';
-import { askerOf, currentTruth, liveTruthOf } from '../live-truth.ts';
+import { askerOf, currentTruthBy, liveTruthOf } from '../live-truth.ts';
 import { latencyOf } from '../recall-summary.ts';
 import type { Manifest, Plan, RecallEntry } from '../run-files.ts';
 import type { SearchSettings } from '../schema.ts';
-import { openSide } from '../search-side.ts';
+import { openSide, type Side } from '../search-side.ts';
 import type { Description, IndexProgress, SearchTuning, Store } from '../stores/port.ts';
 import type { Truth } from '../truths.ts';
 import { percent, plural } from '../words.ts';
@@ -86,15 +86,21 @@ export async function makeExperiment({ truths, ...options }: ExperimentOptions):
   return { ...drawn, base, exact: (await unlessRefused(() => tryTarget(drawn, { exact: true }))) ?? base };
 }
 
-/** In a live run without the neighbours that were deleted since: what is not there any more is nothing that the target lacks. */
+/** In a live run as they are now: a neighbour that was deleted since the export is nothing that the target lacks. */
 async function current(
-  { entry, ...options }: Omit<ExperimentOptions, 'truths'>,
+  { plan, source, target, entry }: Omit<ExperimentOptions, 'truths'>,
   truths: readonly Truth[],
 ): Promise<readonly Truth[]> {
-  const live = liveTruthOf(options);
+  const live = liveTruthOf({ plan, source });
   if (live === undefined) return truths;
+  const { k, distance, vector } = entry;
+  const as = { plan, side: 'target', store: target, vector } as const;
+  const [side, exact] = [await openSide(as), await openSide({ ...as, exact: true })];
   const found: Truth[] = [];
-  for (const truth of truths) found.push(await currentTruth(live, truth, [], entry.distance));
+  for (const truth of truths) {
+    const by = async (each: Side): Promise<Truth> => await currentTruthBy(live, each, truth, { k, distance });
+    found.push((await unlessRefused(() => by(exact))) ?? (await by(side)));
+  }
   return found;
 }
 
