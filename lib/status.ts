@@ -54,6 +54,8 @@ export interface RunStatus {
   readonly reportPage: string | undefined;
   /** What the run last moved: readers are on the target after a cutover. */
   readonly lastMove: Move | undefined;
+  /** All that it moved, oldest first. */
+  readonly moves: readonly Move[];
   /** The question that the run waits to be answered, by `vecferry approve` or `vecferry reject`. */
   readonly question: Pick<Approval, 'askedAt' | 'until'> | undefined;
   /** What people were told, oldest first; on AWS they are told by mail, and this is empty. */
@@ -135,6 +137,7 @@ export async function runStatus(options: {
     report: has.has(keys.report) ? objects.locate(keys.report) : undefined,
     reportPage: has.has(keys.reportPage) ? objects.locate(keys.reportPage) : undefined,
     lastMove: moves.at(-1),
+    moves,
     question: isAsking ? cutover.approval : undefined,
     notices: await readAll(objects, keys.notices, noticeSchema, cache),
   };

@@ -28,7 +28,7 @@ async function look(files: Record<string, unknown>, event: Record<string, unknow
 
 const move = (action: Move['action'], minute: number, more: Partial<Move> = {}): Record<string, Move> => {
   const made = { at: at(minute), action, kind: 'flag', name: 'words', from: 'a:x', to: 'b:y', ...more } as const;
-  return { [moveKey(run, made.at)]: made };
+  return { [moveKey(run, minute)]: made };
 };
 const asked = (minute: number, until: number) => ({
   [keys.approval]: { token: 'secret-token', askedAt: at(minute), until: at(until) },

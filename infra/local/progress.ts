@@ -5,7 +5,7 @@ import type { ObjectStore } from '../../lib/objects.ts';
 import type { Stage } from '../../lib/stage.ts';
 import { type RunStatus, runStatus, type StatusCache } from '../../lib/status.ts';
 import { count, duration } from '../../lib/words.ts';
-import { answerLines, noticeLines } from './describe.ts';
+import { answerLines, moveLine, noticeLines } from './describe.ts';
 import type { Output } from './output.ts';
 import { type Place, shownCommand } from './shown-command.ts';
 
@@ -106,7 +106,7 @@ export function stageClock(
   };
 }
 
-/** Tells each question, and each notice that came since, once. */
+/** Tells each question, and each move and notice that came since, once. */
 function newsTeller({ output, run, place }: ProgressOptions, view: View): (status: RunStatus) => void {
   const begin = new Date().toISOString();
   const told = new Set<string>();
@@ -116,12 +116,18 @@ function newsTeller({ output, run, place }: ProgressOptions, view: View): (statu
     return true;
   };
   return (status) => {
-    const { question, notices } = status;
+    const { question, notices, moves } = status;
     if (question !== undefined && isNew(`question ${question.askedAt} ${question.until}`)) {
       const approve = shownCommand(place, `approve ${run}`);
       const reject = shownCommand(place, `reject ${run}`);
       output.event({ type: 'approval', run, ...question, approve, reject });
       view.tell(answerLines(place, status));
+    }
+    for (const move of moves.filter(({ at }) => at >= begin)) {
+      if (!isNew(`move ${move.at} ${move.action}`)) continue;
+      output.event({ ...move, type: 'moved', run });
+      // Where readers are at the end is the outcome's to say; a step is over before somebody looks, where it has no time.
+      if (move.action === 'step' || move.action === 'double') view.tell([`readers  ${moveLine(move)}`]);
     }
     for (const notice of notices.filter(({ at }) => at >= begin)) {
       if (!isNew(`notice ${notice.at} ${notice.kind}`)) continue;

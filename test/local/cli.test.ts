@@ -1,58 +1,18 @@
-import { spawn } from 'node:child_process';
 import { mkdtempSync } from 'node:fs';
-import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { createInterface } from 'node:readline';
 import { beforeAll, describe, expect, jest, test } from '@jest/globals';
+import { commandLine, writeRecords } from './command-line.ts';
 
 /** The command line as its users meet it: a process, its exit code, and what it prints. */
-
-interface Answer {
-  readonly code: number | null;
-  readonly out: string;
-  readonly err: string;
-  /** Standard output's lines as JSON; of --json alone. */
-  readonly events: () => readonly Event[];
-}
-interface Event {
-  readonly type: string;
-  readonly [field: string]: unknown;
-}
 
 /** Some tests start several processes, on machines that do other things too. */
 jest.setTimeout(180_000);
 
 const work = mkdtempSync(join(tmpdir(), 'vecferry-cli-'));
 const kept = join(work, 'kept');
-
-function vecferry(
-  args: readonly string[],
-  options: { input?: string; onLine?: (line: string, kill: () => void) => void } = {},
-) {
-  return new Promise<Answer>((resolve, reject) => {
-    const child = spawn(process.execPath, ['infra/local/vecferry.mjs', '--dir', kept, ...args], {
-      env: { ...process.env, NODE_OPTIONS: '' },
-    });
-    let out = '';
-    let err = '';
-    createInterface({ input: child.stdout }).on('line', (line) => {
-      out += `${line}\n`;
-      options.onLine?.(line, () => child.kill('SIGINT'));
-    });
-    child.stderr.on('data', (data) => (err += data));
-    child.on('error', reject);
-    child.on('close', (code) => {
-      const events = (): readonly Event[] =>
-        out
-          .trimEnd()
-          .split('\n')
-          .map((line) => JSON.parse(line));
-      resolve({ code, out, err, events });
-    });
-    child.stdin.end(options.input ?? '');
-  });
-}
+const vecferry = commandLine(kept);
 
 /** Records in a folder, going into a LanceDB of its own; small shards, so that there are several. */
 const event = (target: string, more: Record<string, unknown> = {}) =>
@@ -61,6 +21,8 @@ const event = (target: string, more: Record<string, unknown> = {}) =>
     target: { store: 'lancedb', connection: { path: join(work, target) }, collection: 'records' },
     parallel: { shardMiB: 0.05 },
     validate: { recall: { k: 3, queries: 20, atLeast: 0.5 } },
+    // Until it is finished a flag belongs to the run that has moved it.
+    cutover: { flag: target },
     ...more,
   });
 const records = 3000;
@@ -68,12 +30,8 @@ const records = 3000;
 const fewer = { store: 'files', connection: { path: join(work, 'source') }, collection: 'fewer.jsonl' };
 
 beforeAll(async () => {
-  await mkdir(join(work, 'source'));
-  const lines = Array.from({ length: records }, (_, i) =>
-    JSON.stringify({ id: i + 1, embedding: Array.from({ length: 8 }, (_, j) => Math.sin((i + 1) * (j + 1))), n: i }),
-  );
-  await writeFile(join(work, 'source', 'records.jsonl'), `${lines.join('\n')}\n`);
-  await writeFile(join(work, 'source', 'fewer.jsonl'), `${lines.slice(0, -1).join('\n')}\n`);
+  await writeRecords(join(work, 'source'), 'records.jsonl', records);
+  await writeRecords(join(work, 'source'), 'fewer.jsonl', records - 1);
   // The first command synthesizes the stack; it must not be one whose time is measured.
   await vecferry(['run', event('moved'), '--run', 'moved']);
 }, 180_000);
@@ -94,7 +52,7 @@ describe('vecferry run', () => {
     const { code, events } = await vecferry(['--json', 'run', event('json'), '--run', 'json']);
     expect(code).toBe(0);
     const types = new Set(events().map(({ type }) => type));
-    expect([...types].sort()).toEqual(['progress', 'result', 'started', 'state']);
+    expect([...types].sort()).toEqual(['moved', 'progress', 'result', 'started', 'state']);
     expect(events().at(-1)).toMatchObject({
       type: 'result',
       run: 'json',
@@ -103,7 +61,7 @@ describe('vecferry run', () => {
     });
     const done = events().filter((each) => each.type === 'progress' && each['state'] === 'done');
     expect(new Set(done.map((each) => each['stage']))).toEqual(
-      new Set(['export', 'import', 'index', 'compare', 'recall']),
+      new Set(['export', 'import', 'index', 'compare', 'recall', 'cutover']),
     );
   });
 
@@ -166,7 +124,7 @@ describe('vecferry after a run', () => {
 
   test('finds what was lost since when it validates again, and says so by its exit code', async () => {
     await rm(join(work, 'plain'), { recursive: true });
-    await vecferry(['run', event('plain', { source: fewer }), '--run', 'fewer']);
+    await vecferry(['run', event('plain', { source: fewer, cutover: null }), '--run', 'fewer']);
     const { code, err } = await vecferry(['validate', 'plain']);
     expect({ code, err }).toEqual({ code: 5, err: expect.stringMatching(/^ValidationFailed: /) });
   });

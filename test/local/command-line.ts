@@ -1,0 +1,64 @@
+import { spawn } from 'node:child_process';
+import { mkdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+
+/** The command line as its users meet it: a process, its exit code, and what it prints. */
+
+export interface Answer {
+  readonly code: number | null;
+  readonly out: string;
+  readonly err: string;
+  /** Standard output's lines as JSON; of --json alone. */
+  readonly events: () => readonly Event[];
+}
+export interface Event {
+  readonly type: string;
+  readonly [field: string]: unknown;
+}
+
+export interface Watching {
+  readonly input?: string;
+  /** Sees each line of standard output; `kill` is Ctrl-C. */
+  readonly onLine?: (line: string, kill: () => void) => void;
+}
+
+/** `vecferry --dir DIRECTORY`, with the arguments that follow. */
+export function commandLine(directory: string): (args: readonly string[], options?: Watching) => Promise<Answer> {
+  return (args, options = {}) => spawnCommand(['--dir', directory, ...args], options);
+}
+
+/** `vecferry` with these arguments. */
+export function spawnCommand(args: readonly string[], options: Watching = {}): Promise<Answer> {
+  return new Promise<Answer>((resolve, reject) => {
+    const child = spawn(process.execPath, ['infra/local/vecferry.mjs', ...args], {
+      env: { ...process.env, NODE_OPTIONS: '' },
+    });
+    let out = '';
+    let err = '';
+    createInterface({ input: child.stdout }).on('line', (line) => {
+      out += `${line}\n`;
+      options.onLine?.(line, () => child.kill('SIGINT'));
+    });
+    child.stderr.on('data', (data) => (err += data));
+    child.on('error', reject);
+    child.on('close', (code) => {
+      const events = (): readonly Event[] =>
+        out
+          .trimEnd()
+          .split('\n')
+          .map((line) => JSON.parse(line));
+      resolve({ code, out, err, events });
+    });
+    child.stdin.end(options.input ?? '');
+  });
+}
+
+/** Writes `name` into the folder: so many records as JSON lines, with vectors of 8 dimensions. */
+export async function writeRecords(folder: string, name: string, records: number): Promise<void> {
+  await mkdir(folder, { recursive: true });
+  const lines = Array.from({ length: records }, (_, i) =>
+    JSON.stringify({ id: i + 1, embedding: Array.from({ length: 8 }, (_, j) => Math.sin((i + 1) * (j + 1))), n: i }),
+  );
+  await writeFile(join(folder, name), `${lines.join('\n')}\n`);
+}
