@@ -9,6 +9,7 @@ import { makeMetrics } from './metrics.ts';
 import type { Client, ClientOptions } from './options.ts';
 import { makePlaces, type Place, type Places, sideOf } from './places.ts';
 import { makeReads } from './reads.ts';
+import { makeSettling } from './settling.ts';
 import { makeShadows } from './shadow.ts';
 import type { ClientSide, Identified } from './side.ts';
 import { stdoutMetrics } from './stdout-metrics.ts';
@@ -39,8 +40,11 @@ export function createClient<R extends Identified, Q, H extends Identified>(
   const stragglers: Stragglers = new Map();
   const desk = makeDesk({ repairs: options.repairs, onError, onNoted: () => noted() });
   const flags = makeFlagCache({ reader, refreshMs, clock, onError, onChange: () => changed() });
+  const noteInBackground = (ids: readonly string[], place: string): Promise<void> =>
+    desk.noteInBackground(ids, { place, run: flags.last()?.flag?.run, isStale: false });
+  const settling = makeSettling({ leaseMs, clock, note: noteInBackground });
   const mender = makeMender<R, Q, H>({
-    ...{ desk, placesOf, ledger, stragglers, same, onError, random },
+    ...{ desk, placesOf, ledger, settling, stragglers, same, onError, random },
     leaseMs,
     fresh: flags.fresh,
     timeoutMs: secondWriteTimeoutMs,
@@ -48,10 +52,10 @@ export function createClient<R extends Identified, Q, H extends Identified>(
   const checks = makeChecks<R>({
     same,
     timeoutMs: secondWriteTimeoutMs,
-    note: (ids, place) => desk.noteInBackground(ids, { place, run: flags.last()?.flag?.run, isStale: false }),
+    note: noteInBackground,
   });
   const writes = makeWrites<R, Q, H>({
-    ...{ placesOf, sideOf: neededSide, ledger, desk, checks, metrics, stragglers, onError },
+    ...{ placesOf, sideOf: neededSide, ledger, desk, checks, settling, metrics, stragglers, onError },
     fresh: () => flags.fresh(leaseMs),
     last: flags.last,
     timeoutMs: secondWriteTimeoutMs,
@@ -67,9 +71,13 @@ export function createClient<R extends Identified, Q, H extends Identified>(
     showWaiting();
     mender.wake();
   };
+  let lastSecond: string | undefined;
   const changed = (): void => {
     // A line then holds what happened under one value of the flag.
     void metrics.flush();
+    const second = flags.last()?.flag?.writes?.[1];
+    if (second !== undefined && second !== lastSecond) settling.begin();
+    lastSecond = second;
     mender.hurry();
   };
 
@@ -77,11 +85,12 @@ export function createClient<R extends Identified, Q, H extends Identified>(
     const known = flags.last();
     return known === undefined ? flags.first().then(placesOf) : placesOf(known);
   };
-  const flush = async (): Promise<void> => {
+  const flush = async (isLast = false): Promise<void> => {
     // Whoever waits for it must not be ended by having nothing else to do.
     const alive = setInterval(() => {}, 1000);
     try {
       await Promise.all([shadows.flush(), checks.flush()]);
+      await settling.flush(isLast);
       await mender.round();
       showWaiting();
       await metrics.flush();
@@ -93,7 +102,7 @@ export function createClient<R extends Identified, Q, H extends Identified>(
     flag: flags.last()?.flag,
     flagAgeMs: flags.ageMs(),
     repairsWaiting: desk.queue.size,
-    checksWaiting: checks.waiting,
+    checksWaiting: checks.waiting + settling.waiting,
     shadowsUnderWay: shadows.underWay,
   });
   return {
@@ -107,9 +116,10 @@ export function createClient<R extends Identified, Q, H extends Identified>(
     },
     close: async () => {
       try {
-        await flush();
+        await flush(true);
       } finally {
         flags.close();
+        settling.close();
         mender.close();
         await metrics.close();
         await desk.queue.close();

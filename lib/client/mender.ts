@@ -6,6 +6,7 @@ import type { Ledger } from './ledger.ts';
 import { mirror } from './mirror.ts';
 import type { Places } from './places.ts';
 import type { WaitingRepair } from './repairs.ts';
+import type { Settling } from './settling.ts';
 import type { ClientSide, Identified } from './side.ts';
 import { withTimeout } from './timeout.ts';
 
@@ -28,6 +29,7 @@ export interface MenderOptions<R extends Identified, Q, H extends Identified> {
   readonly fresh: (maxAgeMs: number, isPatient: true) => Promise<KnownFlag | undefined>;
   readonly placesOf: (known: KnownFlag) => Places<R, Q, H>;
   readonly ledger: Ledger | undefined;
+  readonly settling: Settling;
   readonly stragglers: Stragglers;
   readonly timeoutMs: number;
   readonly same: ((one: R, other: R) => boolean) | undefined;
@@ -65,12 +67,14 @@ export function makeMender<R extends Identified, Q, H extends Identified>(option
   /** Mends what it can of a batch, in halves where it fails: one record that is refused must not keep the others waiting. */
   const mendOrSplit = async (pair: Pair<R>, batch: readonly WaitingRepair[]): Promise<Outcome> => {
     try {
+      const ids = batch.map(({ id }) => id);
       await mirror({
-        ids: batch.map(({ id }) => id),
+        ids,
         from: pair.from,
         to: pair.to,
         ...(options.same === undefined ? {} : { same: options.same }),
       });
+      options.settling.add(ids, pair.source);
       await queue.done(batch);
       return { mended: batch.length, failure: undefined };
     } catch (cause) {
@@ -184,7 +188,8 @@ interface Outcome {
 }
 
 interface Pair<R extends Identified> {
-  /** The second place's name. */
+  /** The first place's name, and the second's. */
+  readonly source: string;
   readonly place: string;
   readonly from: Pick<ClientSide<R, never, Identified>, 'fetch'>;
   readonly to: Pick<ClientSide<R, never, Identified>, 'upsert' | 'delete'>;
@@ -205,6 +210,7 @@ function pairOf<R extends Identified, Q, H extends Identified>(
 ): Pair<R> {
   const { side, isHeld } = boundWrites<R>(second.side, { place: second.name, timeoutMs, stragglers });
   return {
+    source: first.name,
     place: second.name,
     from: { fetch: (ids) => withTimeout(first.side.fetch(ids), timeoutMs, first.name, 'background') },
     to: {

@@ -7,6 +7,7 @@ import type { KnownFlag } from './flag-cache.ts';
 import type { Ledger } from './ledger.ts';
 import type { Metrics } from './metrics.ts';
 import type { Place, Places } from './places.ts';
+import type { Settling } from './settling.ts';
 import type { ClientSide, Identified } from './side.ts';
 
 export interface WritesOptions<R extends Identified, Q, H extends Identified> {
@@ -20,6 +21,7 @@ export interface WritesOptions<R extends Identified, Q, H extends Identified> {
   readonly ledger: Ledger | undefined;
   readonly desk: Desk;
   readonly checks: Checks<R>;
+  readonly settling: Settling;
   readonly metrics: Metrics;
   readonly stragglers: Stragglers;
   readonly timeoutMs: number;
@@ -50,7 +52,8 @@ const maxMoves = 3;
  * It is taken for granted that a call to a side which fails has been applied when it fails, or never is.
  */
 export function makeWrites<R extends Identified, Q, H extends Identified>(options: WritesOptions<R, Q, H>) {
-  const { fresh, last, placesOf, sideOf, ledger, desk, checks, metrics, stragglers, timeoutMs, onError } = options;
+  const { fresh, last, placesOf, sideOf, ledger, desk, checks, settling, metrics, stragglers, timeoutMs, onError } =
+    options;
   const locks = makeLocks();
 
   const look = async (): Promise<Seen<R, Q, H>> => {
@@ -108,6 +111,7 @@ export function makeWrites<R extends Identified, Q, H extends Identified>(option
       const { second, flag } = places;
       if (flag.run !== before.places.flag.run) await bury(write, flag.run);
       const about: About = { place: first.name, run: flag.run, isStale };
+      if (second !== undefined) settling.add(write.ids, first.name);
       if (isStale) await desk.note(write.ids, about);
       else if (second !== undefined && !(await writeSecond(write, second))) await desk.note(write.ids, about);
       else if (second !== undefined) {

@@ -337,6 +337,29 @@ describe('a flag that is older than writes trust it', () => {
   });
 });
 
+describe('while double writes begin', () => {
+  test('what another copy, which has not seen it yet, writes to the source alone is mended once its lease is over', async () => {
+    const { a, b, client } = makeWorld({ leaseMs: 300 });
+    await client.upsert([{ id: '1', value: 1 }]);
+    await client.flush();
+    a.docs.set('1', 2);
+    expect([b.docs.get('1'), client.status().checksWaiting]).toEqual([1, 1]);
+    await until(() => b.docs.get('1') === 2, 'the repair');
+    expect(client.status().checksWaiting).toBe(0);
+    await client.close();
+  });
+
+  test('and once it is over, writes are mended only where there is a reason', async () => {
+    const { a, client } = makeWorld({ leaseMs: 20, refreshMs: 10 });
+    await client.search(1);
+    await new Promise((resolve) => setTimeout(resolve, 40));
+    await client.upsert([{ id: '1', value: 1 }]);
+    await client.flush();
+    expect(a.calls).toEqual(['search', 'upsert', 'fetch']);
+    await client.close();
+  });
+});
+
 describe('mending', () => {
   test('a record that the second place refuses keeps no other waiting', async () => {
     let isDown = true;
@@ -387,6 +410,7 @@ describe('mending', () => {
     isDown = true;
     await expect(client.upsert([{ id: '2', value: 2 }])).rejects.toThrow('the queue is away');
     expect(a.docs.has('2')).toBe(true);
+    isDown = false;
     await client.close();
   });
 });
