@@ -140,8 +140,10 @@ export async function askLive(
       found.map(async ({ side, searched }) => await sourceIdsOf(live.plan, side, truth, searched?.hits ?? [])),
     );
     const now = await currentTruth(live, truth, ids.flat(), asked.distance);
-    const answers = (await measure(now)).map((each) => each && { ...each, candidates: now.candidates });
-    if (ask === maxAsks || !answers.some(misses) || !hasChanged(truth, now)) return answers;
+    const answers = await measure(now);
+    if (!hasChanged(truth, now)) return answers;
+    if (ask === maxAsks || !answers.some(misses))
+      return answers.map((each) => each && { ...each, candidates: now.candidates });
   }
 }
 

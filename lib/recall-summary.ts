@@ -73,7 +73,7 @@ export function summarise(plan: Plan, set: MeasuredSet): RecallEntry {
 }
 
 /** What a person should know to read the figures. */
-function remarks(plan: Plan, { name, vector, searched, k, without, atLeast }: MeasuredSet): string[] {
+function remarks(plan: Plan, { name, vector, searched, k, without, atLeast, answers }: MeasuredSet): string[] {
   const own = plan.source.vectors.find((each) => each.name === vector)?.distance;
   const asked = plan.event.validate.recall?.sets.find((each) => each.name === name)?.k ?? plan.event.validate.recall?.k;
   const found: string[] = [];
@@ -84,6 +84,11 @@ function remarks(plan: Plan, { name, vector, searched, k, without, atLeast }: Me
   if (without > 0) {
     const has = without === 1 ? 'query is' : 'queries are';
     found.push(`${count(without)} ${has} left out, since no record meets the filter.`);
+  }
+  const corrected = answers.flatMap((part) => part.target.answers).filter((each) => each.candidates !== undefined);
+  if (corrected.length > 0) {
+    const near = `Near ${plural(corrected.length, 'query')} records were written since the export`;
+    found.push(`${near}: ${corrected.length === 1 ? 'it is' : 'they are'} held against what the source holds now.`);
   }
   if (atLeast === null) found.push('It is held against no goal.');
   return found;

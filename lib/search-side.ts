@@ -47,7 +47,7 @@ export interface Answer {
   readonly rbo: number;
   /** Records answered. */
   readonly hits: number;
-  /** Of a live run: records that could be answered, where that is not what the shards say any more. */
+  /** Records that could be answered, where the truth of a live run was corrected by what was written near the query. */
   readonly candidates?: number;
   /** Milliseconds the search took, in the try that was answered. */
   readonly millis: number;

@@ -382,6 +382,7 @@ describe('whatever is written after the export', () => {
         const { world, planned } = await writtenTo(seed, records, share, isFiltered);
         const [set] = (await measureAll(world, planned)).sets;
         for (const side of [set?.source, set?.target]) expect(side).toMatchObject({ mean: 1, short: 0, worst: [] });
+        if (share > 0.1) expect(set?.note).toMatch(/Near \d+ quer.* records were written since the export: /);
       }),
       { numRuns: 20, seed: 5 },
     );
