@@ -5,7 +5,7 @@ import type { Canary } from './event.ts';
 import { flagNameOf, placeOf } from './flag.ts';
 import { runKeys } from './keys.ts';
 import type { Log } from './log.ts';
-import { logMove, readMoves, refuseFinished, rollbackSince, standingOf, takenBack } from './moves.ts';
+import { logMoveAfter, readMoves, refuseFinished, rollbackSince, standingOf, takenBack } from './moves.ts';
 import { takenBackNotice } from './notices.ts';
 import { getJson, putJson } from './objects.ts';
 import { flagPointer } from './pointer.ts';
@@ -131,18 +131,22 @@ async function moveTo(work: Work, canary: CanaryState): Promise<Look> {
   const begun = { ...canary, stepAt: at, lookedAt: null, seen: null };
   // First, so that a rollback which comes now knows that a step may be logged after it.
   await putJson(objects, runKeys(plan.run).canary, begun);
-  const moves = await readMoves(objects, plan.run);
-  if (rollbackSince(moves, since) !== undefined) return await endTakenBack(work, begun);
-  await flagToMove(plan, flags);
   const pointer = flagPointer(plan, flags);
-  const standing = standingOf(moves);
-  if (standing.readers !== 'share' || standing.percent !== percent) {
+  for (let isMade = false; !isMade; ) {
+    const moves = await readMoves(objects, plan.run);
+    if (rollbackSince(moves, since) !== undefined) return await endTakenBack(work, begun);
+    refuseFinished(plan.run, moves);
+    await flagToMove(plan, flags);
+    const standing = standingOf(moves);
+    if (standing.readers === 'target') return await endMoved(work, begun);
     const [source, target] = [placeOf(plan.event.source), placeOf(plan.event.target)];
     const step: Move = { at, action: 'step', kind: 'flag', name: pointer.name, from: source, to: target, percent };
-    await logMove(objects, plan.run, step, moves);
+    const isThere = standing.readers === 'share' && standing.percent === percent;
+    isMade = isThere || (await logMoveAfter(objects, plan.run, step, moves)) !== undefined;
   }
-  const settled = await settle({ plan, objects, pointer });
-  if (settled.readers === 'source') return await endTakenBack(work, begun);
+  const after = await settle({ plan, objects, pointer });
+  refuseFinished(plan.run, after);
+  if (standingOf(after).readers === 'source') return await endTakenBack(work, begun);
   log.info('readers moved', { run: plan.run, percent, minutes });
   return { done: false, seconds: secondsTo(minutes * 60, asked) };
 }

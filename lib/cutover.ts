@@ -1,9 +1,10 @@
-import { flagFinished, flagToMove, refuseOthersFlag } from './cutover-flag.ts';
+import { flagToMove, refuseOthersFlag } from './cutover-flag.ts';
 import { InvalidEvent, NotFound, ValidationFailed } from './errors.ts';
 import { type FlagStore, flagNameOf, placeOf } from './flag.ts';
 import { runKeys } from './keys.ts';
 import {
-  logMove,
+  finishOf,
+  logMoveAfter,
   readMoves,
   refuseFinished,
   refuseTakenBack,
@@ -13,7 +14,7 @@ import {
   takenBack,
 } from './moves.ts';
 import { getJson, type ObjectStore } from './objects.ts';
-import type { NamedPointer } from './pointer.ts';
+import { flagPointer, type NamedPointer } from './pointer.ts';
 import type { RepairDeliveries } from './repair-deliveries.ts';
 import { canarySchema, type Move, type Plan } from './run-files.ts';
 import { plural } from './words.ts';
@@ -21,7 +22,7 @@ import { plural } from './words.ts';
 /**
  * Moves the pointer that readers follow, never the data. What it stood for is written to the run's log before it is
  * moved, so rollback needs nothing but that log. The log says where readers belong, and whoever moves the pointer looks
- * into it again afterwards: of a rollback and a cutover at the same time the rollback wins, whichever wrote last.
+ * into it again afterwards: however many move it at once, in the end it says what the log's last move does.
  */
 
 export interface MoveInput {
@@ -62,43 +63,42 @@ export async function cutOver(input: CutoverInput): Promise<Move> {
       { ids: [plan.run] },
     );
   }
-  const moves = await readMoves(objects, plan.run);
-  refuseFinished(plan.run, moves);
-  if (since !== undefined) refuseTakenBack(plan.run, moves, since);
-  if (pointer.kind === 'flag') await flagToMove(plan, flags);
-  const { readers, move: earlier } = standingOf(moves);
   const { kind, name, to } = pointer;
-  // A crash between log and move leaves an entry whose move is made up for here, with the `from` of the first try.
-  const isLogged = readers === 'target' && earlier?.name === name && earlier.to === to;
-  const move: Move = isLogged
-    ? earlier
-    : await logMove(
-        objects,
-        plan.run,
-        { at: now().toISOString(), action: 'cutover', kind, name, from: await pointer.read(), to },
-        moves,
-      );
-  const standing = await settle(input);
-  if (standing.readers !== 'target' && standing.move !== undefined) throw takenBack(plan.run, standing.move);
-  return move;
+  for (;;) {
+    const moves = await readMoves(objects, plan.run);
+    refuseFinished(plan.run, moves);
+    if (since !== undefined) refuseTakenBack(plan.run, moves, since);
+    if (kind === 'flag') await flagToMove(plan, flags);
+    const { readers, move: earlier } = standingOf(moves);
+    // A crash between log and move leaves an entry whose move is made up for here, with the `from` of the first try.
+    const isLogged = readers === 'target' && earlier?.name === name && earlier.to === to;
+    const from = isLogged ? earlier.from : await pointer.read();
+    const cutover: Move = { at: now().toISOString(), action: 'cutover', kind, name, from, to };
+    const move = isLogged ? earlier : await logMoveAfter(objects, plan.run, cutover, moves);
+    if (move === undefined) continue;
+    const log = await settle(input);
+    const { readers: afterwards, move: last } = standingOf(log);
+    if (afterwards === 'source' && last !== undefined && finishOf(log) === undefined) throw takenBack(plan.run, last);
+    return move;
+  }
 }
 
 /**
  * Makes the pointer say what the log says, until no other move has come between: the last of those that write it has
  * then seen the whole log.
- * @returns where readers are
+ * @returns the whole log
  */
 export async function settle({
   plan,
   objects,
   pointer,
-}: Pick<MoveInput, 'plan' | 'objects' | 'pointer'>): Promise<Standing> {
+}: Pick<MoveInput, 'plan' | 'objects' | 'pointer'>): Promise<readonly Move[]> {
   for (let moves = await readMoves(objects, plan.run); ; ) {
-    const standing = standingOf(moves);
-    // A run that somebody finished meanwhile no longer owns its pointer.
-    if (moves.at(-1)?.action !== 'finish') await put(pointer, standing);
+    const finished = finishOf(moves);
+    if (finished === undefined) await put(pointer, standingOf(moves));
+    else if (finished.to !== null) await pointer.finish(finished.to);
     const later = await readMoves(objects, plan.run);
-    if (later.length === moves.length) return standing;
+    if (later.length === moves.length) return moves;
     moves = later;
   }
 }
@@ -123,30 +123,33 @@ export interface RolledBack {
  */
 export async function rollBack(input: MoveInput): Promise<RolledBack> {
   const { plan, objects, flags, pointer, now, reason } = input;
-  const moves = await readMoves(objects, plan.run);
-  const canary = await getJson(objects, runKeys(plan.run).canary, canarySchema);
-  const { readers, move: earlier, first } = standingOf(moves);
-  // A canary writes canary.json first: it may be about to log a step, which must not stand.
-  const isUnderWay = canary?.state === 'watching' && rollbackSince(moves, canary.startedAt) === undefined;
-  refuseNothing(plan, moves, readers !== 'source' || earlier !== undefined || isUnderWay);
-  if (pointer.kind === 'flag') await refuseOthersFlag(plan, flags);
-  if (readers === 'source' && earlier !== undefined && !isUnderWay) {
+  for (;;) {
+    const moves = await readMoves(objects, plan.run);
+    const canary = await getJson(objects, runKeys(plan.run).canary, canarySchema);
+    const { readers, move: earlier, first } = standingOf(moves);
+    // A canary writes canary.json first: it may be about to log a step, which must not stand.
+    const isUnderWay = canary?.state === 'watching' && rollbackSince(moves, canary.startedAt) === undefined;
+    refuseNothing(plan, moves, readers !== 'source' || earlier !== undefined || isUnderWay);
+    if (pointer.kind === 'flag') await refuseOthersFlag(plan, flags);
+    if (readers === 'source' && earlier !== undefined && !isUnderWay) {
+      await settle(input);
+      return { move: earlier, isNew: false };
+    }
+    const { kind, name } = first ?? pointer;
+    const to = first === undefined ? placeOf(plan.event.source) : first.from;
+    const from = readers === 'source' ? to : (earlier?.to ?? null);
+    const why = reason === undefined ? {} : { reason };
+    const rollback: Move = { at: now().toISOString(), action: 'rollback', kind, name, from, to, ...why };
+    const move = await logMoveAfter(objects, plan.run, rollback, moves);
+    if (move === undefined) continue;
     await settle(input);
-    return { move: earlier, isNew: false };
+    return { move, isNew: true };
   }
-  const { kind, name } = first ?? pointer;
-  const to = first === undefined ? placeOf(plan.event.source) : first.from;
-  const from = readers === 'source' ? to : (earlier?.to ?? null);
-  const why = reason === undefined ? {} : { reason };
-  const rollback: Move = { at: now().toISOString(), action: 'rollback', kind, name, from, to, ...why };
-  const move = await logMove(objects, plan.run, rollback, moves);
-  await settle(input);
-  return { move, isNew: true };
 }
 
 function refuseNothing(plan: Plan, moves: readonly Move[], isMoved: boolean): void {
-  const last = moves.at(-1);
-  if (last?.action === 'finish') {
+  const last = finishOf(moves);
+  if (last !== undefined) {
     if (last.to !== placeOf(plan.event.target)) {
       throw new NotFound(`run '${plan.run}' was taken back and finished, so there is nothing to take back`, {
         ids: [plan.run],
@@ -168,27 +171,40 @@ function refuseNothing(plan: Plan, moves: readonly Move[], isMoved: boolean): vo
  * @throws RunMismatch when the flag is another run's by now.
  */
 export async function finish(input: FinishInput): Promise<Move> {
-  const { plan, objects, flags, repairs, now, reason } = input;
-  const moves = await readMoves(objects, plan.run);
-  const last = moves.at(-1);
-  if (last === undefined || last.kind !== 'flag') {
-    throw new NotFound(`run '${plan.run}' has moved no routing flag, so there is nothing to finish`, {
-      ids: [plan.run],
-    });
-  }
+  const { plan, objects, flags, now, reason } = input;
   const name = flagNameOf(plan.event);
-  if (last.action === 'finish') {
-    // A crash between log and flag is made up for; a flag that another run has taken up since stays.
-    if ((await flags.read(name))?.run === plan.run && last.to !== null) await flags.write(name, flagFinished(last.to));
-    return last;
+  const pointer = flagPointer(plan, flags);
+  for (;;) {
+    const moves = await readMoves(objects, plan.run);
+    const last = moves.at(-1);
+    if (last === undefined || last.kind !== 'flag') {
+      throw new NotFound(`run '${plan.run}' has moved no routing flag, so there is nothing to finish`, {
+        ids: [plan.run],
+      });
+    }
+    const earlier = finishOf(moves);
+    const active = earlier?.to ?? (await placeToFinish(input, moves));
+    const why = reason === undefined ? {} : { reason };
+    const at = now().toISOString();
+    const finished: Move = { at, action: 'finish', kind: 'flag', name, from: active, to: active, ...why };
+    const move = earlier ?? (await logMoveAfter(objects, plan.run, finished, moves));
+    if (move === undefined) continue;
+    // Of an earlier one too: a crash between log and flag is made up for.
+    await settle({ plan, objects, pointer });
+    return move;
   }
+}
+
+/** Where readers are, and stay. @throws InvalidEvent when that cannot be said yet, or must not be yet. */
+async function placeToFinish({ plan, flags, repairs }: FinishInput, moves: readonly Move[]): Promise<string> {
   const flag = await flagToMove(plan, flags);
-  if (flag === undefined || standingOf(moves).readers === 'share' || flag.weight > 0) {
-    const text = `readers of '${name}' are being moved by run '${plan.run}'`;
+  const { readers } = standingOf(moves);
+  if (flag === undefined || readers === 'share') {
+    const text = `readers of '${flagNameOf(plan.event)}' are being moved by run '${plan.run}'`;
     throw new InvalidEvent(`${text}; wait for the cutover, or roll back, before you finish`, { ids: [plan.run] });
   }
-  const why = reason === undefined ? {} : { reason };
-  const { active } = flag;
+  // By the log and not by the flag, which somebody may be about to move.
+  const active = placeOf(readers === 'target' ? plan.event.target : plan.event.source);
   const waiting = active === placeOf(plan.event.target) ? ((await repairs?.waiting()) ?? 0) : 0;
   if (waiting > 0) {
     const text = `${plural(waiting, 'message')} on the repair queue may name records that ${active} still lacks`;
@@ -196,16 +212,5 @@ export async function finish(input: FinishInput): Promise<Move> {
       ids: [plan.run],
     });
   }
-  const move: Move = {
-    at: now().toISOString(),
-    action: 'finish',
-    kind: 'flag',
-    name,
-    from: active,
-    to: active,
-    ...why,
-  };
-  const logged = await logMove(objects, plan.run, move, moves);
-  await flags.write(name, flagFinished(active));
-  return logged;
+  return active;
 }

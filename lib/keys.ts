@@ -106,7 +106,9 @@ export const answersKey = (run: string, part: number): string =>
 
 /** An object that lists by its time, and that no other process writes: `2026-01-31T03:00:00.000Z-1f0c….json`. */
 const timedKey = (prefix: string, at: string): string => `${prefix}${at}-${randomUUID()}.json`;
-export const moveKey = (run: string, at: string): string => timedKey(runKeys(run).moves, at);
+/** The n-th move of a run, counted from 0: `moves/00000.json`. */
+export const moveKey = (run: string, number: number): string =>
+  `${runKeys(run).moves}${String(number).padStart(5, '0')}.json`;
 export const tombstoneKey = (run: string, at: string): string => timedKey(runKeys(run).tombstones, at);
 export const noticeKey = (run: string, at: string): string => timedKey(runKeys(run).notices, at);
 

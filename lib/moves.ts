@@ -1,25 +1,39 @@
 import { InvalidEvent, TakenBack } from './errors.ts';
 import { moveKey, runKeys } from './keys.ts';
-import { getJson, type ObjectStore, putJson } from './objects.ts';
+import { getJson, type ObjectStore } from './objects.ts';
 import { type Move, moveSchema } from './run-files.ts';
 
 /**
- * The log of what a run moved: an object a move, so that a rollback which comes while readers are moved is never lost.
- * Where readers belong is what the log says (`standingOf`); a pointer or flag is only made to say the same.
+ * The log of what a run moved: a numbered object a move, made only where there is none. So whoever moves readers has seen
+ * every move before its own, and of a rollback, a cutover and a finish at the same time each is decided after the other. Where
+ * readers belong is what the log says (`standingOf`); a pointer or flag is only made to say the same.
  */
 
 /**
- * Writes the move down. It comes before the move itself: rollback needs nothing but this log.
- * @param seen the log as it was when the move was decided; left out: as it is now.
- * @returns the move as it is logged: later than all that was seen, whatever the clock of this machine says.
+ * Writes the move down, unless another came after those that were seen: then nothing is written, and it has to be decided
+ * anew. It comes before the move itself: rollback needs nothing but this log.
+ * @param seen the log as it was when the move was decided
+ * @returns the move as it is logged, its time after all that was seen whatever this machine's clock says; undefined: decide anew
  */
-export async function logMove(objects: ObjectStore, run: string, move: Move, seen?: readonly Move[]): Promise<Move> {
-  const log = seen ?? (await readMoves(objects, run));
-  const last = log.at(-1)?.at ?? '';
+export async function logMoveAfter(
+  objects: ObjectStore,
+  run: string,
+  move: Move,
+  seen: readonly Move[],
+): Promise<Move | undefined> {
+  const last = seen.at(-1)?.at ?? '';
   const at = move.at > last ? move.at : new Date(Date.parse(last) + 1).toISOString();
-  const logged = { ...move, at, rollbacks: rollbacksIn(log) };
-  await putJson(objects, moveKey(run, at), logged);
-  return logged;
+  const logged = { ...move, at };
+  const isMade = await objects.create(moveKey(run, seen.length), JSON.stringify(logged), 'application/json');
+  return isMade ? logged : undefined;
+}
+
+/** The same of a move that stands whatever came before it. */
+export async function logMove(objects: ObjectStore, run: string, move: Move): Promise<Move> {
+  for (;;) {
+    const logged = await logMoveAfter(objects, run, move, await readMoves(objects, run));
+    if (logged !== undefined) return logged;
+  }
 }
 
 /** What this run has moved, oldest first. */
@@ -34,10 +48,6 @@ export function wasRolledBack(moves: readonly Move[], since: string): boolean {
   return moves.some(({ action, at }) => action === 'rollback' && at > since);
 }
 
-function rollbacksIn(moves: readonly Move[]): number {
-  return moves.filter(({ action }) => action === 'rollback').length;
-}
-
 /** Where readers belong. */
 export interface Standing {
   /** share: `percent` of them on the target. */
@@ -49,26 +59,26 @@ export interface Standing {
   readonly first: Move | undefined;
 }
 
-/**
- * A rollback wins over each step and cutover that did not know of it, in whatever order they were written, without trust
- * in any clock: those carry how many rollbacks they knew of.
- */
+/** The last move of readers says where they are; double writes move none. */
 export function standingOf(moves: readonly Move[]): Standing {
-  const rollbacks = rollbacksIn(moves);
-  const since = moves.findLastIndex(({ action }) => action === 'finish');
-  const standing = moves
-    .slice(since + 1)
-    .filter(({ action, rollbacks: known = 0 }) => (action === 'step' || action === 'cutover') && known === rollbacks);
-  const [first, last] = [standing[0], standing.at(-1)];
+  const since = moves.findLastIndex(({ action }) => action === 'rollback' || action === 'finish');
+  const moved = moves.slice(since + 1).filter(({ action }) => action === 'step' || action === 'cutover');
+  const [first, last] = [moved[0], moved.at(-1)];
   if (last?.action === 'cutover') return { readers: 'target', percent: 100, move: last, first };
   if (last !== undefined) return { readers: 'share', percent: last.percent ?? 0, move: last, first };
   return { readers: 'source', percent: 0, move: moves.findLast(({ action }) => action === 'rollback'), first };
 }
 
+/** The move that ended the double writes, where nothing came after it. */
+export function finishOf(moves: readonly Move[]): Move | undefined {
+  const last = moves.at(-1);
+  return last?.action === 'finish' ? last : undefined;
+}
+
 /** @throws InvalidEvent when the run was finished: one of its sides lacks what was written since. */
 export function refuseFinished(run: string, moves: readonly Move[]): void {
-  const last = moves.at(-1);
-  if (last?.action !== 'finish') return;
+  const last = finishOf(moves);
+  if (last === undefined) return;
   const text = `run '${run}' was finished at ${last.at}: what was written since then is in ${last.to} alone`;
   throw new InvalidEvent(`${text}; start a new run from there`, { ids: [run] });
 }

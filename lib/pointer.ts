@@ -1,4 +1,4 @@
-import { flagOnSource, flagOnTarget } from './cutover-flag.ts';
+import { flagFinished, flagOnSource, flagOnTarget } from './cutover-flag.ts';
 import { Incompatible } from './errors.ts';
 import { type FlagStore, flagNameOf, placeOf } from './flag.ts';
 import type { Move, Plan } from './run-files.ts';
@@ -18,6 +18,8 @@ export interface NamedPointer {
   share(percent: number): Promise<void>;
   /** Moves it to where it was. */
   takeBack(to: string | null): Promise<void>;
+  /** Lets reads and writes go to one place alone; only a flag can, and one that another run has taken up since stays. */
+  finish(place: string): Promise<void>;
 }
 
 export interface PointerInput {
@@ -51,6 +53,9 @@ export async function pointerOf({ plan, flags, openTarget }: PointerInput): Prom
       throw new Incompatible(`the ${kind} '${name}' stands for one collection, so its readers are moved at once`);
     },
     takeBack: (to) => pointer.move(name, to ?? undefined),
+    finish: async () => {
+      throw new Incompatible(`the ${kind} '${name}' knows nothing of writes, so there is nothing to finish`);
+    },
   };
 }
 
@@ -68,5 +73,8 @@ export function flagPointer(plan: Plan, flags: FlagStore): NamedPointer {
     advance: () => flags.write(name, flagOnTarget(plan)),
     share: (weight) => flags.write(name, flagOnSource(plan, { weight, shadow })),
     takeBack: () => flags.write(name, flagOnSource(plan)),
+    finish: async (place) => {
+      if ((await flags.read(name))?.run === plan.run) await flags.write(name, flagFinished(place));
+    },
   };
 }

@@ -475,7 +475,7 @@ export const canarySchema = z.strictObject({
 });
 export type CanaryState = z.infer<typeof canarySchema>;
 
-/** moves/<time>-<uuid>.json: a move of the pointer that readers follow. */
+/** moves/<number>.json: a move of the pointer that readers follow. */
 export const moveSchema = z.strictObject({
   at,
   /** double: writes go to both sides. step: a share of the reads moves. finish: writes go to one side again. */
@@ -489,7 +489,5 @@ export const moveSchema = z.strictObject({
   percent: z.number().optional(),
   /** Why, where somebody or the watch says so. */
   reason: z.string().optional(),
-  /** Rollbacks that the log held when this was written: a step or a cutover that knew of fewer than there are is void. */
-  rollbacks: tally.optional(),
 });
 export type Move = z.infer<typeof moveSchema>;
