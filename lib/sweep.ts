@@ -2,6 +2,7 @@ import type { Batch } from './batch.ts';
 import { type BothSides, bothSides, lookAtSides, targetIdOf } from './both-sides.ts';
 import { carriedRecords } from './carried.ts';
 import { RecordRefused } from './errors.ts';
+import { maxFetch, patiently, split } from './fetch-records.ts';
 import { getShard } from './get-shard.ts';
 import { type IdSet, makeIdSet, maxIdsHeld } from './id-set.ts';
 import { runKeys } from './keys.ts';
@@ -267,12 +268,13 @@ async function sweepTarget(sweeping: Sweeping): Promise<boolean> {
   try {
     const now = (await sides.target.renew?.()) ?? ((range: Range) => range);
     for await (const { batch, rest } of sides.target.read(now(tallies.rest ?? open), pieceOptions)) {
+      const ids: string[] = [];
       for (const [at, targetId] of batch.ids.entries()) {
         const id = sourceIdOf(sides, targetId, batch.payloads[at] ?? '{}');
-        if (id === undefined) {
-          count(tallies, { mended: [], left: [{ id: targetId, verdict: 'extra', reason: noneHasIt }] });
-        } else if (sweeping.known?.ids.take(id) !== true) suspects.written.add(id);
+        if (id !== undefined) ids.push(id);
+        else count(tallies, { mended: [], left: [{ id: targetId, verdict: 'extra', reason: noneHasIt }] });
       }
+      for (const id of await unknownOf(sweeping, ids)) suspects.written.add(id);
       if (rest === null) break;
       tallies.rest = rest;
       await sweeping.save();
@@ -285,6 +287,22 @@ async function sweepTarget(sweeping: Sweeping): Promise<boolean> {
     tallies.note = `The target cannot be read whole, so what it holds besides was not looked for: ${error.message}`;
     return true;
   }
+}
+
+/** Those of these ids, of records of the target, that are not known to be in the source, or come a second time. */
+async function unknownOf({ known, sides, plan }: Sweeping, ids: readonly string[]): Promise<readonly string[]> {
+  if (known !== undefined) return ids.filter((id) => !known.ids.take(id));
+  const held = new Set<string>();
+  for (const part of split(ids, maxFetch)) {
+    try {
+      const batch = await patiently(() => sides.source.fetch(part));
+      for (const id of (await carriedRecords(batch, plan)).ids) held.add(id);
+    } catch (error) {
+      // Some of them cannot be read, which the look at both sides tells one by one.
+      if (!(error instanceof RecordRefused)) throw error;
+    }
+  }
+  return ids.filter((id) => !held.delete(id));
 }
 
 /** The id in the source of a record of the target; undefined where none can have this id there. */

@@ -179,12 +179,36 @@ describe('a sweep', () => {
     await expectSame(run.world);
   });
 
-  test('looks for every record of the target in the source where the ids do not fit in memory', async () => {
+  test.each([
+    ['looks for every record of the target in the source where the ids do not fit in memory', 10],
+    ['asks of few where they do', 10_000_000],
+  ])('%s', async (_, maxIds) => {
     const run = await moved();
     await write(run.world.target, '2000', '2001');
-    expect(await sweep(run, { maxIds: 10 })).toMatchObject({ mended: 2, extra: 0 });
+    let asked = 0;
+    const source: Store = {
+      ...run.world.source,
+      fetch: async (ids) => {
+        asked += ids.length;
+        return await run.world.source.fetch(ids);
+      },
+    };
+    expect(await sweep(run, { source, maxIds })).toMatchObject({ mended: 2, extra: 0 });
+    if (maxIds === 10) expect(asked).toBeGreaterThan(100);
+    else expect(asked).toBeLessThan(30);
     await expectSame(run.world);
   });
+
+  test.each([10, 10_000_000])(
+    'takes no record of the target for known that the mapping leaves out (%i ids)',
+    async (maxIds) => {
+      const records = makeBatch({ ids: ['1000', '1001'], missing: [0] });
+      const world = await makeWorld({ records, event: { live: true } });
+      const loaded = await load(world);
+      const plan = { ...loaded, mapping: { ...loaded.mapping, missingVectors: 'skip' as const } };
+      expect(await sweep({ world, plan }, { maxIds })).toMatchObject({ mended: 1, mends: [{ id: '1000' }] });
+    },
+  );
 
   test('counts a record that no id of the source stands for as extra, and does not delete it', async () => {
     const run = await moved();
