@@ -41,19 +41,22 @@ interface Turn {
 }
 
 export function makeWaiting(): Waiting {
-  /** One turn stands for all ids of a call: an id costs a slot of the map and its text. */
+  /** One turn stands for all ids of a place that came between two looks: an id costs a slot of the map and its text. */
   const turns = new Map<string, Turn>();
+  let latest: Turn | undefined;
   let next = 0;
   return {
     get size() {
       return turns.size;
     },
     add: (ids, place) => {
-      const turn = { place, turn: next++ };
-      for (const id of ids) turns.set(id, turn);
+      if (latest?.place !== place) latest = { place, turn: next++ };
+      for (const id of ids) turns.set(id, latest);
     },
     peek: (count) => {
       const found: WaitingRepair[] = [];
+      // What comes from now on has come after this look.
+      latest = undefined;
       for (const [id, { place, turn }] of turns) {
         if (found.length >= count) break;
         found.push({ id, place, turn });
