@@ -1,8 +1,13 @@
+import { writeFileSync } from 'node:fs';
 import { describe, expect, test } from '@jest/globals';
-import { cutOver, rollBack } from '../lib/cutover.ts';
+import { cutOver, finish, rollBack } from '../lib/cutover.ts';
+import { flagOnSource } from '../lib/cutover-flag.ts';
+import { StoreUnavailable } from '../lib/errors.ts';
 import type { FlagStore } from '../lib/flag.ts';
-import { readMoves } from '../lib/moves.ts';
+import { logMove, readMoves } from '../lib/moves.ts';
+import type { Notice } from '../lib/notices.ts';
 import { flagPointer, pointerOf } from '../lib/pointer.ts';
+import { rollBackFlag, rollBackRun } from '../lib/roll-back.ts';
 import { memory } from '../lib/stores/memory.ts';
 import { load, makeWorld } from './world.ts';
 
@@ -99,5 +104,196 @@ test('a pointer in a store that has none is refused with the choice', async () =
   await expect(pointerOf({ ...input, openTarget })).rejects.toMatchObject({
     name: 'Incompatible',
     message: expect.stringContaining('routing flag'),
+  });
+});
+
+describe('a rollback', () => {
+  test('needs nothing of the target, which may be away', async () => {
+    const input = await loaded();
+    await cutOver(input);
+    const away = async () => {
+      throw new StoreUnavailable('the target is away');
+    };
+    const pointer = await pointerOf({ ...input, openTarget: away });
+    await rollBack({ ...input, pointer });
+    expect((await input.flags.read('articles2'))?.active).toBe('memory:articles');
+  });
+
+  test('puts a flag right that was damaged, and leaves one alone that another run has taken up', async () => {
+    const input = await loaded();
+    await cutOver(input);
+    const file = input.flags.locate('articles2');
+    writeFileSync(file, '{"active":');
+    await rollBack(input);
+    expect((await input.flags.read('articles2'))?.active).toBe('memory:articles');
+    const others = {
+      active: 'memory:articles',
+      candidate: 'x:y',
+      weight: 5,
+      writes: ['memory:articles', 'x:y'],
+      run: 'r2',
+    };
+    await input.flags.write('articles2', others);
+    await expect(rollBack(input)).rejects.toMatchObject({
+      name: 'RunMismatch',
+      message: expect.stringContaining('r2'),
+    });
+    await expect(cutOver(input)).rejects.toMatchObject({ name: 'RunMismatch' });
+    await expect(finish(input)).rejects.toMatchObject({ name: 'RunMismatch' });
+    expect(await input.flags.read('articles2')).toMatchObject(others);
+  });
+
+  test('after another, with a live run begun again in between, takes nothing back and says what did', async () => {
+    const input = await loaded();
+    await cutOver(input);
+    const { move } = await rollBack(input);
+    const { kind, name } = input.pointer;
+    await logMove(input.objects, 'r1', { ...move, action: 'double', kind, name, to: 'memory:articles2' });
+    expect(await rollBack(input)).toEqual({ move, isNew: false });
+    expect((await input.flags.read('articles2'))?.active).toBe('memory:articles');
+  });
+
+  test('of an alias goes back to what it stood for before the first cutover since the last rollback', async () => {
+    const input = await loaded({ cutover: { pointer: 'live' } });
+    await input.target.pointer?.move('live', 'articles');
+    await cutOver(input);
+    expect((await rollBack(input)).move).toMatchObject({ from: 'articles2', to: 'articles' });
+    expect(await input.target.pointer?.read('live')).toBe('articles');
+    await input.target.pointer?.move('live', undefined);
+    await cutOver(input);
+    expect((await rollBack(input)).move).toMatchObject({ to: null });
+  });
+
+  test('is not gone against by the execution that was to cut over, but by whoever cuts over by hand afterwards', async () => {
+    const input = await loaded();
+    const since = '2025-12-31T00:00:00.000Z';
+    await cutOver({ ...input, since });
+    await rollBack({ ...input, reason: 'looks odd' });
+    await expect(cutOver({ ...input, since })).rejects.toMatchObject({
+      name: 'TakenBack',
+      message: expect.stringContaining('looks odd'),
+    });
+    expect((await input.flags.read('articles2'))?.active).toBe('memory:articles');
+    await cutOver(input);
+    expect((await input.flags.read('articles2'))?.active).toBe('memory:articles2');
+  });
+});
+
+describe('finish', () => {
+  const finishedOn = (place: string) => ({ active: place, candidate: place, weight: 0, shadow: 0 });
+
+  test('lets reads and writes go to where readers are, once, and ends the way back and every further move', async () => {
+    const input = await loaded();
+    await expect(finish(input)).rejects.toMatchObject({ name: 'NotFound' });
+    await cutOver(input);
+    const move = await finish(input);
+    expect(await finish(input)).toEqual(move);
+    expect(await input.flags.read('articles2')).toEqual(finishedOn('memory:articles2'));
+    await expect(rollBack(input)).rejects.toMatchObject({
+      name: 'InvalidEvent',
+      message: expect.stringContaining('other direction'),
+    });
+    await expect(cutOver(input)).rejects.toMatchObject({
+      name: 'InvalidEvent',
+      message: expect.stringContaining('finished'),
+    });
+    expect(await input.flags.read('articles2')).toEqual(finishedOn('memory:articles2'));
+  });
+
+  test('after a rollback stays on the source, and a later cutover is refused, since the target lacks what was written since', async () => {
+    const input = await loaded();
+    await cutOver(input);
+    await rollBack(input);
+    await finish(input);
+    expect(await input.flags.read('articles2')).toEqual(finishedOn('memory:articles'));
+    await expect(rollBack(input)).rejects.toMatchObject({ name: 'NotFound' });
+    await expect(cutOver(input)).rejects.toMatchObject({ name: 'InvalidEvent' });
+    expect(await input.flags.read('articles2')).toEqual(finishedOn('memory:articles'));
+  });
+
+  test('twice does not touch the flag of a run that has taken it up since', async () => {
+    const input = await loaded();
+    await cutOver(input);
+    await finish(input);
+    const next = {
+      active: 'memory:articles2',
+      candidate: 'x:y',
+      weight: 1,
+      shadow: 5,
+      writes: ['memory:articles2', 'x:y'],
+      run: 'r2',
+    };
+    await input.flags.write('articles2', next);
+    await finish(input);
+    expect(await input.flags.read('articles2')).toEqual(next);
+  });
+});
+
+describe('roll-back', () => {
+  async function services(event: Record<string, unknown> = {}) {
+    const input = await loaded(event);
+    const notices: Notice[] = [];
+    const send = async (notice: Notice) => void notices.push(notice);
+    const warnings: string[] = [];
+    return {
+      input,
+      notices,
+      warnings,
+      options: {
+        services: {
+          ...input,
+          notices: { send },
+          stack: 'search',
+          openTarget: async () => ({ store: input.target, kind: memory }),
+        },
+        now: input.now,
+        log: { info: () => {}, warn: (message: string) => void warnings.push(message) },
+      },
+    };
+  }
+
+  test('for an alarm takes readers back and tells people once, however often the alarm rings', async () => {
+    const { input, options, notices, warnings } = await services();
+    await cutOver(input);
+    const ring = () => rollBackFlag({ ...options, flag: 'articles2', reason: "the alarm 'checkout-errors' rang" });
+    expect(await ring()).toMatchObject({ action: 'rollback', to: 'memory:articles' });
+    expect(await ring()).toMatchObject({ action: 'rollback' });
+    expect(notices).toHaveLength(1);
+    expect(notices[0]).toMatchObject({ kind: 'taken back', subject: 'vecferry: readers taken back, run r1' });
+    expect(notices[0]?.text).toContain("Why: the alarm 'checkout-errors' rang");
+    expect(notices[0]?.text).toContain('vecferry finish r1 --stack search');
+    expect(warnings).toEqual([]);
+  });
+
+  test('for an alarm that rings when nothing is to be taken back answers so, since an error would ring in turn', async () => {
+    const { input, options, notices, warnings } = await services();
+    const ring = () => rollBackFlag({ ...options, flag: 'articles2', reason: undefined });
+    expect(await ring()).toEqual({ nothing: expect.stringContaining('no run') });
+    await cutOver(input);
+    await finish(input);
+    expect(await ring()).toEqual({ nothing: expect.stringContaining('no run') });
+    // A live run whose readers were never moved has a flag, and nothing to take back either.
+    await input.flags.write('articles2', flagOnSource(input.plan));
+    expect(await ring()).toEqual({ nothing: expect.stringContaining('finished') });
+    expect(warnings).toHaveLength(3);
+    expect(notices).toEqual([]);
+  });
+
+  test('for an alarm throws what keeps readers from being taken back, so that it is tried again', async () => {
+    const { input, options } = await services();
+    await cutOver(input);
+    const broken = { ...input.flags, write: async () => Promise.reject(new StoreUnavailable('away')) };
+    const ring = rollBackFlag({
+      ...options,
+      services: { ...options.services, flags: broken },
+      flag: 'articles2',
+      reason: undefined,
+    });
+    await expect(ring).rejects.toMatchObject({ name: 'StoreUnavailable' });
+  });
+
+  test('by hand says as an error that there is nothing to take back', async () => {
+    const { options } = await services();
+    await expect(rollBackRun({ ...options, run: 'r1', reason: undefined })).rejects.toMatchObject({ name: 'NotFound' });
   });
 });
