@@ -47,6 +47,7 @@ export function createClient<R extends Identified, Q, H extends Identified>(
     ...{ desk, placesOf, ledger, settling, stragglers, same, onError, random },
     leaseMs,
     fresh: flags.fresh,
+    onRound: () => showWaiting(),
     timeoutMs: secondWriteTimeoutMs,
   });
   const checks = makeChecks<R>({
@@ -92,7 +93,6 @@ export function createClient<R extends Identified, Q, H extends Identified>(
       await Promise.all([shadows.flush(), checks.flush()]);
       await settling.flush(isLast);
       await mender.round();
-      showWaiting();
       await metrics.flush();
     } finally {
       clearInterval(alive);

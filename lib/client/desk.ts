@@ -12,7 +12,7 @@ export interface Desk {
    * @throws RepairQueueFull when there is none.
    */
   reserve(ids: number): () => void;
-  /** Notes the ids, durably where the repairs are. @throws what the queue or the sink throws: then they are not noted. */
+  /** Notes the ids, durably where the repairs are. @throws what the queue or the sink throws: then they are in memory at best. */
   note(ids: readonly string[], about: About): Promise<void>;
   /** The same in the background: what cannot be noted is reported, with the ids. */
   noteInBackground(ids: readonly string[], about: About): Promise<void>;
@@ -43,10 +43,19 @@ export function makeDesk({ repairs, onNoted, onError }: DeskOptions): Desk {
 
   const note = async (ids: readonly string[], { place, run, isStale }: About): Promise<void> => {
     const isHandedOver = sink !== undefined && run !== undefined;
-    if (isHandedOver) await sendAll(sink, run, ids);
-    if (isHandedOver && !isStale) return;
-    await queue.add(ids, place);
-    onNoted();
+    const keep = async (): Promise<void> => {
+      await queue.add(ids, place);
+      onNoted();
+    };
+    if (!isHandedOver) return await keep();
+    try {
+      await sendAll(sink, run, ids);
+    } catch (error) {
+      // The process's own memory is no promise to a caller, but better than nothing: they are handed over from there.
+      await keep();
+      throw error;
+    }
+    if (isStale) await keep();
   };
   return {
     queue,
@@ -70,11 +79,6 @@ export function makeDesk({ repairs, onNoted, onError }: DeskOptions): Desk {
       try {
         await note(ids, about);
       } catch (cause) {
-        // The process's own memory is better than nothing, and the mender tries to hand them over from there.
-        if (sink !== undefined) {
-          await queue.add(ids, about.place);
-          onNoted();
-        }
         const reason = cause instanceof Error ? cause.message : String(cause);
         const kept = sink === undefined ? 'they are in no queue: write them again' : 'they wait in memory';
         onError(

@@ -1,4 +1,4 @@
-import { StoreUnavailable } from '../errors.ts';
+import { NotFound, StoreUnavailable } from '../errors.ts';
 import type { Flag } from '../flag.ts';
 import { ageMs, type Clock, type Instant } from './clock.ts';
 import type { FlagReader } from './flag-reader.ts';
@@ -57,6 +57,8 @@ export function makeFlagCache({ reader, refreshMs, clock, onError, onChange }: F
     const at = clock();
     const answer = (async () => {
       const value = await reader.read();
+      // Nothing that moves a flag deletes it. Taken for "never set", writes would go past the second place at once.
+      if (value === undefined && known?.flag !== undefined) throw new NotFound('it is gone; set it again');
       learn(value === undefined ? undefined : checkFlag(value, reader.name), at);
     })();
     try {

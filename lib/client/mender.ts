@@ -34,6 +34,8 @@ export interface MenderOptions<R extends Identified, Q, H extends Identified> {
   readonly timeoutMs: number;
   readonly same: ((one: R, other: R) => boolean) | undefined;
   readonly onError: (error: Error) => void;
+  /** Called after each round. */
+  readonly onRound: () => void;
   readonly random: () => number;
 }
 
@@ -156,6 +158,7 @@ export function makeMender<R extends Identified, Q, H extends Identified>(option
         failed(unmended('the second place', queue.size, cause));
       }
       working = undefined;
+      options.onRound();
       if (isGood) isFailing = false;
       pauseMs = isGood ? firstPauseMs : Math.min(longestPauseMs, pauseMs * 2);
       plan(pauseMs);

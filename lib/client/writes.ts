@@ -66,6 +66,16 @@ export function makeWrites<R extends Identified, Q, H extends Identified>(option
     await ledger.addTombstones(run, write.ids);
   };
 
+  /** The tombstones of a run that began while the first place was written to. */
+  const buryLate = async (write: Write<R>, about: About): Promise<void> => {
+    try {
+      await bury(write, about.run);
+    } catch (error) {
+      await desk.noteInBackground(write.ids, about);
+      throw error;
+    }
+  };
+
   /** @throws what the first place throws; the ids are noted then, since it may have taken some of them. */
   const writeFirst = async (write: Write<R>, { name }: Place<R, Q, H>, side: ClientSide<R, Q, H>): Promise<void> => {
     metrics.count('Writes', name);
@@ -109,8 +119,8 @@ export function makeWrites<R extends Identified, Q, H extends Identified>(option
       const { places, isStale } = await look();
       if (places.first.name !== first.name) return false;
       const { second, flag } = places;
-      if (flag.run !== before.places.flag.run) await bury(write, flag.run);
       const about: About = { place: first.name, run: flag.run, isStale };
+      if (flag.run !== before.places.flag.run) await buryLate(write, about);
       if (second !== undefined) settling.add(write.ids, first.name);
       if (isStale) await desk.note(write.ids, about);
       else if (second !== undefined && !(await writeSecond(write, second))) await desk.note(write.ids, about);

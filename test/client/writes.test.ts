@@ -140,6 +140,7 @@ describe('writes', () => {
     isDown = false;
     await until(() => client.status().repairsWaiting === 0, 'the repair by itself');
     expect([...b.docs]).toEqual([['1', 1]]);
+    await until(() => metrics.lines.some(({ RepairsWaiting }) => RepairsWaiting === 0), 'the level by itself');
     await client.close();
     expect(sum(metrics.lines, 'b:words', 'SecondWriteErrors')).toBe(1);
     expect(metrics.lines.flatMap(({ RepairsWaiting }) => RepairsWaiting ?? []).at(-1)).toBe(0);
