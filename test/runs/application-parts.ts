@@ -39,6 +39,7 @@ export type AnyClientOptions = ClientOptions<ClientRecord, ApplicationQuery, Ide
 export interface Opened {
   readonly application: Application;
   readonly client: ReturnType<typeof createClient<ClientRecord, ApplicationQuery, Identified>>;
+  readonly vector: ApplicationOptions['vector'];
   /** What failed in the background, in the client's words. */
   readonly background: readonly Error[];
   /** Lets repairs be made, as an application that goes on does, until none waits. @throws Error when some still do after many rounds */
@@ -87,6 +88,7 @@ export async function openApplication(
   return {
     application,
     client,
+    vector: options.vector,
     background,
     settle: async () => {
       for (const end = Date.now() + 20_000; (await client.flush()).repairsWaiting > 0; await sleep(50)) {

@@ -1,0 +1,215 @@
+import { existsSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
+import { memoryRepairs } from '../../lib/client/memory-repairs.ts';
+import { runKeys } from '../../lib/keys.ts';
+import { readMoves } from '../../lib/moves.ts';
+import { type Switch, startSwitch } from '../servers/switch.ts';
+import { qdrantGrpcUrl, qdrantUrl } from '../servers/urls.ts';
+import { brokenPromises, heldBy } from './account.ts';
+import { recordOf } from './application.ts';
+import { type AnyClientOptions, type Opened, openApplication } from './application-parts.ts';
+import { type FlagHistory, flagBecomes, watchFlag } from './flag-history.ts';
+import { type LiveParts, type LiveWorld, makeLiveWorld, quickSteps } from './live-world.ts';
+import { expectValidated, type Runs, startRuns } from './world.ts';
+
+/** What goes wrong around a cutover while an application reads and writes: no read fails, and no acknowledged write is lost. */
+
+let runs: Runs;
+let front: Switch;
+let grpcFront: Switch;
+beforeAll(async () => {
+  runs = await startRuns();
+  front = await startSwitch(await qdrantUrl());
+  grpcFront = await startSwitch(await qdrantGrpcUrl());
+}, 120_000);
+afterAll(async () => {
+  await runs.close();
+  await front.close();
+  await grpcFront.close();
+});
+const cleanUp: (() => unknown)[] = [];
+afterEach(async () => {
+  on();
+  for (const end of cleanUp.splice(0)) await end();
+});
+
+const off = (): void => {
+  front.off();
+  grpcFront.off();
+};
+const on = (): void => {
+  front.on();
+  grpcFront.on();
+};
+
+interface Fixture {
+  readonly world: LiveWorld;
+  readonly history: FlagHistory;
+  readonly opened: Opened;
+  /** Ends the application once nothing waits, and holds both sides against what it was told. */
+  readonly expectKept: (allowed?: RegExp) => Promise<void>;
+}
+
+/** From PostgreSQL to a Qdrant that can be taken away, with an application at work. */
+async function begin(
+  parts: Partial<LiveParts> = {},
+  change?: (options: AnyClientOptions) => AnyClientOptions,
+): Promise<Fixture> {
+  const secret = { url: front.url, grpcUrl: grpcFront.url };
+  Object.assign(process.env, { VECFERRY_SECRET_TEST_SWITCHED: JSON.stringify(secret) });
+  const world = await makeLiveWorld(runs, {
+    from: 'pgvector',
+    to: 'qdrant',
+    records: 1000,
+    connection: { secret: 'test/switched' },
+    ...parts,
+  });
+  const history = watchFlag(world.directory, world.flag);
+  const opened = await openApplication(world.application({ name: 'application', readers: 4, readEveryMs: 8 }), change);
+  cleanUp.push(history.stop, () => opened.application.stop());
+  return {
+    world,
+    history,
+    opened,
+    expectKept: async (allowed) => {
+      const account = await opened.application.stop();
+      await opened.settle();
+      await opened.close();
+      expect(account.reads.filter(({ error }) => error !== undefined)).toEqual([]);
+      expect(account.failedWrites.filter((words) => !allowed?.test(words))).toEqual([]);
+      expect(await brokenPromises([account], world.records, world.sides)).toEqual([]);
+      expect(account.writes.deletes).toBeGreaterThan(10);
+    },
+  };
+}
+
+describe('the flag cannot be reached', () => {
+  test('during a whole canary: reads go on by the last value, writes wait for repair, and the run goes on when it is back', async () => {
+    const { world, history, opened, expectKept } = await begin();
+    const running = runs.run(world.event);
+    await flagBecomes(history, running, (flag) => flag?.weight === 10);
+    await sleep(500);
+    const flags = join(world.directory, 'flags');
+    renameSync(flags, `${flags}.away`);
+    writeFileSync(flags, 'no folder');
+    cleanUp.push(() => {
+      if (existsSync(`${flags}.away`)) renameSync(`${flags}.away`, flags);
+    });
+    const { outcome } = await running;
+    expect(outcome).toMatchObject({ status: 'FAILED' });
+    // Longer than a write trusts what it knows.
+    await sleep(1500);
+    const { reads } = opened.application;
+    const lately = reads.slice(-50);
+    expect(lately.map(({ error }) => error)).toEqual(lately.map(() => undefined));
+    expect(lately.some(({ asked }) => asked[0] === world.target)).toBe(true);
+    expect(opened.client.status()).toMatchObject({ flag: { weight: 10 } });
+    expect(opened.client.status().repairsWaiting).toBeGreaterThan(10);
+
+    rmSync(flags);
+    renameSync(`${flags}.away`, flags);
+    expectValidated(await runs.run(world.event));
+    expect(history.last()).toMatchObject({ active: world.target });
+    await expectKept();
+  }, 120_000);
+});
+
+describe('the target is away', () => {
+  test('during the import and in the middle of a step: readers get their answers from the source, and the target catches up', async () => {
+    const { world, history, opened, expectKept } = await begin();
+    const loaded = join(world.directory, runKeys(world.run).loaded);
+    const running = runs.run(world.event);
+    while (!existsSync(loaded) || readdirSync(loaded).length < 2) await sleep(1);
+    off();
+    await sleep(1500);
+    expect(opened.client.status().repairsWaiting).toBeGreaterThan(0);
+    on();
+    await flagBecomes(history, running, (flag) => flag?.weight === 50);
+    await sleep(500);
+    off();
+    const { outcome } = await running;
+    expect(outcome).toMatchObject({ status: 'FAILED', error: 'TakenBack', cause: expect.stringContaining('failed') });
+    // Readers are on the source though the target is still away: rollback needs nothing of it.
+    expect(history.last()).toMatchObject({ active: world.source, weight: 0 });
+    const before = opened.application.written();
+    await sleep(500);
+    expect(opened.application.written()).toBeGreaterThan(before);
+    on();
+    await expectKept();
+  }, 120_000);
+});
+
+describe('the repair queue is full', () => {
+  test('a write is refused before either side has it, and goes through when the target is back', async () => {
+    const repairs = memoryRepairs({ capacity: 40 });
+    const { world, history, opened, expectKept } = await begin({}, (options) => ({ ...options, repairs }));
+    expectValidated(await runs.run(world.event));
+    expect(history.last()).toMatchObject({ active: world.target });
+    off();
+    for (let waited = 0; opened.application.failedWrites.length < 3; waited++) {
+      if (waited > 400) throw new Error(`no write was refused, ${repairs.size} wait`);
+      await sleep(50);
+    }
+    expect(repairs.size).toBeLessThanOrEqual(40);
+    expect(opened.application.failedWrites[0]).toMatch(/RepairQueueFull.*nothing was written/);
+    const more = Array.from({ length: 41 }, (_, at) => recordOf(String(900_000 + at), 'refused', opened.vector));
+    await expect(opened.client.upsert(more)).rejects.toThrow(/ids wait for repair already/);
+    expect([...(await heldBy(world.sides.source)).keys()].filter((id) => id.startsWith('9000'))).toEqual([]);
+    on();
+    const before = opened.application.written();
+    for (let waited = 0; opened.application.written() < before + 20; waited++) {
+      if (waited > 400) throw new Error('writes do not go through though the target is back');
+      await sleep(50);
+    }
+    await expectKept(/RepairQueueFull/);
+  }, 120_000);
+});
+
+describe('approval', () => {
+  test('given twice, and at the same time, counts once; another answer is refused, and nobody is moved twice', async () => {
+    const { world, history, expectKept } = await begin({
+      event: { validate: { recall: null }, cutover: { approval: 'person', approvalHours: 0.02, canary: null } },
+    });
+    const running = runs.run(world.event);
+    const asked = join(world.directory, runKeys(world.run).approval);
+    while (!existsSync(asked)) await sleep(10);
+    expect(history.last()).toMatchObject({ active: world.source, weight: 0 });
+    const answer = (what: string) =>
+      runs.engine.invoke('answer-approval', { run: world.run, answer: what, by: 'ann', reason: 'looks good' });
+    const answers = await Promise.all([answer('approved'), answer('approved'), answer('approved')]);
+    expect(answers).toEqual(answers.map(() => expect.anything()));
+    await expect(answer('rejected')).rejects.toMatchObject({ name: 'InvalidEvent' });
+    expectValidated(await running);
+    expect(history.last()).toMatchObject({ active: world.target, weight: 0 });
+    const moves = await readMoves(runs.engine.objects, world.run);
+    expect(moves.filter(({ action }) => action === 'cutover')).toHaveLength(1);
+    await expectKept();
+  }, 120_000);
+});
+
+describe('a rollback comes in the moment in which a step is moved', () => {
+  test('from several people at once: readers end on the source and stay there, and the run says who did it', async () => {
+    const { world, history, expectKept } = await begin({
+      event: { validate: { recall: null } },
+      canary: {
+        steps: quickSteps([1, 0], [2, 0], [5, 0], [10, 0], [50, 0], [100, 60]),
+        requests: 10,
+        minOverlap: null,
+      },
+    });
+    const running = runs.run(world.event);
+    // Steps without a time of their own follow one another as fast as the run looks.
+    await flagBecomes(history, running, (flag) => (flag?.weight ?? 0) >= 2);
+    const back = (by: string) => runs.engine.invoke('roll-back', { run: world.run, reason: `${by} said so` });
+    await Promise.all([back('ann'), back('bob'), sleep(30).then(() => back('cleo'))]);
+    const { outcome } = await running;
+    expect(outcome).toMatchObject({ status: 'FAILED', error: 'TakenBack', cause: expect.stringContaining('said so') });
+    const at = Date.now();
+    await sleep(1000);
+    expect(history.last()).toMatchObject({ active: world.source, weight: 0 });
+    expect(history.values.filter((value) => value.at > at)).toEqual([]);
+    await expectKept();
+  }, 120_000);
+});
