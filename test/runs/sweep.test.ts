@@ -3,6 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import pg from 'pg';
 import { bothSides, lookAtSides } from '../../lib/both-sides.ts';
+import { storeSide } from '../../lib/client/store-side.ts';
 import { endpointSchema } from '../../lib/event.ts';
 import { runKeys, tombstoneKey } from '../../lib/keys.ts';
 import { readManifest } from '../../lib/manifest.ts';
@@ -11,6 +12,7 @@ import { getJson, putJson } from '../../lib/objects.ts';
 import { readPlan } from '../../lib/plan.ts';
 import { type Plan, type Sweep, sweepSchema } from '../../lib/run-files.ts';
 import { services } from '../../lib/services.ts';
+import { pgvector } from '../../lib/stores/pgvector.ts';
 import type { Store } from '../../lib/stores/port.ts';
 import { qdrant } from '../../lib/stores/qdrant.ts';
 import { sweepWrites } from '../../lib/sweep.ts';
@@ -173,6 +175,46 @@ describe('a sweep from PostgreSQL to Qdrant', () => {
     await expectSame(run);
   }, 120_000);
 });
+
+test('writes that go on while the sweep is under way count for nothing, and those that were lost before it are mended', async () => {
+  const run = await moved();
+  await writePastTheClient(run.table);
+  const { objects } = services();
+  const source = storeSide({ store: run.source, kind: pgvector, vector: 'embedding' });
+  const target = storeSide({ store: run.target, kind: qdrant, vector: 'embedding', mapping: run.plan.mapping });
+  let isOver = false;
+  let writes = 0;
+  // As the client does: the tombstone, the source, the target. Each has ids of its own.
+  const writers = [0, 1, 2].map(async (writer) => {
+    for (let at = 0; !isOver; at++, writes++) {
+      const id = at % 5 === 4 ? `n${writer}-${at}` : `w${10_100 + writer * 100 + (at % 80)}`;
+      if (at % 3 === 2) {
+        await putJson(objects, tombstoneKey(run.plan.run, new Date().toISOString()), {
+          at: new Date().toISOString(),
+          ids: [id],
+        });
+        for (const side of [source, target]) await side.delete([id]);
+      } else {
+        const record = {
+          id,
+          vectors: { embedding: [Math.sin(at), writer, 1, 1] },
+          payload: { title: `written ${at}` },
+        };
+        for (const side of [source, target]) await side.upsert([record]);
+      }
+    }
+  });
+  // So that some of it comes before the sweep.
+  await sleep(500);
+  const found = await sweep(run, 3);
+  isOver = true;
+  await Promise.all(writers);
+  expect(writes).toBeGreaterThan(50);
+  expect(found).toMatchObject({ missing: 0, different: 0, extra: 0, unchecked: 0 });
+  const lost = ['w1', 'w10003', 'w10007', 'w12000', 'w12999', 'w20000', 'w99999'];
+  expect(found.mends.map(({ id }) => id)).toEqual(expect.arrayContaining(lost));
+  await expectSame(run);
+}, 120_000);
 
 test.each([
   ['qdrant', 'pgvector'],
