@@ -100,7 +100,7 @@ export async function compareShard(options: CompareOptions): Promise<ShardOutput
   let savedAt = performance.now();
   while (tallies.offset < compare.length + spots.length) {
     if (isNear(deadline) && tallies.offset > begun) break;
-    const at = tallies.offset;
+    const [at, { mended }] = [tallies.offset, tallies];
     if (at < compare.length) {
       const positions = compare.slice(at, at + step);
       await comparePositions(comparison, positions, tallies);
@@ -110,7 +110,8 @@ export async function compareShard(options: CompareOptions): Promise<ShardOutput
       await checkSpots(comparison, positions, tallies);
       tallies.offset += positions.length;
     }
-    if (performance.now() - savedAt < saveEveryMs) continue;
+    // What was mended is not seen again by a call that goes on from before it, so it would never be named.
+    if (tallies.mended === mended && performance.now() - savedAt < saveEveryMs) continue;
     await save();
     savedAt = performance.now();
   }

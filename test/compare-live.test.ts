@@ -178,6 +178,24 @@ describe('a second write that was lost', () => {
     expect(await run.world.target.count()).toBe(7500);
   });
 
+  test('stays named when the process dies after it was mended', async () => {
+    const run = await moved(8000);
+    await run.world.target.delete(['100003']);
+    const dies: Store = {
+      ...run.world.target,
+      fetch: async (ids) => {
+        if (ids.includes('107999')) throw new Error('killed');
+        return await run.world.target.fetch(ids);
+      },
+    };
+    await expect(compare(run, { target: dies })).rejects.toThrow('killed');
+    expect(await run.world.target.count()).toBe(8000);
+    const manifest = await readManifest(run.world.objects, 'r1');
+    const key = comparedKey('r1', manifest.shards[0]?.shard ?? '');
+    expect(await getJson(run.world.objects, key, comparedSchema)).toMatchObject({ offset: 4000, mended: 1 });
+    expect(await compare(run)).toMatchObject({ equal: 8000, mended: 1, mendedIds: ['100003'] });
+  });
+
   test('that the target refuses is named with its reason, and the others are mended', async () => {
     const run = await moved();
     const { source, target } = run.world;
