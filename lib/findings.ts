@@ -78,8 +78,7 @@ const advices = {
     whileQuiet: 'It changed during the run: start the run again under a new id while nothing is written to it.',
   },
   live: {
-    again:
-      'Start the run again under its id: both sides are compared anew, and what a write did not reach is mended.',
+    again: 'Start the run again under its id: both sides are compared anew, and what a write did not reach is mended.',
     unique: 'Make the ids unique in the source, then start the run again under a new id.',
     extra: 'that the source does not hold',
     changed: 'See that every writer goes through the client, then start the run again under its id',
