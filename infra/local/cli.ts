@@ -7,7 +7,7 @@ import type { CommandContext } from './commands.ts';
 import { newRunId, readEvent, shownEvent } from './event-input.ts';
 import { exitCodes, failureFrom } from './exit-codes.ts';
 import { makeOutput } from './output.ts';
-import { usualDirectory } from './shown-command.ts';
+import { shownCommand, usualDirectory } from './shown-command.ts';
 
 /**
  * The command line `vecferry`. vecferry.mjs starts it under the right Node. Each command loads what it needs when it runs:
@@ -76,7 +76,8 @@ program
       if (options.stack !== undefined)
         return await (await load.deployed()).deployedRun(context, options.stack, run, event);
       const { runCommand } = await load.commands();
-      return await runCommand(context, run, event, `vecferry run ${shownEvent(argument)} --run ${run}`);
+      const again = shownCommand(context, `run ${shownEvent(argument)} --run ${run}`);
+      return await runCommand(context, run, event, again);
     }),
   );
 

@@ -189,6 +189,8 @@ function lineView(output: Output): View {
   };
 }
 
+const eraseLine = '\u001b[2K';
+
 function barView(): View {
   const bars = new cliProgress.MultiBar(
     {
@@ -197,6 +199,8 @@ function barView(): View {
       clearOnComplete: false,
       emptyOnZero: true,
       autopadding: true,
+      // Lines that are told push the bars down, and one that has not changed since would not be drawn there.
+      forceRedraw: true,
     },
     cliProgress.Presets.shades_classic,
   );
@@ -206,7 +210,9 @@ function barView(): View {
       for (const timed of stages.filter(({ stage }) => stage.state !== 'skipped')) {
         const { name, done, total, state } = timed.stage;
         const payload = { name: name.padEnd(8), figures: figures(timed) };
-        const bar = byStage.get(name) ?? bars.create(1, 0, payload);
+        // What live writes and the cutover are at is a sentence, which takes the bar's place.
+        const format = name === 'live' || name === 'cutover' ? { format: '{name} {figures}' } : {};
+        const bar = byStage.get(name) ?? bars.create(1, 0, payload, format);
         byStage.set(name, bar);
         // A stage without work (an empty collection) is a full bar once it is done.
         const full = Math.max(1, total);
@@ -215,7 +221,8 @@ function barView(): View {
       }
     },
     tell: (lines) => {
-      for (const line of lines) bars.log(`${line}\n`);
+      // It goes above the bars, onto a line that one of them had.
+      for (const line of lines) bars.log(`${eraseLine}${line}\n`);
       bars.update();
     },
     close: () => bars.stop(),

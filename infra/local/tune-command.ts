@@ -12,6 +12,7 @@ import { type CommandContext, planOf, withEngine } from './commands.ts';
 import { exitCodes } from './exit-codes.ts';
 import type { Output } from './output.ts';
 import { withRunLock } from './run-lock.ts';
+import { shownCommand } from './shown-command.ts';
 
 /** `vecferry tune RUN`: the functions of "Tune the search", "Find the causes" and "Write the report", for a run that was validated. */
 
@@ -43,7 +44,9 @@ export async function tuneCommand(context: CommandContext, given: string, args: 
       try {
         for (let done = false; !done; ) {
           if (context.signal.aborted) {
-            output.line(`stopped; nothing is lost. Go on with: vecferry tune ${run}${argumentsText(args)}`);
+            output.line(
+              `stopped; nothing is lost. Go on with: ${shownCommand(context, `tune ${run}${argumentsText(args)}`)}`,
+            );
             return exitCodes.interrupted;
           }
           ({ done } = repeatOutput.parse(await engine.invoke('tune-search', { run, goal }, context.signal)));

@@ -13,6 +13,7 @@ import { storeKind } from '../../lib/stores/registry.ts';
 import type { Machine } from './asl.ts';
 import { type CommandContext, execute, planOf, runCommand } from './commands.ts';
 import { type GivenEvent, newRunId, parseJson, readEvent, shownEvent } from './event-input.ts';
+import { shownCommand } from './shown-command.ts';
 
 /** `vecferry validate`: a run's target again, or two collections that an event names, whoever filled them. */
 
@@ -45,7 +46,8 @@ export async function validateCommand(
     const { deployedRun } = await import('./deployed.ts');
     return await deployedRun(context, stack, id, event);
   }
-  return await runCommand(context, id, event, `vecferry validate ${shownEvent(argument)} --run ${id}`);
+  const again = shownCommand(context, `validate ${shownEvent(argument)} --run ${id}`);
+  return await runCommand(context, id, event, again);
 }
 
 /** A run's id has neither dot nor slash, and JSON begins with a brace: what looks like an id is one. */
@@ -85,7 +87,7 @@ async function validateRun(context: CommandContext, given: string, search: strin
     shardListKey: keys.shardList,
   };
   return await execute(context, run, input, {
-    again: `vecferry validate ${run}`,
+    again: shownCommand(context, `validate ${run}`),
     part: validationPart,
     begin: async () => {
       await forgetFinished(objects, run);

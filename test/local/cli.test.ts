@@ -97,7 +97,7 @@ describe('vecferry run', () => {
       onLine: (line, kill) => void (line.startsWith('run ') && setTimeout(kill, 800)),
     });
     expect(code).toBe(130);
-    expect(out).toMatch(/Go on with: vecferry run .* --run told/);
+    expect(out).toMatch(/Go on with: vecferry --dir \S+ run .* --run told/);
     expect(await readdir(join(kept, 'locks'))).toEqual([]);
   });
 

@@ -168,7 +168,7 @@ describe('approval by a person', () => {
     expect(run.out).toMatch(/^approve +vecferry --dir .* approve late$/m);
     expect(run.out).toMatch(/^notice +Readers stay: late$/m);
     expect(run.out).toMatch(/^readers +stay where they are: nobody answered in time$/m);
-    expect(run.out).toMatch(/^go on +vecferry run .* --run late$/m);
+    expect(run.out).toMatch(/^go on +vecferry --dir \S+ run .* --run late$/m);
     const answer = await vecferry(['approve', 'late']);
     expect({ code: answer.code, err: answer.err }).toEqual({
       code: 2,
