@@ -22,7 +22,7 @@ import {
 } from './plan-checks.ts';
 import { noFiles, type QueryFiles } from './query-file.ts';
 import { readGivenQueries } from './query-sets.ts';
-import { type Plan, planSchema, rangesSchema } from './run-files.ts';
+import { type Move, type Plan, planSchema, rangesSchema } from './run-files.ts';
 import type { RangeItem } from './states.ts';
 import { forgetLoaded, forgetUnloaded } from './still-loaded.ts';
 import type { Description, Source, StoreKind, Target } from './stores/port.ts';
@@ -188,13 +188,14 @@ async function resume(earlier: Plan, input: PlanInput): Promise<Plan> {
     );
   }
   const hasExported = (await objects.list(runKeys(run).shards)).length > 0;
-  const lastMove = (await readMoves(objects, run)).findLast(({ kind }) => kind === 'flag')?.action;
+  const moves = (await readMoves(objects, run)).filter(({ kind }) => kind === 'flag').map(({ action }) => action);
+  const lastMove = moves.at(-1);
   // The flag's first move is logged before it is made, so whoever writes to both sides does so after it.
   const hasLiveWrites = lastMove !== undefined && lastMove !== 'finish';
   if (event.live !== false && hasExported && !hasLiveWrites) throw startedBeforeLive(run);
   // What the target holds may be what this run or its application wrote: that is no reason to refuse it.
   if (!hasExported && !hasLiveWrites) await refuseFullTarget(event, input.target);
-  const asked = hasLiveWrites && lastMove !== 'cutover' ? whileReadersMove(input) : event;
+  const asked = hasLiveWrites ? asItIsWritten(input, moves) : event;
   const plan: Plan = {
     ...earlier,
     ...(await matchAgain(earlier, input)),
@@ -224,13 +225,18 @@ function startedBeforeLive(run: string): RunMismatch {
 }
 
 /**
- * A run whose readers are in the middle of a canary is live from then on: its application reads and writes through the
- * client, and what it wrote since the first step is in no shard. Once all have moved only the event can say so: an application
- * that follows the flag by itself may then write to the target alone, and nothing of that may be mended away.
+ * The event of a run whose application writes to both sides by now. One that began live stays so, whatever the event says
+ * of it now. One whose readers are in the middle of a canary is live from then on: its application reads and writes through
+ * the client, and what it wrote since the first step is in no shard. Once all have moved only the event can say so: an
+ * application that follows the flag by itself may then write to the target alone, and nothing of that may be mended away.
+ * @param moves of the flag, oldest first
  */
-function whileReadersMove({ event, targetKind }: PlanInput): RunEvent {
-  const isSteered = event.mode === 'migrate' && event.live === false && (event.cutover?.canary ?? null) !== null;
-  return isSteered && targetKind.capabilities.insertOnly ? { ...event, live: true } : event;
+function asItIsWritten({ event, targetKind }: PlanInput, moves: readonly Move['action'][]): RunEvent {
+  if (event.mode !== 'migrate' || event.live !== false) return event;
+  const beganLive = moves[0] === 'double';
+  const hasCanary = (event.cutover?.canary ?? null) !== null;
+  const isSteered = hasCanary && moves.at(-1) !== 'cutover' && targetKind.capabilities.insertOnly;
+  return beganLive || isSteered ? { ...event, live: true } : event;
 }
 
 /** A target that this run does not make may be another one by now; what was compared under the other is compared again. */

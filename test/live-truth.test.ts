@@ -375,6 +375,25 @@ async function deserved({ source, target, objects }: World, planned: Plan): Prom
   return sum / truths.length;
 }
 
+test('what was answered before a run was started again is asked anew, because writes went on since', async () => {
+  const { world, planned } = await writtenTo(7, 100, 0.2, false);
+  const counted = (store: Store) => {
+    const state = { searches: 0 };
+    const search: Store['search'] = async (request) => {
+      state.searches++;
+      return await store.search(request);
+    };
+    return { store: { ...store, search }, state };
+  };
+  await measureAll(world, planned);
+  const same = counted(world.target);
+  await measureAll(world, planned, { target: same.store });
+  expect(same.state.searches).toBe(0);
+  const again = counted(world.target);
+  await measureAll(world, { ...planned, attempt: 2 }, { target: again.store });
+  expect(again.state.searches).toBeGreaterThanOrEqual(60);
+});
+
 describe('whatever is written after the export', () => {
   test('recall is 1 on both sides, exactly, where both have it and search exactly', async () => {
     await fc.assert(

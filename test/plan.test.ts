@@ -336,6 +336,20 @@ describe('a live run', () => {
     expect(await loadedOf(world)).toBe(shards);
   });
 
+  test('stays live though the event it is started again with does not say so: its application goes on writing', async () => {
+    const { world } = await loaded();
+    await logMove(world.objects, 'r1', {
+      at: new Date().toISOString(),
+      action: 'cutover',
+      kind: 'flag',
+      name: 'f',
+      from: 'a',
+      to: 'b',
+    });
+    const event = { ...world.event, live: false as const };
+    await expect(again({ ...world, event })).resolves.toMatchObject({ attempt: 2, event: { live: true } });
+  });
+
   test('cannot be made of one that has exported while writes went to one side alone, or that was finished', async () => {
     const world = await makeWorld();
     await load(world);
