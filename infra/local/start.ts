@@ -53,6 +53,7 @@ function next(run: string, took: string): readonly string[] {
     `  npx vecferry status ${run}       how far a run is, from its objects alone`,
     `  npx vecferry rollback ${run}     readers go back to the source`,
     `  npx vecferry cutover ${run}      and to the target again`,
+    `  npx vecferry finish ${run}       ends the double writes: from then on there is no way back`,
     '  npx vecferry plan events/pgvector-to-qdrant.json   what your own run would do; events/ holds one a use',
     '  npx cdk deploy                                     the same state machine on AWS',
   ];
