@@ -269,12 +269,20 @@ describe("the run's mapping", () => {
     const own = 'b7f3ad26-63e3-5d7c-8d6f-4f0c1f6f2d11';
     const made = (id: string, x: number): ClientRecord => ({ id, vectors: { embedding: [x, 1, 0, 0] }, payload: {} });
     const writer = storeSide({ store: pair.stores.target, kind: qdrant, mapping: pair.mapping });
-    await writer.upsert([made(own, 0), made('words and all', 1), made('7', 2)]);
+    // A field of its own that is called as the one for original ids.
+    const kept = { [pair.mapping.originalId]: 'not its id' };
+    await writer.upsert([{ ...made(own, 0), payload: kept }, made('words and all', 1), made('7', 2)]);
     const query = { values: [0, 1, 0, 0], k: 3 };
     for (let asked = 0; asked < 2; asked++)
       expect((await pair.target.search(query)).map(({ id }) => id)).toEqual([own, 'words and all', '7']);
     const fetched = await pair.target.fetch([own, 'words and all', '7']);
-    expect(fetched.map(({ payload }) => payload)).toEqual([{}, {}, {}]);
+    expect(new Map(fetched.map(({ id, payload }) => [id, payload]))).toEqual(
+      new Map<string, object>([
+        [own, kept],
+        ['words and all', {}],
+        ['7', {}],
+      ]),
+    );
   });
 
   test('a record that loses its vector is taken from a target that leaves such records out', async () => {

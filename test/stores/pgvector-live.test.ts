@@ -1,4 +1,6 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import pg from 'pg';
 import type { Batch } from '../../lib/batch.ts';
 import { connect, type Database } from '../../lib/stores/pgvector/connect.ts';
 import { pgvector } from '../../lib/stores/pgvector.ts';
@@ -77,6 +79,28 @@ describe('an application writes while an importer does', () => {
     for (let i = 0; i < 3; i++) await store.write(numbered(2, '{}'), { mode: 'upsert' });
     const ofTable = "FROM vecferry_ledger WHERE collection = 'live_ledger'::regclass";
     expect(await scalar(`SELECT count(*)::text ${ofTable}`)).toBe('0');
+  });
+
+  test.each(['a write', 'a delete'])('%s that the server ends for a deadlock is begun again', async (what) => {
+    const store = await prepared(`live_deadlock_${what.slice(2)}`);
+    const table = `live_deadlock_${what.slice(2)}`;
+    await store.write(numbered(2, '{}'), { mode: 'upsert' });
+    const other = new pg.Client(made.url);
+    other.on('error', () => undefined);
+    await other.connect();
+    const start = performance.now();
+    // Who waits first looks first whether it is a deadlock, and gives way: the store.
+    await other.query(`BEGIN; UPDATE ${table} SET payload = '{"other":1}' WHERE id = 2`);
+    const ours =
+      what === 'a write' ? store.write(numbered(2, '{"ours":1}'), { mode: 'upsert' }) : store.delete(['1', '2']);
+    await sleep(300);
+    await other.query(`UPDATE ${table} SET payload = '{"other":1}' WHERE id = 1; COMMIT`);
+    await ours;
+    await other.end();
+    expect(await store.count()).toBe(what === 'a write' ? 2 : 0);
+    if (what === 'a write') expect(await payloadOf(store, '1')).toBe('{"ours":1}');
+    // It did come to a deadlock: the server looks for one after a second.
+    expect(performance.now() - start).toBeGreaterThan(800);
   });
 
   test('no write fails because others lock the same rows in another order', async () => {
