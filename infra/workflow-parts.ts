@@ -4,6 +4,7 @@ import { LambdaInvoke, type LambdaInvokeProps } from 'aws-cdk-lib/aws-stepfuncti
 import type { Construct } from 'constructs';
 import { errorNames } from '../lib/errors.ts';
 import { runKeys } from '../lib/keys.ts';
+import { canaryFailedWith } from '../lib/states.ts';
 import type { FunctionName } from './functions.ts';
 import { firstWaitSeconds, lambdaFaults, retries, storeBusy } from './retries.ts';
 import type { WorkflowProps } from './workflow.ts';
@@ -164,7 +165,7 @@ export function workflowParts(scope: Construct, { functions, runs }: WorkflowPro
         payload: sfn.TaskInput.fromObject({
           run: stringAt('$.run'),
           // Not the cause: Step Functions leaves it out where it has none, and a path to nothing would end the run here.
-          reason: sfn.JsonPath.format('the canary failed with {}', stringAt('$.failure.Error')),
+          reason: sfn.JsonPath.format(canaryFailedWith, stringAt('$.failure.Error')),
         }),
         resultPath: DISCARD,
       });

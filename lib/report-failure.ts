@@ -2,12 +2,14 @@ import { VecferryError } from './errors.ts';
 import { nextAfterError } from './findings.ts';
 import { runKeys } from './keys.ts';
 import { readEach } from './manifest.ts';
+import { readMoves, rollbackSince } from './moves.ts';
 import { writesMeanwhile } from './notices.ts';
 import { getJson, type ObjectStore } from './objects.ts';
 import { maxNamed } from './report-compared.ts';
 import { actualOf, endpointsOf, estimateOf, placeOf, putReport } from './report-put.ts';
 import { type Report, reportSchema, reportSchemaId } from './report-schema.ts';
 import { type Plan, shardEntrySchema } from './run-files.ts';
+import { canaryFailedWith } from './states.ts';
 import { readSpans, timelineOf } from './timeline.ts';
 
 export interface FailureOptions {
@@ -36,7 +38,7 @@ export async function writeFailure(options: FailureOptions): Promise<Report> {
   if (earlier !== undefined && error === 'ValidationFailed') return earlier;
   // A map fails with a count alone, after its child has reported why.
   if (earlier?.failure && error === mapFailed) return earlier;
-  if (earlier?.failure === null && plan !== undefined && error === 'TakenBack')
+  if (earlier?.failure === null && plan !== undefined && (await isAfterCanary(options, earlier)))
     return await addTakenBack(options, { earlier, plan });
   const failure = { error, message, ids: ids.slice(0, maxNamed) };
   const finding = {
@@ -65,9 +67,16 @@ export async function writeFailure(options: FailureOptions): Promise<Report> {
   return report;
 }
 
+/** True where readers were taken back since the report was written, because of this very error. */
+async function isAfterCanary({ objects, run, error }: FailureOptions, { createdAt }: Report): Promise<boolean> {
+  if (error === 'TakenBack') return true;
+  const back = rollbackSince(await readMoves(objects, run), createdAt);
+  return back?.reason === canaryFailedWith.replace('{}', error);
+}
+
 /** Repeatable: what was added stays until the run is validated again. */
 async function addTakenBack(
-  { objects, message, now }: FailureOptions,
+  { objects, error, message, now }: FailureOptions,
   { earlier, plan }: { readonly earlier: Report; readonly plan: Plan },
 ): Promise<Report> {
   if (earlier.takenBack !== null) return earlier;
@@ -75,7 +84,12 @@ async function addTakenBack(
   const report: Report = {
     ...earlier,
     summary: `${earlier.summary} Then readers were moved, and taken back.`,
-    takenBack: { at, reason: message, writes: writesMeanwhile(plan), next: nextAfterError('TakenBack') },
+    takenBack: {
+      at,
+      reason: error === 'TakenBack' ? message : `${error}: ${message}`,
+      writes: writesMeanwhile(plan),
+      next: nextAfterError('TakenBack'),
+    },
   };
   await putReport(objects, report);
   return report;

@@ -122,6 +122,8 @@ export const answerInput = z.strictObject({
 });
 /** Tell that readers stay: the answer that was no approval; by nobody where the time was over. */
 export const stayInput = z.strictObject({ run, by: z.string(), reason: z.string() });
+/** Why "Take readers back" does so, in the log of moves; {} is the error's name. By it the report knows where the run failed. */
+export const canaryFailedWith = 'the canary failed with {}';
 /** Cut over: `since` from the state machine alone, which does not cut over what was taken back after that. */
 export const cutOverInput = z.strictObject({ run, since: z.string().optional() });
 /** Step the canary: takes waitInput; `seconds` until the next look. */

@@ -4,7 +4,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { describe, expect, test } from '@jest/globals';
+import { runKeys } from '../lib/keys.ts';
+import { putJson } from '../lib/objects.ts';
+import { openFileObjects } from '../lib/objects-files.ts';
 import { fileLines, flagLines, shadowReport } from '../lib/shadow-report.ts';
+import { planFor } from './canary-world.ts';
 import { appendLines, makeLine } from './client-lines.ts';
 
 const t0 = Date.parse('2026-03-01T12:00:00Z');
@@ -108,6 +112,11 @@ describe('vecferry shadow', () => {
       'overlap@100 of 20 queries: mean 100.00%, lowest 100.00%, 0 below',
       '',
     ]);
+    // A run knows its flag, and since when it goes on.
+    const plan = { ...(await planFor({})), createdAt: '2026-03-01T12:00:10.000Z' };
+    await putJson(openFileObjects(directory), runKeys('r1').plan, plan);
+    const ofRun = await run('--dir', directory, '--json', 'shadow', 'r1');
+    expect(JSON.parse(ofRun.stdout)).toMatchObject({ queries: 110, overlap: { lowest: 1 } });
     const later = await run('--dir', directory, 'shadow', 'articles2', '--since', '2027-01-01T00:00:00Z');
     expect(later).toMatchObject({ code: 0, stdout: expect.stringContaining('no shadow read was recorded') });
     expect(await run('--dir', directory, 'shadow', 'nowhere')).toMatchObject({

@@ -1,10 +1,12 @@
 import { expect, test } from '@jest/globals';
+import { rollBack } from '../lib/cutover.ts';
 import { runKeys } from '../lib/keys.ts';
 import { getJson, putJson } from '../lib/objects.ts';
 import { hasPassed } from '../lib/passed.ts';
+import { flagPointer } from '../lib/pointer.ts';
 import { writeFailure } from '../lib/report-failure.ts';
 import { reportSchema } from '../lib/report-schema.ts';
-import { planFor } from './canary-world.ts';
+import { makeCanaryWorld, planFor, t0 } from './canary-world.ts';
 import { memoryObjects } from './local/memory-objects.ts';
 import { makeReport } from './make-report.ts';
 
@@ -38,4 +40,31 @@ test('readers that were taken back leave the verdict of the validation as it was
   expect(page).not.toContain('the run may be cut over');
   // Step Functions may call twice.
   expect(await writeFailure(options)).toEqual(report);
+});
+
+test('a canary that failed otherwise is reported so too, and a failure that came before the canary is not', async () => {
+  const world = await makeCanaryWorld();
+  const { objects } = world.services;
+  const { plan } = world;
+  const createdAt = new Date(t0 - 60_000).toISOString();
+  const validated = makeReport('', { run: plan.run, verdict: 'validated', findings: [], createdAt });
+  await putJson(objects, runKeys(plan.run).report, validated);
+  await world.step();
+  const pointer = flagPointer(plan, world.services.flags);
+  await rollBack({
+    plan,
+    ...world.services,
+    pointer,
+    now: world.now,
+    reason: 'the canary failed with StoreUnavailable',
+  });
+  const options = { objects, run: plan.run, plan, message: 'the flag is away' };
+  const { verdict, takenBack, failure } = await writeFailure({ ...options, error: 'StoreUnavailable' });
+  expect({ verdict, failure }).toEqual({ verdict: 'validated', failure: null });
+  expect(takenBack?.reason).toBe('StoreUnavailable: the flag is away');
+  await putJson(objects, runKeys(plan.run).report, validated);
+  expect(await writeFailure({ ...options, error: 'ImportFailed' })).toMatchObject({
+    verdict: 'failed',
+    takenBack: null,
+  });
 });
