@@ -40,7 +40,7 @@ export function watchFlag(directory: string, name: string): FlagHistory {
   };
 }
 
-/** Waits until the flag is as wanted. @throws Error when the run ends before, or a minute has gone by */
+/** Waits until the flag is as wanted. @throws Error when the run ends before, or two minutes have gone by */
 export async function flagBecomes(
   history: FlagHistory,
   running: Promise<Result>,
@@ -53,7 +53,7 @@ export async function flagBecomes(
     },
     () => undefined,
   );
-  for (const end = Date.now() + 60_000; !wanted(history.last()); await sleep(5)) {
+  for (const end = Date.now() + 120_000; !wanted(history.last()); await sleep(5)) {
     if (ended !== undefined)
       throw new Error(`the run ended ${JSON.stringify(ended.outcome)}: ${ended.report?.summary}`);
     if (Date.now() > end) throw new Error(`the flag stayed ${JSON.stringify(history.last())}`);
