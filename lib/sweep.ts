@@ -64,6 +64,8 @@ interface Suspects {
   readonly unseen: Set<string>;
 }
 const maxSuspects = 10_000;
+/** As comparing has it: more than that is no matter of single writes. */
+const maxMendedPerShard = 1000;
 
 interface Known {
   readonly ids: IdSet;
@@ -92,6 +94,7 @@ export async function sweepWrites(options: SweepOptions): Promise<{ done: boolea
   let savedAt = performance.now();
   let steps = 0;
   const sides = await bothSides(options);
+  const maxMended = maxMendedPerShard * Math.max(1, manifest.shards.length);
   const suspects: Suspects = { written: new Set(), unseen: new Set() };
   const sweeping: Sweeping = {
     ...options,
@@ -103,7 +106,7 @@ export async function sweepWrites(options: SweepOptions): Promise<{ done: boolea
       steps++;
       const isFull = suspects.written.size + suspects.unseen.size >= maxSuspects;
       if (!isDue && !isFull && performance.now() - savedAt < saveEveryMs) return;
-      await settle(sides, suspects, tallies);
+      await settle(sides, suspects, tallies, maxMended);
       tallies.at = new Date().toISOString();
       await putJson(objects, key, tallies);
       savedAt = performance.now();
@@ -112,7 +115,7 @@ export async function sweepWrites(options: SweepOptions): Promise<{ done: boolea
     isTimeToStop: () => steps > 0 && isNear({ remainingMs: () => deadline.remainingMs() - handOverMs }),
   };
   const isThrough = await sweepPhases(sweeping);
-  await settle(sides, suspects, tallies);
+  await settle(sides, suspects, tallies, maxMended);
   if (isThrough) await lookOnceMore(sweeping);
   tallies.done = isThrough;
   await sweeping.save(true);
@@ -148,9 +151,19 @@ async function sweepPhases(sweeping: Sweeping): Promise<boolean> {
   return await sweepTombstones(sweeping);
 }
 
-/** Looks at the suspects on both sides, mends what still differs, and counts what it came to. */
-async function settle(sides: BothSides, { written, unseen }: Suspects, tallies: Tallies): Promise<void> {
-  const settled = await settleSides(sides, [...new Set([...written, ...unseen])]);
+/**
+ * Looks at the suspects on both sides, mends what still differs, and counts what it came to. Where more would be mended in
+ * all than `maxMended`, none is: a source that was emptied by accident does not empty the target.
+ */
+async function settle(
+  sides: BothSides,
+  { written, unseen }: Suspects,
+  tallies: Tallies,
+  maxMended: number,
+): Promise<void> {
+  const settled = await settleSides(sides, [...new Set([...written, ...unseen])], {
+    maxMended: Math.max(0, maxMended - tallies.mended),
+  });
   for (const id of unseen) if (settled.gone.has(id)) tallies.deleted++;
   count(tallies, settled);
   written.clear();

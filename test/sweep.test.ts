@@ -210,6 +210,14 @@ describe('a sweep', () => {
     },
   );
 
+  test('mends nothing where more differs than single writes account for: an emptied source does not empty the target', async () => {
+    const ids = Array.from({ length: 1100 }, (_, at) => String(1000 + at));
+    const run = await moved({ records: makeBatch({ ids }), shardBytes: 1 << 20 });
+    for (let at = 0; at < ids.length; at += 1000) await run.world.source.delete(ids.slice(at, at + 1000));
+    const found = await sweep(run);
+    expect([found.mended, found.extra, await run.world.target.count()]).toEqual([0, 1100, 1100]);
+  });
+
   test('counts a record that no id of the source stands for as extra, and does not delete it', async () => {
     const run = await moved();
     // Where ids become UUIDs none stands for plain text that the target cannot hold.
