@@ -166,7 +166,7 @@ describe('approval by a person', () => {
     const run = await vecferry(['run', byPerson('late', 0.001), '--run', 'late']);
     expect({ code: run.code, err: run.err }).toEqual({ code: 6, err: '' });
     expect(run.out).toMatch(/^approve +vecferry --dir .* approve late$/m);
-    expect(run.out).toMatch(/^notice +Readers stay: late$/m);
+    expect(run.out).toMatch(/^notice +.*readers stay, run late$/m);
     expect(run.out).toMatch(/^readers +stay where they are: nobody answered in time$/m);
     expect(run.out).toMatch(/^go on +vecferry --dir \S+ run .* --run late$/m);
     const answer = await vecferry(['approve', 'late']);
