@@ -66,7 +66,7 @@ export interface ClientStatus {
   readonly flag: Flag | undefined;
   /** Milliseconds since it was read; undefined when it never could be. */
   readonly flagAgeMs: number | undefined;
-  /** Ids that wait for repair, and written ids that are still to be held against the source. */
+  /** Ids that wait for repair, and written ids that are still to be held against the source: while double writes begin, for leaseMs. */
   readonly repairsWaiting: number;
   readonly checksWaiting: number;
   readonly shadowsUnderWay: number;
