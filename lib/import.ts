@@ -125,7 +125,9 @@ export async function noteFailure(
     final: isHopeless || attempts >= maxAttempts,
   };
   await putFailed(input, failure);
-  input.log.warn('a shard could not be loaded', { shard: input.message.shard, ...failure });
+  const { message: reason, ...rest } = failure;
+  // Powertools drops a field of the name `message`.
+  input.log.warn('a shard could not be loaded', { shard: input.message.shard, reason, ...rest });
   if (isHopeless) await input.queue.bury({ ...input.message, offset: 0 }, failure.message);
   return !isHopeless;
 }

@@ -30,7 +30,8 @@ export async function mendRecords({ body, services, log }: MendOptions): Promise
     await mend(parseBody(body), services, log);
     return true;
   } catch (error) {
-    const fields = { error: error instanceof Error ? error.name : 'Error', message: String(error), body };
+    // Powertools drops a field of the name `message`.
+    const fields = { error: error instanceof Error ? error.name : 'Error', reason: String(error), body };
     if (error instanceof VecferryError && error.retryable) {
       log.warn('records are not mended yet: the message is delivered again', fields);
       return false;
