@@ -13,8 +13,8 @@ export const handler = makeHandler({
   input: runInput,
   output: moveSchema,
   run: async ({ run }, { services }) => {
-    const { objects, flags, repairs } = services;
+    const { objects, flags, repairs, reads } = services;
     const plan = await readPlan(objects, run);
-    return await finish({ plan, objects, flags, repairs, now: () => new Date() });
+    return await finish({ plan, objects, flags, repairs, reads, now: () => new Date() });
   },
 });

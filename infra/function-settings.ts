@@ -30,7 +30,11 @@ export type Permission =
  */
 export const functionSettings = {
   /** Both sides are described, the source is sampled and cut, on a large table for minutes. */
-  plan: { memoryMiB: 1024, minutes: 10, may: ['read the run', 'write the run', 'delete of the run', 'open stores'] },
+  plan: {
+    memoryMiB: 1024,
+    minutes: 10,
+    may: ['read the run', 'write the run', 'delete of the run', 'open stores', 'read flags'],
+  },
   prepare: { memoryMiB: 512, minutes: 5, may: ['read the run', 'open stores'] },
   'export-range': {
     memoryMiB: 1769,
@@ -77,7 +81,7 @@ export const functionSettings = {
   finish: {
     memoryMiB: 512,
     minutes: 5,
-    may: ['read the run', 'write the run', 'read flags', 'write flags', 'count repairs'],
+    may: ['read the run', 'write the run', 'read flags', 'write flags', 'count repairs', 'read metrics'],
   },
   /** Fed by the repair queue. */
   'mend-records': { memoryMiB: 1024, minutes: 5, may: ['read the run', 'open stores', 'read flags'] },

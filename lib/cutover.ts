@@ -1,4 +1,4 @@
-import { flagToMove, refuseOthersFlag } from './cutover-flag.ts';
+import { flagToMove, isFinishedOnTarget, refuseOthersFlag } from './cutover-flag.ts';
 import { InvalidEvent, NotFound, ValidationFailed } from './errors.ts';
 import { type FlagStore, flagNameOf, placeOf } from './flag.ts';
 import { runKeys } from './keys.ts';
@@ -15,6 +15,7 @@ import {
 } from './moves.ts';
 import { getJson, type ObjectStore } from './objects.ts';
 import { flagPointer, type NamedPointer } from './pointer.ts';
+import type { ReadMetrics } from './read-metrics.ts';
 import type { RepairDeliveries } from './repair-deliveries.ts';
 import { canarySchema, type Move, type Plan } from './run-files.ts';
 import { plural } from './words.ts';
@@ -36,7 +37,10 @@ export interface MoveInput {
 }
 
 export interface FinishInput extends Omit<MoveInput, 'pointer'> {
+  /** The stack's repair queue. */
   readonly repairs?: Pick<RepairDeliveries, 'waiting'> | undefined;
+  /** What applications say of the repairs that they keep themselves. */
+  readonly reads?: Pick<ReadMetrics, 'repairsWaiting'> | undefined;
 }
 
 export interface CutoverInput extends MoveInput {
@@ -68,12 +72,17 @@ export async function cutOver(input: CutoverInput): Promise<Move> {
     const moves = await readMoves(objects, plan.run);
     refuseFinished(plan.run, moves);
     if (since !== undefined) refuseTakenBack(plan.run, moves, since);
-    if (kind === 'flag') await flagToMove(plan, flags);
+    const flag = kind === 'flag' ? await flagToMove(plan, flags) : undefined;
     const { readers, move: earlier } = standingOf(moves);
+    const at = now().toISOString();
+    // Somebody finished on the target before this run: readers are there, and there is nothing to go back to.
+    if (readers === 'source' && isFinishedOnTarget(plan, flag)) {
+      return { at, action: 'cutover', kind, name, from: to, to };
+    }
     // A crash between log and move leaves an entry whose move is made up for here, with the `from` of the first try.
     const isLogged = readers === 'target' && earlier?.name === name && earlier.to === to;
-    const from = isLogged ? earlier.from : await pointer.read();
-    const cutover: Move = { at: now().toISOString(), action: 'cutover', kind, name, from, to };
+    const from = isLogged ? earlier.from : await placeBefore(plan, pointer);
+    const cutover: Move = { at, action: 'cutover', kind, name, from, to };
     const move = isLogged ? earlier : await logMoveAfter(objects, plan.run, cutover, moves);
     if (move === undefined) continue;
     const log = await settle(input);
@@ -81,6 +90,15 @@ export async function cutOver(input: CutoverInput): Promise<Move> {
     if (afterwards === 'source' && last !== undefined && finishOf(log) === undefined) throw takenBack(plan.run, last);
     return move;
   }
+}
+
+/**
+ * What readers use now, and go back to. Where an earlier run of the same two has put them on the target already they go back
+ * to the source, which has every write since.
+ */
+async function placeBefore({ event }: Plan, pointer: NamedPointer): Promise<string | null> {
+  const now = await pointer.read();
+  return pointer.kind === 'flag' && now === pointer.to ? placeOf(event.source) : now;
 }
 
 /**
@@ -196,7 +214,8 @@ export async function finish(input: FinishInput): Promise<Move> {
 }
 
 /** Where readers are, and stay. @throws InvalidEvent when that cannot be said yet, or must not be yet. */
-async function placeToFinish({ plan, flags, repairs }: FinishInput, moves: readonly Move[]): Promise<string> {
+async function placeToFinish(input: FinishInput, moves: readonly Move[]): Promise<string> {
+  const { plan, flags } = input;
   const flag = await flagToMove(plan, flags);
   const { readers } = standingOf(moves);
   if (flag === undefined || readers === 'share') {
@@ -205,12 +224,24 @@ async function placeToFinish({ plan, flags, repairs }: FinishInput, moves: reado
   }
   // By the log and not by the flag, which somebody may be about to move.
   const active = placeOf(readers === 'target' ? plan.event.target : plan.event.source);
-  const waiting = active === placeOf(plan.event.target) ? ((await repairs?.waiting()) ?? 0) : 0;
-  if (waiting > 0) {
-    const text = `${plural(waiting, 'message')} on the repair queue may name records that ${active} still lacks`;
-    throw new InvalidEvent(`${text}; finish once it is empty (alarm RepairsWaiting), or roll back first`, {
-      ids: [plan.run],
-    });
-  }
+  // What the target lacks then it would never get, since the source's values count no more.
+  if (active === placeOf(plan.event.target)) await refuseWhileRepairsWait(input, active);
   return active;
+}
+
+async function refuseWhileRepairsWait({ plan, repairs, reads, now }: FinishInput, place: string): Promise<void> {
+  const flag = flagNameOf(plan.event);
+  const [messages, ids] = await Promise.all([
+    repairs?.waiting() ?? 0,
+    reads?.repairsWaiting({ flag, place, now: now() }) ?? 0,
+  ]);
+  const next = 'or roll back first';
+  if (messages > 0) {
+    const text = `${plural(messages, 'message')} on the repair queue may name records that ${place} still lacks`;
+    throw new InvalidEvent(`${text}; finish once it is empty (alarm RepairsWaiting), ${next}`, { ids: [plan.run] });
+  }
+  if (ids > 0) {
+    const text = `applications say that ${plural(ids, 'repair')} of ${place} wait with them, or did within the last three minutes`;
+    throw new InvalidEvent(`${text}; finish once none does (metric RepairsWaiting), ${next}`, { ids: [plan.run] });
+  }
 }

@@ -7,7 +7,7 @@ import {
 } from '@aws-sdk/client-cloudwatch';
 import { metricNamespace } from './client/metric-line.ts';
 import { StoreUnavailable, Throttled } from './errors.ts';
-import type { LastReads, ReadMetrics } from './read-metrics.ts';
+import { type LastReads, type ReadMetrics, repairsMs } from './read-metrics.ts';
 import type { ReadsSeen } from './run-files.ts';
 
 /**
@@ -65,6 +65,12 @@ export function cloudWatchReads(client: CloudWatchClient): ReadMetrics {
         p95Ms,
         ...shadows,
       };
+    },
+    repairsWaiting: async ({ flag, place, now }) => {
+      const end = ceil(now.getTime() + 1, minute);
+      const query = queryOf({ id: 'waiting', name: 'RepairsWaiting', stat: 'Maximum', periodMs: minute, flag, place });
+      const found = await getData(client, [query], end - minute - repairsMs, end);
+      return Math.max(0, ...found.flatMap(({ Values = [] }) => Values));
     },
   };
 }
@@ -225,7 +231,7 @@ async function sendPage(
 /** What waiting mends is named so, and the state machine tries again; the client has tried three times by itself. */
 function failureOf(error: unknown): unknown {
   if (!(error instanceof Error)) return error;
-  const text = `CloudWatch did not give the metrics of the canary: ${error.message}`;
+  const text = `CloudWatch did not give the metrics of the client: ${error.message}`;
   if (/Throttl|LimitExceeded|TooManyRequests/.test(error.name)) return new Throttled(text, { cause: error });
   const isServers = error instanceof CloudWatchServiceException && error.$fault === 'server';
   const isAway = error.name === 'TimeoutError' || ('code' in error && /^(E[A-Z_]+)$/.test(String(error.code)));

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import { ShardDamaged } from './errors.ts';
 import { parseAs } from './event.ts';
-import type { LastReads, ReadMetrics } from './read-metrics.ts';
+import { type LastReads, type ReadMetrics, repairsMs } from './read-metrics.ts';
 import { percentile } from './recall-summary.ts';
 import type { ReadsSeen } from './run-files.ts';
 
@@ -17,6 +17,7 @@ const lineSchema = z.object({
   shadowReads: z
     .array(z.object({ k: z.number(), overlap: z.number(), activeMs: z.number(), otherMs: z.number() }))
     .default([]),
+  RepairsWaiting: z.number().optional(),
 });
 export type ReadsLine = z.infer<typeof lineSchema>;
 
@@ -34,7 +35,21 @@ export function fileReads(directory: string): ReadMetrics {
         await lines.return();
       }
     },
+    repairsWaiting: async ({ flag, place, now }) => {
+      const since = now.getTime() - repairsMs;
+      const files = await filesOf(join(directory, flag));
+      const levels = await Promise.all(files.map((path) => lastLevel(backwards(path, since), place)));
+      return levels.reduce((sum, level) => sum + level, 0);
+    },
   };
+}
+
+/** What a file's client said last; 0 where it said nothing. */
+async function lastLevel(lines: AsyncGenerator<ReadsLine>, place: string): Promise<number> {
+  for await (const line of lines) {
+    if (line.place === place && line.RepairsWaiting !== undefined) return line.RepairsWaiting;
+  }
+  return 0;
 }
 
 async function lastOf(
@@ -71,11 +86,7 @@ async function lastOf(
  * @throws ShardDamaged when a line is not the client's
  */
 export async function* linesOf(folder: string, since: number): AsyncGenerator<ReadsLine, void> {
-  const names = await readdir(folder).catch((error: NodeJS.ErrnoException) => {
-    if (error.code === 'ENOENT') return [];
-    throw error;
-  });
-  const files = names.filter((name) => name.endsWith('.jsonl')).map((name) => backwards(join(folder, name), since));
+  const files = (await filesOf(folder)).map((path) => backwards(path, since));
   const heads: { readonly line: ReadsLine; readonly file: AsyncGenerator<ReadsLine, void> }[] = [];
   const advance = async (file: AsyncGenerator<ReadsLine, void>): Promise<void> => {
     const { value, done } = await file.next();
@@ -93,6 +104,14 @@ export async function* linesOf(folder: string, since: number): AsyncGenerator<Re
   } finally {
     for (const file of files) await file.return();
   }
+}
+
+async function filesOf(folder: string): Promise<readonly string[]> {
+  const names = await readdir(folder).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return [];
+    throw error;
+  });
+  return names.filter((name) => name.endsWith('.jsonl')).map((name) => join(folder, name));
 }
 
 const chunkBytes = 64 * 1024;

@@ -3,7 +3,17 @@ import type { ReadsSeen } from './run-files.ts';
 /** What the client's metrics say of the reads of one side: read from CloudWatch, or from files on one machine. */
 export interface ReadMetrics {
   lastReads(options: LastReads): Promise<ReadsSeen>;
+  /**
+   * Ids that applications said wait for repair, which the place lacks: of each the last word, in the last three minutes. A client
+   * repeats it every half minute at least while there are any. CloudWatch knows the most that any of them said.
+   */
+  repairsWaiting(options: RepairsOfPlace): Promise<number>;
 }
+
+export interface RepairsOfPlace extends Pick<LastReads, 'flag' | 'place' | 'now'> {}
+
+/** How far back a client's word on its repairs counts; one that is gone says no more, and must not stand in the way for ever. */
+export const repairsMs = 180_000;
 
 export interface LastReads {
   /** The routing flag's name. */

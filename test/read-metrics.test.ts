@@ -276,3 +276,37 @@ describe('metrics in CloudWatch', () => {
     );
   });
 });
+
+describe('repairs that wait with applications', () => {
+  const waiting = (at: number, RepairsWaiting: number): MetricLine => ({ ...makeLine({ at }), RepairsWaiting });
+  const now = new Date(t0 + 600_000);
+  const secondsAgo = (seconds: number): number => now.getTime() - seconds * 1000;
+
+  test('are in files what each client said last, and one that is gone stands in the way for three minutes', async () => {
+    const directory = newDirectory();
+    expect(await fileReads(directory).repairsWaiting({ flag, place, now })).toBe(0);
+    appendLines(directory, 'one', [waiting(secondsAgo(90), 3), makeLine({ at: secondsAgo(60) })]);
+    appendLines(directory, 'two', [waiting(secondsAgo(120), 9), waiting(secondsAgo(5), 2)]);
+    appendLines(directory, 'mended', [waiting(secondsAgo(50), 8), waiting(secondsAgo(20), 0)]);
+    appendLines(directory, 'gone', [waiting(secondsAgo(200), 50)]);
+    appendLines(directory, 'other', [
+      { ...makeLine({ at: secondsAgo(1), place: 'memory:other' }), RepairsWaiting: 70 },
+    ]);
+    expect(await fileReads(directory).repairsWaiting({ flag, place, now })).toBe(5);
+  });
+
+  test('are in CloudWatch the most that any client said in that time', async () => {
+    cloud.reset();
+    cloud.on(GetMetricDataCommand).resolves({ MetricDataResults: [{ Id: 'waiting', Values: [0, 7, 3] }] });
+    const metrics = cloudWatchReads(new CloudWatchClient({ region: 'eu-central-1' }));
+    expect(await metrics.repairsWaiting({ flag, place, now })).toBe(7);
+    const { input } = cloud.commandCalls(GetMetricDataCommand)[0]?.args[0] ?? {};
+    expect(input?.MetricDataQueries?.[0]?.MetricStat).toMatchObject({
+      Metric: { Namespace: 'vecferry/client', MetricName: 'RepairsWaiting' },
+      Stat: 'Maximum',
+    });
+    expect(Number(input?.StartTime)).toBeLessThanOrEqual(secondsAgo(180));
+    cloud.on(GetMetricDataCommand).resolves({ MetricDataResults: [{ Id: 'waiting', Values: [] }] });
+    expect(await metrics.repairsWaiting({ flag, place, now })).toBe(0);
+  });
+});

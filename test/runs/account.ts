@@ -45,6 +45,16 @@ export async function brokenPromises(
   ];
 }
 
+/** The same of one side alone, once it is the only one that is written to. */
+export async function brokenPromisesOf(
+  accounts: readonly Account[],
+  records: number,
+  side: SideToRead,
+): Promise<readonly string[]> {
+  const held = await heldBy(side);
+  return [...accounts.flatMap((account) => kept(account, held)), ...untouched(accounts, records, held)];
+}
+
 /** Records that the two sides do not hold alike. */
 export function sideBySide(inSource: ReadonlyMap<string, string>, inTarget: ReadonlyMap<string, string>): string[] {
   return [...new Set([...inSource.keys(), ...inTarget.keys()])]

@@ -7,7 +7,7 @@ import { runKeys } from '../../lib/keys.ts';
 import { readMoves } from '../../lib/moves.ts';
 import { type Switch, startSwitch } from '../servers/switch.ts';
 import { qdrantGrpcUrl, qdrantUrl } from '../servers/urls.ts';
-import { brokenPromises, heldBy } from './account.ts';
+import { brokenPromises, brokenPromisesOf, heldBy } from './account.ts';
 import { recordOf } from './application.ts';
 import { type AnyClientOptions, type Opened, openApplication } from './application-parts.ts';
 import { type FlagHistory, flagBecomes, watchFlag } from './flag-history.ts';
@@ -43,6 +43,9 @@ const on = (): void => {
   front.on();
   grpcFront.on();
 };
+
+/** A canary that is over as soon as a few reads were seen. */
+const onePass = { steps: quickSteps([100, 0]), requests: 10, minOverlap: null };
 
 interface Fixture {
   readonly world: LiveWorld;
@@ -211,5 +214,40 @@ describe('a rollback comes in the moment in which a step is moved', () => {
     expect(history.last()).toMatchObject({ active: world.source, weight: 0 });
     expect(history.values.filter((value) => value.at > at)).toEqual([]);
     await expectKept();
+  }, 120_000);
+});
+
+describe('the double writes are ended while the application writes', () => {
+  test('not before the target, which readers use, has every write; from then on it has them all by itself', async () => {
+    const { world, history, opened } = await begin({ event: { validate: { recall: null } }, canary: onePass });
+    expectValidated(await runs.run(world.event));
+    expect(history.last()).toMatchObject({ active: world.target });
+    const finish = () => runs.engine.invoke('finish', { run: world.run });
+    off();
+    await sleep(1500);
+    expect(opened.client.status().repairsWaiting).toBeGreaterThan(0);
+    await opened.client.flush();
+    await expect(finish()).rejects.toMatchObject({ name: 'InvalidEvent', message: expect.stringMatching(/repair/) });
+    expect(history.last()).toMatchObject({ writes: [world.source, world.target] });
+    on();
+    let refused: unknown;
+    for (const end = Date.now() + 40_000; Date.now() < end; await sleep(200)) {
+      await opened.client.flush();
+      refused = await finish().then(
+        () => undefined,
+        (error: unknown) => error,
+      );
+      if (refused === undefined) break;
+    }
+    expect(refused).toBeUndefined();
+    await sleep(100);
+    expect(history.last()).toEqual({ active: world.target, candidate: world.target, weight: 0, shadow: 0 });
+    await sleep(1000);
+    const account = await opened.application.stop();
+    await opened.settle();
+    await opened.close();
+    expect(account.reads.filter(({ error }) => error !== undefined)).toEqual([]);
+    expect(await brokenPromisesOf([account], world.records, world.sides.target)).toEqual([]);
+    expect(await brokenPromisesOf([account], world.records, world.sides.source)).not.toEqual([]);
   }, 120_000);
 });
