@@ -24,6 +24,7 @@ export const handler = makeHandler({
       target: target.store,
       targetKind: target.kind,
       objects: services.objects,
+      flags: services.flags,
       queryFiles: services.queryFiles,
       now: new Date(),
     });

@@ -7,12 +7,15 @@ import type { Plan } from './run-files.ts';
  * and they do so until `finish`: so the source has every write that counts, and rollback loses none.
  */
 
+/** A run, planned or about to be. */
+export type Mover = Pick<Plan, 'run' | 'event'>;
+
 interface Sides {
   readonly source: string;
   readonly target: string;
 }
 
-function sidesOf({ event }: Plan): Sides {
+function sidesOf({ event }: Pick<Mover, 'event'>): Sides {
   return { source: placeOf(event.source), target: placeOf(event.target) };
 }
 
@@ -37,7 +40,7 @@ export function flagFinished(place: string): Flag {
  * The flag as it is, for a run that is about to move it. undefined when it was never set.
  * @throws RunMismatch when another run is moving it. @throws InvalidEvent when readers use neither side of this run.
  */
-export async function flagToMove(plan: Plan, flags: FlagStore): Promise<Flag | undefined> {
+export async function flagToMove(plan: Mover, flags: FlagStore): Promise<Flag | undefined> {
   const name = flagNameOf(plan.event);
   const flag = await flags.read(name);
   if (flag === undefined) return undefined;
@@ -50,19 +53,31 @@ export async function flagToMove(plan: Plan, flags: FlagStore): Promise<Flag | u
 
 /**
  * The same for a run that takes readers back, which a flag that was damaged must not keep from it.
- * @throws RunMismatch when another run is moving the flag.
+ * @throws RunMismatch when the flag is another run's by now.
  */
-export async function refuseOthersFlag(plan: Plan, flags: FlagStore): Promise<void> {
+export async function refuseOthersFlag(plan: Mover, flags: FlagStore): Promise<void> {
   const flag = await flags.read(flagNameOf(plan.event)).catch((error: unknown) => {
     if (error instanceof ShardDamaged) return undefined;
     throw error;
   });
-  if (flag !== undefined) refuseIfOthers(plan, flags, flag);
+  if (flag?.writes === undefined || flag.run === undefined || flag.run === plan.run) return;
+  const name = flagNameOf(plan.event);
+  const text = `the flag ${flags.locate(name)} was taken up by run '${flag.run}' since`;
+  throw new RunMismatch(`${text}; roll that back instead: vecferry rollback ${flag.run}`, { ids: [name] });
 }
 
-function refuseIfOthers(plan: Plan, flags: FlagStore, { writes, run }: Flag): void {
+function refuseIfOthers(plan: Mover, flags: FlagStore, { active, writes, run }: Flag): void {
   if (writes === undefined || run === undefined || run === plan.run) return;
+  const { source, target } = sidesOf(plan);
+  // An earlier run of the same two, as of a schedule, is over once its readers are on the target: this one takes the flag up.
+  if (active === target && writes[0] === source && writes[1] === target) return;
   const name = flagNameOf(plan.event);
   const next = `end that with vecferry finish ${run}, or name another flag in cutover.flag`;
   throw new RunMismatch(`the flag ${flags.locate(name)} is moved by run '${run}'; ${next}`, { ids: [name] });
+}
+
+/** True where the flag says that the target alone is read and written: the source is old, so readers must not go back to it. */
+export function isFinishedOnTarget(plan: Mover, flag: Flag | undefined): boolean {
+  const { target } = sidesOf(plan);
+  return flag?.active === target && flag.writes === undefined;
 }

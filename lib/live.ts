@@ -32,8 +32,9 @@ export async function beginLive({ plan, objects, flags, now }: LiveInput): Promi
   const earlier = isOurs ? await getJson(objects, key, liveSchema) : undefined;
   if (!isOurs) {
     if (flag?.active === target) {
-      const text = `the flag ${flags.locate(name)} says that ${target} alone is read and written, so ${source} is old`;
-      throw new InvalidEvent(`${text}; move in the other direction, or name another target`, { ids: [name] });
+      const text = `the flag ${flags.locate(name)} says that readers use ${target} already`;
+      const next = `take them back to ${source} first, move in the other direction, or name another target`;
+      throw new InvalidEvent(`${text}; ${next}`, { ids: [name] });
     }
     const at = now().toISOString();
     // Before the flag: from then on the target may hold records that the run did not write, and the plan has to know why.

@@ -1,8 +1,10 @@
 import { createHash } from 'node:crypto';
+import { flagToMove } from './cutover-flag.ts';
 import { NotFound, RunMismatch } from './errors.ts';
 import { bytesPerRecord, estimateRun } from './estimate.ts';
 import type { RunEvent } from './event.ts';
 import { type Fit, fitCollection } from './fit.ts';
+import type { FlagStore } from './flag.ts';
 import { forgetFinished } from './forget.ts';
 import { runKeys } from './keys.ts';
 import { matchCollections } from './match.ts';
@@ -39,6 +41,8 @@ export interface PlanInput {
   readonly targetKind: StoreKind;
   readonly objects: ObjectStore;
   readonly now: Date;
+  /** Left out: whether the flag can be moved is seen when it is. */
+  readonly flags?: FlagStore;
   /** Left out: a query set that names a file is refused. */
   readonly queryFiles?: QueryFiles;
   /** Milliseconds before a record that the target of a live run lacks is looked for again. */
@@ -50,7 +54,7 @@ export interface PlanInput {
  * nothing else, and nothing into the stores. A run that is already planned keeps its ranges: it is resumed.
  *
  * @throws Incompatible, TargetNotEmpty, NotFound before anything is written; RunMismatch when the run was planned for another
- * source, target or mapping.
+ * source, target or mapping, or another run is moving the flag.
  */
 export async function planRun(input: PlanInput): Promise<Plan> {
   const { run, event, objects } = input;
@@ -59,6 +63,7 @@ export async function planRun(input: PlanInput): Promise<Plan> {
   refuseMissingPointer(event, input.targetKind);
   refuseLiveTarget(event, input.targetKind);
   refuseUnheededSettings(event, input.targetKind);
+  if (input.flags !== undefined && movesFlag(event)) await flagToMove({ run, event }, input.flags);
   const keys = runKeys(run);
   const earlier = await getJson(objects, keys.plan, planSchema);
   if (earlier !== undefined) return await resume(earlier, input);
@@ -100,6 +105,11 @@ export async function planRun(input: PlanInput): Promise<Plan> {
   await putJson(objects, keys.ranges, ranges);
   await putJson(objects, keys.plan, plan);
   return plan;
+}
+
+/** What would fail the run at its very end is refused now. */
+function movesFlag({ mode, cutover, live }: RunEvent): boolean {
+  return mode === 'migrate' && (live !== false || (cutover !== null && cutover.pointer === undefined));
 }
 
 /**

@@ -9,7 +9,7 @@ import type { Notice } from '../lib/notices.ts';
 import { flagPointer, pointerOf } from '../lib/pointer.ts';
 import { rollBackFlag, rollBackRun } from '../lib/roll-back.ts';
 import { memory } from '../lib/stores/memory.ts';
-import { load, makeWorld } from './world.ts';
+import { load, makeWorld, plan } from './world.ts';
 
 async function loaded(event: Record<string, unknown> = {}) {
   const world = await makeWorld({ event });
@@ -226,6 +226,52 @@ describe('finish', () => {
     await input.flags.write('articles2', next);
     await finish(input);
     expect(await input.flags.read('articles2')).toEqual(next);
+  });
+});
+
+describe('a second run of the same two, as a schedule starts it', () => {
+  async function twice() {
+    const first = await loaded();
+    const event = { ...first.event, target: { ...first.event.target, into: 'existing' as const } };
+    const second = async () => ({ ...first, plan: await plan(first, 'r2', event) });
+    return { first, second };
+  }
+
+  test('takes up the flag once readers are on the target, and goes back to the source, which has every write', async () => {
+    const { first, second } = await twice();
+    await cutOver(first);
+    const made = await second();
+    const input = { ...made, pointer: flagPointer(made.plan, made.flags) };
+    await cutOver(input);
+    expect(await input.flags.read('articles2')).toMatchObject({ active: 'memory:articles2', run: 'r2' });
+    await expect(rollBack(first)).rejects.toMatchObject({
+      name: 'RunMismatch',
+      message: expect.stringContaining('vecferry rollback r2'),
+    });
+    await rollBack(input);
+    expect(await input.flags.read('articles2')).toEqual(flagOnSource(input.plan));
+  });
+
+  test('moves nothing where the first was finished, and leaves nothing to take back to a source that is old', async () => {
+    const { first, second } = await twice();
+    await cutOver(first);
+    await finish(first);
+    const made = await second();
+    const input = { ...made, pointer: flagPointer(made.plan, made.flags) };
+    const before = await input.flags.read('articles2');
+    expect(await cutOver(input)).toMatchObject({ from: 'memory:articles2', to: 'memory:articles2' });
+    await expect(rollBack(input)).rejects.toMatchObject({ name: 'NotFound' });
+    expect(await input.flags.read('articles2')).toEqual(before);
+  });
+
+  test('is refused by its plan while the first has its readers on the source: it may be moving them', async () => {
+    const { first, second } = await twice();
+    await first.flags.write('articles2', flagOnSource(first.plan));
+    await expect(second()).rejects.toMatchObject({
+      name: 'RunMismatch',
+      message: expect.stringContaining('vecferry finish r1'),
+    });
+    expect(await first.objects.list('runs/r2/')).toEqual([]);
   });
 });
 
