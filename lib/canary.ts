@@ -189,7 +189,9 @@ async function look(work: Work, canary: CanaryState): Promise<Look> {
   }
   const over = { percent, startedAt: canary.stepAt, endedAt: at.toISOString(), seen, says };
   const steps = [...canary.steps, over];
-  if (canary.step + 1 < asked.steps.length) return await moveTo(work, { ...looked, step: canary.step + 1, steps });
+  // What was seen at this step says nothing of the next one.
+  if (canary.step + 1 < asked.steps.length)
+    return await moveTo(work, { ...looked, step: canary.step + 1, says: 'begun', steps });
   await putJson(objects, runKeys(plan.run).canary, { ...looked, state: 'passed', steps });
   return { done: true, seconds: asked.watchSeconds };
 }

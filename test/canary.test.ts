@@ -61,8 +61,11 @@ describe('a canary', () => {
     };
     expect(await world.flag()).toEqual(flag);
     const seen: [number, number][] = [];
+    const unseen = new Set<string | undefined>();
     await drive(world, {
       stop: async () => {
+        const canary = await world.canary();
+        if (canary?.seen === null) unseen.add(canary.says);
         seen.push([(world.time - t0) / 1000, (await world.flag())?.weight ?? -1]);
         return false;
       },
@@ -78,6 +81,8 @@ describe('a canary', () => {
         [180, 100],
       ].slice(0, seen.length),
     );
+    // A step that nobody has looked at yet does not say what was seen at the one before.
+    expect([...unseen]).toEqual(['begun']);
     expect(await world.flag()).toEqual({ ...flag, weight: 100 });
     expect(await world.canary()).toMatchObject({
       state: 'passed',
