@@ -66,7 +66,8 @@ export interface AnswerOptions {
 /**
  * Answers the question of a run, from wherever. The same answer again is fine. One that comes while the run is stopped is
  * kept, and taken when it goes on (`taken`).
- * @throws NotFound when there is no such run, when it asks nothing, or when the time is over.
+ * @throws NotFound when there is no such run, when it asks nothing, when the time is over, or when what was approved was
+ * taken back since.
  * @throws InvalidEvent when it was answered otherwise: who, when and why.
  */
 export async function answerApproval({ run, answer, by, reason, services, now }: AnswerOptions): Promise<Answer> {
@@ -84,6 +85,10 @@ export async function answerApproval({ run, answer, by, reason, services, now }:
   }
   const mine: Answer = { answer, by, reason, at: now.toISOString(), askedAt, taken: false };
   const given = question.answer ?? (await decide(objects, run, mine));
+  if (given.answer === 'approved' && !(await isValid(objects, run, given))) {
+    const text = `run '${run}' was approved by ${given.by} at ${given.at}, and readers were taken back since`;
+    throw new NotFound(`${text}, which ended that approval. Start the run again, and it asks again`, { ids: [run] });
+  }
   if (given.answer !== answer) throw new InvalidEvent(answeredOtherwise(run, given), { ids: [run] });
   return given.taken ? given : await tellRun({ run, answer: given, services });
 }

@@ -151,6 +151,26 @@ describe('an answer', () => {
     });
   });
 
+  test('after readers were taken back is refused either way: the run that it was for is over', async () => {
+    const { ask, answer, objects } = await makeRun();
+    await ask('t1', at(0));
+    await answer('approved');
+    const rollback = {
+      at: at(10).toISOString(),
+      action: 'rollback',
+      kind: 'flag',
+      name: 'words',
+      from: null,
+      to: null,
+    } as const;
+    await logMove(objects, run, rollback);
+    for (const given of ['approved', 'rejected'] as const) {
+      const refused = answer(given, { by: 'ben', now: at(20) });
+      await expect(refused).rejects.toMatchObject({ name: 'NotFound' });
+      await expect(refused).rejects.toThrow(/was approved by ana .* taken back since.* Start the run again/);
+    }
+  });
+
   test('to a run that asks nothing, or to none, is refused and says so', async () => {
     const { answer } = await makeRun();
     await expect(answer('approved')).rejects.toMatchObject({

@@ -17,7 +17,7 @@ export function planLines(plan: Plan): readonly string[] {
   return [
     `plan of run ${plan.run}: nothing was written to the target`,
     `source   ${event.source.store} ${event.source.collection}: ${count(plan.records)} records, ids ${source.idType}`,
-    `target   ${event.target.store} ${event.target.collection}: ${vectors.join(', ')}; ids ${plan.mapping.ids === 'keep' ? 'kept' : `become UUIDv5, the original in '${plan.mapping.originalId}'`}`,
+    `target   ${event.target.store} ${event.target.collection}: ${vectors.join(', ')}; ids ${plan.mapping.ids === 'keep' ? 'kept' : `kept, but for those that it cannot hold: they become UUIDv5, the original in '${plan.mapping.originalId}'`}`,
     `estimate ${count(estimate.shards)} shards, ${(estimate.bytes / 2 ** 20).toFixed(1)} MiB, about ${duration(estimate.seconds)} and ${estimate.usd.toFixed(2)} USD on AWS`,
     ...estimate.formula.map((line) => `         ${line}`),
     ...Object.entries(plan.withoutVector).map(
