@@ -82,7 +82,12 @@ export async function openApplication(
   );
   const application = startApplication(
     options,
-    { search: (key, query) => client.search(query, { key }), upsert: client.upsert, delete: client.delete },
+    {
+      search: (key, query) => client.search(query, { key }),
+      fetch: (key, ids) => client.fetch(ids, { key }),
+      upsert: client.upsert,
+      delete: client.delete,
+    },
     asked,
   );
   return {

@@ -22,6 +22,7 @@ export interface Client {
   search(key: string, query: ApplicationQuery): Promise<readonly Identified[]>;
   upsert(records: readonly ClientRecord[]): Promise<void>;
   delete(ids: readonly string[]): Promise<void>;
+  fetch(key: string, ids: readonly string[]): Promise<readonly ClientRecord[]>;
 }
 
 export interface ApplicationOptions {
@@ -63,6 +64,8 @@ export interface Account {
   readonly shared: Readonly<Record<string, readonly (string | null)[]>>;
   readonly writes: { readonly upserts: number; readonly deletes: number; readonly records: number };
   readonly failedWrites: readonly string[];
+  /** Acknowledged writes that were read again at once and were not there, by whichever side; a sentence each. */
+  readonly staleReads: readonly string[];
   readonly reads: readonly Read[];
 }
 
@@ -173,6 +176,7 @@ function startWriter(options: ApplicationOptions, client: Client, stopping: { re
   const uncertain = new Map<string, (string | null)[]>();
   const tried = new Map<string, (string | null)[]>();
   const failedWrites: string[] = [];
+  const staleReads: string[] = [];
   const counts = { upserts: 0, deletes: 0, records: 0 };
   let made = 0;
   let tags = 0;
@@ -223,6 +227,21 @@ function startWriter(options: ApplicationOptions, client: Client, stopping: { re
       if (tag === null) gone.add(id);
       else gone.delete(id);
     }
+    if (random() < 0.3) await readAgain(change.filter(([id]) => !contested.includes(id)));
+  };
+
+  /** What a user does who looks at what they have just saved. */
+  const readAgain = async (change: readonly (readonly [string, string | null])[]): Promise<void> => {
+    const key = `user-${Math.floor(random() * 400)}`;
+    const found = await client.fetch(
+      key,
+      change.map(([id]) => id),
+    );
+    const tags = new Map(found.map(({ id, payload }) => [id, payload['tag']]));
+    for (const [id, tag] of change) {
+      const there = tags.get(id) ?? null;
+      if (there !== tag) staleReads.push(`${key} wrote ${tag} to ${id} and read ${there}`);
+    }
   };
 
   const run = async (): Promise<void> => {
@@ -251,6 +270,7 @@ function startWriter(options: ApplicationOptions, client: Client, stopping: { re
       shared: Object.fromEntries(tried),
       writes: { ...counts },
       failedWrites,
+      staleReads,
     }),
   };
 }
