@@ -164,7 +164,8 @@ function lineView(output: Output): View {
   /** Live writes and canary steps go on for long: what they are at is said when it is something else, and now and then. */
   const say = ({ name, state, done, detail }: Stage): void => {
     if (state !== 'running' || detail === undefined || detail === said.get(`${name} detail`)?.what) return;
-    const what = `${done} ${detail.split(',')[0]}`;
+    // But for its counts: an application that deletes all the time leaves another number of tombstones at each look.
+    const what = `${done} ${detail.replace(/; [\d,]+ /, '; ').split(',')[0]}`;
     const before = said.get(name);
     const now = performance.now();
     if (before?.what === what && now - before.at < sayAgainMs) return;
