@@ -43,10 +43,13 @@ export function cutoverStage(seen: CutoverSeen): Stage {
   return verdict === 'validated' ? stage('running') : stage('ended', 'nothing is cut over');
 }
 
+/** What a look may come late by, tries and all, before status says that nobody watches. */
+const lateMs = 60_000;
+
 type Text = readonly [Stage['state'], string, number?];
 
 function canaryText({ event }: Plan, canary: CanaryState, now: Date): Text {
-  const { state, step, stepAt, steps, seen, says } = canary;
+  const { state, step, stepAt, lookedAt, steps, seen, says } = canary;
   const all = event.cutover?.canary?.steps ?? [];
   if (state === 'passed') return ['running', 'every step has passed; all readers are about to move', all.length];
   if (state !== 'watching') return [state === 'taken back' ? 'ended' : 'running', `${state}: ${says}`, steps.length];
@@ -54,6 +57,12 @@ function canaryText({ event }: Plan, canary: CanaryState, now: Date): Text {
   const at = `step ${step + 1} of ${all.length}: ${percent} %`;
   const figures = seen === null ? [says] : seenFigures(seen, event.cutover?.canary?.requests ?? 0);
   const end = new Date(Date.parse(stepAt) + minutes * 60_000);
+  const last = lookedAt ?? stepAt;
+  const unwatchedMs = (event.cutover?.canary?.watchSeconds ?? 0) * 3000 + lateMs;
+  if (now.getTime() - Date.parse(last) > unwatchedMs) {
+    const next = 'start the run again, which goes on at this step once it has validated, or roll back';
+    return ['running', `${[at, ...figures].join(', ')}; nobody has looked since ${last}: ${next}`, step];
+  }
   const waits = now < end ? `watched until ${end.toISOString()}` : 'its time is over, waits for enough requests';
   return ['running', `${[at, ...figures].join(', ')}; ${waits}`, step];
 }

@@ -98,6 +98,18 @@ describe('the cutover of a run', () => {
     expect(begun.cutover.detail).toMatch(/^step 1 of 4: 1 %, begun;/);
   });
 
+  test('says that nobody watches the readers where the run has stopped in the middle of a step', async () => {
+    const stopped = await look(
+      { ...validated, ...canary({ lookedAt: at(27) }), ...move('step', 25, { percent: 10 }) },
+      inSteps,
+    );
+    expect(stopped.cutover.detail).toMatch(
+      /step 2 of 4: 10 %, .*; nobody has looked since 2026-01-01T10:27.* start the run again.* or roll back$/,
+    );
+    const notYet = await look({ ...validated, ...canary({ lookedAt: null, seen: null, stepAt: at(27) }) }, inSteps);
+    expect(notYet.cutover.detail).toContain(`nobody has looked since ${at(27)}`);
+  });
+
   test('says why readers were taken back, and by the next try where that is', async () => {
     const back = move('rollback', 26, { from: 'b:y', to: 'a:x', reason: 'at 10% 9 of the last 100 reads failed' });
     const given = { ...validated, ...asked(5, 9), ...answered('approved', 5), ...move('step', 25, { percent: 10 }) };
