@@ -1,8 +1,8 @@
 import { cutOver } from '../lib/cutover.ts';
+import { moveSchema } from '../lib/cutover-files.ts';
 import { hasPassed } from '../lib/passed.ts';
 import { readPlan } from '../lib/plan.ts';
 import { pointerOf } from '../lib/pointer.ts';
-import { moveSchema } from '../lib/run-files.ts';
 import { cutOverInput } from '../lib/states.ts';
 import { makeHandler } from './lambda.ts';
 

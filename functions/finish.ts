@@ -1,6 +1,6 @@
 import { finish } from '../lib/cutover.ts';
+import { moveSchema } from '../lib/cutover-files.ts';
 import { readPlan } from '../lib/plan.ts';
-import { moveSchema } from '../lib/run-files.ts';
 import { runInput } from '../lib/states.ts';
 import { makeHandler } from './lambda.ts';
 

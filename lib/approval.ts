@@ -1,10 +1,11 @@
 import { z } from 'zod';
+import { type Answer, type Approval, answerSchema, approvalSchema } from './cutover-files.ts';
 import { InvalidEvent, NotFound } from './errors.ts';
 import { wayOf } from './event.ts';
 import { approvalAnswerKey, runKeys } from './keys.ts';
 import { readMoves, wasRolledBack } from './moves.ts';
 import { createJson, getJson, type ObjectStore, putJson } from './objects.ts';
-import { type Answer, type Approval, answerSchema, approvalSchema, type Plan } from './run-files.ts';
+import type { Plan } from './run-files.ts';
 import type { Services } from './services.ts';
 import { noRun } from './status.ts';
 

@@ -1,4 +1,5 @@
 import { rollBack, settle } from './cutover.ts';
+import { type CanaryState, canarySchema, type Move } from './cutover-files.ts';
 import { flagToMove } from './cutover-flag.ts';
 import { InvalidEvent } from './errors.ts';
 import type { Canary } from './event.ts';
@@ -10,7 +11,7 @@ import { takenBackNotice } from './notices.ts';
 import { getJson, putJson } from './objects.ts';
 import { flagPointer } from './pointer.ts';
 import { reportSchema } from './report-schema.ts';
-import { type CanaryState, canarySchema, type Move, type Plan } from './run-files.ts';
+import type { Plan } from './run-files.ts';
 import type { Services } from './services.ts';
 import { judge } from './watch.ts';
 

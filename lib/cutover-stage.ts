@@ -1,6 +1,7 @@
+import type { Answer, Approval, CanaryState, Move, ReadsSeen } from './cutover-files.ts';
 import { placeOf } from './flag.ts';
 import { standingOf } from './moves.ts';
-import type { Answer, Approval, CanaryState, Move, Plan, ReadsSeen } from './run-files.ts';
+import type { Plan } from './run-files.ts';
 import type { Stage } from './stage.ts';
 import { count, milliseconds, plural } from './words.ts';
 

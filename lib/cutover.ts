@@ -1,3 +1,4 @@
+import { canarySchema, type Move } from './cutover-files.ts';
 import { flagToMove, isFinishedOnTarget, refuseOthersFlag } from './cutover-flag.ts';
 import { InvalidEvent, NotFound, ValidationFailed } from './errors.ts';
 import { type FlagStore, flagNameOf, placeOf } from './flag.ts';
@@ -17,7 +18,7 @@ import { getJson, type ObjectStore } from './objects.ts';
 import { flagPointer, type NamedPointer } from './pointer.ts';
 import type { ReadMetrics } from './read-metrics.ts';
 import type { RepairDeliveries } from './repair-deliveries.ts';
-import { canarySchema, type Move, type Plan } from './run-files.ts';
+import type { Plan } from './run-files.ts';
 import { plural } from './words.ts';
 
 /**

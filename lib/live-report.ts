@@ -1,17 +1,10 @@
 import { NotFound } from './errors.ts';
 import { runKeys } from './keys.ts';
+import { liveSchema, type Sweep, sweepSchema } from './live-files.ts';
 import { getJson, type ObjectStore } from './objects.ts';
 import { maxNamed, sum, withoutVerdict } from './report-compared.ts';
 import type { Counts, Finding, LiveReport, Report } from './report-schema.ts';
-import {
-  type Compared,
-  type Difference,
-  liveSchema,
-  type Manifest,
-  type Plan,
-  type Sweep,
-  sweepSchema,
-} from './run-files.ts';
+import type { Compared, Difference, Manifest, Plan } from './run-files.ts';
 import { count, plural } from './words.ts';
 
 /** What the report of a live run says of the writes that went on meanwhile. */

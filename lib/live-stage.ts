@@ -1,4 +1,5 @@
-import type { Applied, Live, Plan, Sweep } from './run-files.ts';
+import type { Applied, Live, Sweep } from './live-files.ts';
+import type { Plan } from './run-files.ts';
 import type { Stage } from './stage.ts';
 import { count, plural } from './words.ts';
 

@@ -3,9 +3,10 @@ import { InvalidEvent } from './errors.ts';
 import { settleSecondsOf } from './event.ts';
 import { type FlagStore, flagNameOf, placeOf } from './flag.ts';
 import { runKeys } from './keys.ts';
+import { type Live, liveSchema } from './live-files.ts';
 import { logMove } from './moves.ts';
 import { getJson, type ObjectStore, putJson } from './objects.ts';
-import { type Live, liveSchema, type Plan } from './run-files.ts';
+import type { Plan } from './run-files.ts';
 
 export interface LiveInput {
   readonly plan: Plan;

@@ -1,7 +1,7 @@
+import { type Move, moveSchema } from './cutover-files.ts';
 import { InvalidEvent, TakenBack } from './errors.ts';
 import { moveKey, runKeys } from './keys.ts';
 import { getJson, type ObjectStore } from './objects.ts';
-import { type Move, moveSchema } from './run-files.ts';
 
 /**
  * The log of what a run moved: a numbered object a move, made only where there is none. So whoever moves readers has seen

@@ -1,9 +1,10 @@
 import { PublishCommand, type SNSClient } from '@aws-sdk/client-sns';
 import { z } from 'zod';
+import type { Move } from './cutover-files.ts';
 import { placeOf } from './flag.ts';
 import { noticeKey, runKeys } from './keys.ts';
 import { type ObjectStore, putJson } from './objects.ts';
-import type { Move, Plan } from './run-files.ts';
+import type { Plan } from './run-files.ts';
 
 /** What a person is told while a run goes on: a question to answer, readers that were taken back. */
 export const noticeSchema = z.strictObject({

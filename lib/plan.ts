@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import type { Move } from './cutover-files.ts';
 import { flagToMove } from './cutover-flag.ts';
 import { NotFound, RunMismatch } from './errors.ts';
 import { bytesPerRecord, estimateRun } from './estimate.ts';
@@ -24,7 +25,7 @@ import {
 } from './plan-checks.ts';
 import { noFiles, type QueryFiles } from './query-file.ts';
 import { readGivenQueries } from './query-sets.ts';
-import { type Move, type Plan, planSchema, rangesSchema } from './run-files.ts';
+import { type Plan, planSchema, rangesSchema } from './run-files.ts';
 import type { RangeItem } from './states.ts';
 import { forgetLoaded, forgetUnloaded } from './still-loaded.ts';
 import type { Description, Source, StoreKind, Target } from './stores/port.ts';

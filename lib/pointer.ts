@@ -1,7 +1,8 @@
+import type { Move } from './cutover-files.ts';
 import { flagFinished, flagOnSource, flagOnTarget } from './cutover-flag.ts';
 import { Incompatible } from './errors.ts';
 import { type FlagStore, flagNameOf, placeOf } from './flag.ts';
-import type { Move, Plan } from './run-files.ts';
+import type { Plan } from './run-files.ts';
 import type { StoreKind, Target } from './stores/port.ts';
 
 /** What readers follow: the store's own pointer when the event names one, else the routing flag. */

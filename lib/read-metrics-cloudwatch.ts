@@ -6,9 +6,9 @@ import {
   type MetricDataResult,
 } from '@aws-sdk/client-cloudwatch';
 import { metricNamespace } from './client/metric-line.ts';
+import type { ReadsSeen } from './cutover-files.ts';
 import { StoreUnavailable, Throttled } from './errors.ts';
 import { type LastReads, type ReadMetrics, repairsMs } from './read-metrics.ts';
-import type { ReadsSeen } from './run-files.ts';
 
 /**
  * The metrics that the client's EMF lines make in CloudWatch, which gives them by periods and not one by one. So what is

@@ -1,11 +1,11 @@
 import { type FileHandle, open, readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
+import type { ReadsSeen } from './cutover-files.ts';
 import { ShardDamaged } from './errors.ts';
 import { parseAs } from './event.ts';
 import { type LastReads, type ReadMetrics, repairsMs } from './read-metrics.ts';
 import { percentile } from './recall-summary.ts';
-import type { ReadsSeen } from './run-files.ts';
 
 /** What is read of a line that the client writes: lib/client/metric-line.ts. It may hold more. */
 const lineSchema = z.object({

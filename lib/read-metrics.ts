@@ -1,4 +1,4 @@
-import type { ReadsSeen } from './run-files.ts';
+import type { ReadsSeen } from './cutover-files.ts';
 
 /** What the client's metrics say of the reads of one side: read from CloudWatch, or from files on one machine. */
 export interface ReadMetrics {

@@ -1,10 +1,10 @@
 import { rollBack } from './cutover.ts';
+import type { Move } from './cutover-files.ts';
 import { InvalidEvent, NotFound } from './errors.ts';
 import type { Log } from './log.ts';
 import { takenBackNotice } from './notices.ts';
 import { readPlan } from './plan.ts';
 import { pointerOf } from './pointer.ts';
-import type { Move } from './run-files.ts';
 import type { Services } from './services.ts';
 
 /** Takes readers back for whoever asks: a person, the state machine, or an alarm. Others are told of it. */

@@ -1,28 +1,22 @@
 import { z } from 'zod';
+import { type Approval, answerSchema, approvalSchema, canarySchema, type Move } from './cutover-files.ts';
 import { cutoverStage } from './cutover-stage.ts';
 import { NotFound } from './errors.ts';
 import { approvalAnswerKey, nameOfKey, runKeys } from './keys.ts';
+import { appliedSchema, liveSchema, sweepSchema } from './live-files.ts';
 import { liveStage } from './live-stage.ts';
 import { readMoves } from './moves.ts';
 import { type Notice, noticeSchema } from './notices.ts';
 import { getJson, type ObjectStore } from './objects.ts';
 import {
-  type Approval,
-  answerSchema,
-  appliedSchema,
-  approvalSchema,
   type Compared,
-  canarySchema,
   comparedSchema,
   failedSchema,
-  liveSchema,
   loadedSchema,
-  type Move,
   manifestSchema,
   type Plan,
   planSchema,
   shardEntrySchema,
-  sweepSchema,
   tuningSchema,
 } from './run-files.ts';
 import type { Stage, StageName } from './stage.ts';

@@ -1,10 +1,11 @@
 import { bothSides, mirrorIds } from './both-sides.ts';
 import { split } from './fetch-records.ts';
 import { nameOfKey, runKeys } from './keys.ts';
+import { type Applied, appliedSchema, tombstoneSchema } from './live-files.ts';
 import { type Deadline, isNear } from './log.ts';
 import { readEach } from './manifest.ts';
 import { getJson, type ObjectStore, putJson } from './objects.ts';
-import { type Applied, appliedSchema, type Plan, tombstoneSchema } from './run-files.ts';
+import type { Plan } from './run-files.ts';
 import type { Store } from './stores/port.ts';
 
 /** Tombstones read at once: a client writes one for each call of its delete. */

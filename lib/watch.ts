@@ -1,5 +1,5 @@
+import type { ReadsSeen } from './cutover-files.ts';
 import type { Canary } from './event.ts';
-import type { ReadsSeen } from './run-files.ts';
 import { count, milliseconds, percent, plural } from './words.ts';
 
 /** Whether readers may stay where a step of the canary has put them: a pure function of what the client's metrics say. */

@@ -7,12 +7,12 @@ import { InvalidToken, SendTaskSuccessCommand, SFNClient, TaskDoesNotExist, Task
 import { afterAll, describe, expect, test } from '@jest/globals';
 import { mockClient } from 'aws-sdk-client-mock';
 import { type AnswerOptions, answerApproval, askApproval } from '../lib/approval.ts';
+import type { Answer } from '../lib/cutover-files.ts';
 import { runKeys } from '../lib/keys.ts';
 import { logMove } from '../lib/moves.ts';
 import { type Notice, objectNotices } from '../lib/notices.ts';
 import { putJson } from '../lib/objects.ts';
 import { openFileObjects } from '../lib/objects-files.ts';
-import type { Answer } from '../lib/run-files.ts';
 import { fileTasks, stepFunctionsTasks } from '../lib/task-tokens.ts';
 import { makePlan } from './make-plan.ts';
 

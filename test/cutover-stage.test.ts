@@ -1,7 +1,8 @@
 import { describe, expect, test } from '@jest/globals';
+import type { Answer, CanaryState, Move } from '../lib/cutover-files.ts';
 import { approvalAnswerKey, moveKey, runKeys, tombstoneKey } from '../lib/keys.ts';
+import type { Sweep } from '../lib/live-files.ts';
 import { putJson } from '../lib/objects.ts';
-import type { Answer, CanaryState, Move, Sweep } from '../lib/run-files.ts';
 import { runStatus } from '../lib/status.ts';
 import { memoryObjects } from './local/memory-objects.ts';
 import { makePlan } from './make-plan.ts';

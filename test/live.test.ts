@@ -5,11 +5,11 @@ import { parseEvent } from '../lib/event.ts';
 import type { FlagStore } from '../lib/flag.ts';
 import { runKeys } from '../lib/keys.ts';
 import { beginLive } from '../lib/live.ts';
+import { liveSchema } from '../lib/live-files.ts';
 import { readMoves } from '../lib/moves.ts';
 import { getJson, type ObjectStore } from '../lib/objects.ts';
 import { type PlanInput, planRun } from '../lib/plan.ts';
 import { flagPointer } from '../lib/pointer.ts';
-import { liveSchema } from '../lib/run-files.ts';
 import { memory } from '../lib/stores/memory.ts';
 import { makeWorld, plan } from './world.ts';
 

@@ -1,9 +1,10 @@
 import { describe, expect, test } from '@jest/globals';
 import type { Batch } from '../lib/batch.ts';
 import { runKeys, tombstoneKey } from '../lib/keys.ts';
+import { type Sweep, sweepSchema } from '../lib/live-files.ts';
 import { readManifest } from '../lib/manifest.ts';
 import { getJson, putJson } from '../lib/objects.ts';
-import { type Plan, type Sweep, sweepSchema } from '../lib/run-files.ts';
+import type { Plan } from '../lib/run-files.ts';
 import type { Store } from '../lib/stores/port.ts';
 import { sweepWrites } from '../lib/sweep.ts';
 import { canonicalJson, makeBatch, makeSchema } from './make.ts';

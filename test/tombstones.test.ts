@@ -1,7 +1,8 @@
 import { describe, expect, test } from '@jest/globals';
 import { runKeys, tombstoneKey } from '../lib/keys.ts';
+import { appliedSchema } from '../lib/live-files.ts';
 import { getJson, putJson } from '../lib/objects.ts';
-import { appliedSchema, type Plan } from '../lib/run-files.ts';
+import type { Plan } from '../lib/run-files.ts';
 import type { Store } from '../lib/stores/port.ts';
 import { applyTombstones } from '../lib/tombstones.ts';
 import { makeBatch } from './make.ts';

@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
-import type { ReadsSeen } from '../lib/run-files.ts';
+import type { ReadsSeen } from '../lib/cutover-files.ts';
 import { seededRandom } from '../lib/sample.ts';
 import { type Bounds, judge } from '../lib/watch.ts';
 import { makeCanaryWorld } from './canary-world.ts';

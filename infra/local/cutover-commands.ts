@@ -1,7 +1,7 @@
 import { userInfo } from 'node:os';
+import { type Answer, answerSchema, moveSchema } from '../../lib/cutover-files.ts';
 import { parseRunId } from '../../lib/event.ts';
 import { openFileObjects } from '../../lib/objects-files.ts';
-import { type Answer, answerSchema, moveSchema } from '../../lib/run-files.ts';
 import { type CommandContext, planOf, withEngine } from './commands.ts';
 import { answerLine, moveLine } from './describe.ts';
 import { exitCodes } from './exit-codes.ts';

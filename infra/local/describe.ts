@@ -1,5 +1,6 @@
+import type { Answer, Move } from '../../lib/cutover-files.ts';
 import type { Notice } from '../../lib/notices.ts';
-import type { Answer, Move, Plan } from '../../lib/run-files.ts';
+import type { Plan } from '../../lib/run-files.ts';
 import type { ShardHeader } from '../../lib/shard.ts';
 import type { Stage } from '../../lib/stage.ts';
 import type { RunStatus } from '../../lib/status.ts';
