@@ -8,9 +8,9 @@ export const handler = makeHandler({
   input: runInput,
   output: repeatOutput,
   run: async ({ run }, { services, deadline }) => {
-    const { objects } = services;
+    const { objects, flags } = services;
     const plan = await readPlan(objects, run);
     const [source, target] = await Promise.all([services.openSource(plan), services.openTarget(plan)]);
-    return await applyTombstones({ plan, objects, source: source.store, target: target.store, deadline });
+    return await applyTombstones({ plan, objects, flags, source: source.store, target: target.store, deadline });
   },
 });

@@ -17,6 +17,7 @@ export const handler = makeHandler({
       source: source.store,
       target: target.store,
       objects: services.objects,
+      flags: services.flags,
       offset,
       deadline,
     });

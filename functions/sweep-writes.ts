@@ -9,9 +9,9 @@ export const handler = makeHandler({
   input: runInput,
   output: repeatOutput,
   run: async ({ run }, { services, deadline }) => {
-    const { objects } = services;
+    const { objects, flags } = services;
     const [plan, manifest] = await Promise.all([readPlan(objects, run), readManifest(objects, run)]);
     const [source, target] = await Promise.all([services.openSource(plan), services.openTarget(plan)]);
-    return await sweepWrites({ plan, manifest, objects, source: source.store, target: target.store, deadline });
+    return await sweepWrites({ plan, manifest, objects, flags, source: source.store, target: target.store, deadline });
   },
 });

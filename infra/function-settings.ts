@@ -52,7 +52,11 @@ export const functionSettings = {
   'build-index': { memoryMiB: 512, minutes: 5, may: ['read the run', 'open stores'] },
   'watch-index': { memoryMiB: 512, minutes: 5, may: ['read the run', 'write the run', 'open stores'] },
   'choose-queries': { memoryMiB: 1769, minutes: 15, may: ['read the run', 'write the run', 'read query files'] },
-  'compare-shard': { memoryMiB: 1769, minutes: 15, may: ['read the run', 'write the run', 'open stores'] },
+  'compare-shard': {
+    memoryMiB: 1769,
+    minutes: 15,
+    may: ['read the run', 'write the run', 'open stores', 'read flags'],
+  },
   'find-neighbours': { memoryMiB: 1769, minutes: 15, may: ['read the run', 'write the run'] },
   /** Up to 10,000 queries on each side, one after another, so that their latency is the store's own. */
   'measure-recall': { memoryMiB: 1024, minutes: 15, may: ['read the run', 'write the run', 'open stores'] },
@@ -61,9 +65,13 @@ export const functionSettings = {
   'find-causes': { memoryMiB: 1024, minutes: 10, may: ['read the run', 'write the run', 'open stores'] },
   'write-report': { memoryMiB: 1024, minutes: 10, may: ['read the run', 'write the run', 'open stores'] },
   'begin-live': { memoryMiB: 512, minutes: 5, may: ['read the run', 'write the run', 'read flags', 'write flags'] },
-  'apply-tombstones': { memoryMiB: 1024, minutes: 15, may: ['read the run', 'write the run', 'open stores'] },
+  'apply-tombstones': {
+    memoryMiB: 1024,
+    minutes: 15,
+    may: ['read the run', 'write the run', 'open stores', 'read flags'],
+  },
   /** Reads both sides from end to end; holds the ids of the run, 16 bytes each. */
-  'sweep-writes': { memoryMiB: 1769, minutes: 15, may: ['read the run', 'write the run', 'open stores'] },
+  'sweep-writes': { memoryMiB: 1769, minutes: 15, may: ['read the run', 'write the run', 'open stores', 'read flags'] },
   'ask-approval': {
     memoryMiB: 512,
     minutes: 5,

@@ -1,8 +1,10 @@
 import { type Batch, concatBatches } from './batch.ts';
 import { mirror } from './client/mirror.ts';
 import type { ClientSide, Identified } from './client/side.ts';
+import { refuseUnlessBoth } from './cutover-flag.ts';
 import { RecordRefused, StoreUnavailable } from './errors.ts';
 import { alone, type Fetched, fetchRecords, type Located, maxFetch, patiently, split } from './fetch-records.ts';
+import type { FlagStore } from './flag.ts';
 import { mapBatch, mapId } from './mapping.ts';
 import { recordDifference, type Treatments, targetTreatments, untreated } from './record-equal.ts';
 import type { Difference, Plan } from './run-files.ts';
@@ -21,6 +23,8 @@ export interface BothSides {
   readonly treatments: Treatments;
   /** The unit of the pauses between two looks at a record that differs, in milliseconds: settle.ts. */
   readonly lookAgainMs: number;
+  /** The run's flag, which says whether the source may still be copied to the target; undefined: the caller has looked. */
+  readonly flags: FlagStore | undefined;
 }
 
 export interface SidesInput {
@@ -28,12 +32,13 @@ export interface SidesInput {
   readonly source: Store;
   readonly target: Store;
   readonly lookAgainMs?: number | undefined;
+  readonly flags?: FlagStore | undefined;
 }
 
-export async function bothSides({ plan, source, target, lookAgainMs = 1000 }: SidesInput): Promise<BothSides> {
+export async function bothSides({ plan, source, target, lookAgainMs = 1000, flags }: SidesInput): Promise<BothSides> {
   const { capabilities } = await storeKind(plan.event.target.store);
   const treatments = targetTreatments(plan, capabilities);
-  return { plan, source, target, targetIds: capabilities.ids, treatments, lookAgainMs };
+  return { plan, source, target, targetIds: capabilities.ids, treatments, lookAgainMs, flags };
 }
 
 /** The id in the target of a record of the source. */
@@ -122,12 +127,14 @@ type Side = ClientSide<SideRecord, never, never>;
 /**
  * Makes the target hold of these ids what the source holds now, whatever is written to both meanwhile. Repeatable.
  * @returns the ids that one of the sides refuses, and why: the others are done.
+ * @throws InvalidEvent when the run was finished meanwhile: what the target holds may be newer then.
  */
 export async function mirrorIds(sides: BothSides, ids: readonly string[]): Promise<ReadonlyMap<string, string>> {
   const refused = new Map<string, string>();
   const [from, to] = [sourceSide(sides), targetSide(sides)];
   const pending = split([...new Set(ids)], maxFetch);
   for (let part = pending.pop(); part !== undefined; part = pending.pop()) {
+    if (sides.flags !== undefined) await refuseUnlessBoth(sides.plan, sides.flags);
     try {
       await mirror({ ids: part, from, to, same: isSame });
     } catch (error) {

@@ -4,6 +4,7 @@ import { bothSides } from './both-sides.ts';
 import { settleSpots, settleSuspects } from './compare-live.ts';
 import { NotFound } from './errors.ts';
 import { fetchRecords, maxFetch, split } from './fetch-records.ts';
+import type { FlagStore } from './flag.ts';
 import { getShard } from './get-shard.ts';
 import { comparedKey } from './keys.ts';
 import { type Deadline, isNear } from './log.ts';
@@ -38,6 +39,8 @@ export interface CompareOptions {
   readonly source: Store;
   readonly target: Store;
   readonly objects: ObjectStore;
+  /** Left out: that writes still go to both sides is not looked at before something is mended. */
+  readonly flags?: FlagStore;
   /** Where an earlier call of this try handed over; left out where a try begins. */
   readonly offset?: number | undefined;
   readonly deadline: Deadline;

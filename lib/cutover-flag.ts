@@ -76,6 +76,29 @@ function refuseIfOthers(plan: Mover, flags: FlagStore, { active, writes, run }: 
   throw new RunMismatch(`the flag ${flags.locate(name)} is moved by run '${run}'; ${next}`, { ids: [name] });
 }
 
+/** True while the application writes to both sides of the run, the source first: only then is the source never the older one. */
+export async function isWrittenToBoth(
+  { event }: Pick<Mover, 'event'>,
+  flags: Pick<FlagStore, 'read'>,
+): Promise<boolean> {
+  const { source, target } = sidesOf({ event });
+  const [first, second] = (await flags.read(flagNameOf(event)))?.writes ?? [];
+  return first === source && second === target;
+}
+
+/**
+ * For whoever copies from the source to the target what differs.
+ * @throws InvalidEvent when the application does not write to both any more: what differs may be newer in the target.
+ */
+export async function refuseUnlessBoth(plan: Mover, flags: FlagStore): Promise<void> {
+  if (await isWrittenToBoth(plan, flags)) return;
+  const { source, target } = sidesOf(plan);
+  const name = flagNameOf(plan.event);
+  const text = `the flag ${flags.locate(name)} says that writes do not go to ${source} and ${target} any more, so what differs may be newer in ${target}, and run '${plan.run}' mends nothing`;
+  const next = 'vecferry validate EVENT holds the two against each other and changes neither';
+  throw new InvalidEvent(`${text}; ${next}`, { ids: [name] });
+}
+
 /** True where the flag says that the target alone is read and written: the source is old, so readers must not go back to it. */
 export function isFinishedOnTarget(plan: Mover, flag: Flag | undefined): boolean {
   const { target } = sidesOf(plan);

@@ -1,10 +1,9 @@
 import { bothSides, mirrorIds } from './both-sides.ts';
+import { isWrittenToBoth } from './cutover-flag.ts';
 import { InvalidEvent, RecordRefused, VecferryError } from './errors.ts';
 import { parseAs } from './event.ts';
-import { flagNameOf, placeOf } from './flag.ts';
 import type { Log } from './log.ts';
 import { readPlan } from './plan.ts';
-import type { Plan } from './run-files.ts';
 import type { Services } from './services.ts';
 import { type RepairMessage, repairMessage } from './states.ts';
 
@@ -43,7 +42,7 @@ export async function mendRecords({ body, services, log }: MendOptions): Promise
 
 async function mend({ run, ids }: RepairMessage, services: MendServices, log: Log): Promise<void> {
   const plan = await readPlan(services.objects, run);
-  if (!(await isWritingBoth(plan, services))) {
+  if (!(await isWrittenToBoth(plan, services.flags))) {
     log.info('the flag names no second place for writes: there is nothing to mend', { run, ids: ids.length });
     return;
   }
@@ -57,12 +56,6 @@ async function mend({ run, ids }: RepairMessage, services: MendServices, log: Lo
   }
   const text = `${refused.size} of ${ids.length} records cannot be mended; ${first[0]}: ${first[1]}`;
   throw new RecordRefused(text, { ids: [...refused.keys()] });
-}
-
-async function isWritingBoth({ event }: Plan, { flags }: MendServices): Promise<boolean> {
-  const flag = await flags.read(flagNameOf(event));
-  const [first, second] = flag?.writes ?? [];
-  return first === placeOf(event.source) && second === placeOf(event.target);
 }
 
 function parseBody(body: string): RepairMessage {

@@ -1,5 +1,5 @@
 import { type Move, moveSchema } from './cutover-files.ts';
-import { InvalidEvent, TakenBack } from './errors.ts';
+import { InvalidEvent, type RunMismatch, TakenBack } from './errors.ts';
 import { moveKey, runKeys } from './keys.ts';
 import { getJson, type ObjectStore } from './objects.ts';
 
@@ -75,12 +75,16 @@ export function finishOf(moves: readonly Move[]): Move | undefined {
   return last?.action === 'finish' ? last : undefined;
 }
 
-/** @throws InvalidEvent when the run was finished: one of its sides lacks what was written since. */
-export function refuseFinished(run: string, moves: readonly Move[]): void {
+/** @throws InvalidEvent, or the error that is given, when the run was finished: one of its sides lacks what was written since. */
+export function refuseFinished(
+  run: string,
+  moves: readonly Move[],
+  Refusal: typeof InvalidEvent | typeof RunMismatch = InvalidEvent,
+): void {
   const last = finishOf(moves);
   if (last === undefined) return;
   const text = `run '${run}' was finished at ${last.at}: what was written since then is in ${last.to} alone`;
-  throw new InvalidEvent(`${text}; start a new run from there`, { ids: [run] });
+  throw new Refusal(`${text}; start a new run from there`, { ids: [run] });
 }
 
 /**

@@ -9,7 +9,7 @@ import type { FlagStore } from './flag.ts';
 import { forgetFinished } from './forget.ts';
 import { runKeys } from './keys.ts';
 import { matchCollections } from './match.ts';
-import { readMoves } from './moves.ts';
+import { readMoves, refuseFinished } from './moves.ts';
 import { getJson, type ObjectStore, putJson } from './objects.ts';
 import {
   countOrNone,
@@ -199,7 +199,9 @@ async function resume(earlier: Plan, input: PlanInput): Promise<Plan> {
     );
   }
   const hasExported = (await objects.list(runKeys(run).shards)).length > 0;
-  const moves = (await readMoves(objects, run)).filter(({ kind }) => kind === 'flag').map(({ action }) => action);
+  const log = await readMoves(objects, run);
+  if (movesFlag(event)) refuseFinished(run, log, RunMismatch);
+  const moves = log.filter(({ kind }) => kind === 'flag').map(({ action }) => action);
   const lastMove = moves.at(-1);
   // The flag's first move is logged before it is made, so whoever writes to both sides does so after it.
   const hasLiveWrites = lastMove !== undefined && lastMove !== 'finish';

@@ -3,6 +3,7 @@ import { type BothSides, bothSides, lookAtSides, targetIdOf } from './both-sides
 import { carriedRecords } from './carried.ts';
 import { RecordRefused } from './errors.ts';
 import { maxFetch, patiently, split } from './fetch-records.ts';
+import type { FlagStore } from './flag.ts';
 import { getShard } from './get-shard.ts';
 import { type IdSet, makeIdSet, maxIdsHeld } from './id-set.ts';
 import { runKeys } from './keys.ts';
@@ -27,6 +28,8 @@ export interface SweepOptions {
   readonly objects: ObjectStore;
   readonly source: Store;
   readonly target: Store;
+  /** Left out: that writes still go to both sides is not looked at before something is mended. */
+  readonly flags?: FlagStore;
   readonly deadline: Deadline;
   /** Milliseconds before a record that differs is looked at again. */
   readonly lookAgainMs?: number;

@@ -1,5 +1,6 @@
 import { bothSides, mirrorIds } from './both-sides.ts';
 import { split } from './fetch-records.ts';
+import type { FlagStore } from './flag.ts';
 import { nameOfKey, runKeys } from './keys.ts';
 import { type Applied, appliedSchema, tombstoneSchema } from './live-files.ts';
 import { type Deadline, isNear } from './log.ts';
@@ -18,6 +19,8 @@ export interface TombstoneOptions {
   readonly objects: ObjectStore;
   readonly source: Store;
   readonly target: Store;
+  /** Left out: that writes still go to both sides is not looked at before something is mended. */
+  readonly flags?: FlagStore;
   readonly deadline: Deadline;
 }
 

@@ -1,6 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
 import { type Batch, selectRecords } from '../lib/batch.ts';
 import { compareShard } from '../lib/compare.ts';
+import { flagFinished, flagOnTarget } from '../lib/cutover-flag.ts';
 import { RecordRefused } from '../lib/errors.ts';
 import { comparedKey } from '../lib/keys.ts';
 import type { Deadline } from '../lib/log.ts';
@@ -314,4 +315,21 @@ test('a comparison of a run that is not live writes nothing and is looked at twi
   const found = await compare(run);
   expect(found).toMatchObject({ missing: 1, mended: 0, equal: 49 });
   expect(selectRecords(await world.target.fetch(all(50)), [3]).ids).toEqual(['100004']);
+});
+
+describe('once writes do not go to both sides any more', () => {
+  test('nothing is mended: what the target alone was written is newer, and the source must not come back over it', async () => {
+    const live = await moved();
+    const { world, planned } = live;
+    const newer = another(['100007']);
+    await world.target.write(newer, { mode: 'upsert' });
+    await world.flags.write('articles2', flagFinished('memory:articles2'));
+    await expect(compare(live)).rejects.toMatchObject({ name: 'InvalidEvent' });
+    await expect(compare(live)).rejects.toThrow(/mends nothing; vecferry validate EVENT/);
+    expect((await world.target.fetch(['100007'])).payloads).toEqual(newer.payloads);
+    // Readers on the target are no reason: until `finish` the source has every write first.
+    await world.flags.write('articles2', flagOnTarget(planned));
+    expect(await compare(live)).toMatchObject({ mended: 1 });
+    await expectSame(live, ['100007']);
+  });
 });

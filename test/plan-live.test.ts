@@ -180,7 +180,10 @@ describe('a live run', () => {
     const { world: other, planned } = await loaded();
     const finished = { plan: planned, objects: other.objects, flags: other.flags, target: other.target };
     await finish({ ...finished, now: () => new Date(Date.now() + 1000) });
-    await expect(again(other)).rejects.toMatchObject({ name: 'RunMismatch' });
+    await expect(again(other)).rejects.toMatchObject({
+      name: 'RunMismatch',
+      message: expect.stringMatching(/was finished at .* alone; start a new run/),
+    });
   });
 });
 

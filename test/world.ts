@@ -2,9 +2,10 @@ import { mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Batch } from '../lib/batch.ts';
+import { flagOnSource } from '../lib/cutover-flag.ts';
 import { parseEvent, type RunEvent } from '../lib/event.ts';
 import { exportRange } from '../lib/export.ts';
-import { type FlagStore, fileFlags } from '../lib/flag.ts';
+import { type FlagStore, fileFlags, flagNameOf } from '../lib/flag.ts';
 import { type ImportOutcome, importShard, noteFailure } from '../lib/import.ts';
 import type { Deadline, Log } from '../lib/log.ts';
 import { sealManifest } from '../lib/manifest.ts';
@@ -140,5 +141,7 @@ export async function load(world: World, run = 'r1'): Promise<Plan> {
   await exportAll(world, planned);
   await sealManifest({ plan: planned, objects: world.objects });
   await importAll(world, planned);
+  // As "Begin the live writes" does before all of it: nothing is mended of a run whose application does not write to both.
+  if (planned.event.live !== false) await world.flags.write(flagNameOf(planned.event), flagOnSource(planned));
   return planned;
 }

@@ -1,6 +1,9 @@
+import { join } from 'node:path';
 import type { z } from 'zod';
+import { refuseUnlessBoth } from '../../lib/cutover-flag.ts';
 import { InvalidEvent } from '../../lib/errors.ts';
 import { parseAs, parseEvent, parseRunId, runIdSchema, wayOf } from '../../lib/event.ts';
+import { fileFlags } from '../../lib/flag.ts';
 import { forgetFinished } from '../../lib/forget.ts';
 import { runKeys } from '../../lib/keys.ts';
 import { putJson } from '../../lib/objects.ts';
@@ -76,6 +79,8 @@ async function validateRun(context: CommandContext, given: string, search: strin
       { ids: [run] },
     );
   }
+  // The validation of a live run mends what differs, and after `finish` the target may hold what is newer.
+  if (plan.event.live !== false) await refuseUnlessBoth(plan, fileFlags(join(context.directory, 'flags')));
   const input: z.infer<typeof planOutput> = {
     run,
     dryRun: false,
