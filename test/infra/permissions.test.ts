@@ -234,6 +234,9 @@ test('a live run with approval and canary, a breach, an alarm, repairs and its e
     expect(await call('mend-records', { Records })).toEqual({ batchItemFailures: [{ itemIdentifier: 'm1' }] });
     expect([...aws.heldBack]).toEqual([['r1', 120]]);
     expect(await query('SELECT title FROM live_drafts WHERE id IN (3, 7)')).toEqual([{ title: 'changed' }]);
+    // What comparing mends, and what the sweep does, as of an application that died between its two writes.
+    await query("UPDATE live_drafts SET title = 'old' WHERE id = 5");
+    await query("INSERT INTO drafts VALUES (3001, 'added', '[1, 2, 3]')");
     await validate(live, json(planned.shardListKey), true);
 
     await call('ask-approval', { run: live, token: 'first' });
