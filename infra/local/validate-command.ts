@@ -59,7 +59,7 @@ const isRun = (argument: string): boolean => runIdSchema.safeParse(argument).suc
 /** The event of a migration says which collections belong together too; of what it would move nothing is left. */
 function toValidate({ raw, parsed }: GivenEvent): GivenEvent {
   if (parsed.mode === 'validate') return { raw, parsed };
-  const changed = { ...raw, mode: 'validate', cutover: null };
+  const changed = { ...raw, mode: 'validate', cutover: null, live: false };
   return { raw: changed, parsed: parseEvent(changed) };
 }
 

@@ -134,7 +134,7 @@ describe('vecferry after a run', () => {
     const before = await readdir(shards, { recursive: true });
     const { code, out } = await vecferry([
       'validate',
-      event('moved', { cutover: { flag: 'records' } }),
+      event('moved', { live: true, cutover: { flag: 'records', canary: {} } }),
       '--run',
       'held',
     ]);
