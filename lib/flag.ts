@@ -74,6 +74,9 @@ export function parseFlag(text: string, where: string): Flag {
     return parseAs(flagSchema, JSON.parse(text), what, ShardDamaged);
   } catch (cause) {
     if (cause instanceof ShardDamaged) throw cause;
-    throw new ShardDamaged(`${what} is not JSON; set it to {"active": …, "candidate": …, "weight": 0}`, { cause });
+    // Without its `writes` the application would write to one side alone, in the middle of a run.
+    const fields = '{"active": …, "candidate": …, "weight": 0}, and the "writes" and "run" that it had';
+    const next = `where a run has moved readers vecferry rollback RUN writes it anew, else set it to ${fields}`;
+    throw new ShardDamaged(`${what} is not JSON; ${next}`, { cause });
   }
 }

@@ -41,7 +41,8 @@ export function checkFlag(value: unknown, where: string): Flag {
   };
 }
 
-const example = '{"active": …, "candidate": …, "weight": 0}';
+/** Without its `writes` the application would write to one side alone, in the middle of a run. */
+const example = '{"active": …, "candidate": …, "weight": 0}, and the "writes" and "run" that it had';
 
 function isObject(value: unknown): value is Readonly<Record<string, unknown>> & { [K in keyof Flag]?: unknown } {
   return typeof value === 'object' && value !== null && !Array.isArray(value);

@@ -65,15 +65,21 @@ describe('the flag as the client reads it', () => {
   });
 
   test.each([
-    ['{"active": "a:b"', 'the routing flag f is not JSON; set it to {"active": …, "candidate": …, "weight": 0}'],
-    ['[]', 'the routing flag f is not a JSON object; set it to {"active": …, "candidate": …, "weight": 0}'],
+    [
+      '{"active": "a:b"',
+      'the routing flag f is not JSON; set it to {"active": …, "candidate": …, "weight": 0}, and the "writes" and "run" that it had',
+    ],
+    [
+      '[]',
+      'the routing flag f is not a JSON object; set it to {"active": …, "candidate": …, "weight": 0}, and the "writes" and "run" that it had',
+    ],
     [
       '{"active": "a:b", "candidate": "a:b", "weight": 101}',
-      'the routing flag f has weight 101, and takes a number from 0 to 100; set it to {"active": …, "candidate": …, "weight": 0}',
+      'the routing flag f has weight 101, and takes a number from 0 to 100; set it to {"active": …, "candidate": …, "weight": 0}, and the "writes" and "run" that it had',
     ],
     [
       '{"active": "a:b", "weight": 1}',
-      'the routing flag f has candidate left out, and takes a place, store:collection; set it to {"active": …, "candidate": …, "weight": 0}',
+      'the routing flag f has candidate left out, and takes a place, store:collection; set it to {"active": …, "candidate": …, "weight": 0}, and the "writes" and "run" that it had',
     ],
   ])('refuses %s, and says how it should be', (text, message) => {
     expect(() => parseFlagText(text, 'f')).toThrow(message);
