@@ -31,7 +31,7 @@ afterAll(async () => {
   await engine.close();
 });
 
-async function run(name: string, cutover: object) {
+async function run(name: string, cutover: object, onEntered?: (state: string) => void) {
   const states: string[] = [];
   const event = {
     source: { store: 'memory', connection, collection: 'words' },
@@ -44,7 +44,9 @@ async function run(name: string, cutover: object) {
     event,
     signal: new AbortController().signal,
     onState: ({ type, state }) => {
-      if (type === 'entered') states.push(state);
+      if (type !== 'entered') return;
+      states.push(state);
+      onEntered?.(state);
     },
   });
   return { outcome, states };
@@ -67,12 +69,13 @@ test('a question that nobody answers ends the run well: readers stay, and people
 });
 
 test('a canary that fails before it has moved a reader takes nothing back, and the run fails under the canary’s own error', async () => {
-  await fileFlags(join(directory, 'flags')).write('elsewhere', {
-    active: 'memory:third',
-    candidate: 'memory:third',
-    weight: 0,
-  });
-  const { outcome, states } = await run('astray', { flag: 'elsewhere', canary: {} });
+  const flags = fileFlags(join(directory, 'flags'));
+  // After the plan, which would refuse it.
+  const goAstray = (state: string): void => {
+    const astray = { active: 'memory:third', candidate: 'memory:third', weight: 0 };
+    if (state === 'Write the report') void flags.write('elsewhere', astray);
+  };
+  const { outcome, states } = await run('astray', { flag: 'elsewhere', canary: {} }, goAstray);
   expect(states.slice(-5)).toEqual([
     'Step the canary',
     'Take readers back',
