@@ -103,6 +103,7 @@ describe('PostgreSQL and Qdrant', () => {
       'index skipped',
       'compare done',
       'recall skipped',
+      'cutover skipped',
     ]);
     // Nothing was queued, nothing loaded, nothing cut over.
     expect(await objects.list(runKeys(result.run).loaded)).toEqual([]);
