@@ -101,7 +101,9 @@ program
 
 program
   .command('validate')
-  .description('hold two collections against each other, or those of a run again; changes neither')
+  .description(
+    'hold two collections against each other, or those of a run again; changes neither, but mends those of a live run',
+  )
   .argument('<run or event>')
   .option('--run <id>', "with an event: the run's id; that of an earlier run goes on with it")
   .option('--search <json>', 'with a run: how the application searches the target by now, {"efSearch": 120}')
