@@ -309,3 +309,20 @@ describe('a canary', () => {
     });
   });
 });
+
+test('a live run that was finished is neither validated nor run again: its source is old, and would be copied over what is newer', async () => {
+  const given = event('over', { live: { settleSeconds: 0 }, cutover: { flag: 'over' } });
+  expect((await vecferry(['run', given, '--run', 'over'])).code).toBe(0);
+  expect((await vecferry(['validate', 'over'])).code).toBe(0);
+  expect((await vecferry(['finish', 'over'])).code).toBe(0);
+  const { code, err } = await vecferry(['validate', 'over']);
+  expect({ code, err }).toEqual({
+    code: 2,
+    err: expect.stringMatching(/^InvalidEvent: .* may be newer in lancedb:records, .*vecferry validate EVENT/),
+  });
+  const again = await vecferry(['run', given, '--run', 'over']);
+  expect({ code: again.code, err: again.err }).toEqual({
+    code: 3,
+    err: expect.stringMatching(/^RunMismatch: run 'over' was finished at .*; start a new run from there/),
+  });
+}, 120_000);
