@@ -2,6 +2,8 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { describe, expect, test } from '@jest/globals';
 import { storesTable } from '../infra/local/stores-table.ts';
+import { parseEvent } from '../lib/event.ts';
+import { placeOf } from '../lib/flag.ts';
 import { storeNames } from '../lib/stores/registry.ts';
 
 /** Documents that would otherwise go stale without anyone noticing. */
@@ -80,5 +82,15 @@ test('the events shown in a page are those of the files that it names', () => {
   expect(shown.map(([, file]) => file)).toEqual(['events/filtered-search.json', 'events/gold-queries.json']);
   for (const [, file = '', text = ''] of shown) {
     expect(JSON.parse(`{${text}}`)).toEqual({ validate: JSON.parse(read(file)).validate });
+  }
+});
+
+test('the application in docs/client.md has a side for each place that the events of such runs name', () => {
+  for (const file of ['events/live.json', 'events/canary.json']) {
+    const { source, target, cutover } = parseEvent(JSON.parse(read(file)));
+    const application = /<!-- express -->([\s\S]*?)\n```\n/.exec(read('docs/client.md'))?.[1] ?? '';
+    expect(application).toContain(`sides: { '${placeOf(source)}': inPostgres, '${placeOf(target)}': inQdrant }`);
+    expect(application).toContain(`source: '${placeOf(source)}'`);
+    expect(application).toContain(`/flags\`, '${cutover?.flag}')`);
   }
 });

@@ -1,4 +1,5 @@
 import type { Answer, Move } from '../../lib/cutover-files.ts';
+import { flagNameOf, placeOf } from '../../lib/flag.ts';
 import type { Notice } from '../../lib/notices.ts';
 import type { Plan } from '../../lib/run-files.ts';
 import type { ShardHeader } from '../../lib/shard.ts';
@@ -21,12 +22,20 @@ export function planLines(plan: Plan): readonly string[] {
     `target   ${event.target.store} ${event.target.collection}: ${vectors.join(', ')}; ids ${plan.mapping.ids === 'keep' ? 'kept' : `kept, but for those that it cannot hold: they become UUIDv5, the original in '${plan.mapping.originalId}'`}`,
     `estimate ${count(estimate.shards)} shards, ${(estimate.bytes / 2 ** 20).toFixed(1)} MiB, about ${duration(estimate.seconds)} and ${estimate.usd.toFixed(2)} USD on AWS`,
     ...estimate.formula.map((line) => `         ${line}`),
+    ...clientLines(plan),
     ...Object.entries(plan.withoutVector).map(
       ([name, records]) => `note     ${count(records)} records lack the vector '${name}'`,
     ),
     ...plan.notes.map((note) => `note     ${note}`),
     `changes meanwhile: ${plan.guarantee}`,
   ];
+}
+
+/** An application whose sides are called otherwise would fail at once, when the run writes its flag. */
+function clientLines({ event }: Plan): readonly string[] {
+  if (event.live === false && (event.cutover?.canary ?? null) === null) return [];
+  const places = `${placeOf(event.source)} and ${placeOf(event.target)}`;
+  return [`client   flag '${flagNameOf(event)}' will name ${places}: the application's sides have to be called so`];
 }
 
 export function statusLines(status: RunStatus, place: Place): readonly string[] {
