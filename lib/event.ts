@@ -182,9 +182,13 @@ const canary = z
     path: ['minOverlap'],
     message: 'needs shadow reads: set shadowPercent above 0, or minOverlap to null',
   })
-  .refine((given) => looksOf(given) <= maxLooks, {
-    path: ['watchSeconds'],
-    message: `is too short for these steps and this patience: an execution has room for ${maxLooks} looks`,
+  .superRefine((given, { addIssue }) => {
+    const looks = Math.ceil(looksOf(given));
+    if (looks <= maxLooks) return;
+    const { watchSeconds, patienceMinutes } = given;
+    const needs = `${watchSeconds} needs ${looks} looks for these steps and a patience of ${patienceMinutes} minutes`;
+    const message = `${needs}, and an execution has room for ${maxLooks}: raise it, or lower patienceMinutes`;
+    addIssue({ code: 'custom', path: ['watchSeconds'], message });
   });
 export type Canary = z.infer<typeof canary>;
 

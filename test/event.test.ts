@@ -75,6 +75,11 @@ describe('an event', () => {
       /cutover\.canary\.minOverlap.*shadowPercent/,
     ],
     [
+      'short steps with the patience of a night, which is nowhere in the event',
+      { ...shortest, cutover: { canary: { watchSeconds: 2 } } },
+      /watchSeconds 2 needs 19800 looks .* a patience of 600 minutes.* 1500: .*lower patienceMinutes/,
+    ],
+    [
       'a canary with an alias, which has no share to move',
       { ...shortest, cutover: { pointer: 'articles', canary: {} } },
       /cutover\.pointer.*routing flag/,
