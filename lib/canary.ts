@@ -14,6 +14,7 @@ import { reportSchema } from './report-schema.ts';
 import type { Plan } from './run-files.ts';
 import type { Services } from './services.ts';
 import { judge } from './watch.ts';
+import { count } from './words.ts';
 
 /**
  * Moves readers to the target in steps. Each call moves to the next step, or looks at how readers fare at this one; the
@@ -175,16 +176,19 @@ async function look(work: Work, canary: CanaryState): Promise<Look> {
   const looked = { ...canary, lookedAt: at.toISOString(), seen, says };
   if (verdict === 'breach') return await takeBack(work, looked, `at ${percent}% ${says}`);
   const rest = minutes * 60 - seconds;
-  if (rest > 0 || verdict === 'too few') {
+  const lag = rest > 0 || verdict === 'too few' ? undefined : await lagOf(work);
+  if (rest > 0 || verdict === 'too few' || lag !== undefined) {
     const waited = overtime(work, canary) + Math.max(0, -rest);
     if (waited > asked.patienceMinutes * 60) {
+      const within = `within the patience of ${asked.patienceMinutes} minutes`;
+      const why = lag ?? `there were too few requests to judge by ${within}: ${says}`;
       return await takeBack(
         work,
         looked,
-        `at ${percent}% there were too few requests to judge by within the patience of ${asked.patienceMinutes} minutes: ${says}`,
+        `at ${percent}% ${why}${lag === undefined ? '' : `, and did not catch up ${within}`}`,
       );
     }
-    const waiting = verdict === 'too few' ? `too few requests to judge by: ${says}` : says;
+    const waiting = lag ?? (verdict === 'too few' ? `too few requests to judge by: ${says}` : says);
     await putJson(objects, runKeys(plan.run).canary, { ...looked, says: waiting });
     return { done: false, seconds: rest > 0 ? secondsTo(rest, asked) : Math.ceil(asked.watchSeconds) };
   }
@@ -195,6 +199,23 @@ async function look(work: Work, canary: CanaryState): Promise<Look> {
     return await moveTo(work, { ...looked, step: canary.step + 1, says: 'begun', steps });
   await putJson(objects, runKeys(plan.run).canary, { ...looked, state: 'passed', steps });
   return { done: true, seconds: asked.watchSeconds };
+}
+
+/** A write that met another may wait for its repair at any moment; so many do where the target takes none. */
+const maxWaiting = 100;
+
+/**
+ * Why no more readers are moved: reads fare well on a target that takes no writes, and what they find there is old.
+ * undefined: it keeps up.
+ */
+async function lagOf({ plan, services, now }: Work): Promise<string | undefined> {
+  const { target } = plan.event;
+  const waiting = await services.reads.repairsWaiting({
+    flag: flagNameOf(plan.event),
+    place: placeOf(target),
+    now: now(),
+  });
+  return waiting > maxWaiting ? `the target lags: ${count(waiting)} repairs wait for it` : undefined;
 }
 
 /** Seconds that the steps before waited beyond their own time: the patience is one for all, as the room for looks is. */

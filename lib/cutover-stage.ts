@@ -64,7 +64,10 @@ function canaryText({ event }: Plan, canary: CanaryState, now: Date): Text {
     const next = 'start the run again, which goes on at this step once it has validated, or roll back';
     return ['running', `${[at, ...figures].join(', ')}; nobody has looked since ${last}: ${next}`, step];
   }
-  const waits = now < end ? `watched until ${end.toISOString()}` : 'its time is over, waits for enough requests';
+  const waits =
+    now < end
+      ? `watched until ${end.toISOString()}`
+      : `its time is over, ${says.startsWith('the target lags') ? says : 'waits for enough requests'}`;
   return ['running', `${[at, ...figures].join(', ')}; ${waits}`, step];
 }
 

@@ -155,6 +155,27 @@ describe('a canary', () => {
     expect(await world.flag()).toMatchObject({ active: sourcePlace, weight: 0 });
   });
 
+  test('moves no more readers to a target that takes no writes, however well it is read, and none stay when it does not catch up', async () => {
+    const lagging = { ...canary, patienceMinutes: 2 };
+    const world = await makeCanaryWorld({ canary: lagging });
+    await world.step();
+    const look = async (waiting: number) => {
+      world.time += 60_000;
+      world.write({ ...goodLine(world.time - 10), waiting });
+      return await world.step();
+    };
+    await look(489);
+    expect(await look(489)).toMatchObject({ done: false });
+    expect(await world.flag()).toMatchObject({ weight: 1 });
+    expect((await world.canary())?.says).toBe('the target lags: 489 repairs wait for it');
+    // A write that met another waits for a moment, which is no outage.
+    await look(3);
+    expect(await world.flag()).toMatchObject({ weight: 50 });
+    await look(489);
+    await expect(look(489)).rejects.toThrow(/at 50% the target lags: 489 repairs wait for it, and did not catch up/);
+    expect(await world.flag()).toMatchObject({ weight: 0 });
+  });
+
   test('has one patience for all its steps, as an execution has room for so many looks', async () => {
     const world = await makeCanaryWorld({ canary: { ...canary, patienceMinutes: 2 } });
     await world.step();

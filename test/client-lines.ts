@@ -11,6 +11,7 @@ export interface LineParts {
   readonly flag?: string;
   readonly reads?: readonly (readonly [ms: number, ok: boolean])[];
   readonly shadowReads?: readonly ShadowRead[];
+  readonly waiting?: number;
 }
 
 export function makeLine({
@@ -19,6 +20,7 @@ export function makeLine({
   flag = 'articles2',
   reads = [],
   shadowReads = [],
+  waiting,
 }: LineParts): MetricLine {
   const ok = reads.filter(([, isOk]) => isOk);
   return {
@@ -32,6 +34,7 @@ export function makeLine({
     ReadLatency: ok.map(([ms]) => ms),
     ShadowReads: shadowReads.length,
     ShadowOverlap: shadowReads.map(({ overlap }) => overlap),
+    ...(waiting === undefined ? {} : { RepairsWaiting: waiting }),
   };
 }
 
