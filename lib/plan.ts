@@ -64,15 +64,18 @@ export async function planRun(input: PlanInput): Promise<Plan> {
   refuseMissingPointer(event, input.targetKind);
   refuseLiveTarget(event, input.targetKind);
   refuseUnheededSettings(event, input.targetKind);
-  if (input.flags !== undefined && movesFlag(event)) await flagToMove({ run, event }, input.flags);
   const keys = runKeys(run);
   const earlier = await getJson(objects, keys.plan, planSchema);
-  if (earlier !== undefined) return await resume(earlier, input);
+  if (earlier !== undefined) {
+    await refuseFlag(input);
+    return await resume(earlier, input);
+  }
 
   const described = await input.source.describe();
   const fitted = await fitTarget(input, described);
   await checkSets(input, { ...fitted, source: described.schema, records: described.count });
   await refuseFullTarget(event, input.target);
+  await refuseFlag(input);
   if (event.live !== false) await input.target.checkInserts?.();
 
   const shardBytes = Math.floor(event.parallel.shardMiB * 1024 * 1024);
@@ -108,9 +111,13 @@ export async function planRun(input: PlanInput): Promise<Plan> {
   return plan;
 }
 
-/** What would fail the run at its very end is refused now. */
 function movesFlag({ mode, cutover, live }: RunEvent): boolean {
   return mode === 'migrate' && (live !== false || (cutover !== null && cutover.pointer === undefined));
+}
+
+/** A flag that the run could not move at its very end is refused now. @throws RunMismatch, InvalidEvent */
+async function refuseFlag({ run, event, flags }: PlanInput): Promise<void> {
+  if (movesFlag(event) && flags !== undefined) await flagToMove({ run, event }, flags);
 }
 
 /**
