@@ -2,9 +2,9 @@ import { randomUUID } from 'node:crypto';
 import { mkdir, readFile, rename, writeFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { z } from 'zod';
-import { flagPath } from './client/file-flag.ts';
 import { ShardDamaged } from './errors.ts';
 import { type Endpoint, parseAs, type RunEvent } from './event.ts';
+import { flagPath } from './flag-path.ts';
 
 /**
  * The routing flag: which store an application reads and writes, when source and target are different stores. A store is

@@ -1,5 +1,5 @@
 import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { flagPath } from '../flag-path.ts';
 import type { FlagReader } from './flag-reader.ts';
 import { parseFlagText } from './flag-text.ts';
 
@@ -17,8 +17,4 @@ export function fileFlag(directory: string, name: string): FlagReader {
       }
     },
   };
-}
-
-export function flagPath(directory: string, name: string): string {
-  return join(directory, `${name}.json`);
 }
