@@ -1,11 +1,11 @@
 import { createHash } from 'node:crypto';
 import type { Move } from './cutover-files.ts';
-import { flagToMove } from './cutover-flag.ts';
-import { NotFound, RunMismatch } from './errors.ts';
+import { flagToMove, isFinishedOnTarget } from './cutover-flag.ts';
+import { InvalidEvent, NotFound, RunMismatch } from './errors.ts';
 import { bytesPerRecord, estimateRun } from './estimate.ts';
 import type { RunEvent } from './event.ts';
 import { type Fit, fitCollection } from './fit.ts';
-import type { FlagStore } from './flag.ts';
+import { type Flag, type FlagStore, placeOf } from './flag.ts';
 import { forgetFinished } from './forget.ts';
 import { runKeys } from './keys.ts';
 import { matchCollections } from './match.ts';
@@ -75,7 +75,8 @@ export async function planRun(input: PlanInput): Promise<Plan> {
   const fitted = await fitTarget(input, described);
   await checkSets(input, { ...fitted, source: described.schema, records: described.count });
   await refuseFullTarget(event, input.target);
-  await refuseFlag(input);
+  const flag = await refuseFlag(input);
+  if (isFinishedOnTarget(input, flag)) throw isOlder(event);
   if (event.live !== false) await input.target.checkInserts?.();
 
   const shardBytes = Math.floor(event.parallel.shardMiB * 1024 * 1024);
@@ -116,8 +117,16 @@ function movesFlag({ mode, cutover, live }: RunEvent): boolean {
 }
 
 /** A flag that the run could not move at its very end is refused now. @throws RunMismatch, InvalidEvent */
-async function refuseFlag({ run, event, flags }: PlanInput): Promise<void> {
-  if (movesFlag(event) && flags !== undefined) await flagToMove({ run, event }, flags);
+async function refuseFlag({ run, event, flags }: PlanInput): Promise<Flag | undefined> {
+  return movesFlag(event) && flags !== undefined ? await flagToMove({ run, event }, flags) : undefined;
+}
+
+/** An earlier run of the same two was finished: what was written since is in the target alone, and would be replaced. */
+function isOlder({ source, target }: RunEvent): InvalidEvent {
+  const text = `the routing flag says that ${placeOf(target)} alone is read and written, so ${placeOf(source)} is older`;
+  const next =
+    'move in the other direction; or, where the source is what counts, set cutover to null to copy it all the same';
+  return new InvalidEvent(`${text}; ${next}`, { ids: ['cutover'] });
 }
 
 /**

@@ -252,11 +252,24 @@ describe('a second run of the same two, as a schedule starts it', () => {
     expect(await input.flags.read('articles2')).toEqual(flagOnSource(input.plan));
   });
 
-  test('moves nothing where the first was finished, and leaves nothing to take back to a source that is old', async () => {
+  test('is refused by its plan once the first was finished, unless it asks for no cutover: the source is older by then', async () => {
     const { first, second } = await twice();
     await cutOver(first);
     await finish(first);
+    await expect(second()).rejects.toMatchObject({
+      name: 'InvalidEvent',
+      message: expect.stringMatching(/articles2 alone is read and written.*cutover to null/),
+    });
+    expect(await first.objects.list('runs/r2/')).toEqual([]);
+    const target = { ...first.event.target, into: 'existing' as const };
+    expect(await plan(first, 'r2', { ...first.event, target, cutover: null })).toMatchObject({ run: 'r2' });
+  });
+
+  test('that was planned before the first was finished moves nothing, and leaves nothing to take back to a source that is old', async () => {
+    const { first, second } = await twice();
+    await cutOver(first);
     const made = await second();
+    await finish(first);
     const input = { ...made, pointer: flagPointer(made.plan, made.flags) };
     const before = await input.flags.read('articles2');
     expect(await cutOver(input)).toMatchObject({ from: 'memory:articles2', to: 'memory:articles2' });
