@@ -85,7 +85,13 @@ describe('vecferry --stack', () => {
     const argument = JSON.stringify({ ...raw, cutover: { flag: 'articles' } });
     await expect(validateCommand(context, { argument, run: 'r1', stack: 'Vecferry' })).resolves.toBe(0);
     const [call] = stepFunctions.commandCalls(StartExecutionCommand);
-    expect(JSON.parse(call?.args[0].input.input ?? '')).toEqual({ ...raw, run: 'r1', mode: 'validate', cutover: null });
+    expect(JSON.parse(call?.args[0].input.input ?? '')).toEqual({
+      ...raw,
+      run: 'r1',
+      mode: 'validate',
+      cutover: null,
+      live: false,
+    });
     const ofRun = validateCommand(context, { argument: 'r1', stack: 'Vecferry' });
     await expect(ofRun).rejects.toMatchObject({
       name: 'InvalidEvent',
