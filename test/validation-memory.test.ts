@@ -1,6 +1,6 @@
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
-import { beforeAll, describe, expect, test } from '@jest/globals';
+import { beforeAll, describe, expect, jest, test } from '@jest/globals';
 import { type Batch, concatBatches } from '../lib/batch.ts';
 import { compareShard } from '../lib/compare.ts';
 import { split } from '../lib/fetch-records.ts';
@@ -20,6 +20,9 @@ const shardCount = 60;
 const shardBytes = recordsPerShard * 118;
 /** Bytes that a shard may leave behind: its entry in a list of shards, code compiled meanwhile. Measured: up to 2 kB. */
 const allowed = 8_000;
+
+// Each look collects all garbage, which takes seconds in a process that has run many files.
+jest.setTimeout(180_000);
 
 const vectors: VectorSpec[] = [
   { name: 'body', kind: 'dense', dimension: 16, distance: 'cosine', precision: 'float32' },
