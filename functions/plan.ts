@@ -35,6 +35,7 @@ export const handler = makeHandler({
       records: plan.records,
       exporters: event.parallel.exporters,
       ...wayOf(plan.event),
+      embeds: plan.embed !== undefined,
       validateOnly: event.mode === 'validate',
       rangesKey: ranges,
       shardListKey: shardList,

@@ -20,7 +20,8 @@ export type Permission =
   | 'write flags'
   | 'send notices'
   | 'answer states'
-  | 'read metrics';
+  | 'read metrics'
+  | 'embed texts';
 
 /**
  * Time: those that hand back a cursor take all that Lambda gives, 15 minutes, since each call costs a start; the others
@@ -48,6 +49,13 @@ export const functionSettings = {
     minutes: 15,
     may: ['read the run', 'write the run', 'delete of the run', 'open stores', 'queue shards', 'bury shards'],
   },
+  /** One at a time, whatever the number of shards: the rate limits are the account's, and no text is asked for twice. */
+  'embed-texts': {
+    memoryMiB: 1769,
+    minutes: 15,
+    may: ['read the run', 'write the run', 'open stores', 'queue shards', 'embed texts'],
+  },
+  'catch-up': { memoryMiB: 1024, minutes: 15, may: ['read the run', 'write the run', 'open stores', 'embed texts'] },
   'await-import': { memoryMiB: 512, minutes: 5, may: ['read the run', 'look at dead letters'] },
   'build-index': { memoryMiB: 512, minutes: 5, may: ['read the run', 'open stores'] },
   'watch-index': { memoryMiB: 512, minutes: 5, may: ['read the run', 'write the run', 'open stores'] },
@@ -62,6 +70,7 @@ export const functionSettings = {
   'measure-recall': { memoryMiB: 1024, minutes: 15, may: ['read the run', 'write the run', 'open stores'] },
   /** As many searches again for each setting that is tried; what is left at its deadline is done by the next call. */
   'tune-search': { memoryMiB: 1024, minutes: 15, may: ['read the run', 'write the run', 'open stores'] },
+  'measure-drift': { memoryMiB: 1024, minutes: 15, may: ['read the run', 'write the run', 'open stores'] },
   'find-causes': { memoryMiB: 1024, minutes: 10, may: ['read the run', 'write the run', 'open stores'] },
   'write-report': { memoryMiB: 1024, minutes: 10, may: ['read the run', 'write the run', 'open stores'] },
   'begin-live': { memoryMiB: 512, minutes: 5, may: ['read the run', 'write the run', 'read flags', 'write flags'] },
@@ -104,6 +113,8 @@ export const functionSettings = {
     minutes: 5,
     may: ['read the run', 'write the run', 'open stores', 'read flags', 'write flags', 'send notices'],
   },
+  /** Called by hand, not by the state machine: docs/cutover.md. */
+  retire: { memoryMiB: 512, minutes: 5, may: ['read the run', 'write the run', 'open stores', 'read flags'] },
   'report-failure': { memoryMiB: 512, minutes: 5, may: ['read the run', 'write the run'] },
 } as const satisfies Record<string, FunctionSettings>;
 

@@ -46,7 +46,9 @@ export class AllFunctions extends Construct {
       'export-range': make('export-range'),
       seal: make('seal'),
       'import-shard': make('import-shard'),
+      'embed-texts': make('embed-texts'),
       'await-import': make('await-import'),
+      'catch-up': make('catch-up'),
       'build-index': make('build-index'),
       'watch-index': make('watch-index'),
       'choose-queries': make('choose-queries'),
@@ -54,6 +56,7 @@ export class AllFunctions extends Construct {
       'find-neighbours': make('find-neighbours'),
       'measure-recall': make('measure-recall'),
       'tune-search': make('tune-search'),
+      'measure-drift': make('measure-drift'),
       'find-causes': make('find-causes'),
       'write-report': make('write-report'),
       'begin-live': make('begin-live'),
@@ -67,6 +70,7 @@ export class AllFunctions extends Construct {
       'mend-records': make('mend-records'),
       'cut-over': make('cut-over'),
       'roll-back': make('roll-back'),
+      retire: make('retire'),
       'report-failure': make('report-failure'),
     };
   }
@@ -204,6 +208,20 @@ export class AllFunctions extends Construct {
         case 'read metrics':
           // It knows no resources: docs.aws.amazon.com/service-authorization/latest/reference/list_amazoncloudwatch.html
           allow(['cloudwatch:GetMetricData'], ['*']);
+          break;
+        case 'embed texts':
+          allow(
+            ['bedrock:InvokeModel'],
+            ['amazon.titan-embed-*', 'cohere.embed-*'].map((model) =>
+              stack.formatArn({
+                service: 'bedrock',
+                region: '*',
+                account: '',
+                resource: 'foundation-model',
+                resourceName: model,
+              }),
+            ),
+          );
           break;
         case 'answer states':
           // The machine calls these functions, so its ARN cannot stand in what they wait for: stack.ts adds it.

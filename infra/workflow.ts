@@ -15,23 +15,26 @@ import { workflowParts } from './workflow-parts.ts';
  *  5. Begin the live writes   of a live run: the application writes to both sides from here on; until all of it knows
  *  6. Export every range      map over ranges.json: "Export a range" until done; importers run beside it, fed by the queue
  *  7. Seal the manifest
- *  8. Nothing to import?      where the run only validates: on with 13
- *  9. Await the import        again and again until done
- * 10. Apply the tombstones    of a live run: what was deleted meanwhile, in case an old shard brought it back
- * 11. Build the index
- * 12. Watch the index         again and again until done
- * 13. Choose the queries
- * 14. Check every shard       map over shards.json: "Compare a shard" until done, "Find its neighbours" until done
- * 15. Sweep the live writes   of a live run: what is in no shard is held against the source too; until done
- * 16. Measure recall          again and again until done
- * 17. Tune the search         where the event asks for it and the goal was missed; until done
- * 18. Find the causes         of what failed
- * 19. Write the report
- * 20. Passed?                 if not, the run fails with the report: nothing is cut over, the source is untouched
- * 21. Cut over?               not where the event's cutover is null, or the run only validates
- * 22. Ask for approval        where the event wants a person's; without it "Tell that readers stay", and the run ends here
- * 23. Step the canary         where the event has one: a share of the readers moves, is watched, the next; until done
- * 24. Cut over
+ *  8. Nothing to import?      where the run only validates: on with 15
+ *  9. Embed the texts         of another model: each shard is queued for the import once its vectors are made; until done
+ * 10. Await the import        again and again until done
+ * 11. Apply the tombstones    of a live run: what was deleted meanwhile, in case an old shard brought it back
+ * 12. Catch up with the table of a run in place: what was written since its range was exported; until done
+ * 13. Build the index
+ * 14. Watch the index         again and again until done
+ * 15. Choose the queries
+ * 16. Check every shard       map over shards.json: "Compare a shard" until done, "Find its neighbours" until done
+ * 17. Sweep the live writes   of a live run: what is in no shard is held against the source too; until done
+ * 18. Measure recall          again and again until done
+ * 19. Tune the search         where the event asks for it and the goal was missed; until done
+ * 20. Measure the drift       of another model: what it finds beside what the old one does; until done
+ * 21. Find the causes         of what failed
+ * 22. Write the report
+ * 23. Passed?                 if not, the run fails with the report: nothing is cut over, the source is untouched
+ * 24. Cut over?               not where the event's cutover is null, or the run only validates
+ * 25. Ask for approval        where the event wants a person's; without it "Tell that readers stay", and the run ends here
+ * 26. Step the canary         where the event has one: a share of the readers moves, is watched, the next; until done
+ * 27. Cut over
  * Whatever fails goes to "Report the failure" and ends the execution under the error's own name and message; from the canary
  * it goes through "Take readers back" first.
  */
@@ -67,8 +70,12 @@ export function runWorkflow(scope: Construct, props: WorkflowProps): IChainable 
 
   const validateOnly = booleanEquals('$.validateOnly', true);
   const notLive = booleanEquals('$.live', false);
-  const loadTarget = lookUntilDone('Await the import', 'await-import')
+  const notEmbedded = booleanEquals('$.embeds', false);
+  const notInPlace = booleanEquals('$.inPlace', false);
+  const loadTarget = skipIf('Vectors as they are?', notEmbedded, repeatUntilDone('Embed the texts', 'embed-texts'))
+    .next(lookUntilDone('Await the import', 'await-import'))
     .next(skipIf('No tombstones?', notLive, repeatUntilDone('Apply the tombstones', 'apply-tombstones')))
+    .next(skipIf('A table of its own?', notInPlace, repeatUntilDone('Catch up with the table', 'catch-up')))
     .next(call('Build the index', 'build-index', startWaiting))
     .next(lookUntilDone('Watch the index', 'watch-index'));
 
@@ -96,6 +103,7 @@ export function runWorkflow(scope: Construct, props: WorkflowProps): IChainable 
     .next(skipIf('Nothing to sweep?', notLive, repeatUntilDone('Sweep the live writes', 'sweep-writes')))
     .next(repeatUntilDone('Measure recall', 'measure-recall'))
     .next(repeatUntilDone('Tune the search', 'tune-search'))
+    .next(skipIf('The same model?', notEmbedded, repeatUntilDone('Measure the drift', 'measure-drift')))
     .next(call('Find the causes', 'find-causes'))
     .next(call('Write the report', 'write-report', { resultPath: '$.report' }))
     .next(leaveIf('Passed?', booleanEquals('$.report.passed', false), invalid))

@@ -158,6 +158,15 @@ function secondsTo(restSeconds: number, { watchSeconds }: Canary): number {
   return Math.ceil(Math.min(watchSeconds, Math.max(1, restSeconds)));
 }
 
+/** Two indexes with a recall of 95 % each, which miss independently, agree on 0.95 x 0.95. */
+const defaultMinOverlap = 0.9;
+
+/** Neighbours of two models differ by design. */
+function minOverlapOf({ embed }: Plan, { minOverlap }: Canary): number | null {
+  if (minOverlap !== undefined) return minOverlap;
+  return embed === undefined ? defaultMinOverlap : null;
+}
+
 async function look(work: Work, canary: CanaryState): Promise<Look> {
   const { plan, services, asked, log, now } = work;
   const { objects, reads } = services;
@@ -170,7 +179,12 @@ async function look(work: Work, canary: CanaryState): Promise<Look> {
     now: at,
     requests: asked.requests,
   });
-  const { verdict, says } = judge(seen, { ...asked, maxP95Ms: canary.maxP95Ms, percent });
+  const { verdict, says } = judge(seen, {
+    ...asked,
+    maxP95Ms: canary.maxP95Ms,
+    minOverlap: minOverlapOf(plan, asked),
+    percent,
+  });
   log.info('looked at the canary', { run: plan.run, percent, verdict, says, ...seen });
   const seconds = (at.getTime() - Date.parse(canary.stepAt)) / 1000;
   const looked = { ...canary, lookedAt: at.toISOString(), seen, says };

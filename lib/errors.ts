@@ -30,6 +30,8 @@ export const errorNames = {
   validationFailed: 'ValidationFailed',
   takenBack: 'TakenBack',
   repairQueueFull: 'RepairQueueFull',
+  budgetExceeded: 'BudgetExceeded',
+  schemaMismatch: 'SchemaMismatch',
 } as const;
 export type ErrorName = (typeof errorNames)[keyof typeof errorNames];
 
@@ -111,4 +113,14 @@ export class TakenBack extends VecferryError {
 export class RepairQueueFull extends VecferryError {
   override readonly name = errorNames.repairQueueFull;
   override readonly retryable = true;
+}
+
+/** Embedding would cost more than the event allows; nothing was asked for that would have passed it. */
+export class BudgetExceeded extends VecferryError {
+  override readonly name = errorNames.budgetExceeded;
+}
+
+/** A shard has another schema than the run, or a name that the run does not know, and no rule says what becomes of it. */
+export class SchemaMismatch extends VecferryError {
+  override readonly name = errorNames.schemaMismatch;
 }

@@ -1,7 +1,10 @@
 import { z } from 'zod';
 import { InvalidEvent } from './errors.ts';
+import { embedSchema, modelIdSchema, modelSchema } from './event-embed.ts';
+import { connectionSchema } from './event-endpoint.ts';
+import { mappingSchema } from './event-mapping.ts';
 import { filterSchema } from './filter.ts';
-import { distanceSchema, indexSchema, precisionSchema, searchSettingsSchema } from './schema.ts';
+import { searchSettingsSchema } from './schema.ts';
 
 /** What a user writes to start a run: the same on AWS and on one machine. Defaults make the shortest one work. */
 
@@ -13,45 +16,15 @@ export const runIdSchema = z
     'takes at most 80 letters, digits, - and _, and begins with a letter or a digit',
   );
 
-const connection = z.union([
-  z.strictObject({ secret: z.string().min(1) }),
-  z.strictObject({ url: z.url() }).refine(({ url }) => !hasPassword(url), {
-    message: 'holds a password; put it into a secret and write {"secret": NAME}',
-  }),
-  z.strictObject({ path: z.string().min(1) }),
-]);
-export type Connection = z.infer<typeof connection>;
-
 const endpoint = {
   store: z.string().min(1),
-  connection: connection.optional(),
+  connection: connectionSchema.optional(),
   collection: z.string().min(1),
   /** The store's own options; docs/stores.md lists them. */
   options: z.record(z.string(), z.unknown()).default({}),
 };
 export const endpointSchema = z.strictObject(endpoint);
 export type Endpoint = z.infer<typeof endpointSchema>;
-
-const vectorMapping = z.strictObject({
-  /** Name in the target; left out: as the target's defaults say. */
-  to: z.string().optional(),
-  distance: distanceSchema.optional(),
-  precision: precisionSchema.optional(),
-  /** The index the target builds; left out: the source's where both have the notion, else the store's default. */
-  index: indexSchema.optional(),
-});
-
-const mapping = z.strictObject({
-  /** Source vector name -> its name and settings in the target, or null to leave the vector out. Unnamed ones are all moved. */
-  vectors: z.record(z.string(), vectorMapping.nullable()).default({}),
-  /** Payload field -> how it is carried, or null to leave it out. `number` accepts rounding to a double, `string` keeps every digit. */
-  payload: z.record(z.string(), z.enum(['number', 'string']).nullable()).default({}),
-  /** What happens to records without a vector where the target cannot hold them. */
-  missingVectors: z.enum(['refuse', 'skip']).default('refuse'),
-  /** Payload field that keeps an id which the target cannot hold. */
-  originalId: z.string().min(1).default('original_id'),
-});
-export type Mapping = z.infer<typeof mapping>;
 
 /** A query that the event, or a file it names, gives. */
 export const givenQuerySchema = z.strictObject({
@@ -171,8 +144,11 @@ const canary = z
      * it, at least 200; not judged where it measured none.
      */
     maxP95Ms: z.number().positive().optional(),
-    /** Least mean overlap@k of the shadow reads' two answers; null: not judged. */
-    minOverlap: z.number().min(0).max(1).nullable().default(0.9),
+    /**
+     * Least mean overlap@k of the shadow reads' two answers; null: not judged. Left out: 0.9, and not judged where the two
+     * have vectors of different models.
+     */
+    minOverlap: z.number().min(0).max(1).nullable().optional(),
     /** Percent of reads that are sent to both stores. */
     shadowPercent: z.number().min(0).max(100).default(5),
     /** Minutes that the steps together wait for enough requests, each after its own, before readers are taken back. */
@@ -217,13 +193,24 @@ const parallel = z.strictObject({
 const event = z.strictObject({
   /** The run's id; left out: the execution's name. The id of an earlier run resumes it. */
   run: runIdSchema.optional(),
-  source: endpointSchema,
+  source: z.strictObject({
+    ...endpoint,
+    /** The model that made its vectors; left out: what its shards or records say. With a provider the old model can be asked for a query's vector too. */
+    model: z.union([modelSchema, modelIdSchema]).optional(),
+  }),
   target: z.strictObject({
     ...endpoint,
-    /** new: a collection that holds records is refused. existing: records are upserted into what is there. */
-    into: z.enum(['new', 'existing']).default('new'),
+    /**
+     * new: a collection that holds records is refused. existing: records are upserted into what is there. place: the source
+     * itself, which gets a new vector beside the old one.
+     */
+    into: z.enum(['new', 'existing', 'place']).default('new'),
   }),
-  mapping: mapping.prefault({}),
+  mapping: mappingSchema.prefault({}),
+  /** Has a vector made anew from a text by an embedding model; left out: every vector is copied. */
+  embed: embedSchema.optional(),
+  /** failed: a run that is started again takes up the records whose text could not be embedded, and nothing else. */
+  only: z.enum(['failed']).optional(),
   parallel: parallel.prefault({}),
   validate: validate.prefault({}),
   /** null: stop after validation; cut over later by `vecferry cutover RUN`. */
@@ -250,6 +237,23 @@ export const eventSchema = event
     path: ['live'],
     message: 'is for runs that move records, and mode "validate" moves none; leave it out',
   })
+  .refine(({ embed, live }) => embed === undefined || live === false, {
+    path: ['live'],
+    message:
+      'does not go with embed: a write of the application has no vector of the new model; leave it out, and write to the target once readers are there',
+  })
+  .refine(({ embed, mode }) => embed === undefined || mode === 'migrate', {
+    path: ['embed'],
+    message: 'makes vectors, and mode "validate" makes nothing; leave it out',
+  })
+  .refine(({ embed, target }) => target.into !== 'place' || embed !== undefined, {
+    path: ['target', 'into'],
+    message: 'is "place", which gives a collection a new vector beside the old one; say with embed how it is made',
+  })
+  .refine(({ embed, only }) => only === undefined || embed !== undefined, {
+    path: ['only'],
+    message: 'is for texts that could not be embedded, and this event embeds none; leave it out',
+  })
   .refine(({ cutover: asked, live }) => asked?.pointer === undefined || (live === false && asked.canary === null), {
     path: ['cutover', 'pointer'],
     message:
@@ -258,7 +262,7 @@ export const eventSchema = event
 export type RunEvent = z.infer<typeof eventSchema>;
 
 /** What the state machine branches on: planOutput in states.ts. */
-export function wayOf({ cutover: asked, mode, live }: RunEvent) {
+export function wayOf({ cutover: asked, mode, live, target }: RunEvent) {
   const isCutOver = asked !== null && mode === 'migrate';
   return {
     cutover: isCutOver,
@@ -266,6 +270,7 @@ export function wayOf({ cutover: asked, mode, live }: RunEvent) {
     approval: isCutOver && asked.approval === 'person',
     approvalSeconds: Math.ceil((asked?.approvalHours ?? 1) * 3600),
     canary: isCutOver && asked.canary !== null,
+    inPlace: target.into === 'place',
   };
 }
 
@@ -331,9 +336,4 @@ function phrase(message: string): string {
   return message
     .replace(/^Invalid input: expected (.*), received undefined$/, 'is missing (expected $1)')
     .replace(/^Invalid input: /, 'is wrong: ');
-}
-
-function hasPassword(url: string): boolean {
-  const parsed = URL.parse(url);
-  return parsed !== null && (parsed.password !== '' || /[?&](password|api[-_]?key|token)=/i.test(parsed.search));
 }

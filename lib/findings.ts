@@ -259,6 +259,10 @@ const nextSteps: Readonly<Record<ErrorName, string>> = {
     'Delete the object named and start the run again under its id: its range is exported again.',
   [errorNames.importFailed]:
     'Read failed/<shard>.json of the shards named, mend the cause, and start the run again under its id.',
+  [errorNames.budgetExceeded]:
+    'Raise embed.budget, or embed fewer records or with a cheaper model, and start the run again under its id: what is embedded is not paid for twice.',
+  [errorNames.schemaMismatch]:
+    'Say in the mapping what becomes of the fields named, or accept the other schema as the message says, and start the run again.',
   [errorNames.validationFailed]: 'Read the findings of the report.',
   [errorNames.takenBack]:
     'Readers are on the source again, and no write was lost. See docs/runbook.md, "Readers were taken back"; then start the run again under its id.',

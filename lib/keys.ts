@@ -27,6 +27,12 @@ export interface RunKeys {
   readonly tombstones: string;
   readonly tombstonesApplied: string;
   readonly sweep: string;
+  /** How far the embedding is, the vectors by shard, and what the model answered, by text: what is there is never asked again. */
+  readonly embedding: string;
+  readonly embedded: string;
+  readonly texts: string;
+  /** What another model changed. */
+  readonly drift: string;
   /** The question to a person, and an answer a question. */
   readonly approval: string;
   readonly approvalAnswers: string;
@@ -63,6 +69,10 @@ export function runKeys(run: string): RunKeys {
     tombstones: `${prefix}tombstones/`,
     tombstonesApplied: `${prefix}tombstones.json`,
     sweep: `${prefix}sweep.json`,
+    embedding: `${prefix}embedding.json`,
+    embedded: `${prefix}embedded/`,
+    texts: `${prefix}texts/`,
+    drift: `${prefix}drift.json`,
     approval: `${prefix}approval.json`,
     approvalAnswers: `${prefix}approval-answers/`,
     canary: `${prefix}canary.json`,
@@ -100,6 +110,11 @@ export const loadedKey = (run: string, shard: string): string => `${runKeys(run)
 export const failedKey = (run: string, shard: string): string => `${runKeys(run).failed}${shard}.json`;
 export const comparedKey = (run: string, shard: string): string => `${runKeys(run).compared}${shard}.json`;
 export const neighboursKey = (run: string, shard: string): string => `${runKeys(run).neighbours}${shard}.json`;
+/** The vectors of a shard's records that a model made. */
+export const embeddedKey = (run: string, shard: string): string => `${runKeys(run).embedded}${shard}.parquet`;
+/** The n-th object of answers of a model, counted from 0: `texts/000000.parquet`. */
+export const textsKey = (run: string, number: number): string =>
+  `${runKeys(run).texts}${String(number).padStart(6, '0')}.parquet`;
 /** What both sides answered to a number of queries, counted from 0: `answers/00000.json`. */
 export const answersKey = (run: string, part: number): string =>
   `${runKeys(run).answers}${String(part).padStart(5, '0')}.json`;

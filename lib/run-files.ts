@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { embedPlanSchema } from './embed-files.ts';
 import { eventSchema } from './event.ts';
 import { filterSchema } from './filter.ts';
 import { collectionSchema, distanceSchema, searchSettingsSchema } from './schema.ts';
@@ -57,6 +58,8 @@ export const planSchema = z.strictObject({
   source: collectionSchema,
   target: collectionSchema,
   mapping: mappingPlanSchema,
+  /** How vectors are made; left out: none are. */
+  embed: embedPlanSchema.optional(),
   records: tally,
   withoutVector: z.record(z.string(), tally),
   /** What a person should know before starting: settings that do not carry over, fields carried in another form. */

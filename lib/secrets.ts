@@ -3,7 +3,8 @@ import { ResourceNotFoundException } from '@aws-sdk/client-secrets-manager';
 import { z } from 'zod';
 import { readSecretVariable, secretVariable } from './environment.ts';
 import { InvalidEvent, NotFound } from './errors.ts';
-import { type Connection, parseAs } from './event.ts';
+import { parseAs } from './event.ts';
+import type { Connection } from './event-endpoint.ts';
 import type { ResolvedConnection } from './stores/port.ts';
 
 /** Reads the text of a secret by its name; undefined when there is none. */

@@ -5,9 +5,12 @@ import { SFNClient } from '@aws-sdk/client-sfn';
 import { SNSClient } from '@aws-sdk/client-sns';
 import { SQSClient } from '@aws-sdk/client-sqs';
 import { SSMClient } from '@aws-sdk/client-ssm';
+import type { Embedder } from './embed/port.ts';
+import { openEmbedder } from './embed/registry.ts';
 import { type Environment, readEnvironment } from './environment.ts';
 import { InvalidEvent } from './errors.ts';
 import type { Endpoint } from './event.ts';
+import type { Embed, Model } from './event-embed.ts';
 import { type FlagStore, fileFlags } from './flag.ts';
 import { ssmFlags } from './flag-ssm.ts';
 import { type Notices, objectNotices, snsNotices } from './notices.ts';
@@ -49,7 +52,9 @@ export interface Services {
   /** Both sides of a run; fields that its mapping leaves out are not read from the source. A run that only validates cannot write to either. */
   openSource(plan: Plan): Promise<OpenStore>;
   openTarget(plan: Plan): Promise<OpenStore>;
-  /** Closes every store that was opened. */
+  /** An embedding model, made ready once a process. */
+  openModel(model: Model, limits?: Embed['limits']): Promise<Embedder>;
+  /** Closes every store and model that was opened. */
   close(): Promise<void>;
 }
 
@@ -71,6 +76,7 @@ export function services(): Services {
 
 function makeServices(environment: Environment): Services {
   const stores = new Map<string, Promise<OpenStore>>();
+  const models = new Map<string, Promise<Embedder>>();
   const open: Services['open'] = async (endpoint, omitFields = []) => {
     const key = JSON.stringify([endpoint, omitFields]);
     const there = stores.get(key) ?? openStore(endpoint, omitFields, environment);
@@ -93,10 +99,19 @@ function makeServices(environment: Environment): Services {
     openSource: async (plan) =>
       guarded(await open(plan.event.source, plan.mapping.dropFields), plan.event.source, plan),
     openTarget: async (plan) => guarded(await open(plan.event.target), plan.event.target, plan),
+    openModel: async (model, limits = {}) => {
+      const key = JSON.stringify([model, limits]);
+      const there = models.get(key) ?? openModel(model, limits, environment);
+      models.set(key, there);
+      there.catch(() => models.delete(key));
+      return await there;
+    },
     close: async () => {
-      const all = await Promise.allSettled(stores.values());
+      const all = await Promise.allSettled([...stores.values()].map(async (each) => (await each).store));
+      const asked = await Promise.allSettled(models.values());
       stores.clear();
-      for (const each of all) if (each.status === 'fulfilled') await each.value.store.close();
+      models.clear();
+      for (const each of [...all, ...asked]) if (each.status === 'fulfilled') await each.value.close();
     },
   };
 }
@@ -127,6 +142,12 @@ async function openStore(
     kind,
     store: await kind.open({ connection, collection: endpoint.collection, options: endpoint.options, omitFields }),
   };
+}
+
+async function openModel(model: Model, limits: Embed['limits'], environment: Environment): Promise<Embedder> {
+  const isLocal = environment.VECFERRY_RUNS.startsWith('file://');
+  const connection = await resolveConnection(model.connection, secretsOf[environment.VECFERRY_SECRETS]);
+  return await openEmbedder({ model, limits, connection, isLocal });
 }
 
 function openObjects(runs: string): ObjectStore {

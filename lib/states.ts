@@ -37,6 +37,10 @@ export const planOutput = z.strictObject({
   approvalSeconds: z.int().positive(),
   /** True where readers are moved in steps. */
   canary: z.boolean(),
+  /** True where texts are embedded by a model. */
+  embeds: z.boolean(),
+  /** True where the target is the source itself, with a new vector beside the old one. */
+  inPlace: z.boolean(),
   /** True where two collections are held against each other and nothing is moved. */
   validateOnly: z.boolean(),
   rangesKey: z.string(),
@@ -138,6 +142,10 @@ export const rollBackInput = z.union([
 /** A message on the repair queue: records whose second write failed. Ids are the source's. */
 export const repairMessage = z.strictObject({ version: z.literal(1), run, ids: z.array(z.string()).min(1).max(1000) });
 export type RepairMessage = z.infer<typeof repairMessage>;
+
+/** Retire: `confirm` repeats the name of what is dropped for good; without it the answer only says what would be. */
+export const retireInput = z.strictObject({ run, confirm: z.string().optional() });
+export const retireOutput = z.strictObject({ dropped: z.boolean(), what: z.string() });
 
 export const reportOutput = z.strictObject({ passed: z.boolean(), summary: z.string(), report: z.string() });
 

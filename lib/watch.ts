@@ -4,7 +4,9 @@ import { count, milliseconds, percent, plural } from './words.ts';
 
 /** Whether readers may stay where a step of the canary has put them: a pure function of what the client's metrics say. */
 
-export interface Bounds extends Pick<Canary, 'requests' | 'maxErrorRate' | 'minOverlap'> {
+export interface Bounds extends Pick<Canary, 'requests' | 'maxErrorRate'> {
+  /** null: not judged. */
+  readonly minOverlap: number | null;
   /** null: not judged. */
   readonly maxP95Ms: number | null;
   /** Percent of reads that go to the target; of none nothing but the overlap can be judged. */

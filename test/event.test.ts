@@ -108,7 +108,6 @@ describe('an event', () => {
         watchSeconds: 30,
         requests: 100,
         maxErrorRate: 0.05,
-        minOverlap: 0.9,
         shadowPercent: 5,
         patienceMinutes: 600,
       },

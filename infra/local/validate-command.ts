@@ -87,6 +87,7 @@ async function validateRun(context: CommandContext, given: string, search: strin
     records: plan.records,
     exporters: plan.event.parallel.exporters,
     ...wayOf({ ...plan.event, cutover: null }),
+    embeds: plan.embed !== undefined,
     validateOnly: plan.event.mode === 'validate',
     rangesKey: keys.ranges,
     shardListKey: keys.shardList,

@@ -13,7 +13,7 @@ const states = statesOf(machine);
 const tasks = states.filter(([, { Type }]) => Type === 'Task');
 
 /** Called by a queue, or by hand. */
-const besideTheMachine = ['import-shard', 'mend-records', 'answer-approval', 'finish'];
+const besideTheMachine = ['import-shard', 'mend-records', 'answer-approval', 'finish', 'retire'];
 /** Waits for a person, not for its function. */
 const asking = 'Ask for approval';
 const functionCalledBy = (state: State): string | undefined =>
@@ -49,11 +49,17 @@ describe('the state machine', () => {
       'Export every range',
       'Seal the manifest',
       'Nothing to import?',
+      'Vectors as they are?',
+      'Embed the texts',
+      'Done: Embed the texts?',
       'Await the import',
       'Done: Await the import?',
       'No tombstones?',
       'Apply the tombstones',
       'Done: Apply the tombstones?',
+      'A table of its own?',
+      'Catch up with the table',
+      'Done: Catch up with the table?',
       'Build the index',
       'Watch the index',
       'Done: Watch the index?',
@@ -66,6 +72,9 @@ describe('the state machine', () => {
       'Done: Measure recall?',
       'Tune the search',
       'Done: Tune the search?',
+      'The same model?',
+      'Measure the drift',
+      'Done: Measure the drift?',
       'Find the causes',
       'Write the report',
       'Passed?',
@@ -90,8 +99,16 @@ describe('the state machine', () => {
   test('leads a run without live writes past what looks after them: before the export, after the import, and after the comparison', () => {
     const condition = { Variable: '$.live', BooleanEquals: false };
     expect(away('No live writes?')).toEqual([{ ...condition, Next: 'Export every range' }]);
-    expect(away('No tombstones?')).toEqual([{ ...condition, Next: 'Build the index' }]);
+    expect(away('No tombstones?')).toEqual([{ ...condition, Next: 'A table of its own?' }]);
     expect(away('Nothing to sweep?')).toEqual([{ ...condition, Next: 'Measure recall' }]);
+  });
+
+  test('leads a run that copies its vectors past the model, and one with a target of its own past what looks after a run in place', () => {
+    const copied = { Variable: '$.embeds', BooleanEquals: false };
+    expect(away('Vectors as they are?')).toEqual([{ ...copied, Next: 'Await the import' }]);
+    expect(away('The same model?')).toEqual([{ ...copied, Next: 'Find the causes' }]);
+    const apart = { Variable: '$.inPlace', BooleanEquals: false };
+    expect(away('A table of its own?')).toEqual([{ ...apart, Next: 'Build the index' }]);
   });
 
   test('calls each function from exactly one state, so none is forgotten and none is called in a wrong place', () => {

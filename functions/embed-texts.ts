@@ -1,0 +1,23 @@
+import { embedShards } from '../lib/embed-stage.ts';
+import { askedModel } from '../lib/made.ts';
+import { readManifest } from '../lib/manifest.ts';
+import { readPlan } from '../lib/plan.ts';
+import { repeatOutput, runInput } from '../lib/states.ts';
+import { makeHandler } from './lambda.ts';
+
+/**
+ * State "Embed the texts", called again until it says done: has the vectors of every shard made, and puts each on the import
+ * queue once they are there.
+ * @throws BudgetExceeded when it would cost more than the event allows; not retried.
+ */
+export const handler = makeHandler({
+  input: runInput,
+  output: repeatOutput,
+  run: async ({ run }, { services, deadline, log }) => {
+    const { objects } = services;
+    const [plan, manifest] = await Promise.all([readPlan(objects, run), readManifest(objects, run)]);
+    const embedder = await services.openModel(...askedModel(plan));
+    const now = (): Date => new Date();
+    return await embedShards({ plan, manifest, objects, queue: services.queue(), embedder, deadline, log, now });
+  },
+});
