@@ -8,6 +8,7 @@ import { type Fit, fitCollection } from './fit.ts';
 import { type Flag, type FlagStore, placeOf } from './flag.ts';
 import { forgetFinished } from './forget.ts';
 import { runKeys } from './keys.ts';
+import { madeSchema } from './made.ts';
 import { matchCollections } from './match.ts';
 import { readMoves, refuseFinished } from './moves.ts';
 import { getJson, type ObjectStore, putJson } from './objects.ts';
@@ -143,10 +144,10 @@ async function fitTarget({ event, target, targetKind, sourceKind }: PlanInput, s
 /** What is searched for, at a first start and at every other: the sets may be changed between them. @throws InvalidEvent, NotFound */
 async function checkSets(
   { event, queryFiles = noFiles }: PlanInput,
-  planned: Pick<Plan, 'source' | 'target' | 'mapping' | 'records'>,
+  planned: Pick<Plan, 'source' | 'target' | 'mapping' | 'records' | 'embed'>,
 ): Promise<void> {
   refuseTooFewQueries(event, planned.records);
-  refuseUnknownVectors(event, planned.source, planned.mapping);
+  refuseUnknownVectors(event, madeSchema(planned), planned.mapping);
   await readGivenQueries({ ...planned, event }, queryFiles);
 }
 

@@ -1,7 +1,9 @@
+import type { EmbedPlan } from './embed-files.ts';
 import { InvalidEvent } from './errors.ts';
 import type { GivenQuery, QuerySet, RunEvent } from './event.ts';
 import type { Filter } from './filter.ts';
 import { queriesNeeded } from './interval.ts';
+import { madeSchema } from './made.ts';
 import { parseQueryFile, type QueryFiles } from './query-file.ts';
 import type { MappingPlan, Query } from './run-files.ts';
 import type { CollectionSchema, Distance } from './schema.ts';
@@ -13,6 +15,7 @@ export interface Planned {
   readonly source: CollectionSchema;
   readonly target: CollectionSchema;
   readonly mapping: MappingPlan;
+  readonly embed?: EmbedPlan | undefined;
 }
 
 /** A dense vector that recall is measured for. */
@@ -20,18 +23,22 @@ export interface SearchedVector {
   /** Its name in the source, and in the target. */
   readonly vector: string;
   readonly targetVector: string;
-  /** What the truth is ranked by: the event's mapping where it names one, else the source's, else the target's. */
+  /** Floats of a query: as the target has them; undefined where neither side says. */
+  readonly dimension: number | undefined;
+  /** What the truth is ranked by: the event's mapping where it names one, else the source's (a made vector's: its model's), else the target's. */
   readonly distance: Distance;
 }
 
 /** The dense vectors of the mapping; sparse and multi vectors have no search in the port. */
-export function searchedVectors({ event, source, target, mapping }: Planned): SearchedVector[] {
-  return source.vectors.flatMap(({ name, kind, distance: sourceDistance }) => {
+export function searchedVectors(planned: Planned): SearchedVector[] {
+  const { event, target, mapping } = planned;
+  return madeSchema(planned).vectors.flatMap(({ name, kind, ...source }) => {
     const targetVector = mapping.vectors[name];
     if (kind !== 'dense' || targetVector === undefined) return [];
-    const targetDistance = target.vectors.find((each) => each.name === targetVector)?.distance;
-    const distance = event.mapping.vectors[name]?.distance ?? sourceDistance ?? targetDistance ?? 'cosine';
-    return [{ vector: name, targetVector, distance }];
+    const held = target.vectors.find((each) => each.name === targetVector);
+    const distance = event.mapping.vectors[name]?.distance ?? source.distance ?? held?.distance ?? 'cosine';
+    const dimension = mapping.truncate?.[targetVector] ?? source.dimension;
+    return [{ vector: name, targetVector, dimension, distance }];
   });
 }
 
@@ -120,12 +127,11 @@ function refuse(problems: readonly Problem[]): void {
 function asQuery(
   planned: Planned,
   set: QuerySet,
-  { vector, distance }: SearchedVector,
+  { vector, dimension, distance }: SearchedVector,
   { vector: values, filter, expected }: GivenQuery,
   id: string,
 ): { query: Query; problems: Problem[] } {
   const floats = Float32Array.from(values);
-  const dimension = planned.source.vectors.find(({ name }) => name === vector)?.dimension;
   const where = nameOf(set.name, id);
   const problems = filterProblems(planned, set.name, id, filter);
   if (dimension !== undefined && values.length !== dimension) {

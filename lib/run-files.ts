@@ -21,6 +21,8 @@ const span = { startedAt: at, at };
 export const mappingPlanSchema = z.strictObject({
   /** Source vector name -> target vector name; vectors that are left out are not here. */
   vectors: z.record(z.string(), z.string()),
+  /** Target vector name -> the floats that are kept of it: lib/truncate.ts. Those that stay whole are not here. */
+  truncate: z.record(z.string(), z.int().positive()).optional(),
   /** Payload fields that are left out. */
   dropFields: z.array(z.string()),
   /** Payload fields whose numbers become strings, or whose numeric strings become numbers. */
