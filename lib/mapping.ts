@@ -4,6 +4,7 @@ import { type Batch, hasVector, selectRecords } from './batch.ts';
 import { RecordRefused } from './errors.ts';
 import type { MappingPlan } from './run-files.ts';
 import type { Capabilities } from './stores/port.ts';
+import { asTruncated } from './truncate.ts';
 
 /**
  * Turns records of the source into records of the target, as the plan says: once when they are written, and once more
@@ -42,10 +43,10 @@ export interface Mapped {
   readonly skipped: readonly string[];
 }
 
-/** @throws RecordRefused when a field's value cannot be carried as the mapping says, or two ids become one. */
+/** @throws RecordRefused when a field's value cannot be carried as the mapping says, two ids become one, or a vector cannot be truncated. */
 export function mapBatch(source: Batch, mapping: MappingPlan, targetIds: Capabilities['ids']): Mapped {
   const vectors = new Map(
-    [...source.vectors].flatMap(([name, each]) => {
+    [...asTruncated(source, mapping).vectors].flatMap(([name, each]) => {
       const to = mapping.vectors[name];
       return to === undefined ? [] : [[to, each] as const];
     }),
