@@ -14,7 +14,7 @@ const slack = 1e-3;
 const cosineRounding = 1e-6;
 
 /** The weight of the first ranks in rank-biased overlap: ten ranks have 86 % of it (Webber, Moffat and Zobel, 2010). */
-const persistence = 0.9;
+export const persistence = 0.9;
 
 /**
  * The distance up to which an answered record counts at `depth`.
@@ -59,10 +59,15 @@ export function rankBiasedOverlap(
   allowed: (depth: number) => number,
   p = persistence,
 ): number {
+  return extrapolated((d) => recallAt(answered, d, allowed(d)), depth, p);
+}
+
+/** Webber's equation 30. @param agreementAt of the first d ranks, 0 to 1 */
+export function extrapolated(agreementAt: (d: number) => number, depth: number, p: number): number {
   let sum = 0;
   let agreement = 0;
   for (let d = 1; d <= depth; d++) {
-    agreement = recallAt(answered, d, allowed(d));
+    agreement = agreementAt(d);
     sum += agreement * p ** d;
   }
   return Math.min(1, agreement * p ** depth + ((1 - p) / p) * sum);
