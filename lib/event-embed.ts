@@ -1,15 +1,8 @@
 import { z } from 'zod';
 import { connectionSchema } from './event-endpoint.ts';
+import { modelIdSchema } from './schema.ts';
 
 /** The part of an event that has vectors made anew by an embedding model. docs/embedding.md gives the reason for each default. */
-
-/** Which model made vectors, as a provider, a shard or a team calls it. */
-export const modelIdSchema = z.strictObject({
-  name: z.string().min(1),
-  /** Left out: unknown, and then two models are the same only by the word of the event. */
-  version: z.string().min(1).optional(),
-});
-export type ModelId = z.infer<typeof modelIdSchema>;
 
 /** A model that can be asked. */
 export const modelSchema = z.strictObject({

@@ -1,10 +1,10 @@
 import { z } from 'zod';
 import { InvalidEvent } from './errors.ts';
-import { embedSchema, modelIdSchema, modelSchema } from './event-embed.ts';
+import { embedSchema, modelSchema } from './event-embed.ts';
 import { connectionSchema } from './event-endpoint.ts';
 import { mappingSchema } from './event-mapping.ts';
 import { filterSchema } from './filter.ts';
-import { searchSettingsSchema } from './schema.ts';
+import { modelIdSchema, searchSettingsSchema } from './schema.ts';
 
 /** What a user writes to start a run: the same on AWS and on one machine. Defaults make the shortest one work. */
 

@@ -141,6 +141,7 @@ function fitVector(
     ...(kind === 'sparse' && vector.distance === undefined ? {} : { distance }),
     precision,
     ...(vector.nullable === undefined ? {} : { nullable: vector.nullable }),
+    ...(vector.model === undefined ? {} : { model: vector.model }),
     ...fitIndex(vector, { precision, wanted: wanted.index }, source.schema, target, found),
   };
   return { from: name, spec };

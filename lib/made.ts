@@ -43,6 +43,7 @@ export function madeSchema({
     distance: model.distance,
     precision: own?.precision ?? ('float32' as const),
     ...(own?.index === undefined ? {} : { index: own.index }),
+    model: { name: model.name, version: model.version, ...(model.isMatryoshka && { isMatryoshka: true }) },
   };
   const others = source.vectors.filter(({ name }) => name !== vector);
   return {

@@ -58,6 +58,16 @@ export type SearchSettings = z.infer<typeof searchSettingsSchema>;
 export const searchSettingNames = searchSettingsSchema.keyof().options;
 export type SearchSettingName = (typeof searchSettingNames)[number];
 
+/** Which embedding model made vectors, as its provider, a shard or a team calls it. */
+export const modelIdSchema = z.strictObject({
+  name: z.string().min(1),
+  /** Left out: unknown, and then two models are the same only by the word of the event. */
+  version: z.string().min(1).optional(),
+  /** True: the first floats of its vectors are vectors by themselves. Left out: as far as that is known of the name. */
+  isMatryoshka: z.boolean().optional(),
+});
+export type ModelId = z.infer<typeof modelIdSchema>;
+
 export const vectorSpecSchema = z.strictObject({
   /** '' is Qdrant's unnamed vector. */
   name: z.string(),
@@ -70,6 +80,8 @@ export const vectorSpecSchema = z.strictObject({
   /** False where the store itself forbids a record without this vector. Left out: it may be missing. */
   nullable: z.boolean().optional(),
   index: indexSchema.optional(),
+  /** What made its vectors, where known: the event, a shard or the records themselves say it. No store keeps it but files. */
+  model: modelIdSchema.optional(),
 });
 export type VectorSpec = z.infer<typeof vectorSpecSchema>;
 

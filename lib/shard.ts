@@ -27,10 +27,8 @@ export const shardMetaSchema = z.strictObject({
   range: keySpan,
   /** What is left of its range after this shard; null when it is the range's last. */
   rest: keySpan.nullable(),
-  /** The source's own schema: dimensions, distances, field types. */
+  /** The source's own schema: dimensions, distances, field types, and the model that made each vector where that is known. */
   schema: collectionSchema,
-  /** The embedding model that made the vectors, where known. */
-  model: z.string().optional(),
 });
 export type ShardMeta = z.infer<typeof shardMetaSchema>;
 
@@ -61,6 +59,9 @@ export async function encodeShard(batch: Batch, meta: ShardMeta): Promise<Uint8A
   const bytesPerRecord = Math.max(1, batchBytes(batch) / Math.max(1, batch.count));
   const rowGroupRecords = Math.max(1, Math.floor(rowGroupBytes / bytesPerRecord));
   const schema = JSON.stringify(meta.schema);
+  const models = meta.schema.vectors.flatMap(({ name, model }) =>
+    model === undefined ? [] : [[name, model] as const],
+  );
   const metadata = new Map([
     ['vecferry.format', String(shardFormat)],
     [checksumKey, noChecksum.toString()],
@@ -72,7 +73,8 @@ export async function encodeShard(batch: Batch, meta: ShardMeta): Promise<Uint8A
     ['vecferry.fingerprint', createHash('sha256').update(schema).digest('hex')],
     ['vecferry.columns', JSON.stringify(columns)],
     ['vecferry.records', String(batch.count)],
-    ...(meta.model === undefined ? [] : [['vecferry.model', JSON.stringify(meta.model)] as const]),
+    // The schema says it too; this is for whoever looks at the file with another reader.
+    ...(models.length === 0 ? [] : [['vecferry.models', JSON.stringify(Object.fromEntries(models))] as const]),
   ]);
   const parts: Uint8Array[] = [];
   for (let at = 0; at < batch.count || parts.length === 0; at += rowGroupRecords) {
@@ -153,7 +155,6 @@ export function shardHeader(bytes: Uint8Array, where: string): ShardHeader {
     checksum: text(checksumKey),
     columns: json('vecferry.columns'),
     records: json('vecferry.records'),
-    ...(text('vecferry.model') === undefined ? {} : { model: json('vecferry.model') }),
   };
   return parseAs(headerSchema, header, `the metadata of ${where}`, ShardDamaged);
 }

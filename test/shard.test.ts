@@ -141,8 +141,15 @@ describe('a shard gives back what was put in', () => {
   });
 
   test('all that its metadata says', async () => {
-    const full = { ...meta, model: 'all-MiniLM-L6-v2', rest: { from: 'x', to: null } };
-    const read = verifyShard(await encodeShard(manyKinds, full), 'it');
+    const model = { name: 'all-MiniLM-L6-v2', version: '1' };
+    const vectors = meta.schema.vectors.map((each) => ({ ...each, model }));
+    const full = { ...meta, schema: { ...meta.schema, vectors }, rest: { from: 'x', to: null } };
+    const bytes = await encodeShard(manyKinds, full);
+    const read = verifyShard(bytes, 'it');
+    // For whoever opens the file with another reader.
+    expect(Buffer.from(bytes).toString()).toMatch(
+      /vecferry\.models.{1,8}\{"[^{]*\{"name":"all-MiniLM-L6-v2","version":"1"\}/,
+    );
     expect(read).toMatchObject({ ...full, records: 5 });
     expect(read.columns.map(({ column }) => column)).toEqual(['vector', 'vector_', 'ID_', 'payload_', 'a_b__c_']);
   });
