@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { type Batch, denseVector, hasVector, selectRecords } from './batch.ts';
 import { skippedIds } from './carried.ts';
 import { type Condition, conditionsOf, type Fields, fieldsMeet, fieldsOf } from './filter.ts';
-import { getShard } from './get-shard.ts';
+import { getMadeShard } from './made.ts';
 import type { ObjectStore } from './objects.ts';
 import { encodeFloats, vectorsOf } from './query-sets.ts';
 import type { Manifest, Plan, Query } from './run-files.ts';
@@ -82,7 +82,7 @@ async function drawSome(options: SampleOptions, draws: readonly Draw[]): Promise
     for (; next < wanted.length && (wanted[next] ?? 0) < from + size; next++) positions.push(wanted[next] ?? 0);
     if (positions.length > 0) {
       const start = from;
-      const batch = await getShard(options.objects, options.plan.run, shard);
+      const batch = await getMadeShard(options.objects, options.plan, shard);
       const drawn = selectRecords(
         batch,
         positions.map((at) => at - start),
@@ -104,7 +104,7 @@ async function drawFromAll({ plan, manifest, objects }: SampleOptions, draws: re
   let from = 0;
   for (const { shard, records } of manifest.shards) {
     const start = from;
-    await offerAll(plan, await getShard(objects, plan.run, shard), open, (draw, at) =>
+    await offerAll(plan, await getMadeShard(objects, plan, shard), open, (draw, at) =>
       seededRandom(((open[draw]?.seed ?? 0) ^ Math.imul(start + at + 1, 0x9e3779b1)) >>> 0)(),
     );
     from += records;
