@@ -24,6 +24,7 @@ export function readOnly(store: Store, { title }: StoreKind, collection: string)
     write: refuse,
     delete: refuse,
     buildIndex: refuse,
+    drop: refuse,
     // The store's own words for what an application has to do.
     keepSearch: (vector, settings) => store.keepSearch(vector, settings, { dryRun: true }),
   };

@@ -20,7 +20,7 @@ import { exportAll, makeWorld, noDeadline } from './world.ts';
 
 /** Everything of the two ports that does not change a collection. */
 const reading = ['describe', 'count', 'fetch', 'search', 'tuning', 'close', 'ranges', 'read', 'indexProgress'] as const;
-const writing = ['prepare', 'write', 'delete', 'buildIndex', 'keepSearch'] as const;
+const writing = ['prepare', 'write', 'delete', 'buildIndex', 'keepSearch', 'drop'] as const;
 
 /** Notes the name of each method that is called. */
 function noting(store: Store, called: Set<string>): Store {
@@ -81,6 +81,7 @@ test('what would write is refused by the store that such a run is given, and wha
   await expect(store.write(makeBatch(), { position, mode: 'upsert' })).rejects.toMatchObject(refusal);
   await expect(store.delete(['1000'])).rejects.toMatchObject(refusal);
   await expect(store.buildIndex(makeSchema())).rejects.toMatchObject(refusal);
+  await expect(store.drop?.()).rejects.toMatchObject(refusal);
   // The store's own words, of one that would keep settings too.
   expect(await store.keepSearch('embedding', {})).toEqual(await world.source.keepSearch('embedding', {}));
   const keeping = approximate(world.source, { efSearch: 40, full: 40, keeps: true });

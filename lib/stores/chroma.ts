@@ -82,6 +82,7 @@ const capabilities: Capabilities = {
   },
   insertOnly: true,
   deletes: true,
+  drops: true,
   pointer: false,
   reads: 'live',
   localOnly: false,
@@ -198,7 +199,34 @@ function chromaStore(api: ChromaApi, name: string, options: Options): Store {
     // Chroma adds to its graph as it writes.
     buildIndex: async () => {},
     indexProgress: async () => ({ done: true, detail: 'Chroma builds its index while it writes' }),
+    drop: async ({ dryRun = false } = {}) => {
+      const isThere = (await findAny(api, name)) !== undefined;
+      if (isThere && !dryRun) await drop(api, name);
+      held = undefined;
+      listed = undefined;
+      unseen = undefined;
+      return { name, what: `Chroma collection '${name}'`, isThere };
+    },
   };
+}
+
+async function findAny(api: ChromaApi, name: string): Promise<Found | undefined> {
+  try {
+    return await find(api, name);
+  } catch (error) {
+    if (error instanceof NotFound) return undefined;
+    throw error;
+  }
+}
+
+/** By its name, which is what the server asks for in the place of an id (1.5.9). */
+async function drop(api: ChromaApi, name: string): Promise<void> {
+  try {
+    await api.call(`deleting collection '${name}'`, 'DELETE', `/collections/${encodeURIComponent(name)}`);
+  } catch (error) {
+    // Another call was quicker.
+    if (!(error instanceof NotFound)) throw error;
+  }
 }
 
 /** Of the index of Chroma's distributed form (SPANN) we know nothing. */

@@ -4,6 +4,7 @@ import { Incompatible, NotFound, RecordRefused, ShardDamaged } from '../errors.t
 import { parseAs } from '../event.ts';
 import { type CollectionSchema, collectionSchema, fieldTypeSchema } from '../schema.ts';
 import { encodeShard } from '../shard.ts';
+import { plural } from '../words.ts';
 import { exactKept, exactTuning, searchExactly } from './exact-search.ts';
 import { type FilesOptions, type Folder, openFolder, parseFilesOptions } from './files/folder.ts';
 import { fileStart, type RecordFile } from './files/format.ts';
@@ -11,8 +12,16 @@ import { type Entry, makeFileIndex } from './files/index.ts';
 import { describeJsonLines, jsonLines, writeJsonLines } from './files/jsonl.ts';
 import { describeParquet, foreignParquet, ownShard, shardHeader } from './files/parquet.ts';
 import { cutRanges, readRange, recordsOf, type Snapshot } from './files/read.ts';
-import { fileNameOf, markRun, supersededIn } from './files/runs.ts';
-import type { Capabilities, ResolvedEndpoint, Store, StoreKind, WriteOptions, WritePosition } from './port.ts';
+import { fileNameOf, markRun, supersededIn, writtenHere } from './files/runs.ts';
+import type {
+  Capabilities,
+  Dropping,
+  ResolvedEndpoint,
+  Store,
+  StoreKind,
+  WriteOptions,
+  WritePosition,
+} from './port.ts';
 
 /**
  * A folder of Parquet or JSON lines files, local or in S3: our own shards, or what others wrote. `collection` is the folder
@@ -46,6 +55,7 @@ const capabilities: Capabilities = {
   insertOnly: false,
   // A file is put whole, and others may read it meanwhile: without a record it would be another file.
   deletes: false,
+  drops: true,
   pointer: false,
   reads: 'live',
   localOnly: false,
@@ -175,7 +185,29 @@ function openFiles(endpoint: ResolvedEndpoint): Store {
     },
     buildIndex: async () => {},
     indexProgress: async () => ({ done: true, fraction: 1 }),
+    drop: async ({ dryRun = false } = {}) => {
+      known = undefined;
+      return await dropFolder(folder, endpoint.collection, dryRun);
+    },
   };
+}
+
+/** Deletes what vecferry wrote, and the file that says so last: a call that is cut off leaves a folder that the next one empties. */
+async function dropFolder(folder: Folder, name: string, dryRun: boolean): Promise<Dropping> {
+  const where = folder.locate('').replace(/\/$/, '');
+  const all = await folder.list();
+  if ((await readHeader(folder)) === undefined) {
+    if (all.length === 0) return { name, what: `the folder ${where}`, isThere: false };
+    const text = `vecferry did not write the files in ${where}`;
+    throw new Incompatible(`${text}; delete them yourself once nobody needs them`, { ids: [name] });
+  }
+  const own = await writtenHere(folder);
+  const ownData = new Set(own.map(({ key }) => key));
+  const foreign = all.filter(({ key }) => !ownData.has(key));
+  if (!dryRun) for (const { key } of [...own, { key: headerName }]) await folder.delete(key);
+  const left = foreign.length === 0 ? '' : `; the ${plural(foreign.length, 'file')} that others put there stay`;
+  const bytes = own.reduce((sum, { size }) => sum + size, 0);
+  return { name, what: `${plural(own.length + 1, 'file')} in ${where}${left}`, isThere: true, bytes };
 }
 
 const emptySchema: CollectionSchema = {

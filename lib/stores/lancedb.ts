@@ -3,7 +3,7 @@ import { type Connection, connect, type Table } from '@lancedb/lancedb';
 import type { Schema } from 'apache-arrow';
 import { z } from 'zod';
 import type { Batch } from '../batch.ts';
-import { Incompatible, InvalidEvent, StoreUnavailable } from '../errors.ts';
+import { Incompatible, InvalidEvent, NotFound, StoreUnavailable } from '../errors.ts';
 import { parseAs } from '../event.ts';
 import type { CollectionSchema, VectorSpec } from '../schema.ts';
 import { guard } from './lancedb/errors.ts';
@@ -54,6 +54,7 @@ const capabilities: Capabilities = {
   },
   insertOnly: true,
   deletes: true,
+  drops: true,
   pointer: false,
   reads: 'snapshot',
   localOnly: true,
@@ -131,6 +132,17 @@ function lanceStore(database: Connection, name: string, options: Options): Store
         return await tuningOf(found, vector, spec, options);
       }),
     keepSearch: async (_, settings) => saidBySearch(settings),
+    drop: ({ dryRun = false } = {}) =>
+      inTurn(async () => {
+        const bytes = await sizeOf(database, name);
+        const isThere = bytes !== undefined;
+        if (isThere && !dryRun) {
+          opened?.close();
+          opened = undefined;
+          await guard(`dropping table '${name}'`, () => database.dropTable(name)).catch(ignoreAbsent);
+        }
+        return { name, what: `LanceDB table '${name}'`, isThere, ...(isThere && { bytes }) };
+      }),
     close: async () => {
       opened?.close();
       database.close();
@@ -165,6 +177,23 @@ async function createOrOpen(database: Connection, name: string, arrow: Schema): 
     if (!/already exists/.test(String(error))) throw error;
     return await database.openTable(name);
   }
+}
+
+/** Bytes of data and indexes; undefined where there is no such table. */
+async function sizeOf(database: Connection, name: string): Promise<number | undefined> {
+  try {
+    const table = await guard(`opening table '${name}'`, () => database.openTable(name));
+    const { totalBytes } = await guard(`measuring table '${name}'`, () => table.stats());
+    table.close();
+    return totalBytes;
+  } catch (error) {
+    ignoreAbsent(error);
+    return undefined;
+  }
+}
+
+function ignoreAbsent(error: unknown): void {
+  if (!(error instanceof NotFound)) throw error;
 }
 
 function ignoreAlreadySet(error: unknown): void {

@@ -43,6 +43,7 @@ const capabilities: Capabilities = {
   },
   insertOnly: true,
   deletes: true,
+  drops: true,
   pointer: 'alias',
   reads: 'snapshot',
   localOnly: true,
@@ -142,7 +143,25 @@ function openMemory({ connection, collection: name }: ResolvedEndpoint): Store {
     buildIndex: async () => {},
     indexProgress: async () => ({ done: true, fraction: 1 }),
     pointer: pointerOf(space),
+    drop: async ({ dryRun = false } = {}) => {
+      refusePointed(space, name);
+      const isThere = space.collections.has(name);
+      if (!dryRun) space.collections.delete(name);
+      return { name, what: `collection '${name}' of the memory store '${path}'`, isThere };
+    },
   };
+}
+
+/** A pointer to nothing would fail its readers; one by that name stands for another collection. */
+function refusePointed({ pointers }: Space, name: string): void {
+  const target = pointers.get(name);
+  if (target !== undefined)
+    throw new Incompatible(`'${name}' is a pointer, which stands for collection '${target}'`, { ids: [name] });
+  const [pointer] = [...pointers].find(([, to]) => to === name) ?? [];
+  if (pointer !== undefined)
+    throw new Incompatible(`the pointer '${pointer}' stands for collection '${name}'; move it first`, {
+      ids: [pointer],
+    });
 }
 
 function pointerOf(space: Space): Pointer {

@@ -4,6 +4,7 @@ import { parseAs } from '../event.ts';
 import { type CollectionSchema, fieldTypeSchema } from '../schema.ts';
 import { type Layout, readLayout } from './pgvector/catalog.ts';
 import { connect, type Database, type Session } from './pgvector/connect.ts';
+import { dropTable } from './pgvector/drop.ts';
 import { pastDeadlocks, storeError } from './pgvector/errors.ts';
 import { type IndexMemory, progressOf, startIndexes, wantedIndexes } from './pgvector/index.ts';
 import { keepSettings } from './pgvector/keep.ts';
@@ -85,6 +86,7 @@ const capabilities: Capabilities = {
   },
   insertOnly: true,
   deletes: true,
+  drops: true,
   pointer: 'view',
   reads: 'snapshot',
   // Of a server. {"path": ...} is a directory of this machine, which a deployed function cannot reach.
@@ -101,14 +103,19 @@ export const pgvector: StoreKind = {
     const database = await connect(connection, settings.maxConnections).catch((error: unknown) => {
       throw storeError(error, 'opening PostgreSQL');
     });
-    return openTable(database, name, settings, omitFields);
+    return openTable(database, name, settings, { collection, omitFields });
   },
 };
 
 /** What may make an embedded database. */
 const preparing = 'preparing';
 
-function openTable(database: Database, name: TableName, options: Options, omitFields: readonly string[]): Store {
+function openTable(
+  database: Database,
+  name: TableName,
+  options: Options,
+  { collection, omitFields }: Required<Pick<ResolvedEndpoint, 'collection' | 'omitFields'>>,
+): Store {
   /** Columns that the run leaves out are not even asked for: what cannot stand in JSON does no harm there. */
   const readable = (layout: Layout): Layout => ({
     ...layout,
@@ -220,6 +227,13 @@ function openTable(database: Database, name: TableName, options: Options, omitFi
         return await progressOf(database, layout, wanted, builds);
       }),
     pointer: viewPointer(database, guard),
+    drop: async ({ dryRun = false } = {}) =>
+      database.isMissing?.() === true
+        ? { name: collection, what: `table ${quoteTable(name)}`, isThere: false }
+        : await guard('dropping', async () => {
+            forget();
+            return await dropTable(database, name, { collection, dryRun });
+          }),
     tuning: async (vector) =>
       await guard('reading the search settings of', async () => tuningOf(await freshContext(), vector)),
     keepSearch: async (vector, wanted, how) =>

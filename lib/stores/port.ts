@@ -185,6 +185,28 @@ export interface Target extends Reader {
   keepSearch(vector: string, settings: SearchSettings, options?: KeepOptions): Promise<KeptSearch>;
   /** The store's own pointer that readers can follow; undefined when capabilities.pointer is false. */
   readonly pointer?: Pointer;
+  /**
+   * Drops the collection for good: records, indexes, what the store keeps of them. One that is not there is no error. A pointer
+   * is never followed: of a name that is an alias or a view nothing is dropped. Left out where capabilities.drops is false.
+   * @throws Incompatible naming what depends on it (aliases, views, foreign keys), or why it is not ours to drop: nothing was dropped.
+   */
+  drop?(options?: DropOptions): Promise<Dropping>;
+}
+
+export interface DropOptions {
+  /** True: nothing is dropped, and the answer, or the refusal, is the same. */
+  readonly dryRun?: boolean;
+}
+
+export interface Dropping {
+  /** What a person repeats to have it dropped: the collection's name as the endpoint has it. */
+  readonly name: string;
+  /** For people: `table "public"."articles" with its indexes`. */
+  readonly what: string;
+  /** False where it was not there (any more). */
+  readonly isThere: boolean;
+  /** On disk, where the store tells. */
+  readonly bytes?: number;
 }
 
 /** A name that readers use in place of a collection's: an alias or a view. */
@@ -245,6 +267,8 @@ export interface Capabilities {
   readonly insertOnly: boolean;
   /** True: records can be deleted by id, which live runs and writes to both sides need. */
   readonly deletes: boolean;
+  /** True: the collection can be dropped, which `vecferry retire` does to what a run has replaced. False: it is dropped by hand. */
+  readonly drops: boolean;
   /** The pointer that readers of this store can follow; false: a routing flag is used. */
   readonly pointer: 'alias' | 'view' | false;
   /** snapshot: a range is read in one transaction. live: a record that changes meanwhile may be read in either state. */

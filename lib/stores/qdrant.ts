@@ -57,6 +57,7 @@ const capabilities: Capabilities = {
   },
   insertOnly: true,
   deletes: true,
+  drops: true,
   pointer: 'alias',
   reads: 'live',
   localOnly: false,
@@ -126,6 +127,7 @@ function openQdrant({ connection, collection, options: given }: ResolvedEndpoint
       return note === undefined ? progress : { ...progress, detail: `${progress.detail}; ${note}` };
     },
     pointer: admin.pointer,
+    drop: (how = {}) => admin.drop(how),
     tuning: async (vector) => tuningOf(await admin.info(), vector),
     keepSearch: async (_vector, settings) => howToSearch(settings),
     async close() {

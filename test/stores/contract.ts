@@ -4,6 +4,7 @@ import type { CollectionSchema, FieldSpec, VectorSpec } from '../../lib/schema.t
 import type { Store, StoreKind } from '../../lib/stores/port.ts';
 import { canonicalJson, makeBatch, makeSchema } from '../make.ts';
 import { deleteContract } from './contract-delete.ts';
+import { dropContract } from './contract-drop.ts';
 import { insertContract } from './contract-insert.ts';
 import { type Refuses, searchContract } from './contract-search.ts';
 
@@ -229,6 +230,15 @@ export function storeContract(name: string, make: MakeStore, flags: ContractFlag
     deleteContract({
       kind,
       vector,
+      open,
+      filled,
+      records,
+      makeId,
+      sameRecords: (found, written) => expectSameRecords(found, written, kind, vector),
+    });
+
+    dropContract({
+      kind,
       open,
       filled,
       records,

@@ -15,6 +15,9 @@ export interface Folder {
   bytesOf(file: ListedObject): ByteRanges;
   get(name: string): Promise<Uint8Array | undefined>;
   put(name: string, body: Uint8Array | string, contentType: string): Promise<void>;
+  /** Everything in it whose name begins so, data or not. */
+  under(prefix: string): Promise<readonly ListedObject[]>;
+  delete(name: string): Promise<void>;
   /** For people. */
   locate(name: string): string;
   close(): void;
@@ -78,6 +81,9 @@ function folderOf(objects: ListingObjectStore, parts: readonly string[], close: 
     },
     get: (name) => objects.get(prefix + name),
     put: (name, body, contentType) => objects.put(prefix + name, body, contentType),
+    under: async (start) =>
+      (await objects.entries(prefix + start)).map((each) => ({ ...each, key: each.key.slice(prefix.length) })),
+    delete: (name) => objects.delete(prefix + name),
     locate: (name) => objects.locate(prefix + name),
     close,
   };

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { ShardDamaged } from '../../errors.ts';
 import { parseAs } from '../../event.ts';
+import type { ListedObject } from '../../objects-files.ts';
 import type { WritePosition } from '../port.ts';
 import type { Folder } from './folder.ts';
 import type { Entry } from './index.ts';
@@ -23,6 +24,20 @@ export function fileNameOf({ run, shard, offset }: WritePosition, format: string
 export async function markRun(folder: Folder, run: string, now: Date): Promise<void> {
   if ((await folder.get(markerName(run))) !== undefined) return;
   await folder.put(markerName(run), JSON.stringify({ format: 1, firstWriteAt: now.toISOString() }), 'application/json');
+}
+
+/** The runs that wrote here. */
+async function runsIn(folder: Folder): Promise<ReadonlySet<string>> {
+  const markers = await folder.under('_runs/');
+  return new Set(markers.map(({ key }) => key.slice('_runs/'.length, -'.json'.length)));
+}
+
+/** What runs wrote into the folder, in the order in which it may be deleted: their marks last, by which the rest is known. */
+export async function writtenHere(folder: Folder): Promise<readonly ListedObject[]> {
+  const runs = await runsIn(folder);
+  const isOurs = ({ key }: ListedObject): boolean =>
+    /^[^/.]+\.[^/.]+\.\d{9}\.[a-z]+$/.test(key) && runs.has(runOf(key));
+  return [...(await folder.list()).filter(isOurs), ...(await folder.under('_runs/'))];
 }
 
 /** True for an id in a file when a later run wrote the id too. */

@@ -1,8 +1,8 @@
 import { QdrantClient } from '@qdrant/js-client-rest';
 import { z } from 'zod';
-import { InvalidEvent, NotFound, StoreUnavailable } from '../../errors.ts';
+import { Incompatible, InvalidEvent, NotFound, StoreUnavailable } from '../../errors.ts';
 import { parseAs } from '../../event.ts';
-import type { Pointer } from '../port.ts';
+import type { DropOptions, Dropping, Pointer } from '../port.ts';
 import { fromClient, TooLarge } from './errors.ts';
 import { type CollectionInfo, infoSchema } from './settings.ts';
 
@@ -22,6 +22,8 @@ export interface Admin {
   /** Makes a payload index, and returns once it is there. */
   indexPayload(field: string, schema: unknown): Promise<void>;
   readonly pointer: Pointer;
+  /** Deletes the collection itself, never what an alias of that name stands for. @throws Incompatible while aliases stand for it. */
+  drop(options: DropOptions): Promise<Dropping>;
 }
 
 const serviceSchema = z.looseObject({ version: z.string() });
@@ -100,7 +102,32 @@ export function openAdmin(url: string, apiKey: string | undefined, collection: s
         await call(`move alias ${name}`, () => client.updateCollectionAliases({ actions }));
       },
     },
+    drop: async ({ dryRun = false }) => {
+      const [{ collections }, { aliases }] = await call(about('look for'), () =>
+        Promise.all([client.getCollections(), client.getAliases()]),
+      );
+      refuseAliased(collection, aliases);
+      const isThere = collections.some(({ name }) => name === collection);
+      if (isThere && !dryRun) await call(about('delete'), () => client.deleteCollection(collection));
+      return { name: collection, what: `collection '${collection}' of ${url}`, isThere };
+    },
   };
+}
+
+/** Qdrant would delete a collection's aliases with it, and their readers would find nothing. */
+function refuseAliased(
+  collection: string,
+  aliases: readonly { readonly alias_name: string; readonly collection_name: string }[],
+): void {
+  const own = aliases.find(({ alias_name }) => alias_name === collection);
+  if (own !== undefined)
+    throw new Incompatible(`'${collection}' is an alias, which stands for collection '${own.collection_name}'`, {
+      ids: [collection],
+    });
+  const names = aliases.filter(({ collection_name }) => collection_name === collection).map((each) => each.alias_name);
+  if (names.length === 0) return;
+  const text = `${names.length === 1 ? 'the alias' : 'the aliases'} ${names.join(', ')} of collection '${collection}'`;
+  throw new Incompatible(`${text} would go with it; move or delete what readers may still use first`, { ids: names });
 }
 
 /** Bodies are made of settings that the server wrote or the user gave, and it is the server that judges them. */
