@@ -83,6 +83,7 @@ const capabilities: Capabilities = {
   insertOnly: true,
   deletes: true,
   drops: true,
+  inPlace: false,
   pointer: false,
   reads: 'live',
   localOnly: false,

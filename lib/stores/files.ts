@@ -56,6 +56,7 @@ const capabilities: Capabilities = {
   // A file is put whole, and others may read it meanwhile: without a record it would be another file.
   deletes: false,
   drops: true,
+  inPlace: false,
   pointer: false,
   reads: 'live',
   localOnly: false,

@@ -55,6 +55,7 @@ const capabilities: Capabilities = {
   insertOnly: true,
   deletes: true,
   drops: true,
+  inPlace: false,
   pointer: false,
   reads: 'snapshot',
   localOnly: true,

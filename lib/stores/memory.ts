@@ -44,6 +44,7 @@ const capabilities: Capabilities = {
   insertOnly: true,
   deletes: true,
   drops: true,
+  inPlace: false,
   pointer: 'alias',
   reads: 'snapshot',
   localOnly: true,

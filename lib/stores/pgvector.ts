@@ -87,6 +87,7 @@ const capabilities: Capabilities = {
   insertOnly: true,
   deletes: true,
   drops: true,
+  inPlace: true,
   pointer: 'view',
   reads: 'snapshot',
   // Of a server. {"path": ...} is a directory of this machine, which a deployed function cannot reach.

@@ -183,8 +183,10 @@ export interface Target extends Reader {
   indexProgress(schema: CollectionSchema): Promise<IndexProgress>;
   /** Makes these the settings of searches that say none, where the collection can keep them; else changes nothing. */
   keepSearch(vector: string, settings: SearchSettings, options?: KeepOptions): Promise<KeptSearch>;
-  /** The store's own pointer that readers can follow; undefined when capabilities.pointer is false. */
+  /** The store's own pointer that readers can follow; undefined when capabilities.pointer is false. In place: its vector's column. */
   readonly pointer?: Pointer;
+  /** What a run in place needs besides; there where capabilities.inPlace is true. */
+  readonly place?: PlaceTarget;
   /**
    * Drops the collection for good: records, indexes, what the store keeps of them. One that is not there is no error. A pointer
    * is never followed: of a name that is an alias or a view nothing is dropped. Left out where capabilities.drops is false.
@@ -207,6 +209,44 @@ export interface Dropping {
   readonly isThere: boolean;
   /** On disk, where the store tells. */
   readonly bytes?: number;
+}
+
+/**
+ * What a run in place reads and writes: the collection itself, which gets a new vector beside the old one. Opened so, a
+ * source has the old one under the vector's name and a target the new one, before the switch and after it, and neither
+ * sees the other's. A target's `write` fills the vector alone, of those records that lack it and whose text is still the
+ * batch's; what was changed or deleted meanwhile counts as written, and is the catch-up's.
+ */
+export interface InPlace {
+  readonly side: 'source' | 'target';
+  readonly run: string;
+  /** The vector; undefined: the only dense one, else `embedding`. */
+  readonly vector: string | undefined;
+  /** Payload fields that its text is made of, as a template names them. */
+  readonly fields: readonly string[];
+  /**
+   * all: a new vector beside the old one. missing: the vector that is there is filled where a record lacks it; the source
+   * then has those records alone, and shows them without it.
+   */
+  readonly records: 'all' | 'missing';
+}
+
+export interface PlaceTarget {
+  /**
+   * Looks whether the collection can take the vector that `schema` has, before anything is changed. @param isNew false: an
+   * earlier start of the run may have made it. @returns what a person should know: locks, space, what stays.
+   * @throws Incompatible, AccessDenied with every reason why it cannot.
+   */
+  check(schema: CollectionSchema, options: { readonly isNew: boolean }): Promise<readonly string[]>;
+  /** Records that lack the vector and may have a text, in key order, after the key of an earlier answer. */
+  lacking(after: string | null, limit: number): Promise<Lacking>;
+}
+
+export interface Lacking {
+  /** Without vectors. */
+  readonly batch: Batch;
+  /** Where the next ones begin; null: these were the last. */
+  readonly next: string | null;
 }
 
 /** A name that readers use in place of a collection's: an alias or a view. */
@@ -269,6 +309,11 @@ export interface Capabilities {
   readonly deletes: boolean;
   /** True: the collection can be dropped, which `vecferry retire` does to what a run has replaced. False: it is dropped by hand. */
   readonly drops: boolean;
+  /**
+   * True: a collection can get a new vector beside the old one, or have one filled, while applications use it
+   * (`"into": "place"`). False: such a run is refused.
+   */
+  readonly inPlace: boolean;
   /** The pointer that readers of this store can follow; false: a routing flag is used. */
   readonly pointer: 'alias' | 'view' | false;
   /** snapshot: a range is read in one transaction. live: a record that changes meanwhile may be read in either state. */
@@ -294,6 +339,8 @@ export interface ResolvedEndpoint {
   readonly options: unknown;
   /** Payload fields that the run leaves out: a source that can leaves them unread, as if they were not there. `describe` names them still. */
   readonly omitFields?: readonly string[];
+  /** Of a run in place. */
+  readonly place?: InPlace | undefined;
 }
 
 export interface ResolvedConnection {

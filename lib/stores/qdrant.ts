@@ -58,6 +58,7 @@ const capabilities: Capabilities = {
   insertOnly: true,
   deletes: true,
   drops: true,
+  inPlace: false,
   pointer: 'alias',
   reads: 'live',
   localOnly: false,
