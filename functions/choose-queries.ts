@@ -9,8 +9,9 @@ import { makeHandler } from './lambda.ts';
 export const handler = makeHandler({
   input: runInput,
   output: z.strictObject({ queries: z.int().nonnegative() }),
-  run: async ({ run }, { services: { objects, queryFiles } }) => {
+  run: async ({ run }, { services: { objects, queryFiles, openModel }, deadline, log }) => {
     const [plan, manifest] = await Promise.all([readPlan(objects, run), readManifest(objects, run)]);
-    return await chooseQueries({ plan, manifest, objects, files: queryFiles });
+    const models = { open: openModel, deadline, log };
+    return await chooseQueries({ plan, manifest, objects, files: queryFiles, models });
   },
 });

@@ -59,7 +59,11 @@ export const functionSettings = {
   'await-import': { memoryMiB: 512, minutes: 5, may: ['read the run', 'look at dead letters'] },
   'build-index': { memoryMiB: 512, minutes: 5, may: ['read the run', 'open stores'] },
   'watch-index': { memoryMiB: 512, minutes: 5, may: ['read the run', 'write the run', 'open stores'] },
-  'choose-queries': { memoryMiB: 1769, minutes: 15, may: ['read the run', 'write the run', 'read query files'] },
+  'choose-queries': {
+    memoryMiB: 1769,
+    minutes: 15,
+    may: ['read the run', 'write the run', 'read query files', 'embed texts'],
+  },
   'compare-shard': {
     memoryMiB: 1769,
     minutes: 15,

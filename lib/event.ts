@@ -3,7 +3,8 @@ import { InvalidEvent } from './errors.ts';
 import { embedSchema, modelSchema } from './event-embed.ts';
 import { connectionSchema } from './event-endpoint.ts';
 import { mappingSchema } from './event-mapping.ts';
-import { filterSchema } from './filter.ts';
+import { namesSchema } from './event-names.ts';
+import { querySetSchema } from './event-queries.ts';
 import { modelIdSchema, searchSettingsSchema } from './schema.ts';
 
 /** What a user writes to start a run: the same on AWS and on one machine. Defaults make the shortest one work. */
@@ -26,43 +27,6 @@ const endpoint = {
 export const endpointSchema = z.strictObject(endpoint);
 export type Endpoint = z.infer<typeof endpointSchema>;
 
-/** A query that the event, or a file it names, gives. */
-export const givenQuerySchema = z.strictObject({
-  /** What the report calls it; left out: its number. */
-  id: z.string().min(1).optional(),
-  vector: z.array(z.number()).min(1),
-  /** Not there before texts can be embedded, and said so in words. */
-  text: z.undefined({ error: 'cannot be searched for yet: give the query its vector instead' }).optional(),
-  /** Conditions of this query, besides those of its set. */
-  filter: filterSchema.optional(),
-  /** Ids, as the source has them, that a good answer holds: a query of a gold set. */
-  expected: z.array(z.string().min(1)).min(1).max(1000).optional(),
-});
-export type GivenQuery = z.infer<typeof givenQuerySchema>;
-
-const querySet = z
-  .strictObject({
-    /** What the report calls it. */
-    name: z.string().regex(/^[\w .-]{1,60}$/, 'takes at most 60 letters, digits, spaces, - _ .'),
-    /** Records drawn by `seed` as queries. Left out where neither `queries` nor `file` is given: recall.queries. */
-    sample: z.int().min(1).max(10_000).optional(),
-    queries: z.array(givenQuerySchema).min(1).max(1000).optional(),
-    /** A file of queries, a JSON object a line: s3://BUCKET/KEY, or a path where the run is on one machine. */
-    file: z.string().min(1).optional(),
-    /** The dense vector searched, by its name in the source; left out: each of the mapping's, or the only one for given queries. */
-    vector: z.string().optional(),
-    /** Conditions on payload fields, by their names in the source. */
-    filter: filterSchema.optional(),
-    k: z.int().min(1).max(1000).optional(),
-    /** As recall.atLeast, for this set; null: reported, and not held against a goal. */
-    atLeast: z.number().min(0).max(1).nullable().optional(),
-  })
-  .refine(
-    ({ sample, queries, file }) => [sample, queries, file].filter((each) => each !== undefined).length <= 1,
-    'takes one of sample, queries and file',
-  );
-export type QuerySet = z.infer<typeof querySet>;
-
 const validate = z.strictObject({
   /** `all`, or the number of records to compare, drawn by `seed`. */
   compare: z.union([z.literal('all'), z.strictObject({ sample: z.int().positive() })]).default('all'),
@@ -76,7 +40,7 @@ const validate = z.strictObject({
       depths: z.array(z.int().min(1).max(1000)).max(8).default([1, 10, 100]),
       /** What is searched for; left out: one set, sampled from the source. */
       sets: z
-        .array(querySet)
+        .array(querySetSchema)
         .min(1)
         .max(20)
         .refine((sets) => new Set(sets.map(({ name }) => name)).size === sets.length, 'have names that are not unique')
@@ -207,6 +171,8 @@ const event = z.strictObject({
     into: z.enum(['new', 'existing', 'place']).default('new'),
   }),
   mapping: mappingSchema.prefault({}),
+  /** Names that stay, and the old ones under which the same was known before; left out: names are what the source says. */
+  names: namesSchema.optional(),
   /** Has a vector made anew from a text by an embedding model; left out: every vector is copied. */
   embed: embedSchema.optional(),
   /** failed: a run that is started again takes up the records whose text could not be embedded, and nothing else. */
@@ -242,6 +208,15 @@ export const eventSchema = event
     message:
       'does not go with embed: a write of the application has no vector of the new model; leave it out, and write to the target once readers are there',
   })
+  .refine(({ names, live }) => live === false || !renames(names), {
+    path: ['names'],
+    message:
+      'has old names of fields or vectors, and live is true: the application writes by the names that the source has; leave one out',
+  })
+  .refine(({ names, target }) => target.into !== 'place' || !renames(names), {
+    path: ['names'],
+    message: 'has old names of fields or vectors, and the target is the source itself: it keeps the names it has',
+  })
   .refine(({ embed, mode }) => embed === undefined || mode === 'migrate', {
     path: ['embed'],
     message: 'makes vectors, and mode "validate" makes nothing; leave it out',
@@ -260,6 +235,10 @@ export const eventSchema = event
       'is moved at once, and neither canary nor live goes with it: both need the routing flag; leave pointer out',
   });
 export type RunEvent = z.infer<typeof eventSchema>;
+
+function renames(names: z.infer<typeof namesSchema> | undefined): boolean {
+  return Object.keys({ ...names?.fields, ...names?.vectors }).length > 0;
+}
 
 /** What the state machine branches on: planOutput in states.ts. */
 export function wayOf({ cutover: asked, mode, live, target }: RunEvent) {

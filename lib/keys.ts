@@ -16,6 +16,8 @@ export interface RunKeys {
   /** How far the index is, in the store's own words. */
   readonly index: string;
   readonly queries: string;
+  /** What models answered to queries that are texts. */
+  readonly queryTexts: string;
   readonly recall: string;
   /** What tuning tried and chose, and what the diagnosis found. */
   readonly tuning: string;
@@ -60,6 +62,7 @@ export function runKeys(run: string): RunKeys {
     shardList: `${prefix}shards.json`,
     index: `${prefix}index.json`,
     queries: `${prefix}queries.json`,
+    queryTexts: `${prefix}query-texts/`,
     recall: `${prefix}recall.json`,
     tuning: `${prefix}tuning.json`,
     diagnosis: `${prefix}diagnosis.json`,
@@ -115,6 +118,9 @@ export const embeddedKey = (run: string, shard: string): string => `${runKeys(ru
 /** The n-th object of answers of a model, counted from 0: `texts/000000.parquet`. */
 export const textsKey = (run: string, number: number): string =>
   `${runKeys(run).texts}${String(number).padStart(6, '0')}.parquet`;
+/** The n-th object of answers to queries that are texts, counted from 0: `query-texts/00000.json`. */
+export const queryTextsKey = (run: string, number: number): string =>
+  `${runKeys(run).queryTexts}${String(number).padStart(5, '0')}.json`;
 /** What both sides answered to a number of queries, counted from 0: `answers/00000.json`. */
 export const answersKey = (run: string, part: number): string =>
   `${runKeys(run).answers}${String(part).padStart(5, '0')}.json`;

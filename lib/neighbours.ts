@@ -3,13 +3,14 @@ import { type Batch, type DenseColumn, hasVector } from './batch.ts';
 import { carriedRecords } from './carried.ts';
 import { NotFound } from './errors.ts';
 import { conditionsOf, type Filter, fieldsMeet, fieldsOf } from './filter.ts';
+import { decodeFloats } from './float-text.ts';
 import { getShard } from './get-shard.ts';
 import { exportedKey, neighboursKey } from './keys.ts';
 import { type Deadline, isNear } from './log.ts';
 import { findNearest } from './nearest.ts';
 import { getJson, type ObjectStore, putJson } from './objects.ts';
 import { readQueries } from './queries.ts';
-import { decodeFloats, neighboursKept, type SearchedVector, searchedVectors } from './query-sets.ts';
+import { neighboursKept, type SearchedVector, searchedVectors } from './query-sets.ts';
 import { type Neighbours, neighboursSchema, type Plan, type Query, shardEntrySchema } from './run-files.ts';
 import type { ShardOutput } from './states.ts';
 

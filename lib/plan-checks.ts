@@ -1,5 +1,6 @@
 import { Incompatible, InvalidEvent, NotFound, TargetNotEmpty } from './errors.ts';
-import type { QuerySet, RunEvent } from './event.ts';
+import type { RunEvent } from './event.ts';
+import type { QuerySet } from './event-queries.ts';
 import { placeOf } from './flag.ts';
 import { queriesNeeded } from './interval.ts';
 import type { MappingPlan } from './run-files.ts';

@@ -1,7 +1,8 @@
 import { readFile, stat } from 'node:fs/promises';
 import { S3Client } from '@aws-sdk/client-s3';
 import { InvalidEvent, NotFound } from './errors.ts';
-import { type GivenQuery, givenQuerySchema, parseAs } from './event.ts';
+import { parseAs } from './event.ts';
+import { type GivenQuery, givenQuerySchema } from './event-queries.ts';
 import { openS3Objects } from './objects-s3.ts';
 import { bytes, count, plural } from './words.ts';
 

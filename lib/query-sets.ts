@@ -1,10 +1,13 @@
 import type { EmbedPlan } from './embed-files.ts';
 import { InvalidEvent } from './errors.ts';
-import type { GivenQuery, QuerySet, RunEvent } from './event.ts';
+import type { RunEvent } from './event.ts';
+import type { GivenQuery, QuerySet } from './event-queries.ts';
 import type { Filter } from './filter.ts';
 import { queriesNeeded } from './interval.ts';
 import { madeSchema } from './made.ts';
 import { parseQueryFile, type QueryFiles } from './query-file.ts';
+import { goldProblem, queryFloats } from './query-floats.ts';
+import { type QuerySpace, querySpace } from './query-space.ts';
 import type { MappingPlan, Query } from './run-files.ts';
 import type { CollectionSchema, Distance } from './schema.ts';
 import { count } from './words.ts';
@@ -70,17 +73,26 @@ export function neighboursKept(planned: Pick<Planned, 'event'>): ReadonlyMap<str
  */
 const maxQueries = 20_000;
 const maxNeighbours = 2_000_000;
+/** Texts of queries that a run embeds: they are asked for within one call of a function. */
+const maxTexts = 10_000;
+
+/** A query that is given: its texts are still to be embedded where `values`, or `sourceValues` of one that searches the source, are not there. */
+export interface GivenText extends Omit<Query, 'values'> {
+  readonly values?: string;
+  /** True where the text is to be embedded for the source too. */
+  readonly asksSource?: boolean;
+}
 
 /** The queries that the event and its files give, by set. */
-export type GivenQueries = ReadonlyMap<string, readonly Query[]>;
+export type GivenQueries = ReadonlyMap<string, readonly GivenText[]>;
 
 /**
- * Reads the queries that are given, and sees that every set can be searched with what it says.
+ * Reads the queries that are given, and sees that every set can be searched with what it says. Embeds nothing.
  * @throws InvalidEvent naming every set and query that cannot, with what is wrong; NotFound when a file is not there.
  */
 export async function readGivenQueries(planned: Planned, files: QueryFiles): Promise<GivenQueries> {
   const { recall } = planned.event.validate;
-  const found = new Map<string, readonly Query[]>();
+  const found = new Map<string, readonly GivenText[]>();
   const problems: Problem[] = [];
   for (const set of recall?.sets ?? []) {
     const given = set.file === undefined ? set.queries : parseQueryFile(await files.read(set.file), set.file);
@@ -94,12 +106,14 @@ export async function readGivenQueries(planned: Planned, files: QueryFiles): Pro
       problems.push({ where: nameOf(set.name), text });
       continue;
     }
-    const queries = given.map((query, at) => asQuery(planned, set, vector, query, String(query.id ?? at + 1)));
-    problems.push(...queries.flatMap((each) => each.problems));
-    found.set(
-      set.name,
-      queries.map((each) => each.query),
-    );
+    const space = querySpace(planned, vector);
+    const queries = given.map((query, at) => asQuery(planned, set, vector, space, query, String(query.id ?? at + 1)));
+    const own = queries.flatMap((each) => each.problems);
+    const asked = queries.map((each) => each.query);
+    problems.push(...own);
+    // A query that is wrong by itself would be told of twice.
+    if (own.length === 0) problems.push(...goldProblems(set, space, asked));
+    found.set(set.name, asked);
   }
   refuse(problems);
   refuseTooMany(planned, found);
@@ -127,38 +141,28 @@ function refuse(problems: readonly Problem[]): void {
 function asQuery(
   planned: Planned,
   set: QuerySet,
-  { vector, dimension, distance }: SearchedVector,
-  { vector: values, filter, expected }: GivenQuery,
+  searched: SearchedVector,
+  space: QuerySpace,
+  given: GivenQuery,
   id: string,
-): { query: Query; problems: Problem[] } {
-  const floats = Float32Array.from(values);
+): { query: GivenText; problems: Problem[] } {
+  const { filter, expected, text } = given;
   const where = nameOf(set.name, id);
-  const problems = filterProblems(planned, set.name, id, filter);
-  if (dimension !== undefined && values.length !== dimension) {
-    problems.push({
-      where,
-      text: `has ${count(values.length)} floats, and vector '${vector}' has ${count(dimension)}`,
-    });
-  }
-  const wrong = floats.findIndex((each) => !Number.isFinite(each));
-  if (wrong >= 0) problems.push({ where, text: `float ${wrong + 1} is ${values[wrong]}, which no float32 holds` });
-  if (distance === 'cosine' && floats.every((each) => each === 0)) {
-    problems.push({ where, text: 'is all zeros, which has no direction that cosine distance could compare' });
-  }
+  const { problems, ...floats } = queryFloats(searched, space, given);
   const twice = Object.keys(filter ?? {}).find((field) => set.filter !== undefined && field in set.filter);
-  if (twice !== undefined) {
-    problems.push({ where, text: `has a condition on '${twice}', and so has its set; write it in one place` });
-  }
+  if (twice !== undefined) problems.push(`has a condition on '${twice}', and so has its set; write it in one place`);
   const both = { ...set.filter, ...filter };
-  const query: Query = {
+  const query: GivenText = {
     set: set.name,
-    vector,
+    vector: searched.vector,
     id,
-    values: encodeFloats(floats),
+    ...(text !== undefined && { text }),
+    ...floats,
     ...(Object.keys(both).length > 0 && { filter: both }),
     ...(expected && { expected }),
   };
-  return { query, problems };
+  const own = problems.map((each) => ({ where, text: each }));
+  return { query, problems: [...filterProblems(planned, set.name, id, filter), ...own] };
 }
 
 /** A filter must mean the same on both sides. */
@@ -194,6 +198,11 @@ function tooFew(planned: Planned, set: QuerySet, queries: number): Problem[] {
   return [{ where: nameOf(set.name), text }];
 }
 
+function goldProblems(set: QuerySet, space: QuerySpace, queries: readonly GivenText[]): Problem[] {
+  const text = goldProblem(set, space, queries);
+  return text === undefined ? [] : [{ where: nameOf(set.name), text }];
+}
+
 function refuseTooMany(planned: Planned, given: GivenQueries): void {
   const { recall } = planned.event.validate;
   const kept = neighboursKept(planned);
@@ -204,23 +213,15 @@ function refuseTooMany(planned: Planned, given: GivenQueries): void {
     queries += own;
     neighbours += own * (kept.get(set.name) ?? 0);
   }
+  const texts = [...given.values()].flat().filter(({ text }) => text !== undefined).length;
+  if (texts > maxTexts) {
+    const text = `${count(texts)} queries are texts, more than the ${count(maxTexts)} that a run embeds; ask fewer, or give vectors`;
+    throw new InvalidEvent(`validate.recall: ${text}`, { ids: ['validate.recall.sets'] });
+  }
   if (queries <= maxQueries && neighbours <= maxNeighbours) return;
   const limits = `${count(maxQueries)} queries and ${count(maxNeighbours)} neighbours`;
   const text = `${count(queries)} queries with ${count(neighbours)} neighbours in all are more than the ${limits} that a run takes`;
   throw new InvalidEvent(`validate.recall: ${text}; ask fewer queries, or a smaller k and smaller depths`, {
     ids: ['validate.recall'],
   });
-}
-
-/** Little-endian float32 as base64: every machine that runs this is little-endian. */
-export function encodeFloats(values: Float32Array): string {
-  return Buffer.from(values.buffer, values.byteOffset, values.byteLength).toString('base64');
-}
-
-/** The floats of `encodeFloats`. */
-export function decodeFloats(text: string): Float32Array {
-  const bytes = Buffer.from(text, 'base64');
-  const floats = new Float32Array(bytes.length / 4);
-  new Uint8Array(floats.buffer).set(bytes);
-  return floats;
 }

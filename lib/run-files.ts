@@ -193,8 +193,12 @@ export const queriesSchema = z.array(
     vector: z.string(),
     /** A record's id where the query was sampled, else the query's own id or its number. */
     id: z.string(),
-    /** Base64 of little-endian float32. */
+    /** Of a query that was given as a text. */
+    text: z.string().optional(),
+    /** Base64 of little-endian float32, of the vectors that the target gets: made by a model, or truncated. */
     values: z.string(),
+    /** What the source is searched with, where its vectors are others: lib/query-space.ts. */
+    sourceValues: z.string().optional(),
     /** The set's conditions and the query's own. */
     filter: filterSchema.optional(),
     /** Ids of the source that a good answer holds. */

@@ -2,9 +2,10 @@ import { createHash } from 'node:crypto';
 import { type Batch, denseVector, hasVector, selectRecords } from './batch.ts';
 import { skippedIds } from './carried.ts';
 import { type Condition, conditionsOf, type Fields, fieldsMeet, fieldsOf } from './filter.ts';
+import { encodeFloats } from './float-text.ts';
 import { getMadeShard } from './made.ts';
 import type { ObjectStore } from './objects.ts';
-import { encodeFloats, vectorsOf } from './query-sets.ts';
+import { vectorsOf } from './query-sets.ts';
 import type { Manifest, Plan, Query } from './run-files.ts';
 import { drawPositions, seededRandom } from './sample.ts';
 

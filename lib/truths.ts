@@ -1,11 +1,12 @@
 import { createHash } from 'node:crypto';
 import { NotFound } from './errors.ts';
 import { type Condition, conditionsOf } from './filter.ts';
+import { decodeFloats } from './float-text.ts';
 import { neighboursKey } from './keys.ts';
 import { neighboursHash } from './neighbours.ts';
 import { getJson, type ObjectStore } from './objects.ts';
 import { readQueries } from './queries.ts';
-import { decodeFloats, neighboursKept } from './query-sets.ts';
+import { neighboursKept } from './query-sets.ts';
 import { type Manifest, neighboursSchema, type Plan, type Query } from './run-files.ts';
 
 /** A query and its exact neighbours over all shards. */

@@ -1,9 +1,9 @@
 import { describe, expect, test } from '@jest/globals';
 import type { Batch } from '../lib/batch.ts';
 import { conditionsOf } from '../lib/filter.ts';
+import { encodeFloats } from '../lib/float-text.ts';
 import { askerOf, askLive, currentTruth } from '../lib/live-truth.ts';
 import { mapId } from '../lib/mapping.ts';
-import { encodeFloats } from '../lib/query-sets.ts';
 import type { Plan } from '../lib/run-files.ts';
 import { openSide, type Side } from '../lib/search-side.ts';
 import { memory } from '../lib/stores/memory.ts';
