@@ -2,6 +2,7 @@ import { isLosslessNumber, isNumber, LosslessNumber, parse, stringify } from 'lo
 import { v5 as uuid5 } from 'uuid';
 import { type Batch, hasVector, selectRecords } from './batch.ts';
 import { RecordRefused } from './errors.ts';
+import { withMark } from './mark.ts';
 import type { MappingPlan } from './run-files.ts';
 import type { Capabilities } from './stores/port.ts';
 import { asTruncated } from './truncate.ts';
@@ -58,10 +59,13 @@ export function mapBatch(source: Batch, mapping: MappingPlan, targetIds: Capabil
   const ids = mapping.ids === 'keep' ? kept.ids : kept.ids.map((id) => mapId(targetIds, id));
   if (ids !== kept.ids) refuseCollision(ids, kept.ids);
   const change = payloadChange(mapping);
+  const { mark } = mapping;
+  const made = mark === undefined ? undefined : kept.vectors.get(mark.vector);
   const payloads = kept.payloads.map((payload, at) => {
     const id = kept.ids[at] ?? '';
     const changed = change === undefined ? payload : change(payload, id);
-    return ids[at] === id ? changed : withField(changed, mapping.originalId, id);
+    const marked = mark === undefined ? changed : withMark(changed, mark, made !== undefined && hasVector(made, at));
+    return ids[at] === id ? marked : withField(marked, mapping.originalId, id);
   });
   return { batch: { ...kept, ids, payloads }, sourceIds: kept.ids, skipped };
 }

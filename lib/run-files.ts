@@ -23,6 +23,10 @@ export const mappingPlanSchema = z.strictObject({
   vectors: z.record(z.string(), z.string()),
   /** Target vector name -> the floats that are kept of it: lib/truncate.ts. Those that stay whole are not here. */
   truncate: z.record(z.string(), z.int().positive()).optional(),
+  /** Fields that say which model made the target's `vector`: lib/mark.ts. `isDeclared`: null, and not left out, where a record has none. */
+  mark: z
+    .strictObject({ vector: z.string(), fields: z.record(z.string(), z.string()), isDeclared: z.boolean() })
+    .optional(),
   /** Payload fields that are left out. */
   dropFields: z.array(z.string()),
   /** Payload fields whose numbers become strings, or whose numeric strings become numbers. */
