@@ -51,6 +51,44 @@ export const embedPlanSchema = z.strictObject({
 });
 export type EmbedPlan = z.infer<typeof embedPlanSchema>;
 
+const failuresSchema = z.array(z.strictObject({ id: z.string(), reason: z.string() }));
+
+/** Payloads of texts/<n>.parquet: what the text was charged with, and why there is no vector. */
+export const answerPayloadSchema = z.strictObject({
+  /** Its share of its request's: they need not be whole. */
+  tokens: z.number().nonnegative(),
+  failed: z.string().optional(),
+  /** The start of the run in which it failed: the next one asks again. */
+  attempt: z.int().positive().optional(),
+});
+
+/** Payloads of embedded/<shard>.parquet. copied: the record has its vector in the shard itself. */
+export const embeddedPayloadSchema = z.strictObject({
+  status: z.enum(['completed', 'failed', 'without text', 'copied']),
+  reason: z.string().optional(),
+});
+
+/** embedded/<shard>.json: written after the Parquet object beside it. completed + failed + withoutText + copied = records. */
+export const embeddedSchema = z.strictObject({
+  shard: z.string(),
+  records: tally,
+  completed: tally,
+  failed: tally,
+  withoutText: tally,
+  copied: tally,
+  /** The first hundred. */
+  failures: failuresSchema,
+  /** The checksum that the object beside it carries. */
+  checksum: z.string(),
+  /** Hash of the shard, the text and the model: what was made of another is not taken for this one's. */
+  of: z.string(),
+  /** The start of the run in which it was put on the import queue last; 0: not yet. */
+  queued: tally,
+  startedAt: z.iso.datetime(),
+  at: z.iso.datetime(),
+});
+export type Embedded = z.infer<typeof embeddedSchema>;
+
 /**
  * embedding.json: pending + processing + completed + failed + without text = records. Written after each object of answers
  * and each shard.
@@ -66,7 +104,7 @@ export const embeddingSchema = z.strictObject({
   /** Records whose text is empty or not there: they have no vector, and the mapping's missingVectors says what that means. */
   withoutText: tally,
   /** The first hundred that failed; the files below embedded/ name all. */
-  failures: z.array(z.strictObject({ id: z.string(), reason: z.string() })),
+  failures: failuresSchema,
   /** Of `completed`: records that had their vector already (`"records": "missing"`), and those whose text had been embedded for another record. */
   copied: tally,
   shared: tally,
@@ -81,5 +119,7 @@ export const embeddingSchema = z.strictObject({
   shards: tally,
   startedAt: z.iso.datetime(),
   at: z.iso.datetime(),
+  /** Of the start of the run that is under way, or was the last: what a rate is worked out from. */
+  attempt: z.strictObject({ number: z.int().positive(), startedAt: z.iso.datetime(), texts: tally }).optional(),
 });
 export type Embedding = z.infer<typeof embeddingSchema>;

@@ -42,6 +42,8 @@ export interface RunKeys {
   readonly canary: string;
   /** What was moved, and to what: an object a move, so that two at once lose none. They list in order. */
   readonly moves: string;
+  /** What was dropped for good once readers were elsewhere. */
+  readonly retired: string;
   readonly notices: string;
   readonly shards: string;
   readonly exported: string;
@@ -52,8 +54,11 @@ export interface RunKeys {
   readonly answers: string;
 }
 
+/** Every run has a folder in it. */
+export const runsPrefix = 'runs/';
+
 export function runKeys(run: string): RunKeys {
-  const prefix = `runs/${run}/`;
+  const prefix = `${runsPrefix}${run}/`;
   return {
     prefix,
     plan: `${prefix}plan.json`,
@@ -80,6 +85,7 @@ export function runKeys(run: string): RunKeys {
     approvalAnswers: `${prefix}approval-answers/`,
     canary: `${prefix}canary.json`,
     moves: `${prefix}moves/`,
+    retired: `${prefix}retired.json`,
     notices: `${prefix}notices/`,
     shards: `${prefix}shards/`,
     exported: `${prefix}exported/`,
@@ -115,6 +121,8 @@ export const comparedKey = (run: string, shard: string): string => `${runKeys(ru
 export const neighboursKey = (run: string, shard: string): string => `${runKeys(run).neighbours}${shard}.json`;
 /** The vectors of a shard's records that a model made. */
 export const embeddedKey = (run: string, shard: string): string => `${runKeys(run).embedded}${shard}.parquet`;
+/** What is in that object, written after it. */
+export const embeddedMarkerKey = (run: string, shard: string): string => `${runKeys(run).embedded}${shard}.json`;
 /** The n-th object of answers of a model, counted from 0: `texts/000000.parquet`. */
 export const textsKey = (run: string, number: number): string =>
   `${runKeys(run).texts}${String(number).padStart(6, '0')}.parquet`;
@@ -136,6 +144,9 @@ export const noticeKey = (run: string, at: string): string => timedKey(runKeys(r
 /** The answer to the question that was asked then: `approval-answers/2026-01-31T03:00:00.000Z.json`. */
 export const approvalAnswerKey = (run: string, askedAt: string): string =>
   `${runKeys(run).approvalAnswers}${askedAt}.json`;
+
+/** The run of a folder right below `runs/`. */
+export const nameOfRun = (folder: string): string => folder.slice(runsPrefix.length, -1);
 
 /** The last part of a key without its ending: the shard of a marker. */
 export function nameOfKey(key: string): string {

@@ -3,6 +3,7 @@ import { z } from 'zod';
 import { type Batch, batchBytes, column, concatBatches, noRecords, sliceBatch, type VectorColumn } from './batch.ts';
 import { ShardDamaged } from './errors.ts';
 import { parseAs } from './event.ts';
+import { fingerprintOf } from './fingerprint.ts';
 import { joinRowGroups, openParquet, type ParquetFile } from './parquet-file.ts';
 import { releaseMemory, writeParquet } from './parquet-wasm.ts';
 import { collectionSchema, type VectorSpec } from './schema.ts';
@@ -27,8 +28,10 @@ export const shardMetaSchema = z.strictObject({
   range: keySpan,
   /** What is left of its range after this shard; null when it is the range's last. */
   rest: keySpan.nullable(),
-  /** The source's own schema: dimensions, distances, field types, and the model that made each vector where that is known. */
+  /** The source's own schema when the records were read: dimensions, distances, field types, and the model that made each vector where that is known. */
   schema: collectionSchema,
+  /** What the collection was called that they were read from, or written to. */
+  collection: z.string().optional(),
 });
 export type ShardMeta = z.infer<typeof shardMetaSchema>;
 
@@ -36,7 +39,7 @@ const headerSchema = z.strictObject({
   ...shardMetaSchema.shape,
   records: z.int().nonnegative(),
   columns: z.array(shardColumnSchema),
-  /** SHA-256 of the schema's JSON text, to tell two shards of one collection at a glance. */
+  /** fingerprintOf the schema: two shards of one fingerprint are read alike. */
   fingerprint: z.string(),
   /** SHA-256 of the whole object with these 64 digits as zeros, hex: what the manifest says of it too. */
   checksum: z.string(),
@@ -58,7 +61,6 @@ export async function encodeShard(batch: Batch, meta: ShardMeta): Promise<Uint8A
   const columns = shardColumns(batch.vectors);
   const bytesPerRecord = Math.max(1, batchBytes(batch) / Math.max(1, batch.count));
   const rowGroupRecords = Math.max(1, Math.floor(rowGroupBytes / bytesPerRecord));
-  const schema = JSON.stringify(meta.schema);
   const models = meta.schema.vectors.flatMap(({ name, model }) =>
     model === undefined ? [] : [[name, model] as const],
   );
@@ -69,10 +71,11 @@ export async function encodeShard(batch: Batch, meta: ShardMeta): Promise<Uint8A
     ['vecferry.shard', meta.shard],
     ['vecferry.range', JSON.stringify(meta.range)],
     ['vecferry.rest', JSON.stringify(meta.rest)],
-    ['vecferry.schema', schema],
-    ['vecferry.fingerprint', createHash('sha256').update(schema).digest('hex')],
+    ['vecferry.schema', JSON.stringify(meta.schema)],
+    ['vecferry.fingerprint', fingerprintOf(meta.schema)],
     ['vecferry.columns', JSON.stringify(columns)],
     ['vecferry.records', String(batch.count)],
+    ...(meta.collection === undefined ? [] : [['vecferry.collection', JSON.stringify(meta.collection)] as const]),
     // The schema says it too; this is for whoever looks at the file with another reader.
     ...(models.length === 0 ? [] : [['vecferry.models', JSON.stringify(Object.fromEntries(models))] as const]),
   ]);
@@ -92,7 +95,7 @@ export async function decodeShard(
 ): Promise<{ readonly meta: ShardHeader; readonly batch: Batch }> {
   const meta = verifyShard(bytes, where);
   const groups: Batch[] = [];
-  for await (const { batch } of rowGroupsOf(bytes, meta, where, 0)) groups.push(batch);
+  for await (const { batch } of rowGroupsOf(bytes, meta, where, { offset: 0, vectors: true })) groups.push(batch);
   const batch = groups.length === 0 ? noRecords(meta.columns.map(specOf)) : concatBatches(groups);
   if (groups.length > 1)
     for (const group of groups) for (const { values } of group.vectors.values()) releaseMemory(values);
@@ -105,6 +108,8 @@ export interface ReadShardOptions {
   readonly offset?: number;
   /** What shardHeader gave for bytes that are known to be whole: they are not verified again. */
   readonly header?: ShardHeader;
+  /** False: ids and payloads alone, and the vectors' pages are not looked at. */
+  readonly vectors?: boolean;
 }
 
 /**
@@ -114,10 +119,10 @@ export interface ReadShardOptions {
 export async function* readShard(
   bytes: Uint8Array,
   where: string,
-  { maxRecords, offset = 0, header }: ReadShardOptions,
+  { maxRecords, offset = 0, header, vectors = true }: ReadShardOptions,
 ): AsyncGenerator<Batch, void, undefined> {
   const meta = header ?? verifyShard(bytes, where);
-  for await (const { batch, start } of rowGroupsOf(bytes, meta, where, offset)) {
+  for await (const { batch, start } of rowGroupsOf(bytes, meta, where, { offset, vectors })) {
     for (let at = Math.max(0, offset - start); at < batch.count; at += maxRecords)
       yield sliceBatch(batch, at, at + maxRecords);
   }
@@ -155,6 +160,7 @@ export function shardHeader(bytes: Uint8Array, where: string): ShardHeader {
     checksum: text(checksumKey),
     columns: json('vecferry.columns'),
     records: json('vecferry.records'),
+    ...(text('vecferry.collection') === undefined ? {} : { collection: json('vecferry.collection') }),
   };
   return parseAs(headerSchema, header, `the metadata of ${where}`, ShardDamaged);
 }
@@ -174,7 +180,7 @@ async function* rowGroupsOf(
   bytes: Uint8Array,
   meta: ShardHeader,
   where: string,
-  offset: number,
+  { offset, vectors }: Required<Pick<ReadShardOptions, 'offset' | 'vectors'>>,
 ): AsyncGenerator<RowGroup> {
   const range = async (from: number, to: number): Promise<Uint8Array> => bytes.subarray(from, to);
   const file = await attempt(where, () => openParquet({ size: bytes.length, range }));
@@ -183,7 +189,7 @@ async function* rowGroupsOf(
   let start = 0;
   for (const [group, count] of file.rowGroups.entries()) {
     if (start + count > offset) {
-      yield { batch: await attempt(where, () => readGroup(file, group, count, meta.columns)), start };
+      yield { batch: await attempt(where, () => readGroup(file, group, count, meta.columns, vectors)), start };
     }
     start += count;
   }
@@ -195,7 +201,9 @@ async function readGroup(
   group: number,
   count: number,
   columns: readonly ShardColumn[],
+  isWhole: boolean,
 ): Promise<Batch> {
+  if (!isWhole) return await readWithoutVectors(file, group, count, columns);
   const vectors = new Map<string, VectorColumn>();
   const others: ShardColumn[] = [];
   for (const each of columns) {
@@ -210,6 +218,17 @@ async function readGroup(
   if (batch.count !== count) throw new RangeError(`row group ${group} has ${batch.count} records, not ${count}`);
   const vectorOf = ({ name }: ShardColumn) => [name, vectors.get(name) ?? column(batch, name)] as const;
   return { ...batch, vectors: new Map(columns.map(vectorOf)) };
+}
+
+async function readWithoutVectors(
+  file: ParquetFile,
+  group: number,
+  count: number,
+  columns: readonly ShardColumn[],
+): Promise<Batch> {
+  const omitted = columns.map(({ column }) => column);
+  const read = await file.readWithout(group, count, omitted);
+  return concatBatches(read.map((each) => batchFromArrow(each, [])));
 }
 
 interface Span {
