@@ -57,11 +57,20 @@ export interface EmbeddedText {
 export interface SendOptions {
   readonly embedder: Embedder;
   readonly purpose: EmbedRequest['purpose'];
-  /** Drawn from as there is room for another request, so that a run's texts need not be in memory. */
+  /**
+   * Drawn from as there is room for another request, so that a run's texts need not be in memory. Each key once; and it may
+   * not wait for the answer of a text that it gave before, which may still be waiting for others to fill its request.
+   */
   readonly texts: AsyncIterable<TextToEmbed> | Iterable<TextToEmbed>;
-  /** Called with every answer as it arrives, once a text; awaited, so that no more is asked than can be kept. */
+  /**
+   * Called with the answers of a request as they arrive, once a text; awaited, so that no more is asked than can be kept.
+   * Calls overlap, up to `concurrency`: what commits in groups has its group.
+   */
   readonly onAnswers: (answers: readonly EmbeddedText[]) => Promise<void>;
-  /** Asked before each request with the tokens it would take; throws BudgetExceeded to stop: what is under way is still kept. */
+  /**
+   * Asked before each request with the tokens that it and those under way would take, beyond what onAnswers was told of;
+   * throws BudgetExceeded to stop: what is under way is still kept.
+   */
   readonly mayAsk?: (tokens: number) => void;
   /** No request is begun near it. */
   readonly deadline: Deadline;

@@ -1,0 +1,82 @@
+import { InvalidEvent, type RecordRefused } from '../errors.ts';
+import { halve, type Request, type Waiting } from './packing.ts';
+import type { EmbeddedText, EmbedResponse, SendOptions } from './port.ts';
+
+/** What becomes of an answer: what it holds is handed over, and what it lacks is asked for again. */
+export interface Answers {
+  /** The requests that are to be made for what the answer lacks. */
+  take(request: Request, response: EmbedResponse): Promise<readonly Request[]>;
+  /** A request that was refused as a whole is halved until the text at fault stands alone. @throws InvalidEvent when it is none of them. */
+  refused(request: Request, error: RecordRefused): Promise<readonly Request[]>;
+  /** Texts handed over. */
+  readonly count: number;
+}
+
+/** Once with the others, once together with what else was left out, once alone. */
+const triesAtMost = 3;
+/** So many texts refused one by one, and none answered: then it is the request that the server does not take. */
+const refusedAtMost = 8;
+
+export function makeAnswers({ embedder: { card }, onAnswers }: Pick<SendOptions, 'embedder' | 'onAnswers'>): Answers {
+  let count = 0;
+  let answered = false;
+  let refusedAlone = 0;
+  const handOver = async (answers: readonly EmbeddedText[]): Promise<void> => {
+    if (answers.length === 0) return;
+    count += answers.length;
+    await onAnswers(answers);
+  };
+  return {
+    take: async (request, response) => {
+      charge(request, response.tokens);
+      const ready: EmbeddedText[] = [];
+      const lacking: Waiting[] = [];
+      for (const [i, text] of request.entries()) {
+        const answer = response.answers[i];
+        text.tries += 1;
+        if (answer instanceof Float32Array) {
+          answered = true;
+          ready.push({ key: text.key, answer, tokens: text.spent });
+        } else if (answer !== undefined) {
+          ready.push({ key: text.key, answer: { failed: answer.refused }, tokens: text.spent });
+        } else if (text.tries < triesAtMost) lacking.push(text);
+        else {
+          const failed = `the model '${card.name}' was asked ${triesAtMost} times and gave no vector of ${card.dimensions} finite floats`;
+          ready.push({ key: text.key, answer: { failed }, tokens: text.spent });
+        }
+      }
+      await handOver(ready);
+      if (lacking.length === 0) return [];
+      return lacking.some(({ tries }) => tries > 1) ? lacking.map((text) => [text]) : [lacking];
+    },
+    refused: async (request, error) => {
+      const [text, ...others] = request;
+      if (text === undefined) return [];
+      if (others.length > 0) return halve(request);
+      refusedAlone += 1;
+      if (!answered && refusedAlone >= refusedAtMost) {
+        const next = 'it refuses every text; check embed.model and what the server says';
+        throw new InvalidEvent(`${error.message}; ${next}`, { ids: ['embed.model'], cause: error });
+      }
+      await handOver([{ key: text.key, answer: { failed: error.message }, tokens: text.spent }]);
+      return [];
+    },
+    get count() {
+      return count;
+    },
+  };
+}
+
+/** Shares a request's tokens out by what was counted of each text, to the last one. */
+function charge(request: Request, tokens: number | undefined): void {
+  const counted = request.reduce((sum, text) => sum + text.tokens, 0);
+  const total = Math.round(tokens ?? counted);
+  let before = 0;
+  let shared = 0;
+  for (const text of request) {
+    before += text.tokens;
+    const upTo = counted === 0 ? 0 : Math.round((total * before) / counted);
+    text.spent += upTo - shared;
+    shared = upTo;
+  }
+}

@@ -1,0 +1,104 @@
+import { z } from 'zod';
+import { StoreUnavailable } from '../errors.ts';
+import { errorOf } from './openai-errors.ts';
+import type { Embedder, EmbedRequest, EmbedResponse } from './port.ts';
+import type { EmbedderOptions } from './registry.ts';
+import { estimateTokens } from './tokens.ts';
+import { checkLengths, readVector } from './vectors.ts';
+
+/** Any endpoint that speaks OpenAI's protocol: POST {base}/embeddings (platform.openai.com/docs/api-reference/embeddings/create). */
+
+const defaultUrl = 'https://api.openai.com/v1';
+/** Below lib/log.ts's handOverMs: a request that is begun at the last moment ends before the function is stopped. */
+const requestMs = 25_000;
+
+const answerSchema = z.looseObject({
+  data: z.array(z.looseObject({ index: z.int().optional(), embedding: z.unknown() })),
+  usage: z
+    .looseObject({
+      prompt_tokens: z.number().nonnegative().optional(),
+      total_tokens: z.number().nonnegative().optional(),
+    })
+    .nullish(),
+});
+type Answer = z.infer<typeof answerSchema>;
+
+export function openOpenai({ card, limits, connection, askedDimensions }: EmbedderOptions): Embedder {
+  const url = `${(connection.url ?? defaultUrl).replace(/\/+$/, '')}/embeddings`;
+  const check = checkLengths(card.name, card.dimensions);
+  const headers = {
+    'content-type': 'application/json',
+    ...(connection.apiKey === undefined ? {} : { authorization: `Bearer ${connection.apiKey}` }),
+  };
+  const options = {
+    model: card.name,
+    // base64 is half as long, but not all compatible servers know it.
+    encoding_format: 'float',
+    ...(askedDimensions === undefined ? {} : { dimensions: askedDimensions }),
+  };
+  const where = `the model '${card.name}' at ${new URL(url).host}`;
+  return {
+    card,
+    limits,
+    countTokens: estimateTokens,
+    embed: async ({ texts }: EmbedRequest): Promise<EmbedResponse> => {
+      const { response, text } = await post(url, headers, { ...options, input: texts }, where);
+      if (!response.ok) throw errorOf(response.status, response.headers, text, where);
+      const answer = readAnswer(text);
+      if (answer === undefined) return { answers: texts.map(() => undefined), tokens: undefined };
+      return {
+        answers: check(inOrder(answer.data, texts.length)),
+        tokens: answer.usage?.total_tokens ?? answer.usage?.prompt_tokens,
+      };
+    },
+    close: async () => undefined,
+  };
+}
+
+async function post(
+  url: string,
+  headers: Record<string, string>,
+  body: unknown,
+  where: string,
+): Promise<{ readonly response: Response; readonly text: string }> {
+  try {
+    const signal = AbortSignal.timeout(requestMs);
+    const response = await fetch(url, { method: 'POST', headers, body: JSON.stringify(body), signal });
+    return { response, text: await response.text() };
+  } catch (error) {
+    if (error instanceof Error && error.name === 'TimeoutError') {
+      throw new StoreUnavailable(`${where} has not answered within ${requestMs / 1000} seconds`, { cause: error });
+    }
+    const reason = error instanceof Error && error.cause instanceof Error ? error.cause.message : String(error);
+    throw new StoreUnavailable(`${where} cannot be reached: ${reason}; check the url of the connection`, {
+      cause: error,
+    });
+  }
+}
+
+/** Undefined for what is no answer: a Python server that writes NaN into its JSON, a proxy's page. Its texts are asked again. */
+function readAnswer(text: string): Answer | undefined {
+  try {
+    return answerSchema.parse(JSON.parse(text));
+  } catch {
+    return undefined;
+  }
+}
+
+/**
+ * By `index`, since items may come in any order or be left out. An index that stands there twice or is out of range says
+ * that the answer cannot be told apart there. A server that gives none keeps the order, if nothing is left out.
+ */
+function inOrder(data: Answer['data'], count: number): readonly (Float32Array | undefined)[] {
+  const vectors = new Array<Float32Array | undefined>(count).fill(undefined);
+  if (data.every(({ index }) => index === undefined)) {
+    return data.length === count ? data.map(({ embedding }) => readVector(embedding)) : vectors;
+  }
+  const seen = new Set<number>();
+  for (const { index, embedding } of data) {
+    if (index === undefined || index < 0 || index >= count) continue;
+    vectors[index] = seen.has(index) ? undefined : readVector(embedding);
+    seen.add(index);
+  }
+  return vectors;
+}
