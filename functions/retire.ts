@@ -4,8 +4,10 @@ import { retireInput, retireOutput } from '../lib/states.ts';
 import { makeHandler } from './lambda.ts';
 
 /**
- * Called by hand, with {"run": ID}: says what would be dropped; with that name as "confirm" drops it. docs/cutover.md.
- * @throws InvalidEvent while readers, or writers, still use what would be dropped.
+ * No state: called by hand, from the console or by `vecferry retire`, with {"run": ID}: says what would be dropped; with that
+ * name as "confirm" drops it for good. docs/cutover.md.
+ * @throws InvalidEvent while readers, writers or another run still use what would be dropped.
+ * @throws ValidationFailed when the run has not passed, or the target holds fewer records by now.
  */
 export const handler = makeHandler({
   input: retireInput,
@@ -13,14 +15,8 @@ export const handler = makeHandler({
   run: async ({ run, confirm }, { services }) => {
     const { objects, flags } = services;
     const plan = await readPlan(objects, run);
-    return await retire({
-      plan,
-      objects,
-      flags,
-      openSource: async () => (await services.openSource(plan)).store,
-      openTarget: async () => (await services.openTarget(plan)).store,
-      confirm,
-      now: () => new Date(),
-    });
+    const openSource = () => services.openSource(plan);
+    const openTarget = () => services.openTarget(plan);
+    return await retire({ plan, objects, flags, openSource, openTarget, confirm, now: () => new Date() });
   },
 });

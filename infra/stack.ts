@@ -67,6 +67,7 @@ export class VecferryStack extends Stack {
       RollBackFunction: functions['roll-back'].functionName,
       AnswerApprovalFunction: functions['answer-approval'].functionName,
       FinishFunction: functions.finish.functionName,
+      RetireFunction: functions.retire.functionName,
     };
     for (const [name, value] of Object.entries(outputs)) new CfnOutput(this, name, { value });
   }

@@ -68,11 +68,14 @@ export type CanaryState = z.infer<typeof canarySchema>;
 /** moves/<number>.json: a move of the pointer that readers follow. */
 export const moveSchema = z.strictObject({
   at,
-  /** double: writes go to both sides. step: a share of the reads moves. finish: writes go to one side again. */
-  action: z.enum(['double', 'step', 'cutover', 'rollback', 'finish']),
+  /**
+   * double: writes go to both sides. step: a share of the reads moves. finish: writes go to one side again. retire: what the run
+   * replaced is about to be dropped, and nothing is taken back any more.
+   */
+  action: z.enum(['double', 'step', 'cutover', 'rollback', 'finish', 'retire']),
   kind: z.enum(['alias', 'view', 'flag']),
   name: z.string(),
-  /** What reads went to before and go to now; of a step the store that the rest goes to. */
+  /** What reads went to before and go to now; of a step the store that the rest goes to; of retire what is dropped, and the target. */
   from: z.string().nullable(),
   to: z.string().nullable(),
   /** Of a step: percent of reads that go to the target. */
@@ -81,3 +84,15 @@ export const moveSchema = z.strictObject({
   reason: z.string().optional(),
 });
 export type Move = z.infer<typeof moveSchema>;
+
+/** retired.json: what the run replaced is gone. By it a collection that somebody makes under the old name is never dropped. */
+export const retiredSchema = z.strictObject({
+  at,
+  /** As a person had to repeat it, and in words. */
+  name: z.string(),
+  what: z.string(),
+  /** As they were before; null: not known. */
+  records: tally.nullable(),
+  bytes: tally.nullable(),
+});
+export type Retired = z.infer<typeof retiredSchema>;

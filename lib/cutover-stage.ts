@@ -1,6 +1,6 @@
 import type { Answer, Approval, CanaryState, Move, ReadsSeen } from './cutover-files.ts';
 import { placeOf } from './flag.ts';
-import { standingOf } from './moves.ts';
+import { retireOf, standingOf } from './moves.ts';
 import type { Plan } from './run-files.ts';
 import type { Stage } from './stage.ts';
 import { count, milliseconds, plural } from './words.ts';
@@ -26,6 +26,8 @@ export function cutoverStage(seen: CutoverSeen): Stage {
     ...{ name: 'cutover', state, done, total, unit: 'steps' },
     ...(detail !== undefined && { detail }),
   });
+  const retired = retireOf(moves);
+  if (retired !== undefined) return stage('done', `readers are on ${retired.to}; ${retired.from} is dropped for good`);
   const last = moves.at(-1);
   if (last?.action === 'finish') {
     const isOnTarget = last.to === placeOf(target);

@@ -8,6 +8,7 @@ import {
   logMoveAfter,
   readMoves,
   refuseFinished,
+  refuseRetired,
   refuseTakenBack,
   rollbackSince,
   type Standing,
@@ -167,6 +168,7 @@ export async function rollBack(input: MoveInput): Promise<RolledBack> {
 }
 
 function refuseNothing(plan: Plan, moves: readonly Move[], isMoved: boolean): void {
+  refuseRetired(plan.run, moves);
   const last = finishOf(moves);
   if (last !== undefined) {
     if (last.to !== placeOf(plan.event.target)) {

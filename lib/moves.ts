@@ -69,10 +69,27 @@ export function standingOf(moves: readonly Move[]): Standing {
   return { readers: 'source', percent: 0, move: moves.findLast(({ action }) => action === 'rollback'), first };
 }
 
-/** The move that ended the double writes, where nothing came after it. */
+/** The move that ended the double writes, where none of readers or writers came after it. */
 export function finishOf(moves: readonly Move[]): Move | undefined {
-  const last = moves.at(-1);
+  const last = moves.findLast(({ action }) => action !== 'retire');
   return last?.action === 'finish' ? last : undefined;
+}
+
+/** The move that says that what the run replaced is dropped, or about to be. */
+export function retireOf(moves: readonly Move[]): Move | undefined {
+  return moves.find(({ action }) => action === 'retire');
+}
+
+/** @throws InvalidEvent, or the error that is given, when what the run replaced was dropped. */
+export function refuseRetired(
+  run: string,
+  moves: readonly Move[],
+  Refusal: typeof InvalidEvent | typeof RunMismatch = InvalidEvent,
+): void {
+  const last = retireOf(moves);
+  if (last === undefined) return;
+  const text = `run '${run}' was retired at ${last.at}: ${last.from} was dropped, so there is nothing to go back to`;
+  throw new Refusal(`${text}; start a new run from ${last.to}`, { ids: [run] });
 }
 
 /** @throws InvalidEvent, or the error that is given, when the run was finished: one of its sides lacks what was written since. */

@@ -92,6 +92,12 @@ export function openFileObjects(directory: string): ListingObjectStore {
 
     list: keysUnder,
 
+    async folders(prefix) {
+      const found = (await readdir(pathOf(root, prefix), { withFileTypes: true }).catch(absent)) ?? [];
+      const names = found.filter((entry) => entry.isDirectory()).map(({ name }) => `${prefix}${name}/`);
+      return names.sort(byBytes);
+    },
+
     async entries(prefix) {
       const keys = await keysUnder(prefix);
       const found = await Promise.all(

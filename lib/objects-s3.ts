@@ -79,6 +79,17 @@ export function openS3Objects(bucket: string, client: S3Client): ListingObjectSt
       return (await this.entries(prefix)).map(({ key }) => key);
     },
 
+    async folders(prefix) {
+      const found: string[] = [];
+      try {
+        for await (const page of paginateListObjectsV2({ client }, { Bucket: bucket, Prefix: prefix, Delimiter: '/' }))
+          found.push(...(page.CommonPrefixes ?? []).map(({ Prefix = '' }) => Prefix));
+      } catch (error) {
+        throw translate(error, locate(prefix));
+      }
+      return found.sort(byBytes);
+    },
+
     async entries(prefix) {
       return await entries(prefix).catch((error: unknown) => {
         throw translate(error, locate(prefix));

@@ -12,6 +12,8 @@ export interface ObjectStore {
   create(key: string, body: Uint8Array | string, contentType?: string): Promise<boolean>;
   /** Keys under a prefix, in order of their bytes. */
   list(prefix: string): Promise<readonly string[]>;
+  /** What lies right below a prefix that ends with a slash, each with the slash that follows it: `runs/` has `runs/r1/`, however much is in it. */
+  folders(prefix: string): Promise<readonly string[]>;
   delete(key: string): Promise<void>;
   /** For people: `s3://bucket/key` or a path. */
   locate(key: string): string;

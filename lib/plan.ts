@@ -10,7 +10,7 @@ import { forgetFinished } from './forget.ts';
 import { runKeys } from './keys.ts';
 import { madeSchema } from './made.ts';
 import { matchCollections } from './match.ts';
-import { readMoves, refuseFinished } from './moves.ts';
+import { readMoves, refuseFinished, refuseRetired } from './moves.ts';
 import { getJson, type ObjectStore, putJson } from './objects.ts';
 import {
   countOrNone,
@@ -218,6 +218,7 @@ async function resume(earlier: Plan, input: PlanInput): Promise<Plan> {
   const hasExported = (await objects.list(runKeys(run).shards)).length > 0;
   const log = await readMoves(objects, run);
   if (movesFlag(event)) refuseFinished(run, log, RunMismatch);
+  refuseRetired(run, log, RunMismatch);
   const moves = log.filter(({ kind }) => kind === 'flag').map(({ action }) => action);
   const lastMove = moves.at(-1);
   // The flag's first move is logged before it is made, so whoever writes to both sides does so after it.

@@ -72,6 +72,14 @@ export const exportOutput = z.strictObject({
 
 export const sealOutput = z.strictObject({ shards: tally, records: tally });
 
+const recordsByField = z.record(z.string(), tally);
+/** Records by field (`vector 'NAME'` for a vector) that were read under another schema and made ones of the run's: lib/conform.ts. */
+export const schemaTallySchema = z.strictObject({
+  defaulted: recordsByField,
+  removed: recordsByField,
+  renamed: recordsByField,
+});
+
 /** What importers of a shard have done so far, when one hands the rest back. Ids are the first hundred. */
 export const importTally = z.strictObject({
   written: tally,
@@ -84,6 +92,7 @@ export const importTally = z.strictObject({
   reason: z.string().optional(),
   /** When the first of them began. */
   startedAt: z.string().optional(),
+  schema: schemaTallySchema.optional(),
 });
 /** A message on the import queue. `offset` is the first record not yet written, with the tally of those before it. */
 export const importMessage = z.strictObject({
@@ -145,7 +154,17 @@ export type RepairMessage = z.infer<typeof repairMessage>;
 
 /** Retire: `confirm` repeats the name of what is dropped for good; without it the answer only says what would be. */
 export const retireInput = z.strictObject({ run, confirm: z.string().optional() });
-export const retireOutput = z.strictObject({ dropped: z.boolean(), what: z.string() });
+export const retireOutput = z.strictObject({
+  dropped: z.boolean(),
+  /** In words: what, how much of it, and how to have it dropped. */
+  what: z.string(),
+  /** What `confirm` has to say. */
+  name: z.string(),
+  /** null: not known. */
+  records: tally.nullable(),
+  bytes: tally.nullable(),
+});
+export type RetireOutput = z.infer<typeof retireOutput>;
 
 export const reportOutput = z.strictObject({ passed: z.boolean(), summary: z.string(), report: z.string() });
 

@@ -78,6 +78,20 @@ describe.each(Object.keys(stores))('objects in %s', (name) => {
     expect(await open().list('none/')).toEqual([]);
   });
 
+  test('folders are listed without what is in them, since a run has as many objects as it likes', async () => {
+    const keys = [
+      'f/r1/plan.json',
+      'f/r1/shards/1.json',
+      'f/r10/plan.json',
+      'f/r2/x/y.json',
+      'f/loose.json',
+      'fr/z.json',
+    ];
+    for (const key of keys) await open().put(key, 'x');
+    expect(await open().folders('f/')).toEqual(['f/r1/', 'f/r10/', 'f/r2/']);
+    expect(await open().folders('nowhere/')).toEqual([]);
+  });
+
   test('more than a page of a thousand is listed whole', async () => {
     const keys = Array.from({ length: 1005 }, (_, i) => `many/${String(i).padStart(5, '0')}`);
     for (let at = 0; at < keys.length; at += 50)

@@ -176,6 +176,18 @@ program
   );
 
 program
+  .command('retire')
+  .description(
+    'drop for good what a run has replaced, once nobody reads or writes it; without --confirm only says what',
+  )
+  .argument('<run>')
+  .option('--confirm <name>', 'the name of what is dropped, as the command says it without this')
+  .addOption(stack)
+  .action((run: string, options: { confirm?: string; stack?: string }) =>
+    work(async (context) => (await load.cutover()).retireCommand(context, { run, ...options })),
+  );
+
+program
   .command('shadow')
   .description('say how alike both sides of a flag answer, from the shadow reads that its clients recorded')
   .argument('<flag, run or files...>')

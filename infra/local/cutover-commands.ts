@@ -2,10 +2,12 @@ import { userInfo } from 'node:os';
 import { type Answer, answerSchema, moveSchema } from '../../lib/cutover-files.ts';
 import { parseRunId } from '../../lib/event.ts';
 import { openFileObjects } from '../../lib/objects-files.ts';
+import { retireOutput } from '../../lib/states.ts';
 import { type CommandContext, planOf, withEngine } from './commands.ts';
 import { answerLine, moveLine } from './describe.ts';
 import { exitCodes } from './exit-codes.ts';
 import { withRunLock } from './run-lock.ts';
+import { quoted, shownCommand } from './shown-command.ts';
 
 /**
  * The commands that answer a run or move its readers: each calls one function by itself, on this machine or of a stack.
@@ -57,15 +59,37 @@ export async function answerCommand(
   return exitCodes.ok;
 }
 
+export interface RetireArguments {
+  readonly run: string;
+  /** The name of what is dropped; left out: it is only said. */
+  readonly confirm?: string | undefined;
+  readonly stack?: string | undefined;
+}
+
+/** `vecferry retire` */
+export async function retireCommand(context: CommandContext, given: RetireArguments): Promise<number> {
+  const run = parseRunId(given.run);
+  const { confirm, stack } = given;
+  const payload = { run, ...(confirm !== undefined && { confirm }) };
+  const told = retireOutput.parse(await callFor(context, 'retire', run, stack, (call) => call(payload)));
+  context.output.event({ ...told, type: 'retired', run });
+  context.output.line(`${told.dropped ? 'retired ' : 'retire  '} ${told.what}`);
+  if (!told.dropped) {
+    const place = { directory: context.directory, stack };
+    context.output.line(`drop     ${shownCommand(place, `retire ${run} --confirm ${quoted(told.name)}`)}`);
+  }
+  return exitCodes.ok;
+}
+
 /**
  * An answer and a rollback are for a run that is under way, so they take no lock: whoever moves readers looks into the log
- * of moves afterwards (lib/moves.ts). A cutover or the end of the double writes beside a run would undo what that run is doing.
+ * of moves afterwards (lib/moves.ts). A cutover, the end of the double writes or a drop beside a run would undo what that run is doing.
  */
 const besideItsRun: readonly string[] = ['answer-approval', 'roll-back'];
 
 async function callFor(
   context: CommandContext,
-  name: MovingFunction | 'answer-approval',
+  name: MovingFunction | 'answer-approval' | 'retire',
   run: string,
   stack: string | undefined,
   work: (call: CallFunction) => Promise<unknown>,

@@ -33,8 +33,9 @@ export const stackOutputs = {
   'roll-back': 'RollBackFunction',
   'answer-approval': 'AnswerApprovalFunction',
   finish: 'FinishFunction',
+  retire: 'RetireFunction',
 } as const;
-type CalledFunction = 'cut-over' | 'roll-back' | 'answer-approval' | 'finish';
+type CalledFunction = 'cut-over' | 'roll-back' | 'answer-approval' | 'finish' | 'retire';
 
 /** Seconds between two looks at an execution: DescribeExecution allows some ten a second an account. */
 const lookSeconds = 3;

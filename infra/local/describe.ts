@@ -69,6 +69,7 @@ export function moveLine({ action, kind, name, from, to, percent, reason }: Move
     cutover: `cut over to the target: ${moved}`,
     rollback: `rolled back: ${moved}`,
     finish: `finished: reads and writes go to ${to} alone: ${pointer}`,
+    retire: `retired: ${from} is dropped for good; readers stay on ${to}`,
   };
   return `${texts[action]}${reason === undefined ? '' : `; ${reason}`}`;
 }

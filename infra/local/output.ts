@@ -44,9 +44,9 @@ export type OutputEvent =
       readonly report: string | null;
       readonly reportPage: string | null;
     }
-  /** The command's answer, where it only looks: a plan, a status, a shard, a store, a move, the answer to a question; a setting that was tried, and what was chosen. */
+  /** The command's answer, where it only looks: a plan, a status, a shard, a store, a move, the answer to a question, what is dropped; a setting that was tried, and what was chosen. */
   | {
-      readonly type: 'plan' | 'status' | 'shard' | 'store' | 'moved' | 'answered' | 'tried' | 'tuned' | 'shadow';
+      readonly type: 'plan' | 'status' | 'shard' | 'store' | 'moved' | 'answered' | 'retired' | 'tried' | 'tuned' | 'shadow';
       readonly [field: string]: unknown;
     }
   /** Something went wrong and is tried again. */

@@ -15,6 +15,6 @@ export function shownCommand({ directory, stack }: Place, command: string): stri
 }
 
 /** As a shell takes it. */
-function quoted(text: string): string {
+export function quoted(text: string): string {
   return /^[\w./:@-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`;
 }

@@ -6,6 +6,7 @@ import { parseAs, parseEvent, parseRunId, runIdSchema, wayOf } from '../../lib/e
 import { fileFlags } from '../../lib/flag.ts';
 import { forgetFinished } from '../../lib/forget.ts';
 import { runKeys } from '../../lib/keys.ts';
+import { readMoves, refuseRetired } from '../../lib/moves.ts';
 import { putJson } from '../../lib/objects.ts';
 import { openFileObjects } from '../../lib/objects-files.ts';
 import { refuseUnheededSettings } from '../../lib/plan-checks.ts';
@@ -79,6 +80,8 @@ async function validateRun(context: CommandContext, given: string, search: strin
       { ids: [run] },
     );
   }
+  // Before its report is taken away: it says what was there when that was dropped.
+  refuseRetired(run, await readMoves(objects, run));
   // The validation of a live run mends what differs, and after `finish` the target may hold what is newer.
   if (plan.event.live !== false) await refuseUnlessBoth(plan, fileFlags(join(context.directory, 'flags')));
   const input: z.infer<typeof planOutput> = {

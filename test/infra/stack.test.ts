@@ -256,6 +256,7 @@ describe('what is watched', () => {
         'RollBackFunction',
         'AnswerApprovalFunction',
         'FinishFunction',
+        'RetireFunction',
       ]),
     );
   });

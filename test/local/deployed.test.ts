@@ -11,7 +11,7 @@ import {
 import { beforeEach, describe, expect, test } from '@jest/globals';
 import { mockClient } from 'aws-sdk-client-mock';
 import type { CommandContext } from '../../infra/local/commands.ts';
-import { answerCommand, moveCommand } from '../../infra/local/cutover-commands.ts';
+import { answerCommand, moveCommand, retireCommand } from '../../infra/local/cutover-commands.ts';
 import { deployedRun, deployedStatus, stackOutputs } from '../../infra/local/deployed.ts';
 import type { Failure } from '../../infra/local/exit-codes.ts';
 import type { OutputEvent } from '../../infra/local/output.ts';
@@ -33,12 +33,14 @@ const outputs = {
   CutOverFunction: 'co',
   AnswerApprovalFunction: 'aa',
   FinishFunction: 'fi',
+  RetireFunction: 're',
 };
 const raw = { source: { store: 'qdrant', collection: 'a' }, target: { store: 'chroma', collection: 'b' } };
 const event = { raw, parsed: parseEvent(raw) };
 
 let events: OutputEvent[];
 let failures: Failure[];
+let lines: string[];
 let context: CommandContext;
 beforeEach(() => {
   for (const mock of [cloudFormation, stepFunctions, s3, lambda]) mock.reset();
@@ -49,6 +51,7 @@ beforeEach(() => {
   s3.on(ListObjectsV2Command).resolves({});
   events = [];
   failures = [];
+  lines = [];
   context = {
     directory: '.',
     isTerminal: false,
@@ -57,7 +60,7 @@ beforeEach(() => {
     output: {
       json: true,
       event: (each) => void events.push(each),
-      line: () => undefined,
+      line: (line) => void lines.push(line),
       fail: (failure) => void failures.push(failure),
     },
   };
@@ -189,6 +192,27 @@ describe('vecferry --stack', () => {
         const refused = moveCommand(context, 'finish', { run: 'r1', stack: 'Vecferry' });
         await expect(refused).rejects.toMatchObject({ name: 'RunMismatch', message: expect.stringContaining(name) });
       }
+      expect(called()).toHaveLength(2);
+    });
+
+    test('to say what would be dropped and to drop it, the name as it was given, and not while the run is under way', async () => {
+      const told = { dropped: false, what: 'would drop it', name: "it's", records: 7, bytes: null };
+      lambda.on(InvokeCommand).resolves({ Payload: answer(told) });
+      await expect(retireCommand(context, { run: 'r1', stack: 'Vecferry' })).resolves.toBe(0);
+      lambda.on(InvokeCommand).resolves({ Payload: answer({ ...told, dropped: true }) });
+      await expect(retireCommand(context, { run: 'r1', confirm: "it's", stack: 'Vecferry' })).resolves.toBe(0);
+      expect(called()).toEqual([
+        ['re', '{"run":"r1"}'],
+        ['re', '{"run":"r1","confirm":"it\'s"}'],
+      ]);
+      expect(events).toMatchObject([
+        { type: 'retired', run: 'r1', dropped: false, name: "it's", records: 7, bytes: null },
+        { type: 'retired', dropped: true },
+      ]);
+      expect(lines.join('\n')).toContain("vecferry retire r1 --confirm 'it'\\''s' --stack Vecferry");
+      stepFunctions.on(ListExecutionsCommand).resolves({ executions: [underWay('r1')] });
+      const refused = retireCommand(context, { run: 'r1', confirm: "it's", stack: 'Vecferry' });
+      await expect(refused).rejects.toMatchObject({ name: 'RunMismatch' });
       expect(called()).toHaveLength(2);
     });
 

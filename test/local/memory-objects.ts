@@ -14,6 +14,12 @@ export function memoryObjects(texts: Record<string, string>): ObjectStore {
       return true;
     },
     list: async (prefix) => [...objects.keys()].filter((key) => key.startsWith(prefix)).sort(),
+    folders: async (prefix) => {
+      const inside = [...objects.keys()].filter(
+        (key) => key.startsWith(prefix) && key.indexOf('/', prefix.length) >= 0,
+      );
+      return [...new Set(inside.map((key) => key.slice(0, key.indexOf('/', prefix.length) + 1)))].sort();
+    },
     delete: async (key) => void objects.delete(key),
     locate: (key) => `memory:${key}`,
   };
