@@ -75,7 +75,7 @@ export async function compareShard(options: CompareOptions): Promise<ShardOutput
   const goesOn = earlier?.of === of && (offset > 0 || isClean(earlier));
   if (goesOn && earlier.done) return { done: true };
 
-  const batch = await getShard(objects, plan.run, shard);
+  const batch = await getShard(objects, plan, shard);
   const comparison: Comparison = {
     plan,
     source: options.source,

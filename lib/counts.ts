@@ -80,7 +80,7 @@ async function countSkipped({ plan, manifest, objects }: CountOptions, compared:
   if (isWhole) return sum(compared, (each) => each.skipped);
   let skipped = 0;
   for (const { shard } of manifest.shards) {
-    const batch = await getShard(objects, plan.run, shard);
+    const batch = await getShard(objects, plan, shard);
     skipped += batch.count - (await carriedRecords(batch, plan)).count;
   }
   return skipped;
@@ -143,7 +143,7 @@ async function nameExtra(
   const ours = makeIdSet(manifest.records);
   for (const { shard } of manifest.shards) {
     if (isLate()) return { extraIds: [], note: unnamed('the time ended while the shards were read') };
-    const { ids } = await carriedRecords(await getShard(objects, plan.run, shard), plan);
+    const { ids } = await carriedRecords(await getShard(objects, plan, shard), plan);
     for (const id of ids) ours.add(plan.mapping.ids === 'keep' ? id : mapId(capabilities.ids, id));
   }
   const found = await readUnknown(target, ours, Math.min(extra, maxNamed), isLate);
@@ -189,7 +189,7 @@ async function nameAdded({
   const exported = makeIdSet(manifest.records);
   for (const { shard } of manifest.shards) {
     if (isLate()) return { addedIds: [], note: unnamed('the time ended while the shards were read') };
-    for (const id of (await getShard(objects, plan.run, shard)).ids) exported.add(id);
+    for (const id of (await getShard(objects, plan, shard)).ids) exported.add(id);
   }
   const addedIds: string[] = [];
   for await (const { batch } of source.read({ from: null, to: null }, pieceOptions)) {

@@ -28,3 +28,12 @@ export const mappingSchema = z.strictObject({
   originalId: z.string().min(1).default('original_id'),
 });
 export type Mapping = z.infer<typeof mappingSchema>;
+  /** What becomes of records that were read under another schema than the run was planned with: docs/names.md. */
+  schema: z
+    .strictObject({
+      /** False: refused, with what differs. True: fields that they lack take their default, those that the run does not know are left out; both counted. */
+      accept: z.boolean().default(false),
+      /** Field -> its value in records that lack it; left out: null. */
+      defaults: z.record(z.string(), z.json()).default({}),
+    })
+    .prefault({}),

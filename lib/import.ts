@@ -1,4 +1,5 @@
 import { type Batch, batchBytes, sliceBatch } from './batch.ts';
+import { addChanges, conform, hasChanges, noChanges, type SchemaTally } from './conform.ts';
 import { RecordRefused, ShardDamaged, StoreUnavailable, Throttled, VecferryError } from './errors.ts';
 import { exportedKey, failedKey, loadedKey, shardKey } from './keys.ts';
 import { type Deadline, isNear, type Log } from './log.ts';
@@ -54,7 +55,8 @@ export interface ImportResult {
  * newer. It counts as written, since the marker says that every record of the shard is durable there, in this state or a
  * later one. One that the application deletes meanwhile may be brought back; "Apply the tombstones" comes after the import.
  *
- * @throws ShardDamaged when the object is not what was exported; StoreUnavailable when the target stays away.
+ * @throws ShardDamaged when the object is not what was exported; SchemaMismatch when it was read under another schema that
+ * no rule accepts; StoreUnavailable when the target stays away.
  */
 export async function importShard(input: ImportShardInput): Promise<ImportResult> {
   const { plan, message, objects, queue, log, now } = input;
@@ -98,6 +100,7 @@ export async function importShard(input: ImportShardInput): Promise<ImportResult
     skipped: tally.skipped,
     skippedIds: tally.skippedIds,
     throttled: tally.throttled,
+    ...(tally.schema === undefined ? {} : { schema: tally.schema }),
     startedAt,
     at: now().toISOString(),
   };
@@ -166,15 +169,20 @@ async function writeAll(input: ImportShardInput, shard: Shard, progress: Progres
   const { plan, message, objects } = input;
   const where = objects.locate(shardKey(plan.run, message.shard));
   const { bytes, header } = shard;
+  const readUnder = { ...header, where: `shard ${message.shard}` };
   const from = { maxRecords: maxWriteRecords, offset: progress.offset, header };
   for await (const group of readShard(bytes, where, from)) {
     const start = progress.offset;
     while (progress.offset < start + group.count) {
-      const piece = pieceAt(group, progress.offset - start, pace.size());
+      const { batch: piece, ...changes } = conform(
+        pieceAt(group, progress.offset - start, pace.size()),
+        readUnder,
+        plan,
+      );
       const tally = await writePiece(input, piece, progress.offset, pace);
       if (tally === undefined) return false;
       progress.offset += piece.count;
-      progress.tally = addTally(progress.tally, tally);
+      progress.tally = addTally(progress.tally, { ...tally, ...schemaOf(changes) });
       if (isNear(input.deadline) && progress.offset < header.records) return false;
     }
     for (const { values } of group.vectors.values()) releaseMemory(values);
@@ -238,7 +246,14 @@ function addTally(a: ImportTally, b: ImportTally): ImportTally {
     refusedIds: [...a.refusedIds, ...b.refusedIds].slice(0, idsKept),
     throttled: a.throttled + b.throttled,
     ...(reason === undefined ? {} : { reason }),
+    ...schemaOf(addChanges(a.schema ?? noChanges, b.schema ?? noChanges)),
   };
+}
+
+/** Nothing where every record was read under the run's schema. */
+function schemaOf({ defaulted, removed, renamed }: SchemaTally): Pick<ImportTally, 'schema'> {
+  const schema = { defaulted, removed, renamed };
+  return hasChanges(schema) ? { schema } : {};
 }
 
 async function putFailed(

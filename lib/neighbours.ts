@@ -44,7 +44,7 @@ export async function findNeighbours({ plan, shard, objects, deadline }: Neighbo
   const own = earlier?.of === of ? earlier : undefined;
   if (own?.done === true) return { done: true };
 
-  const batch = await carriedRecords(await getShard(objects, plan.run, shard), plan);
+  const batch = await carriedRecords(await getShard(objects, plan, shard), plan);
   const seek = seeker(batch, plan, queries);
   const candidates = own?.candidates.slice() ?? [];
   const neighbours = own?.neighbours.slice() ?? [];

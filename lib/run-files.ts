@@ -3,7 +3,7 @@ import { embedPlanSchema } from './embed-files.ts';
 import { eventSchema } from './event.ts';
 import { filterSchema } from './filter.ts';
 import { collectionSchema, distanceSchema, searchSettingsSchema } from './schema.ts';
-import { rangeItem, tuneGoal } from './states.ts';
+import { rangeItem, schemaTallySchema, tuneGoal } from './states.ts';
 
 /**
  * The JSON files of a run, each with its schema: plan, ranges, manifest, and the ledger's markers. `format` is bumped
@@ -138,6 +138,8 @@ export const verdicts = ['equal', 'different', 'missing', 'extra', 'unchecked'] 
 export const differenceSchema = z.strictObject({
   id: z.string(),
   verdict: z.enum(['different', 'missing', 'extra', 'unchecked']),
+  /** Left out where every record was read under the run's schema. */
+  schema: schemaTallySchema.optional(),
   /** Which vector or field, the expected and the found value, shortened. */
   reason: z.string(),
 });

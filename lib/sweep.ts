@@ -235,7 +235,7 @@ async function rangesOf({ objects, plan, manifest: { shards } }: Sweeping): Prom
 /** Holds what the source holds now of a shard's keys, from `range` on, against the shard. False when the deadline came first. */
 async function sweepShard(sweeping: Sweeping, shard: string, range: Range): Promise<boolean> {
   const { sides, suspects, tallies, objects, plan } = sweeping;
-  const exported = await getShard(objects, plan.run, shard);
+  const exported = await getShard(objects, plan, shard);
   await remember(sweeping, exported);
   const places = new Map(exported.ids.map((id, at) => [id, at]));
   const unseen = new Set(exported.ids);

@@ -86,7 +86,7 @@ describe('validation holds one shard at a time, so its memory does not grow with
   test('a step that held the records of every shard, or only their ids, would be seen', async () => {
     const held: unknown[] = [];
     const hold = (of: (batch: Batch) => unknown) => async (shard: string) =>
-      held.push(of(await getShard(world.objects, plan.run, shard)));
+      held.push(of(await getShard(world.objects, plan, shard)));
     expect(await leftByShard(hold((batch) => batch))).toBeGreaterThan(4 * allowed);
     expect(await leftByShard(hold(({ ids }) => ids))).toBeGreaterThan(1.5 * allowed);
   });

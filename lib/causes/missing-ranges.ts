@@ -137,7 +137,7 @@ const wholeShard = ({ missing }: Compared): readonly Run[] => [
 ];
 
 async function idsOf({ plan, objects }: MissingOptions, shard: string): Promise<readonly string[]> {
-  return (await carriedRecords(await getShard(objects, plan.run, shard), plan)).ids;
+  return (await carriedRecords(await getShard(objects, plan, shard), plan)).ids;
 }
 
 /** The unbroken runs of missing records within a shard. */
