@@ -1,7 +1,10 @@
-import { mkdtemp } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
+import { describe, expect, test } from '@jest/globals';
 import { files } from '../../lib/stores/files.ts';
+import type { Store } from '../../lib/stores/port.ts';
+import { makeBatch, makeSchema } from '../make.ts';
 import { storeContract } from './contract.ts';
 
 const path = await mkdtemp(join(tmpdir(), 'vecferry-'));
@@ -15,3 +18,53 @@ for (const format of ['parquet', 'jsonl']) {
     },
   );
 }
+
+describe('dropping a folder', () => {
+  const open = (collection: string) => files.open({ connection: { path }, collection, options: {} });
+  const put = async (name: string) => {
+    await mkdir(dirname(join(path, name)), { recursive: true });
+    await writeFile(join(path, name), '{"id":"1","vector":[1,2]}\n');
+  };
+  const filled = async (collection: string): Promise<Store> => {
+    const store = await open(collection);
+    await store.prepare(makeSchema({ store: 'files' }));
+    const position = { run: 'r1', shard: '00000-000', offset: 0 };
+    await store.write(makeBatch({ ids: ['1', '2'] }), { position, mode: 'upsert' });
+    return store;
+  };
+
+  test('of others is refused: vecferry deletes what it wrote and nothing else', async () => {
+    await put('others/words.jsonl');
+    const refusal = { name: 'Incompatible', message: expect.stringMatching(/did not write/) };
+    for (const collection of ['others', 'others/words.jsonl']) {
+      const store = await open(collection);
+      await expect(store.drop?.({ dryRun: true })).rejects.toMatchObject(refusal);
+      await expect(store.drop?.()).rejects.toMatchObject(refusal);
+    }
+    expect(await readdir(join(path, 'others'))).toEqual(['words.jsonl']);
+  });
+
+  test('leaves the files that others put beside its own, and folders in it, and says so', async () => {
+    const store = await filled('mixed');
+    const within = await filled('mixed/within');
+    for (const name of ['mixed/extra.jsonl', 'mixed/notes.txt', 'mixed/r9.00000-000.000000000.jsonl']) await put(name);
+    expect(await store.drop?.()).toMatchObject({
+      what: expect.stringMatching(/^3 files in .*mixed; the 3 files that others put there stay$/),
+    });
+    expect((await readdir(join(path, 'mixed'))).filter((name) => name !== '_runs').sort()).toEqual([
+      'extra.jsonl',
+      'notes.txt',
+      'r9.00000-000.000000000.jsonl',
+      'within',
+    ]);
+    expect(await within.count()).toBe(2);
+  });
+
+  test('that was cut off is finished by the next call', async () => {
+    const store = await filled('cut');
+    await rm(join(path, 'cut', 'r1.00000-000.000000000.parquet'));
+    await rm(join(path, 'cut', '_runs'), { recursive: true });
+    expect(await store.drop?.()).toMatchObject({ isThere: true });
+    expect(await store.drop?.()).toMatchObject({ isThere: false });
+  });
+});
