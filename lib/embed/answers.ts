@@ -14,13 +14,19 @@ export interface Answers {
 
 /** Once with the others, once together with what else was left out, once alone. */
 const triesAtMost = 3;
-/** So many texts refused one by one, and none answered: then it is the request that the server does not take. */
-const refusedAtMost = 8;
+/** So many texts failed one by one, and none answered: then it is the request that is wrong, not the texts. */
+const failedAtMost = 8;
 
 export function makeAnswers({ embedder: { card }, onAnswers }: Pick<SendOptions, 'embedder' | 'onAnswers'>): Answers {
   let count = 0;
   let answered = false;
-  let refusedAlone = 0;
+  let failedAlone = 0;
+  const expectSome = (words: string, cause?: Error): void => {
+    failedAlone += 1;
+    if (answered || failedAlone < failedAtMost) return;
+    const text = `${words}; none of ${failedAlone} texts asked one by one was answered`;
+    throw new InvalidEvent(`${text}: check embed.model and its server`, { ids: ['embed.model'], cause });
+  };
   const handOver = async (answers: readonly EmbeddedText[]): Promise<void> => {
     if (answers.length === 0) return;
     count += answers.length;
@@ -29,6 +35,8 @@ export function makeAnswers({ embedder: { card }, onAnswers }: Pick<SendOptions,
   return {
     take: async (request, response) => {
       charge(request, response.tokens);
+      // One text among them may have spoilt the whole answer, as a NaN does: it is found as one that is refused is.
+      if (request.length > 1 && response.answers.every((answer) => answer === undefined)) return halve(request);
       const ready: EmbeddedText[] = [];
       const lacking: Waiting[] = [];
       for (const [i, text] of request.entries()) {
@@ -41,6 +49,7 @@ export function makeAnswers({ embedder: { card }, onAnswers }: Pick<SendOptions,
           ready.push({ key: text.key, answer: { failed: answer.refused }, tokens: text.spent });
         } else if (text.tries < triesAtMost) lacking.push(text);
         else {
+          expectSome(`the model '${card.name}' gives no vectors`);
           const failed = `the model '${card.name}' was asked ${triesAtMost} times and gave no vector of ${card.dimensions} finite floats`;
           ready.push({ key: text.key, answer: { failed }, tokens: text.spent });
         }
@@ -53,11 +62,7 @@ export function makeAnswers({ embedder: { card }, onAnswers }: Pick<SendOptions,
       const [text, ...others] = request;
       if (text === undefined) return [];
       if (others.length > 0) return halve(request);
-      refusedAlone += 1;
-      if (!answered && refusedAlone >= refusedAtMost) {
-        const next = 'it refuses every text; check embed.model and what the server says';
-        throw new InvalidEvent(`${error.message}; ${next}`, { ids: ['embed.model'], cause: error });
-      }
+      expectSome(error.message, error);
       await handOver([{ key: text.key, answer: { failed: error.message }, tokens: text.spent }]);
       return [];
     },
