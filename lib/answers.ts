@@ -12,6 +12,7 @@ import { getJson, type ObjectStore, putJson } from './objects.ts';
 export const queriesPerPart = 50;
 
 const share = z.number().min(0).max(1);
+const goldSchema = z.strictObject({ recall: share, ndcg: share });
 const answerSchema = z.strictObject({
   /** The measures at the set's k, and what the search took. */
   recall: share,
@@ -20,7 +21,7 @@ const answerSchema = z.strictObject({
   hits: z.int().nonnegative(),
   candidates: z.int().nonnegative().optional(),
   millis: z.number(),
-  gold: z.strictObject({ recall: share, ndcg: share }).optional(),
+  gold: goldSchema.optional(),
   /** Recall at the other depths, in their order, each by a search of its own. */
   depths: z.array(share),
 });
@@ -37,6 +38,11 @@ const answersSchema = z.strictObject({
   asked: z.int().nonnegative(),
   source: sideSchema,
   target: sideSchema,
+  /**
+   * Where the source's vectors are others than the target's, so that it is not asked for the rest: what it finds of what
+   * gold queries expect, one a query asked, null where it has no vector to search with.
+   */
+  sourceGold: z.strictObject({ failure: z.string().optional(), answers: z.array(goldSchema.nullable()) }).optional(),
   startedAt: z.iso.datetime(),
   at: z.iso.datetime(),
 });

@@ -1,4 +1,5 @@
 import { type ErrorName, errorNames } from './errors.ts';
+import type { Gold } from './gold-files.ts';
 import { liveFindings } from './live-report.ts';
 import type { CompareReport, Counts, Finding, Report } from './report-schema.ts';
 import type { Cause, Diagnosis, Recall, RecallEntry, Tuning } from './run-files.ts';
@@ -48,6 +49,7 @@ export function findingsOf(parts: Findings): Finding[] {
     // Writes go on: the sweep has found what they left out.
     ...(live === null ? countFindings(counts, compare, advice) : liveFindings(live)),
     ...recallFindings(parts),
+    ...goldFindings(parts),
   ];
   return findings
     .toSorted((a, b) => Number(a.severity === 'unproven') - Number(b.severity === 'unproven'))
@@ -178,7 +180,10 @@ function more(difference: number): string {
 }
 
 /** A set's note where it stands among others: `news, vector embedding: the recall@10 of the target is …` */
-export function namedNote({ set, vector, note }: RecallEntry, { isOnlyVector = false } = {}): string {
+export function namedNote(
+  { set, vector, note }: Pick<RecallEntry, 'set' | 'vector' | 'note'>,
+  { isOnlyVector = false } = {},
+): string {
   const name = vector === '' ? 'the unnamed vector' : `vector ${vector}`;
   return `${isOnlyVector ? set : `${set}, ${name}`}: ${note.charAt(0).toLowerCase()}${note.slice(1)}`;
 }
@@ -227,6 +232,30 @@ function tunedFinding(
     what: `With ${settingsText(changed)} it is ${percent(point.mean)}, at least ${percent(point.low)}: recall@${k} holds once the application searches so`,
     next: `Let the application search so: ${how}. Then prove it with validate.recall {"search": ${search}}: vecferry validate ${run} --search '${search}'`,
   };
+}
+
+/** A gold set whose goal is missed: whether the model is what misses it, or the search. */
+function goldFindings({ recall }: Findings): Found[] {
+  return recall.sets.flatMap(({ set, vector, gold }): Found[] => {
+    if (gold === null || (gold.outcome !== 'failed' && gold.outcome !== 'unproven')) return [];
+    const ids = gold.worst.map(({ id }) => id);
+    const what = `gold set ${namedNote({ set, vector, note: gold.note })}`;
+    return [{ check: 'gold', severity: gold.outcome, what, ids, set, vector, next: goldAdvice(gold) }];
+  });
+}
+
+function goldAdvice({ outcome, target, source, exact, atLeast, difference }: Gold): string {
+  if (!target.measured) return 'Mend what keeps the target from being searched, and validate the run again.';
+  if (outcome === 'unproven') {
+    if (atLeast === null && difference === null)
+      return 'Mend what keeps the source from being searched, or set goldAtLeast, or null to have it reported only; and validate the run again.';
+    return 'Give more gold queries, or ask for less in goldAtLeast, and validate again.';
+  }
+  const goal = atLeast ?? (source.measured ? source.recall : 0);
+  if (exact.recall >= goal) {
+    return `The vectors are good enough, the search is not: their exact neighbours hold ${percent(exact.recall)}. Raise the search settings of the target (\`vecferry tune\` finds them), and validate again.`;
+  }
+  return `No search of these vectors does better: their exact neighbours hold ${percent(exact.recall)}. Look at the queries named and at the examples under "drift", then make the vectors of another text or by another model, in a new run; or, if this is good enough, ask for less in goldAtLeast.`;
 }
 
 function recallAdvice(outcome: 'failed' | 'unproven', { target, candidates }: RecallEntry): string {

@@ -1,7 +1,8 @@
 import type { Answers, KeptAnswer } from './answers.ts';
+import { type GoldInput, summariseGold } from './gold.ts';
 import { queriesNeeded, recallInterval } from './interval.ts';
-import { type GoldAnswer, goldAnswer } from './measures.ts';
 import type { SearchedVector } from './query-sets.ts';
+import type { SourceSpace } from './query-space.ts';
 import type { Plan, RecallEntry, RecallSide } from './run-files.ts';
 import type { SearchSettings } from './schema.ts';
 import type { Truth } from './truths.ts';
@@ -24,6 +25,9 @@ export interface AskedSet {
   readonly filter: Truth['query']['filter'] | null;
   readonly k: number;
   readonly atLeast: number | null;
+  readonly goldAtLeast: number | null | undefined;
+  /** Where the source's vectors are others than the target's: its answers are not held against the truth. */
+  readonly source: SourceSpace | undefined;
   /** Other depths, ascending. */
   readonly depths: readonly number[];
   /** Sent with each search of the target. */
@@ -49,7 +53,7 @@ export function summarise(plan: Plan, set: MeasuredSet): RecallEntry {
     atLeast,
     candidates: Number.isFinite(candidates) ? candidates : 0,
     settings: { ...settings, ...kept },
-    exactGold: exactGold(truths, k),
+    gold: goldOf(set),
   };
   if (truths.length === 0) {
     const isFiltered = filter !== null || set.without > 0;
@@ -73,11 +77,11 @@ export function summarise(plan: Plan, set: MeasuredSet): RecallEntry {
 }
 
 /** What a person should know to read the figures. */
-function remarks(plan: Plan, { name, vector, searched, k, without, atLeast, answers }: MeasuredSet): string[] {
+function remarks(plan: Plan, { name, vector, searched, source, k, without, atLeast, answers }: MeasuredSet): string[] {
   const own = plan.source.vectors.find((each) => each.name === vector)?.distance;
   const asked = plan.event.validate.recall?.sets.find((each) => each.name === name)?.k ?? plan.event.validate.recall?.k;
   const found: string[] = [];
-  if (own !== undefined && own !== searched.distance) {
+  if (source === undefined && own !== undefined && own !== searched.distance) {
     found.push(`The source ranks by ${own}, and is held against the ${searched.distance} that the mapping asks for.`);
   }
   if (asked !== undefined && k < asked) found.push(`No query has more than ${plural(k, 'record')} to find.`);
@@ -117,7 +121,6 @@ function summariseSide(side: 'source' | 'target', { answers, truths, k, depths, 
     }),
     ndcg: meanOf(all.map(({ ndcg }) => ndcg)),
     rbo: meanOf(all.map(({ rbo }) => rbo)),
-    gold: meanGold(all.flatMap(({ gold }) => gold ?? [])),
     short: all.filter((answer, at) => isShort(answer, truths[at], k)).length,
     worst,
     latency: latencyOf(all.map(({ millis }) => millis)),
@@ -139,27 +142,27 @@ function spreadOf(recalls: readonly number[]): number[] {
   return spread;
 }
 
-/** How the exact neighbours do on the queries that say what they expect. */
-function exactGold(truths: readonly Truth[], k: number): RecallEntry['exactGold'] {
-  return meanGold(
-    truths.flatMap(({ query: { expected }, nearest }) =>
-      expected === undefined
-        ? []
-        : [
-            goldAnswer(
-              nearest.map(({ id }) => id),
-              new Set(expected),
-              k,
-            ),
-          ],
-    ),
-  );
-}
-
-function meanGold(all: readonly GoldAnswer[]): RecallEntry['exactGold'] {
-  if (all.length === 0) return null;
-  const recall = meanOf(all.map((each) => each.recall));
-  return { queries: all.length, recall, ndcg: meanOf(all.map(({ ndcg }) => ndcg)) };
+function goldOf({ truths, k, goldAtLeast, source, answers }: MeasuredSet): RecallEntry['gold'] {
+  const failureOf = (side: 'source' | 'target'): string | undefined =>
+    answers.find((part) => part[side].failure !== undefined)?.[side].failure;
+  const of = (side: 'source' | 'target'): GoldInput['source'] => {
+    const reason = failureOf(side);
+    return reason === undefined ? answers.flatMap((part) => part[side].answers.map(({ gold }) => gold)) : { reason };
+  };
+  const ofOld = (): GoldInput['source'] => {
+    const reason = answers.find(({ sourceGold }) => sourceGold?.failure !== undefined)?.sourceGold?.failure;
+    if (reason !== undefined) return { reason };
+    return answers.flatMap(({ sourceGold }) => (sourceGold?.answers ?? []).map((gold) => gold ?? undefined));
+  };
+  const isChanged = source !== undefined;
+  return summariseGold({
+    truths,
+    k,
+    goldAtLeast,
+    isChanged,
+    source: isChanged ? ofOld() : of('source'),
+    target: of('target'),
+  });
 }
 
 type Latency = Extract<RecallSide, { measured: true }>['latency'];

@@ -1,10 +1,13 @@
 import { type Answers, hashOf, type KeptAnswer, queriesPerPart, readAnswers, writeAnswers } from './answers.ts';
 import { StoreUnavailable, Throttled, VecferryError } from './errors.ts';
+import { decodeFloats } from './float-text.ts';
 import { runKeys } from './keys.ts';
 import { askLive, type LiveTruth, liveTruthOf, type Search } from './live-truth.ts';
 import { type Deadline, isNear } from './log.ts';
+import { goldAnswer } from './measures.ts';
 import { getJson, type ObjectStore, putJson } from './objects.ts';
 import { goalOf, searchedVectors, vectorsOf } from './query-sets.ts';
+import { querySpace } from './query-space.ts';
 import { type AskedSet, type MeasuredSet, summarise } from './recall-summary.ts';
 import { type Manifest, type Plan, type Recall, tuningSchema } from './run-files.ts';
 import type { SearchSettings } from './schema.ts';
@@ -34,7 +37,7 @@ export type RecallOutcome = { readonly done: true; readonly recall: Recall } | {
  * find against the exact neighbours from the shards. Both are searched in turn, so that both meet the same load; the
  * set's k first, so that no cache of another depth serves the search that is timed. What is answered is written to
  * answers/, and what is there already is not asked again, unless a side is set to be searched otherwise by now. Writes
- * recall.json once all is there. In a live run the truth is corrected by what was written since: live-truth.ts.
+ * recall.json once all is there. A source whose vectors are others is asked for gold queries alone. In a live run the truth is corrected by what was written since: live-truth.ts.
  * @throws NotFound when the neighbours of a shard are not there.
  */
 export async function measureRecall(options: RecallOptions): Promise<RecallOutcome> {
@@ -49,7 +52,7 @@ export async function measureRecall(options: RecallOptions): Promise<RecallOutco
   const call: Call = { deadline: options.deadline, hasAsked: false, warm: new Set(), live };
   for (const set of setsOf(plan, truths, await keptByTarget(options))) {
     const sides = await openSides(options, set);
-    const now = [await setTo(options.source, set.vector), await setTo(options.target, set.searched.targetVector)];
+    const now = [await sourceSetTo(options.source, set), await setTo(options.target, set.searched.targetVector)];
     const answers: Answers[] = [];
     for (let from = 0; from < set.truths.length; from += queriesPerPart, part++) {
       const next = set.truths.slice(from, from + queriesPerPart);
@@ -59,6 +62,7 @@ export async function measureRecall(options: RecallOptions): Promise<RecallOutco
       const hash = hashOf([of, name, vector, k, depths, settings, kept ?? null, now, from, ...attempt]);
       const found = await readAnswers(objects, plan.run, part, hash);
       if (found.asked < next.length) {
+        if (set.source !== undefined) found.source.failure = set.source.why;
         await askPart(call, sides, set, next, found);
         await writeAnswers(objects, plan.run, part, found);
         if (found.asked < next.length) return { done: false };
@@ -113,6 +117,8 @@ function setsOf(plan: Plan, truths: readonly Truth[], kept: ReadonlyMap<string, 
         filter: set.filter ?? null,
         k,
         atLeast,
+        goldAtLeast: set.goldAtLeast,
+        source: querySpace(plan, searched).source,
         depths: [...new Set(depths)].filter((depth) => depth !== k && depth <= most).sort((a, b) => a - b),
         settings: search,
         kept: kept.get(targetVector),
@@ -125,12 +131,19 @@ type SideName = 'source' | 'target';
 
 async function openSides(
   { plan, source, target }: RecallOptions,
-  { vector, settings }: AskedSet,
+  { vector, settings, source: old }: AskedSet,
 ): Promise<Record<SideName, Side>> {
+  const own = await openSide({ plan, side: 'source', store: source, vector });
   return {
-    source: await openSide({ plan, side: 'source', store: source, vector }),
+    source: old?.vector === undefined ? own : { ...own, vector: old.vector },
     target: await openSide({ plan, side: 'target', store: target, vector, settings }),
   };
+}
+
+/** As setTo; of a source with other vectors only what gold queries search. */
+async function sourceSetTo(store: Store, { vector, source }: AskedSet): Promise<SearchSettings | string> {
+  if (source === undefined) return await setTo(store, vector);
+  return source.vector === undefined ? source.why : await setTo(store, source.vector);
 }
 
 /** How a side is set to be searched by itself: only answers that were given so count together. */
@@ -157,9 +170,11 @@ async function askPart(
   truths: readonly Truth[],
   answers: Answers,
 ): Promise<void> {
-  for (const side of [sides.source, sides.target]) if (!call.warm.has(side)) await warmUp(call, side, set);
+  const measured = set.source === undefined ? [sides.source, sides.target] : [sides.target];
+  for (const side of measured) if (!call.warm.has(side)) await warmUp(call, side, set);
   for (const truth of truths.slice(answers.asked)) {
     if (mustEnd(call)) return;
+    if (set.source !== undefined) await askSourceGold(sides.source, set, truth, answers);
     const turn: readonly SideName[] = answers.asked % 2 === 0 ? ['source', 'target'] : ['target', 'source'];
     await askBoth(call, sides, set, truth, answers, turn);
     answers.asked++;
@@ -174,6 +189,26 @@ async function warmUp(call: Call, side: Side, { truths, k, searched }: AskedSet)
     if (mustEnd(call)) return;
     const answer = await orFailure(() => askSide(side, truth, { k, distance: searched.distance }));
     if (typeof answer === 'string') return;
+  }
+}
+
+/** What a source with other vectors finds of what a gold query expects. */
+async function askSourceGold(side: Side, { k }: AskedSet, truth: Truth, answers: Answers): Promise<void> {
+  answers.sourceGold ??= { answers: [] };
+  const kept = answers.sourceGold;
+  const { expected, sourceValues } = truth.query;
+  if (kept.failure !== undefined) return;
+  // A part that was cut off is gone on with where its other answers end.
+  kept.answers.length = answers.asked;
+  if (expected === undefined || sourceValues === undefined) {
+    kept.answers.push(null);
+    return;
+  }
+  const found = await orFailure(() => searchSide(side, { ...truth, values: decodeFloats(sourceValues) }, k));
+  if (typeof found === 'string') kept.failure = found;
+  else {
+    const named = found.hits.map(({ id }) => id);
+    kept.answers.push(goldAnswer(named, new Set(expected), k));
   }
 }
 

@@ -91,12 +91,12 @@ export const verdictSchema = z
 export type Verdict = z.infer<typeof verdictSchema>;
 
 export const findingSchema = z.strictObject({
-  check: z.enum(['counts', 'compare', 'source', 'live', 'recall', 'run']),
+  check: z.enum(['counts', 'compare', 'source', 'live', 'recall', 'gold', 'run']),
   severity: z.enum(['failed', 'unproven']),
   what: z.string(),
   ids: z.array(z.string()).describe('The first ids concerned, at most a hundred.'),
   next: z.string().describe('What to do next.'),
-  set: z.string().optional().describe('For recall: the query set and the source vector.'),
+  set: z.string().optional().describe('For recall and gold: the query set and the source vector.'),
   vector: z.string().optional(),
   causes: z.array(causeSchema).default([]).describe('Why, where the diagnosis could tell.'),
 });

@@ -177,7 +177,8 @@ function summarise(
     const isOnlyVector = new Set(recall.sets.map(({ vector }) => vector)).size === 1;
     const recalls = passed.map((entry) => (passed.length === 1 ? entry.note : namedNote(entry, { isOnlyVector })));
     const said = isMove || compare.asked !== 'all' ? `Validated, ${pair}: ${compared}.` : sameWords(compare, from, to);
-    return [said, liveSummary(live), ...recalls].filter((each) => each !== '').join(' ');
+    const gold = recall.sets.flatMap((entry) => (entry.gold?.outcome === 'passed' ? [entry.gold.note] : []));
+    return [said, liveSummary(live), ...recalls, ...gold].filter((each) => each !== '').join(' ');
   }
   const word = verdict === 'failed' ? 'Failed' : 'Could not validate';
   const whats = findings.map(({ what }) => what.replace(/\.$/, '')).join('; ');

@@ -1,7 +1,9 @@
 import { z } from 'zod';
 import { embedPlanSchema } from './embed-files.ts';
 import { eventSchema } from './event.ts';
+import { addedFieldSchema, fieldRuleSchema, recordRuleSchema } from './event-mapping.ts';
 import { filterSchema } from './filter.ts';
+import { goldSchema } from './gold-files.ts';
 import { collectionSchema, distanceSchema, searchSettingsSchema } from './schema.ts';
 import { rangeItem, schemaTallySchema, tuneGoal } from './states.ts';
 
@@ -231,9 +233,6 @@ export const neighboursSchema = z.strictObject({
 export type Neighbours = z.infer<typeof neighboursSchema>;
 
 const share = z.number().min(0).max(1);
-/** How much of what was expected the answers to a gold set hold. */
-const goldSchema = z.strictObject({ queries: tally, recall: share, ndcg: share });
-
 /** How well one side finds the true neighbours, or why that is not known. docs/validation.md defines each measure. */
 export const recallSideSchema = z.discriminatedUnion('measured', [
   z.strictObject({
@@ -251,7 +250,6 @@ export const recallSideSchema = z.discriminatedUnion('measured', [
       .describe('recall@depth at other depths, ascending, each searched for by itself.'),
     ndcg: share.describe('Means over the queries at k.'),
     rbo: share,
-    gold: goldSchema.nullable().describe('null: no query of the set says what is expected.'),
     short: tally.describe('Queries that were answered with fewer than k records though there were as many.'),
     worst: z
       .array(z.strictObject({ id: z.string(), recall: z.number() }))
@@ -291,9 +289,7 @@ export const recallSchema = z.strictObject({
       ),
       source: recallSideSchema,
       target: recallSideSchema,
-      exactGold: goldSchema
-        .nullable()
-        .describe('How the exact neighbours do on the gold set: no search by these vectors does better.'),
+      gold: goldSchema.nullable().describe('null: no query of the set says what it expects.'),
       outcome: z.enum(['passed', 'failed', 'unproven', 'reported', 'nothing to measure']),
       note: z.string(),
     }),

@@ -3,11 +3,14 @@ import { type Batch, denseVector, hasVector, selectRecords } from './batch.ts';
 import { skippedIds } from './carried.ts';
 import { type Condition, conditionsOf, type Fields, fieldsMeet, fieldsOf } from './filter.ts';
 import { encodeFloats } from './float-text.ts';
+import { getShard } from './get-shard.ts';
 import { getMadeShard } from './made.ts';
 import type { ObjectStore } from './objects.ts';
-import { vectorsOf } from './query-sets.ts';
+import { searchedVectors, vectorsOf } from './query-sets.ts';
+import { querySpace } from './query-space.ts';
 import type { Manifest, Plan, Query } from './run-files.ts';
 import { drawPositions, seededRandom } from './sample.ts';
+import { asTruncated } from './truncate.ts';
 
 /** Records drawn for one wanted query of a filtered set, before the whole collection is read for it. */
 const drawnPerQuery = 16;
@@ -55,14 +58,45 @@ export async function sampleQueries({ plan, manifest, objects }: SampleOptions):
   const options = { plan, manifest, objects };
   await drawSome(options, draws);
   await drawFromAll(options, draws);
+  const sourceValues = await readSourceValues(options, draws);
   return new Map(
     draws.map(({ set, filter, vectors }) => [
       set,
       vectors.flatMap(({ vector, best }) =>
-        best.taken().map(({ id, values }): Query => ({ set, vector, id, values, ...(filter && { filter }) })),
+        best.taken().map(({ id, values, ...place }): Query => {
+          const old = sourceValues.get(placeName(vector, place));
+          return { set, vector, id, values, ...(old && { sourceValues: old }), ...(filter && { filter }) };
+        }),
       ),
     ]),
   );
+}
+
+const placeName = (vector: string, { shard, at }: Place): string => `${shard} ${at} ${vector}`;
+
+/** The vectors that drawn records have in the source, where it holds others: as they were exported. Those without one are not here. */
+async function readSourceValues(
+  { plan, objects }: SampleOptions,
+  draws: readonly Draw[],
+): Promise<ReadonlyMap<string, string>> {
+  const names = new Map<string, string>();
+  for (const searched of searchedVectors(plan)) {
+    const name = querySpace(plan, searched).source?.vector;
+    if (name !== undefined) names.set(searched.vector, name);
+  }
+  const wanted = draws
+    .flatMap(({ vectors }) => vectors.flatMap(({ vector, best }) => best.taken().map((each) => ({ vector, ...each }))))
+    .filter(({ vector }) => names.has(vector));
+  const found = new Map<string, string>();
+  for (const [shard, places] of Map.groupBy(wanted, (each) => each.shard)) {
+    const batch = await getShard(objects, plan, shard);
+    for (const { vector, at } of places) {
+      const column = batch.vectors.get(names.get(vector) ?? '');
+      if (column?.kind !== 'dense' || !hasVector(column, at)) continue;
+      found.set(placeName(vector, { shard, at }), encodeFloats(denseVector(column, at)));
+    }
+  }
+  return found;
 }
 
 function seedOf(seed: number, set: string): number {
@@ -88,7 +122,8 @@ async function drawSome(options: SampleOptions, draws: readonly Draw[]): Promise
         batch,
         positions.map((at) => at - start),
       );
-      await offerAll(options.plan, drawn, draws, (draw, at) => ranks[draw]?.get(positions[at] ?? -1));
+      const place = { shard, positionOf: (at: number) => (positions[at] ?? 0) - start };
+      await offerAll(options.plan, drawn, place, draws, (draw, at) => ranks[draw]?.get(positions[at] ?? -1));
     }
     from += size;
   }
@@ -105,21 +140,30 @@ async function drawFromAll({ plan, manifest, objects }: SampleOptions, draws: re
   let from = 0;
   for (const { shard, records } of manifest.shards) {
     const start = from;
-    await offerAll(plan, await getMadeShard(objects, plan, shard), open, (draw, at) =>
+    const whole = { shard, positionOf: (at: number) => at };
+    await offerAll(plan, await getMadeShard(objects, plan, shard), whole, open, (draw, at) =>
       seededRandom(((open[draw]?.seed ?? 0) ^ Math.imul(start + at + 1, 0x9e3779b1)) >>> 0)(),
     );
     from += records;
   }
 }
 
+/** Which shard the records of a batch are of, and where they stand in it. */
+interface From {
+  readonly shard: string;
+  readonly positionOf: (at: number) => number;
+}
+
 /** @param rankOf of the record at a position of the batch, for a set; the lowest are taken, none are those left out */
 async function offerAll(
   plan: Plan,
-  batch: Batch,
+  held: Batch,
+  from: From,
   draws: readonly Draw[],
   rankOf: (draw: number, at: number) => number | undefined,
 ): Promise<void> {
-  const skipped = await skippedIds(batch, plan);
+  const skipped = await skippedIds(held, plan);
+  const batch = asTruncated(held, plan.mapping);
   for (const at of batch.ids.keys()) {
     if (skipped.has(batch.ids[at] ?? '')) continue;
     let fields: { readonly parsed: Fields } | undefined;
@@ -130,7 +174,7 @@ async function offerAll(
     };
     for (const [index, draw] of draws.entries()) {
       const rank = rankOf(index, at);
-      if (rank !== undefined) offer(batch, at, rank, draw, isCandidate);
+      if (rank !== undefined) offer(batch, at, { rank, ...from }, draw, isCandidate);
     }
   }
 }
@@ -138,7 +182,7 @@ async function offerAll(
 function offer(
   batch: Batch,
   at: number,
-  rank: number,
+  { rank, shard, positionOf }: From & { readonly rank: number },
   { vectors, conditions }: Draw,
   isCandidate: (conditions: readonly Condition[]) => boolean,
 ): void {
@@ -146,11 +190,18 @@ function offer(
     const column = batch.vectors.get(vector);
     if (!best.takes(rank) || column?.kind !== 'dense' || !hasVector(column, at)) continue;
     if (!isCandidate(conditions)) return;
-    best.take({ rank, id: batch.ids[at] ?? '', values: encodeFloats(denseVector(column, at)) });
+    const values = encodeFloats(denseVector(column, at));
+    best.take({ rank, id: batch.ids[at] ?? '', values, shard, at: positionOf(at) });
   }
 }
 
-interface Taken {
+/** Where a record stands. */
+interface Place {
+  readonly shard: string;
+  readonly at: number;
+}
+
+interface Taken extends Place {
   readonly rank: number;
   readonly id: string;
   readonly values: string;

@@ -168,12 +168,18 @@ describe('a given set', () => {
       /query 'big': float 1 is 1e\+300, which no float32 holds/,
     ],
     ['no direction', { vector: [0, 0, 0, 0] }, /query '1': is all zeros, which has no direction/],
+    ['a text and a vector', { text: 'ships', vector: [1, 2, 3, 4] }, /takes one of vector and text/],
+    ['neither', { id: 'empty' }, /takes one of vector and text/],
     [
-      'a text',
-      { text: 'ships', vector: [1, 2, 3, 4] },
-      /text cannot be searched for yet: give the query its vector instead/,
+      'a text that no model can be asked for',
+      { text: 'ships' },
+      /'1': has a text, and no model is known that made vector 'embedding': say how it is asked in source\.model/,
     ],
-    ['a text alone', { text: 'ships' }, /text cannot be searched for yet/],
+    [
+      "a vector of the source's own, where both sides hold the same",
+      { vector: [1, 2, 3, 4], sourceVector: [1, 2, 3, 4] },
+      /'1': has a sourceVector, and both sides hold the same vectors; leave it out/,
+    ],
     [
       'NaN, which JSON cannot even say',
       { vector: [Number.NaN, 0, 0, 0] },
@@ -257,11 +263,11 @@ describe('a file of queries', () => {
   });
 
   test('is refused with every line that is wrong, and what is wrong with it', async () => {
-    const file = write('bad.jsonl', `${line('a')}\n{"vector": []}\nnot json\n{"text": "ships"}\n${line('b')}`);
+    const file = write('bad.jsonl', `${line('a')}\n{"vector": []}\nnot json\n{"text": " "}\n${line('b')}`);
     const said = await refusal([{ name: 'file', file, atLeast: null }]);
     expect(said).toContain(`the query file '${file}': line 2 is not valid: vector`);
     expect(said).toMatch(/line 3 is not valid: expected object, received string/);
-    expect(said).toMatch(/line 4 is not valid: .*text cannot be searched for yet/);
+    expect(said).toMatch(/line 4 is not valid: text is blank/);
     const many = Array.from({ length: 30 }, () => '[]').join('\n');
     expect(await refusal([{ name: 'file', file: write('many.jsonl', many) }])).toMatch(
       /; so are lines 21, 22, .*, 30$/,

@@ -1,3 +1,4 @@
+import type { Gold } from '../gold-files.ts';
 import { html, join, type Markup } from '../html.ts';
 import type { Finding, LiveReport, Report, Verdict } from '../report-schema.ts';
 import { count, plural } from '../words.ts';
@@ -16,7 +17,10 @@ interface Check {
 export function checksSection(report: Report): Markup {
   if (report.compare === null && report.failure !== null) return html``;
   const live = report.live === null ? [] : [liveCheck(report.live, report.findings)];
-  const list = [countsCheck(report), compareCheck(report), sourceCheck(report), ...live, recallCheck(report)];
+  const gold = (report.recall?.sets ?? []).flatMap((each) => each.gold ?? []);
+  const judged = gold.length === 0 ? [] : [goldCheck(gold, report.findings)];
+  const own = [countsCheck(report), compareCheck(report), sourceCheck(report), ...live, recallCheck(report)];
+  const list = [...own, ...judged];
   return html`<section aria-label="Checks"><ul class="checks">${join(
     list.map(
       ({ name, state, word, text }) =>
@@ -75,4 +79,11 @@ function recallText(sets: NonNullable<Report['recall']>['sets']): string {
   const outcomes = [...new Set(sets.map(({ outcome }) => outcome))];
   const parts = outcomes.map((outcome) => `${sets.filter((each) => each.outcome === outcome).length} ${outcome}`);
   return `${plural(sets.length, 'query set')}: ${parts.join(', ')}.`;
+}
+
+function goldCheck(gold: readonly Gold[], findings: readonly Finding[]): Check {
+  const name = 'Gold sets';
+  const text = gold.length <= 3 ? gold.map(({ note }) => note).join(' ') : `${plural(gold.length, 'gold set')}.`;
+  if (gold.every(({ outcome }) => outcome === 'reported')) return { name, state: 'none', word: 'reported', text };
+  return { name, state: stateOf(findings, ['gold']), text };
 }

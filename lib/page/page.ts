@@ -2,6 +2,7 @@ import { html, type Markup, raw } from '../html.ts';
 import type { Report } from '../report-schema.ts';
 import { checksSection } from './checks.ts';
 import { findingsSection } from './findings.ts';
+import { goldSection } from './gold.ts';
 import { latencySection } from './latency.ts';
 import { liveSection } from './live.ts';
 import { recallSection } from './recall.ts';
@@ -35,6 +36,7 @@ ${figuresPair(countsSection(report), compareSection(report))}
 ${liveSection(report)}
 ${recordLists(report)}
 ${recallSection(report.recall)}
+${goldSection(report.recall)}
 ${latencySection(report.recall)}
 ${tuningSection(report.tuning)}
 ${runSection(report)}

@@ -152,7 +152,7 @@ const meanAndInterval = (found: { readonly mean: number; readonly low: number; r
 
 /** Every measure of both sides: rows of what, columns of side. */
 function measures(entry: RecallEntry): Markup {
-  const { source, target, k, exactGold } = entry;
+  const { source, target, k } = entry;
   const measured = [source, target].filter((side): side is Measured => side.measured);
   if (measured.length === 0) return html``;
   const depths = [...new Set(measured.flatMap((side) => side.depths.map(({ depth }) => depth)))].sort((a, b) => a - b);
@@ -161,7 +161,6 @@ function measures(entry: RecallEntry): Markup {
     html`<td class="number">${side.measured ? (of(side) ?? '–') : '–'}</td>`;
   const row = (name: string, of: Of): Markup =>
     html`<tr><th scope="row">${name}</th>${cell(source, of)}${cell(target, of)}</tr>`;
-  const hasGold = measured.some(({ gold }) => gold !== null);
   const rows = [
     row(`recall@${k}`, meanAndInterval),
     ...depths
@@ -174,25 +173,13 @@ function measures(entry: RecallEntry): Markup {
       ),
     row('NDCG', ({ ndcg }) => percent(ndcg)),
     row('rank-biased overlap', ({ rbo }) => percent(rbo)),
-    ...(hasGold
-      ? [
-          row('gold: expected ids found', ({ gold }) => (gold === null ? undefined : percent(gold.recall))),
-          row('gold: NDCG', ({ gold }) => (gold === null ? undefined : percent(gold.ndcg))),
-        ]
-      : []),
     ...(measured.some(({ short }) => short > 0) ? [row('answers with fewer than k', ({ short }) => count(short))] : []),
   ];
-  return html`<table class="measures"><thead><tr><th scope="col">measure</th><th scope="col" class="number">source</th><th scope="col" class="number">target</th></tr></thead><tbody>${join(rows)}</tbody></table>${goldNote(exactGold)}${join(
+  return html`<table class="measures"><thead><tr><th scope="col">measure</th><th scope="col" class="number">source</th><th scope="col" class="number">target</th></tr></thead><tbody>${join(rows)}</tbody></table>${join(
     sidesOf(entry).flatMap(([side, found]) =>
       found.measured ? [] : [html`<p class="dim">The ${side} was not measured: ${found.reason}.</p>`],
     ),
   )}`;
-}
-
-/** What no search by these vectors can do better than. */
-function goldNote(exactGold: RecallEntry['exactGold']): Markup {
-  if (exactGold === null) return html``;
-  return html`<p class="dim">The exact neighbours themselves hold ${percent(exactGold.recall)} of the ids that the ${exactGold.queries === 1 ? 'gold query' : `${count(exactGold.queries)} gold queries`} ${exactGold.queries === 1 ? 'expects' : 'expect'} (NDCG ${percent(exactGold.ndcg)}): no search by these vectors does better.</p>`;
 }
 
 function worstPart(target: RecallSide): Markup {

@@ -31,7 +31,6 @@ const side: fc.Arbitrary<RecallSide> = fc.oneof(
       depths: [],
       ndcg: mean,
       rbo: low,
-      gold: null,
       short: 0,
       worst: [],
       latency: { min, p50, p95, p99, max, mean: p50, deviation: 0 },
