@@ -5,7 +5,7 @@ import { refuseUnlessBoth } from './cutover-flag.ts';
 import { RecordRefused, StoreUnavailable } from './errors.ts';
 import { alone, type Fetched, fetchRecords, type Located, maxFetch, patiently, split } from './fetch-records.ts';
 import type { FlagStore } from './flag.ts';
-import { mapBatch, mapId } from './mapping.ts';
+import { type Mapped, mapBatch, mapId } from './mapping.ts';
 import { recordDifference, type Treatments, targetTreatments, untreated } from './record-equal.ts';
 import type { Difference, Plan } from './run-files.ts';
 import type { Capabilities, Store } from './stores/port.ts';
@@ -103,10 +103,10 @@ function differenceOf(
   }
   const missing = { verdict: 'missing', reason: `is in the source and not in the target, where its id is ${targetId}` };
   try {
-    const { batch } = mapBatch(alone(now), sides.plan.mapping, sides.targetIds);
+    const { batch, dropped } = mapBatch(alone(now), sides.plan.mapping, sides.targetIds);
     if (batch.count === 0)
       return (
-        found && { verdict: 'extra', reason: 'is in the target, and the mapping leaves it out: it lacks a vector' }
+        found && { verdict: 'extra', reason: `is in the target, and the mapping leaves it out: ${leftOutBy(dropped)}` }
       );
     if (found === undefined) return { ...missing, verdict: 'missing' };
     const reason = recordDifference(batch, 0, found.batch, found.at, sides.treatments);
@@ -116,6 +116,11 @@ function differenceOf(
     if (!(error instanceof RecordRefused)) throw error;
     return { verdict: found === undefined ? 'missing' : 'different', reason: error.message };
   }
+}
+
+function leftOutBy(dropped: Mapped['dropped']): string {
+  const [rule] = dropped.keys();
+  return rule === undefined ? 'it lacks a vector' : `rule '${rule}' drops it`;
 }
 
 /** One record as its store has it. */

@@ -7,7 +7,7 @@ import { comparedKey } from './keys.ts';
 import { liveCounts, readSweep } from './live-report.ts';
 import { type Deadline, isNear } from './log.ts';
 import { readEach, readLoaded } from './manifest.ts';
-import { mapId } from './mapping.ts';
+import { leavesOut, mapId } from './mapping.ts';
 import { getJson, type ObjectStore } from './objects.ts';
 import type { Counts } from './report-schema.ts';
 import { type Compared, comparedSchema, type Manifest, type Plan } from './run-files.ts';
@@ -74,7 +74,7 @@ export async function countSides(options: CountOptions): Promise<Counts> {
 
 /** Records that the mapping leaves out, where nothing was imported that would have counted them. */
 async function countSkipped({ plan, manifest, objects }: CountOptions, compared: readonly Compared[]): Promise<number> {
-  if (plan.mapping.missingVectors === 'keep') return 0;
+  if (!leavesOut(plan.mapping)) return 0;
   const isWhole =
     compared.length === manifest.shards.length && compared.every((each) => each.done && each.notInSample === 0);
   if (isWhole) return sum(compared, (each) => each.skipped);

@@ -1,5 +1,6 @@
 import { z } from 'zod';
-import { distanceSchema, indexSchema, precisionSchema } from './schema.ts';
+import { filterSchema } from './filter.ts';
+import { distanceSchema, fieldTypeSchema, indexSchema, precisionSchema } from './schema.ts';
 
 /** The part of an event that says how a record of the source becomes one of the target. */
 
@@ -17,17 +18,144 @@ const vectorMapping = z.strictObject({
   dimensions: z.int().positive().optional(),
 });
 
+/** A field of a payload by its name, or a path into objects: `meta.category`. */
+const fieldPath = z
+  .string()
+  .min(1)
+  .refine((path) => path.split('.').every((step) => step !== '' && step !== '__proto__'), {
+    error: 'is no field: a path has names with one dot between two, and none is __proto__',
+  });
+const scalar = z.union([z.string(), z.number(), z.boolean(), z.null()]);
+
+/** lib/mapping/cast.ts says what each takes. */
+export const castSchema = z.enum(['number', 'integer', 'string', 'boolean', 'timestamp', 'date', 'json', 'list']);
+export type CastName = z.infer<typeof castSchema>;
+
+const isExpression = (by: string): boolean => by.length > 2 && by.startsWith('/') && by.endsWith('/');
+
+function isPattern(by: string): boolean {
+  try {
+    separatorOf(by);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** A text as it is, or between slashes a regular expression. @throws SyntaxError when it is none */
+export function separatorOf(by: string): string | RegExp {
+  return isExpression(by) ? new RegExp(by.slice(1, -1), 'u') : by;
+}
+
+/** What becomes of one field. All of it reads the source's record, so the order of rules never matters. */
+export const fieldRuleSchema = z
+  .strictObject({
+    /** Its name in the target, or a path into an object there; left out: where it is. */
+    to: fieldPath.optional(),
+    /** Stands where a record lacks the field, or holds null there; nothing below is done to it. */
+    default: z.json().optional(),
+    /** The first so many characters of a text are kept. */
+    cut: z.int().positive().optional(),
+    /** Value, as text -> what it becomes. */
+    values: z.record(z.string(), scalar).optional(),
+    /** After `values`, in order: as ILIKE, in any case, % for any characters, _ for one, a backslash before either for itself. */
+    patterns: z.array(z.strictObject({ like: z.string().min(1), to: scalar })).optional(),
+    /** A value that neither takes. drop: the record is left out, counted and listed. */
+    otherwise: z.union([z.enum(['refuse', 'keep', 'drop']), z.strictObject({ value: scalar })]).optional(),
+    /** After the values. */
+    cast: castSchema.optional(),
+    /** Of numbers that are cast to a timestamp or date: what they count since 1970. */
+    unit: z.enum(['s', 'ms', 'us']).optional(),
+    /** A text in parts: the last field takes the rest, and null stands where there are too few. Without `to`: a list of all parts. */
+    split: z
+      .strictObject({
+        by: z.string().min(1).refine(isPattern, 'is no regular expression between its slashes'),
+        to: z.array(fieldPath).min(2).optional(),
+      })
+      .optional(),
+  })
+  .refine(
+    ({ otherwise, values, patterns }) => otherwise === undefined || values !== undefined || patterns !== undefined,
+    {
+      path: ['otherwise'],
+      error: 'says what becomes of a value that "values" and "patterns" do not take, and there are none',
+    },
+  )
+  .refine(({ unit, cast }) => unit === undefined || cast === 'timestamp' || cast === 'date', {
+    path: ['unit'],
+    error: 'is of a cast to "timestamp" or "date"',
+  })
+  .refine(
+    ({ split, ...others }) =>
+      split === undefined || Object.keys(others).every((name) => name === 'to' && split.to === undefined),
+    { path: ['split'], error: 'stands alone; without its own "to" it may have a "to" beside it' },
+  );
+export type FieldRule = z.infer<typeof fieldRuleSchema>;
+
+/** A field that no field of the source becomes. In a template `id` is the record's, where no field has that name. */
+export const addedFieldSchema = z.union([
+  z.strictObject({ value: z.json() }),
+  z.strictObject({ template: z.string().min(1) }),
+  z.strictObject({ join: z.array(fieldPath).min(1), by: z.string().default(' ') }),
+]);
+export type AddedField = z.infer<typeof addedFieldSchema>;
+
+export const recordRuleSchema = z.strictObject({
+  /** What report and markers call it. */
+  name: z.string().regex(/^[\w .-]{1,60}$/, 'takes at most 60 letters, digits, spaces, - _ .'),
+  /** Records whose fields, as the source has them, meet every condition are left out, counted and listed. */
+  drop: filterSchema,
+});
+
+/** What a field of the target is declared as. `values` and `maxLength` are held everywhere, the types where a store has columns. */
+const columnRule = z
+  .strictObject({
+    /** Left out: what the rules make of it. */
+    type: fieldTypeSchema.optional(),
+    /** PostgreSQL: the name of an enum type of these values; made where it is not there. */
+    enum: z.string().min(1).optional(),
+    values: z.array(z.string()).min(1).optional(),
+    /** PostgreSQL: `values` are held by a CHECK too. */
+    check: z.boolean().optional(),
+    /** Characters at most; PostgreSQL: a varchar of so many. */
+    maxLength: z.int().positive().max(10_485_760).optional(),
+    /** The store's own type, `numeric(12,4)`. */
+    native: z.string().min(1).optional(),
+  })
+  .refine(({ enum: name, check, values }) => values !== undefined || (name === undefined && check !== true), {
+    path: ['values'],
+    error: 'are what an enum type and a check are made of; give them',
+  })
+  .refine(
+    (column) => [column.enum, column.maxLength, column.native].filter((each) => each !== undefined).length <= 1,
+    'takes one of enum, maxLength and native: each is a type',
+  )
+  .refine(({ values = [] }) => new Set(values).size === values.length, { path: ['values'], error: 'are not unique' });
+export type ColumnRule = z.infer<typeof columnRule>;
+
 export const mappingSchema = z.strictObject({
   /** Source vector name -> its name and settings in the target, or null to leave the vector out. Unnamed ones are all moved. */
   vectors: z.record(z.string(), vectorMapping.nullable()).default({}),
-  /** Payload field -> how it is carried, or null to leave it out. `number` accepts rounding to a double, `string` keeps every digit. */
-  payload: z.record(z.string(), z.enum(['number', 'string']).nullable()).default({}),
+  /**
+   * Payload field, or path into one -> what becomes of it, or null to leave it out. A cast alone is its short form: `number`
+   * accepts rounding to a double, `string` keeps every digit.
+   */
+  payload: z.record(z.string(), z.union([castSchema, fieldRuleSchema]).nullable()).default({}),
+  /** Fields of the target that no field of the source becomes. */
+  add: z.record(fieldPath, addedFieldSchema).default({}),
+  /** Fields that `payload` does not name. */
+  others: z.enum(['keep', 'drop']).default('keep'),
+  /** Field of the target -> what it is declared as. */
+  columns: z.record(z.string().min(1), columnRule).default({}),
+  /** Records that are left out. */
+  records: z
+    .array(recordRuleSchema)
+    .refine((rules) => new Set(rules.map(({ name }) => name)).size === rules.length, 'have names that are not unique')
+    .default([]),
   /** What happens to records without a vector where the target cannot hold them. */
   missingVectors: z.enum(['refuse', 'skip']).default('refuse'),
   /** Payload field that keeps an id which the target cannot hold. */
   originalId: z.string().min(1).default('original_id'),
-});
-export type Mapping = z.infer<typeof mappingSchema>;
   /** What becomes of records that were read under another schema than the run was planned with: docs/names.md. */
   schema: z
     .strictObject({
@@ -37,3 +165,5 @@ export type Mapping = z.infer<typeof mappingSchema>;
       defaults: z.record(z.string(), z.json()).default({}),
     })
     .prefault({}),
+});
+export type Mapping = z.infer<typeof mappingSchema>;

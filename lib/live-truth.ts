@@ -2,6 +2,7 @@ import { denseVector, hasVector } from './batch.ts';
 import { distanceBetween } from './distance.ts';
 import { type Fetched, fetchRecords, type Located } from './fetch-records.ts';
 import { meets } from './filter.ts';
+import { compiledRules } from './mapping/rules.ts';
 import type { Plan } from './run-files.ts';
 import type { Distance } from './schema.ts';
 import {
@@ -83,6 +84,8 @@ function distanceNow(
     return each !== undefined && hasVector(each, at);
   });
   if (mapping.missingVectors === 'skip' && !isCarried) return undefined;
+  if (compiledRules(mapping)?.dropReason(batch.payloads[at] ?? '{}', batch.ids[at] ?? '') !== undefined)
+    return undefined;
   return distanceBetween[distance](values, denseVector(column, at));
 }
 

@@ -2,6 +2,7 @@ import { isLosslessNumber, isNumber, LosslessNumber, parse, stringify } from 'lo
 import { v5 as uuid5 } from 'uuid';
 import { type Batch, hasVector, selectRecords } from './batch.ts';
 import { RecordRefused } from './errors.ts';
+import { type CompiledRules, compiledRules } from './mapping/rules.ts';
 import { withMark } from './mark.ts';
 import type { MappingPlan } from './run-files.ts';
 import type { Capabilities } from './stores/port.ts';
@@ -40,8 +41,10 @@ export interface Mapped {
   readonly batch: Batch;
   /** Source ids, one a record of `batch`. */
   readonly sourceIds: readonly string[];
-  /** Source ids of records that were left out because they lack a vector. */
+  /** Source ids of all records that were left out: because they lack a vector, or by a rule. */
   readonly skipped: readonly string[];
+  /** Those that a rule left out, by its name. */
+  readonly dropped: ReadonlyMap<string, readonly string[]>;
 }
 
 /** @throws RecordRefused when a field's value cannot be carried as the mapping says, two ids become one, or a vector cannot be truncated. */
@@ -54,11 +57,15 @@ export function mapBatch(source: Batch, mapping: MappingPlan, targetIds: Capabil
   );
   const named = { ...source, vectors };
   const keep = positionsKept(named, mapping);
-  const kept = keep.length === source.count ? named : selectRecords(named, keep);
-  const skipped = keep.length === source.count ? [] : source.ids.filter((_, at) => !isKept(named, at));
+  const whole = keep.length === source.count ? named : selectRecords(named, keep);
+  const withoutVector = keep.length === source.count ? [] : source.ids.filter((_, at) => !isKept(named, at));
+  const rules = compiledRules(mapping);
+  const { batch: kept, dropped } =
+    rules === undefined ? { batch: whole, dropped: noneDropped } : applyRules(whole, rules);
+  const skipped = dropped.size === 0 ? withoutVector : [...withoutVector, ...[...dropped.values()].flat()];
   const ids = mapping.ids === 'keep' ? kept.ids : kept.ids.map((id) => mapId(targetIds, id));
   if (ids !== kept.ids) refuseCollision(ids, kept.ids);
-  const change = payloadChange(mapping);
+  const change = rules === undefined ? payloadChange(mapping) : undefined;
   const { mark } = mapping;
   const made = mark === undefined ? undefined : kept.vectors.get(mark.vector);
   const payloads = kept.payloads.map((payload, at) => {
@@ -67,7 +74,29 @@ export function mapBatch(source: Batch, mapping: MappingPlan, targetIds: Capabil
     const marked = mark === undefined ? changed : withMark(changed, mark, made !== undefined && hasVector(made, at));
     return ids[at] === id ? marked : withField(marked, mapping.originalId, id);
   });
-  return { batch: { ...kept, ids, payloads }, sourceIds: kept.ids, skipped };
+  return { batch: { ...kept, ids, payloads }, sourceIds: kept.ids, skipped, dropped };
+}
+
+const noneDropped: Mapped['dropped'] = new Map();
+
+function applyRules(batch: Batch, rules: CompiledRules): Pick<Mapped, 'batch' | 'dropped'> {
+  const dropped = new Map<string, string[]>();
+  const payloads: string[] = [];
+  const positions: number[] = [];
+  for (const [at, payload] of batch.payloads.entries()) {
+    const id = batch.ids[at] ?? '';
+    const outcome = rules.apply(payload, id);
+    if (outcome.dropped === undefined) {
+      payloads.push(outcome.payload);
+      positions.push(at);
+      continue;
+    }
+    const ids = dropped.get(outcome.dropped) ?? [];
+    ids.push(id);
+    dropped.set(outcome.dropped, ids);
+  }
+  const kept = positions.length === batch.count ? batch : selectRecords(batch, positions);
+  return { batch: { ...kept, payloads }, dropped };
 }
 
 /** Two different source ids that became the same target id would overwrite each other and the counts might still agree. */
@@ -86,6 +115,22 @@ function refuseCollision(ids: readonly string[], sourceIds: readonly string[]): 
     }
     seen.set(id, sourceId);
   }
+}
+
+/** Source ids of the records that the mapping leaves out. Refuses nothing: what cannot be carried is not left out. */
+export function idsLeftOut(source: Batch, mapping: MappingPlan): ReadonlySet<string> {
+  const vectors = new Map([...source.vectors].filter(([name]) => mapping.vectors[name] !== undefined));
+  const keep = new Set(positionsKept({ ...source, vectors }, mapping));
+  const rules = compiledRules(mapping);
+  const isLeftOut = (id: string, at: number): boolean =>
+    !keep.has(at) || rules?.dropReason(source.payloads[at] ?? '{}', id) !== undefined;
+  return new Set(leavesOut(mapping) ? source.ids.filter(isLeftOut) : []);
+}
+
+/** False where every record is carried. */
+export function leavesOut({ missingVectors, rules }: MappingPlan): boolean {
+  if (missingVectors === 'skip' || rules === undefined) return missingVectors === 'skip';
+  return rules.records.length > 0 || rules.fields.some(({ rule }) => rule?.otherwise === 'drop');
 }
 
 function positionsKept(batch: Batch, mapping: MappingPlan): number[] {

@@ -1,6 +1,7 @@
 import { Incompatible } from './errors.ts';
 import type { RunEvent } from './event.ts';
 import type { Fit } from './fit.ts';
+import { compilePayload, ruleProblems, rulesOf, sourceField, targetsOf } from './mapping/compile.ts';
 import { mapBatch } from './mapping.ts';
 import { type Nulls, sourceTreatments, type Treatments } from './record-equal.ts';
 import type { MappingPlan, Plan } from './run-files.ts';
@@ -34,11 +35,7 @@ export function matchCollections(input: MatchInput): Fit {
   checkFields(source.schema, target.schema, event, found);
   const mapping: MappingPlan = {
     vectors,
-    dropFields: fieldsMappedTo(event, null),
-    castFields: {
-      ...Object.fromEntries(fieldsMappedTo(event, 'number').map((name) => [name, 'number' as const])),
-      ...Object.fromEntries(fieldsMappedTo(event, 'string').map((name) => [name, 'string' as const])),
-    },
+    ...compilePayload({ event, fields: source.schema.fields }),
     ids: targetKind.capabilities.ids.string === false ? 'uuid5' : 'keep',
     originalId: event.mapping.originalId,
     missingVectors: event.mapping.missingVectors === 'skip' ? 'skip' : 'keep',
@@ -155,10 +152,12 @@ const isScaled = ({ kind, distance, precision }: VectorSpec, { normalisesCosine 
 
 /** Where both sides declare their fields, a name that neither has is a slip. */
 function checkFields(ours: CollectionSchema, theirs: CollectionSchema, event: RunEvent, found: Findings): void {
+  found.problems.push(...ruleProblems({ event, fields: undefined }));
   if (ours.fields === undefined || theirs.fields === undefined) return;
-  const names = [...new Set([...ours.fields, ...theirs.fields].map(({ name }) => name))];
+  const all = [...ours.fields, ...theirs.fields];
+  const names = [...new Set(all.map(({ name }) => name))];
   for (const name of Object.keys(event.mapping.payload)) {
-    if (names.includes(name)) continue;
+    if (sourceField(name, all) !== undefined) continue;
     const text = `mapping.payload names '${name}', but the collections have ${names.join(', ') || 'no fields'}`;
     found.problems.push({ field: name, text });
   }
@@ -186,8 +185,12 @@ function noteMissing(
   }
 }
 
-function fieldsMappedTo(event: RunEvent, value: 'number' | 'string' | null): string[] {
-  return Object.entries(event.mapping.payload).flatMap(([name, to]) => (to === value ? [name] : []));
+/** What the rules make of a record of the source is held against all that the target has, but for what they leave out. */
+function onlyWritten({ mapping }: RunEvent): Pick<MappingPlan, 'rules'> {
+  if (mapping.others === 'keep') return {};
+  const written = [...rulesOf(mapping).flatMap(targetsOf), ...Object.keys(mapping.add)];
+  const fields = [...new Set(written.map((name) => name.split('.')[0] ?? name))].map((from) => ({ from, rule: {} }));
+  return { rules: { records: [], fields, add: {}, others: 'drop', checks: {} } };
 }
 
 /**
@@ -197,8 +200,10 @@ function fieldsMappedTo(event: RunEvent, value: 'number' | 'string' | null): str
 export function asCompared(target: Pick<Reader, 'fetch'>, plan: Plan, source: Capabilities): Pick<Reader, 'fetch'> {
   if (plan.event.mode !== 'validate') return target;
   const kept = keptBySource(plan, source);
+  const { rules: _, ...mapping } = plan.mapping;
   const onlyMatched: MappingPlan = {
-    ...plan.mapping,
+    ...mapping,
+    ...onlyWritten(plan.event),
     vectors: Object.fromEntries(Object.values(plan.mapping.vectors).map((name) => [name, name])),
     castFields: {},
     ids: 'keep',

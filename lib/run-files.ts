@@ -19,6 +19,23 @@ const at = z.iso.datetime();
 /** When the work on a shard began and ended: what the report's rates over time are made of. */
 const span = { startedAt: at, at };
 
+/** The rules of a mapping besides leaving fields out and casting numbers: lib/mapping/rules.ts applies them. */
+export const mappingRulesSchema = z.strictObject({
+  records: z.array(recordRuleSchema),
+  /** In the event's order; null: left out of the object that the path leads into. */
+  fields: z.array(z.strictObject({ from: z.string(), rule: fieldRuleSchema.nullable() })),
+  add: z.record(z.string(), addedFieldSchema),
+  others: z.enum(['keep', 'drop']),
+  /** Where the target declares its fields: all of them, in order. One that a record has nothing for is null. */
+  declared: z.array(z.string()).optional(),
+  /** Field of the target -> what its texts are held to. */
+  checks: z.record(
+    z.string(),
+    z.strictObject({ values: z.array(z.string()).optional(), maxLength: z.int().positive().optional() }),
+  ),
+});
+export type MappingRules = z.infer<typeof mappingRulesSchema>;
+
 /** How the target's records differ from the source's, worked out once by the plan. */
 export const mappingPlanSchema = z.strictObject({
   /** Source vector name -> target vector name; vectors that are left out are not here. */
@@ -33,6 +50,8 @@ export const mappingPlanSchema = z.strictObject({
   dropFields: z.array(z.string()),
   /** Payload fields whose numbers become strings, or whose numeric strings become numbers. */
   castFields: z.record(z.string(), z.enum(['number', 'string'])),
+  /** Left out: the mapping has no other rules, and no payload is taken apart for them. */
+  rules: mappingRulesSchema.optional(),
   /** keep: ids stay as they are. uuid5: ids that the target cannot hold become UUIDv5, the original goes into `originalId`. */
   ids: z.enum(['keep', 'uuid5']),
   originalId: z.string(),

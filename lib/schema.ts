@@ -113,6 +113,10 @@ export const fieldSpecSchema = z.strictObject({
   nullable: z.boolean().default(true),
   /** The store's own type, `numeric(12,4)` or `timestamp with time zone`: the same store makes the same column again. */
   native: z.string().optional(),
+  /** The only values it takes, where an event declares them: by an enum type of this name, or a CHECK. */
+  values: z.array(z.string()).optional(),
+  enum: z.string().optional(),
+  check: z.boolean().optional(),
 });
 export type FieldSpec = z.infer<typeof fieldSpecSchema>;
 

@@ -70,7 +70,12 @@ async function isStillLoaded(input: LedgerInput, shard: string): Promise<boolean
   return absent.every((id) => inTarget.records.has(id) || !inSource.records.has(idOf.get(id) ?? ''));
 }
 
-const nothing: Mapped = { batch: { count: 0, ids: [], vectors: new Map(), payloads: [] }, sourceIds: [], skipped: [] };
+const nothing: Mapped = {
+  batch: { count: 0, ids: [], vectors: new Map(), payloads: [] },
+  sourceIds: [],
+  skipped: [],
+  dropped: new Map(),
+};
 
 /** The first records that the source holds now of a shard's keys, as the target should hold them; none where they cannot be carried. */
 async function firstRecords(input: LedgerInput, shard: string): Promise<Mapped> {
