@@ -6,7 +6,7 @@ import { makeHandler } from './lambda.ts';
 
 /**
  * State "Plan the run", the first. Called with the execution's name and input.
- * @throws InvalidEvent, Incompatible, TargetNotEmpty, NotFound, RunMismatch: nothing was written; not retried.
+ * @throws InvalidEvent, Incompatible, TargetNotEmpty, NotFound, RunMismatch, BudgetExceeded: nothing was written; not retried.
  */
 export const handler = makeHandler({
   input: planInput,
@@ -26,6 +26,7 @@ export const handler = makeHandler({
       objects: services.objects,
       flags: services.flags,
       queryFiles: services.queryFiles,
+      embedder: event.embed && (await services.openModel(event.embed.model, event.embed.limits)),
       now: new Date(),
     });
     const { ranges, shardList } = runKeys(run);

@@ -36,6 +36,8 @@ export interface EstimateInput {
   readonly exporters: number;
   /** False where the run only validates: nothing is imported. */
   readonly isMoved: boolean;
+  /** Where texts are embedded: how long that takes, and what the model's provider takes for it; null: not known. */
+  readonly embed?: { readonly seconds: number; readonly usd: number | null } | undefined;
 }
 
 export function estimateRun({
@@ -45,13 +47,17 @@ export function estimateRun({
   ranges,
   exporters,
   isMoved,
+  embed,
 }: EstimateInput): Estimate {
   const bytes = Math.ceil(records * bytesPerRecord);
   const shards = Math.max(ranges, Math.ceil(bytes / shardBytes));
   const imported = isMoved ? bytes : 0;
-  const workSeconds = bytes / exportBytesPerSecond + imported / importBytesPerSecond + bytes / compareBytesPerSecond;
+  const embedSeconds = embed?.seconds ?? 0;
+  const workSeconds =
+    bytes / exportBytesPerSecond + imported / importBytesPerSecond + bytes / compareBytesPerSecond + embedSeconds;
   const seconds =
     fixedSeconds +
+    embedSeconds +
     bytes / exportBytesPerSecond / Math.min(exporters, shards) +
     imported / importBytesPerSecond / Math.min(importers, shards) +
     bytes / compareBytesPerSecond / Math.min(exporters, shards);
@@ -65,14 +71,21 @@ export function estimateRun({
     shards,
     seconds: Math.ceil(seconds),
     invocations,
-    usd: price,
+    usd: price + Math.ceil((embed?.usd ?? 0) * 100) / 100,
     formula: [
       `bytes = ${records} records x ${Math.ceil(bytesPerRecord)} bytes (vectors as float32, payload as sampled)`,
       `shards = the larger of ${ranges} ranges and bytes / ${shardBytes}`,
-      `seconds = ${fixedSeconds} + bytes / (${exportBytesPerSecond} B/s x ${Math.min(exporters, shards)} exporters) + ${importing}bytes / (${compareBytesPerSecond} B/s x ${Math.min(exporters, shards)} validators); rates are half of what \`npm run bench\` shows for one worker${isMoved ? '; building the index comes on top' : ''}`,
-      `USD = ${Math.ceil(workSeconds)} s x ${functionGiB} GiB x ${usd.gibSecond} (Lambda, arm64) + ${invocations} invocations x 0.20 per million + ${transitions} state transitions x 0.025 per thousand + S3 and SQS requests; list prices of us-east-1, aws.amazon.com/lambda/pricing, /step-functions/pricing, /s3/pricing, /sqs/pricing; without the stores themselves, data transfer and storage`,
+      `seconds = ${fixedSeconds} + bytes / (${exportBytesPerSecond} B/s x ${Math.min(exporters, shards)} exporters) + ${importing}bytes / (${compareBytesPerSecond} B/s x ${Math.min(exporters, shards)} validators); rates are half of what \`npm run bench\` shows for one worker${isMoved ? '; building the index comes on top' : ''}${embed === undefined ? '' : `; + ${embedSeconds} s of embedding`}`,
+      `USD = ${Math.ceil(workSeconds)} s x ${functionGiB} GiB x ${usd.gibSecond} (Lambda, arm64) + ${invocations} invocations x 0.20 per million + ${transitions} state transitions x 0.025 per thousand + S3 and SQS requests; list prices of us-east-1, aws.amazon.com/lambda/pricing, /step-functions/pricing, /s3/pricing, /sqs/pricing; without the stores themselves, data transfer and storage${embedPrice(embed)}`,
     ],
   };
+}
+
+function embedPrice(embed: EstimateInput['embed']): string {
+  if (embed === undefined) return '';
+  return embed.usd === null
+    ? '; and without the model, whose price is not known'
+    : `; + ${embed.usd.toFixed(2)} USD of the model`;
 }
 
 export interface Work {

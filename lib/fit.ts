@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { Incompatible } from './errors.ts';
 import type { RunEvent } from './event.ts';
+import { fitDimension } from './fit-dimensions.ts';
 import type { MappingPlan } from './run-files.ts';
 import type { CollectionSchema, FieldSpec, VectorIndex, VectorSpec } from './schema.ts';
 import type { Capabilities, Description, StoreKind } from './stores/port.ts';
@@ -16,8 +17,14 @@ export interface Fit {
   readonly notes: readonly string[];
 }
 
+/** The source as the target is made from it. */
+export interface FitSource extends Description {
+  /** The vector that a model makes, which `schema` has as it will be. */
+  readonly madeVector?: string;
+}
+
 interface FitInput {
-  readonly source: Description;
+  readonly source: FitSource;
   readonly target: StoreKind;
   readonly event: RunEvent;
 }
@@ -36,6 +43,7 @@ export function fitCollection({ source, target, event }: FitInput): Fit {
   const fields = fitFields(schema, target, event, found);
   const mapping: MappingPlan = {
     vectors: Object.fromEntries(vectors.map(({ from, spec }) => [from, spec.name])),
+    ...truncated(vectors),
     dropFields: namesWith(event, null),
     castFields: { ...castsTo(event, 'number'), ...castsTo(event, 'string') },
     ids: target.capabilities.ids.string === false ? 'uuid5' : 'keep',
@@ -66,9 +74,16 @@ export function originOf(schema: CollectionSchema): string {
 interface FittedVector {
   readonly from: string;
   readonly spec: VectorSpec;
+  /** Floats that are kept of each. */
+  readonly truncate?: number;
 }
 
-function fitVectors(source: Description, target: StoreKind, event: RunEvent, found: Findings): FittedVector[] {
+function truncated(vectors: readonly FittedVector[]): Pick<MappingPlan, 'truncate'> {
+  const cut = vectors.flatMap(({ spec, truncate }) => (truncate === undefined ? [] : [[spec.name, truncate] as const]));
+  return cut.length === 0 ? {} : { truncate: Object.fromEntries(cut) };
+}
+
+function fitVectors(source: FitSource, target: StoreKind, event: RunEvent, found: Findings): FittedVector[] {
   const { vectors } = source.schema;
   for (const name of Object.keys(event.mapping.vectors)) {
     if (vectors.some((vector) => vector.name === name)) continue;
@@ -103,17 +118,20 @@ function fitVectors(source: Description, target: StoreKind, event: RunEvent, fou
 function fitVector(
   vector: VectorSpec,
   all: readonly VectorSpec[],
-  source: Description,
+  source: FitSource,
   target: StoreKind,
   event: RunEvent,
   found: Findings,
 ): FittedVector {
   const { capabilities } = target;
-  const { name, kind, dimension } = vector;
+  const { name, kind } = vector;
   const wanted = event.mapping.vectors[name] ?? {};
   const refuse = (text: string): void => {
     found.problems.push({ field: name, text: `vector '${name}' ${text}` });
   };
+  const { dimension, truncate, problem, note } = fitDimension(vector, wanted.dimensions, source.madeVector === name);
+  if (problem !== undefined) refuse(problem);
+  if (note !== undefined) found.notes.push(`vector '${name}': ${note}`);
   const leaveOut = `leave it out with mapping.vectors {"${name}": null}`;
   if (!capabilities.vectorKinds.includes(kind))
     refuse(`is ${kind} and the store holds ${capabilities.vectorKinds.join(', ')} vectors; ${leaveOut}`);
@@ -142,9 +160,9 @@ function fitVector(
     precision,
     ...(vector.nullable === undefined ? {} : { nullable: vector.nullable }),
     ...(vector.model === undefined ? {} : { model: vector.model }),
-    ...fitIndex(vector, { precision, wanted: wanted.index }, source.schema, target, found),
+    ...fitIndex({ ...vector, dimension }, { precision, wanted: wanted.index }, source.schema, target, found),
   };
-  return { from: name, spec };
+  return { from: name, spec, ...(truncate !== undefined && { truncate }) };
 }
 
 /** A vector that stands alone takes the name an application of the target expects; otherwise names stay. */

@@ -1,15 +1,18 @@
 import { createHash } from 'node:crypto';
 import type { Move } from './cutover-files.ts';
 import { flagToMove, isFinishedOnTarget } from './cutover-flag.ts';
+import type { Embedder } from './embed/port.ts';
 import { InvalidEvent, NotFound, RunMismatch } from './errors.ts';
 import { bytesPerRecord, estimateRun } from './estimate.ts';
 import type { RunEvent } from './event.ts';
+import type { Model } from './event-embed.ts';
 import { type Fit, fitCollection } from './fit.ts';
 import { type Flag, type FlagStore, placeOf } from './flag.ts';
 import { forgetFinished } from './forget.ts';
 import { runKeys } from './keys.ts';
 import { madeSchema } from './made.ts';
 import { matchCollections } from './match.ts';
+import { withSaidModel } from './model-id.ts';
 import { readMoves, refuseFinished, refuseRetired } from './moves.ts';
 import { getJson, type ObjectStore, putJson } from './objects.ts';
 import {
@@ -24,9 +27,12 @@ import {
   refuseUnheededSettings,
   refuseUnknownVectors,
 } from './plan-checks.ts';
-import { noFiles, type QueryFiles } from './query-file.ts';
+import { asEmbedded, type PlannedEmbedding, planEmbedding, refuseOverBudget } from './plan-embed.ts';
+import { withMarkFields } from './plan-mark.ts';
+import { givenTexts, noFiles, type QueryFiles } from './query-file.ts';
 import { readGivenQueries } from './query-sets.ts';
 import { type Plan, planSchema, rangesSchema } from './run-files.ts';
+import type { ModelId } from './schema.ts';
 import type { RangeItem } from './states.ts';
 import { forgetLoaded, forgetUnloaded } from './still-loaded.ts';
 import type { Description, Source, StoreKind, Target } from './stores/port.ts';
@@ -49,13 +55,15 @@ export interface PlanInput {
   readonly queryFiles?: QueryFiles;
   /** Milliseconds before a record that the target of a live run lacks is looked for again. */
   readonly lookAgainMs?: number;
+  /** The model that the event's embed names; needed where it names one. It is asked nothing. */
+  readonly embedder?: Pick<Embedder, 'card' | 'limits' | 'countTokens'> | undefined;
 }
 
 /**
  * Reads both sides, checks that they fit, cuts the source into ranges and writes ranges.json and then plan.json. Writes
  * nothing else, and nothing into the stores. A run that is already planned keeps its ranges: it is resumed.
  *
- * @throws Incompatible, TargetNotEmpty, NotFound before anything is written; RunMismatch when the run was planned for another
+ * @throws Incompatible, TargetNotEmpty, NotFound, BudgetExceeded before anything is written; RunMismatch when the run was planned for another
  * source, target or mapping, or another run is moving the flag.
  */
 export async function planRun(input: PlanInput): Promise<Plan> {
@@ -72,9 +80,19 @@ export async function planRun(input: PlanInput): Promise<Plan> {
     return await resume(earlier, input);
   }
 
-  const described = await input.source.describe();
-  const fitted = await fitTarget(input, described);
-  await checkSets(input, { ...fitted, source: described.schema, records: described.count });
+  const described = withSaidModel(await input.source.describe(), event);
+  const embedding = await planTexts(input, described);
+  const { embed } = embedding ?? {};
+  const made = asEmbedded(described, embedding);
+  const source = embedding?.source ?? described.schema;
+  const fit = await fitTarget(input, made);
+  const fitted = withMarkFields({
+    fit,
+    target: input.targetKind,
+    mark: embedding?.mark,
+    sample: embedding?.sample ?? [],
+  });
+  await checkSets(input, { ...fitted, source, records: described.count, embed });
   await refuseFullTarget(event, input.target);
   const flag = await refuseFlag(input);
   if (isFinishedOnTarget(input, flag)) throw isOlder(event);
@@ -90,12 +108,13 @@ export async function planRun(input: PlanInput): Promise<Plan> {
     createdAt: input.now.toISOString(),
     event,
     fingerprint: fingerprintOf(event, ranges),
-    source: described.schema,
+    source,
     target: fitted.target,
     mapping: fitted.mapping,
+    ...(embed === undefined ? {} : { embed }),
     records: described.count,
-    withoutVector: { ...described.withoutVector },
-    notes: [...(described.notes ?? []), ...fitted.notes, ...liveNotes(event)],
+    withoutVector: { ...made.withoutVector },
+    notes: [...(described.notes ?? []), ...(embedding?.notes ?? []), ...fitted.notes, ...liveNotes(event)],
     guarantee: guaranteeOf(input.sourceKind.capabilities.reads, event),
     hasLiveWrites: false,
     estimate: estimateRun({
@@ -105,12 +124,24 @@ export async function planRun(input: PlanInput): Promise<Plan> {
       ranges: ranges.length,
       exporters: event.parallel.exporters,
       isMoved: event.mode === 'migrate',
+      embed: embed?.estimate,
     }),
     shardBytes,
   };
   await putJson(objects, keys.ranges, ranges);
   await putJson(objects, keys.plan, plan);
   return plan;
+}
+
+/** How the texts are embedded; undefined where none are asked for. */
+async function planTexts(
+  { event, source, targetKind: target, embedder, queryFiles = noFiles }: PlanInput,
+  described: Description,
+): Promise<PlannedEmbedding | undefined> {
+  if (event.embed === undefined) return undefined;
+  if (embedder === undefined) throw new Error('the model of an event with embed was not opened');
+  const queries = await givenTexts(event, queryFiles);
+  return await planEmbedding({ event, source, described, embedder, target, queries });
 }
 
 function movesFlag({ mode, cutover, live }: RunEvent): boolean {
@@ -198,12 +229,23 @@ async function cutRanges(
 
 /**
  * What a run must have in common with the plan it goes on with. Hashed are mode, source, target, mapping, and the ranges as
- * they were written; how it is validated or cut over may be changed between tries.
+ * they were written, and of an embedding the model, the text and the vector; how it is validated or cut over may be changed
+ * between tries, and so may a budget, a limit, a price, or where the model is asked.
  */
-function fingerprintOf({ mode, source, target, mapping, parallel }: RunEvent, ranges: readonly RangeItem[]): string {
-  const text = JSON.stringify([mode, source, target, mapping, parallel.shardMiB, ranges]);
+function fingerprintOf(event: RunEvent, ranges: readonly RangeItem[]): string {
+  const { mode, source, target, mapping, parallel, embed } = event;
+  const said = source.model === undefined ? source : { ...source, model: idOf(source.model) };
+  const made = embed === undefined ? [] : [[embed.text, idOf(embed.model), embed.vector, embed.records, embed.mark]];
+  const text = JSON.stringify([mode, said, target, mapping, parallel.shardMiB, ranges, ...made]);
   return createHash('sha256').update(text).digest('hex');
 }
+
+const idOf = (model: ModelId & Partial<Pick<Model, 'provider' | 'dimensions'>>) => [
+  model.provider,
+  model.name,
+  model.version,
+  model.dimensions,
+];
 
 async function resume(earlier: Plan, input: PlanInput): Promise<Plan> {
   const { run, event, objects } = input;
@@ -230,6 +272,7 @@ async function resume(earlier: Plan, input: PlanInput): Promise<Plan> {
   const plan: Plan = {
     ...earlier,
     ...(await matchAgain(earlier, input)),
+    ...embedAgain(earlier, input),
     event: asked,
     guarantee: guaranteeOf(input.sourceKind.capabilities.reads, asked),
     hasLiveWrites,
@@ -268,6 +311,17 @@ function asItIsWritten({ event, targetKind }: PlanInput, moves: readonly Move['a
   const hasCanary = (event.cutover?.canary ?? null) !== null;
   const isSteered = hasCanary && moves.at(-1) !== 'cutover' && targetKind.capabilities.insertOnly;
   return beganLive || isSteered ? { ...event, live: true } : event;
+}
+
+/** What may be changed of an embedding between tries. @throws BudgetExceeded */
+function embedAgain({ embed }: Plan, { event, embedder }: PlanInput): Partial<Pick<Plan, 'embed'>> {
+  if (embed === undefined || event.embed === undefined) return {};
+  const { usdPerMillionTokens } = embedder?.card ?? embed.model;
+  const usd = usdPerMillionTokens === null ? null : (embed.estimate.tokens / 1e6) * usdPerMillionTokens;
+  const estimate = { ...embed.estimate, usd };
+  refuseOverBudget(estimate, event.embed, embed.model);
+  const model = { ...embed.model, usdPerMillionTokens };
+  return { embed: { ...embed, model, longText: event.embed.longText, estimate } };
 }
 
 /** A target that this run does not make may be another one by now; what was compared under the other is compared again. */

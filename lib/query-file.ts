@@ -1,7 +1,7 @@
 import { readFile, stat } from 'node:fs/promises';
 import { S3Client } from '@aws-sdk/client-s3';
 import { InvalidEvent, NotFound } from './errors.ts';
-import { parseAs } from './event.ts';
+import { parseAs, type RunEvent } from './event.ts';
 import { type GivenQuery, givenQuerySchema } from './event-queries.ts';
 import { openS3Objects } from './objects-s3.ts';
 import { bytes, count, plural } from './words.ts';
@@ -45,6 +45,16 @@ export const noFiles: QueryFiles = {
     });
   },
 };
+
+/** The queries of an event and its files that are given as texts. @throws as `read` and parseQueryFile do */
+export async function givenTexts({ validate: { recall } }: RunEvent, files: QueryFiles): Promise<readonly string[]> {
+  const texts: string[] = [];
+  for (const { file, queries } of recall?.sets ?? []) {
+    const given = file === undefined ? (queries ?? []) : parseQueryFile(await files.read(file), file);
+    texts.push(...given.flatMap(({ text }) => (text === undefined ? [] : [text])));
+  }
+  return texts;
+}
 
 async function readObject(location: string): Promise<Uint8Array> {
   const [, bucket = '', key = ''] = /^s3:\/\/([^/]+)\/(.+)$/.exec(location) ?? [];
