@@ -79,7 +79,9 @@ function makeChange(header: ReadUnder, { event, source, mapping }: ConformPlan):
   const isRenamed = schema !== read || renamesFields(names, read);
   if (!isRenamed && header.fingerprint === fingerprintOf(source)) return undefined;
   const isCarried = (vector: string): boolean => mapping.vectors[vector] !== undefined;
-  const differences = schemaDifferences(schema, source, isCarried);
+  const all = schemaDifferences(schema, source, isCarried);
+  // A run in place adds columns to its source by itself, and leaves nothing out of it.
+  const differences = event.target.into === 'place' ? all.filter(({ how }) => how !== 'added') : all;
   refuse(differences, where, event, source);
   if (!isRenamed && differences.length === 0) return undefined;
   return (batch, of) => changeBatch(batch, { where: of, schema }, event, source, differences);

@@ -1,11 +1,14 @@
 import { type Batch, batchBytes, concatBatches, noRecords } from './batch.ts';
 import { RecordRefused, ShardDamaged } from './errors.ts';
+import { fingerprintOf } from './fingerprint.ts';
 import { exportedKey, failedKey, loadedKey, runKeys, shardKey, shardName } from './keys.ts';
 import { type Deadline, isNear, type Log } from './log.ts';
 import { getJson, type ObjectStore, putJson } from './objects.ts';
 import { releaseMemory } from './parquet-wasm.ts';
 import type { ShardQueue } from './queue.ts';
 import { type Plan, type ShardEntry, shardEntrySchema } from './run-files.ts';
+import type { CollectionSchema } from './schema.ts';
+import { schemaRead } from './schema-read.ts';
 import { encodeShard, shardHeader, verifyShard } from './shard.ts';
 import { type ExportInput, type ExportOutput, messageVersion } from './states.ts';
 import type { Range, Source } from './stores/port.ts';
@@ -115,6 +118,7 @@ async function cutShards(
 ): Promise<Cut> {
   const { plan, range, source } = input;
   let pending: Batch[] = [];
+  let readUnder: CollectionSchema | undefined;
   let pendingBytes = 0;
   let shards = 0;
   let records = 0;
@@ -123,7 +127,7 @@ async function cutShards(
     const batch = pending.length > 0 ? concatBatches(pending) : noRecords(plan.source.vectors);
     pending = [];
     pendingBytes = 0;
-    await writeShard(input, shardName(range.range, firstPart + shards), batch, { rest, startedAt });
+    await writeShard(input, shardName(range.range, firstPart + shards), batch, { rest, startedAt, readUnder });
     startedAt = new Date();
     shards += 1;
     records += batch.count;
@@ -132,14 +136,16 @@ async function cutShards(
   const isTimeToStop = (): boolean =>
     existing.has(shardKey(plan.run, shardName(range.range, firstPart + shards))) || isNear(input.deadline);
   const limits = { ...readLimits, maxBytes: Math.min(readLimits.maxBytes, plan.shardBytes) };
-  for await (const { batch, rest } of source.read(from, limits)) {
+  for await (const { batch, rest, schema } of source.read(from, limits)) {
     refuseNotFinite(batch);
     const isFull =
       pendingBytes + batchBytes(batch) > plan.shardBytes || countOf(pending) + batch.count > maxShardRecords;
-    if (isFull && pending.length > 0) {
+    // Records of two schemas never share a shard: it could say but one.
+    if ((isFull || !isSameSchema(schema, readUnder)) && pending.length > 0) {
       await flush(left);
       if (isTimeToStop()) return { left, shards, records };
     }
+    readUnder = schema;
     pending.push(batch);
     pendingBytes += batchBytes(batch);
     left = rest;
@@ -150,19 +156,32 @@ async function cutShards(
   return { left: null, shards, records };
 }
 
+function isSameSchema(one: CollectionSchema | undefined, other: CollectionSchema | undefined): boolean {
+  return one === other || (one !== undefined && other !== undefined && fingerprintOf(one) === fingerprintOf(other));
+}
+
 const countOf = (batches: readonly Batch[]): number => batches.reduce((sum, { count }) => sum + count, 0);
+
+interface ReadPart {
+  /** What is left of the range after the shard. */
+  readonly rest: Range | null;
+  readonly startedAt: Date;
+  /** What the store found the collection to be, where it tells. */
+  readonly readUnder: CollectionSchema | undefined;
+}
 
 async function writeShard(
   input: ExportRangeInput,
   shard: string,
   batch: Batch,
-  { rest, startedAt }: { readonly rest: Range | null; readonly startedAt: Date },
+  { rest, startedAt, readUnder }: ReadPart,
 ): Promise<void> {
   const { plan, range, objects, log } = input;
   const part = Number(shard.slice(shard.lastIndexOf('-') + 1));
   const bytes = await encodeShard(batch, {
     run: plan.run,
-    schema: plan.source,
+    schema: schemaRead(plan.source, readUnder, batch, plan.event.names),
+    collection: plan.event.source.collection,
     range: { from: range.from, to: range.to },
     rest,
     shard,

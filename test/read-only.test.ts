@@ -19,7 +19,18 @@ import { exportAll, makeWorld, noDeadline } from './world.ts';
 /** A run that only validates writes nothing: neither through the steps, nor where a step would try. */
 
 /** Everything of the two ports that does not change a collection. */
-const reading = ['describe', 'count', 'fetch', 'search', 'tuning', 'close', 'ranges', 'read', 'indexProgress'] as const;
+const reading = [
+  'describe',
+  'schema',
+  'count',
+  'fetch',
+  'search',
+  'tuning',
+  'close',
+  'ranges',
+  'read',
+  'indexProgress',
+] as const;
 const writing = ['prepare', 'write', 'delete', 'buildIndex', 'keepSearch', 'drop'] as const;
 
 /** Notes the name of each method that is called. */

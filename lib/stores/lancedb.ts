@@ -110,6 +110,7 @@ function lanceStore(database: Connection, name: string, options: Options): Store
     });
   return {
     describe: () => run('describing', (found, layout) => describe(found, layout, options)),
+    schema: () => run('describing', async (_, layout) => layout.schema),
     count: () => run('counting', (found) => found.countRows()),
     fetch: (ids) => run('fetching records', (found, layout) => fetchRecords(found, layout, ids)),
     search: async (request) => {

@@ -98,6 +98,7 @@ function openMemory({ connection, collection: name }: ResolvedEndpoint): Store {
         withoutVector: countMissing(schema, records),
       };
     },
+    schema: async () => existing().schema,
     count: async () => existing().records.size,
     fetch: async (ids) => {
       const { schema, records } = existing();
@@ -200,6 +201,7 @@ async function* readRange(
     }
     const next = ids[end];
     yield {
+      schema: from.schema,
       batch: concatBatches(snapshot.slice(at, end)),
       rest: next === undefined ? null : { from: next, to: range.to },
     };

@@ -22,7 +22,15 @@ import {
   searchNearest,
   tuningOf,
 } from './pgvector/search.ts';
-import { deleteRecords, describeTable, fetchRecords, planRanges, readRange } from './pgvector/source.ts';
+import {
+  deleteRecords,
+  describeTable,
+  fetchRecords,
+  lockToRead,
+  planRanges,
+  readRange,
+  schemaOf,
+} from './pgvector/source.ts';
 import { viewPointer } from './pgvector/view.ts';
 import { type WriteMemory, writeBatch } from './pgvector/write.ts';
 import type { Capabilities, Piece, Range, ReadOptions, ResolvedEndpoint, Store, StoreKind } from './port.ts';
@@ -187,6 +195,7 @@ function openTable(
 
   return {
     describe: async () => await withLayout('describing', describeTable),
+    schema: async () => await guard('describing', async () => schemaOf(await database.use(recentLayout))),
     count: async () =>
       await withLayout('counting', async (session, layout) => {
         const [row] = await session.rows(`SELECT count(*)::text AS count FROM ${tableOf(layout)}`);
@@ -252,8 +261,14 @@ function openTable(
   async function* readGuarded(range: Range, limits: ReadOptions): AsyncIterable<Piece> {
     try {
       requireDatabase();
-      const layout = await database.use(layoutIn);
-      yield* readRange(database, readable(layout), range, limits);
+      const lock = await database.use(async (session) =>
+        database.embedded ? undefined : await lockToRead(session, await requireTable(session, name), quoteTable(name)),
+      );
+      const layouts = async (session: Session) => {
+        const layout = await layoutIn(session);
+        return { layout, readable: readable(layout) };
+      };
+      yield* readRange(database, { layouts, lock }, range, limits);
     } catch (error) {
       throw storeError(error, `reading table ${quoteTable(name)}`);
     }

@@ -45,6 +45,11 @@ export interface Description {
 export interface Piece {
   readonly batch: Batch;
   readonly rest: Range | null;
+  /**
+   * What the collection was while this piece was read, as `describe` says it: the same object for all pieces of one schema.
+   * Left out where a store declares no fields: the vectors are what the batch says.
+   */
+  readonly schema?: CollectionSchema;
 }
 
 export interface SearchRequest {
@@ -93,6 +98,8 @@ export interface Hit {
 export interface Reader {
   /** @throws NotFound when the collection does not exist. */
   describe(): Promise<Description>;
+  /** The collection's schema as it is now, and no more: for stores where it may change under a run. Left out: as described. */
+  readonly schema?: () => Promise<CollectionSchema>;
   /** Records, exact and up to date. */
   count(): Promise<number>;
   /** The records with these ids (at most 1,000), in any order; ids that are not there are left out. */

@@ -185,7 +185,7 @@ export async function* readRange(
     let next: string | undefined = from?.id;
     do {
       const step: Step = await guard(`reading ids of table '${name}'`, () => readIds(table, layout, next, to?.id));
-      yield* readListed({
+      const pieces = readListed({
         ids: step.ids,
         limits: { ...limits, maxRecords: Math.min(limits.maxRecords, recordsPerTake) },
         fetch: (start, end) =>
@@ -194,6 +194,7 @@ export async function* readRange(
           ),
         rest: (id = step.next) => (id === undefined ? null : { from: boundText(version, id), to: range.to }),
       });
+      for await (const piece of pieces) yield { ...piece, schema: layout.schema };
       next = step.next;
     } while (next !== undefined);
   } finally {

@@ -14,8 +14,13 @@ export interface Database {
   use<T>(work: (session: Session) => Promise<T>): Promise<T>;
   /** Runs `work` in one transaction: committed when it returns, rolled back when it throws. */
   transact<T>(work: (session: Session) => Promise<T>): Promise<T>;
-  /** `COPY (select) TO STDOUT (FORMAT binary)` in a repeatable-read transaction of its own, ended when the reader stops. */
-  stream(select: string): AsyncIterable<Uint8Array>;
+  /**
+   * What `work` yields in a repeatable-read transaction of its own, ended when the reader stops; `copyOut` is
+   * `COPY (select) TO STDOUT (FORMAT binary)`. Embedded: no transaction, since nobody else is there.
+   * @param lock SQL that comes before the snapshot is taken. A table that is being rewritten (ALTER COLUMN TYPE) is waited for:
+   * to a snapshot from before it would then look empty. postgresql.org/docs/current/mvcc-caveats.html
+   */
+  stream<T>(work: StreamWork<T>, lock?: string): AsyncIterable<T>;
   /**
    * Starts a statement that goes on in the server when this process leaves. Returns when it has ended or `settleMs`
    * have passed; a failure within that time is thrown, a later one handed to `onFailure`. Embedded: waits for the end.
@@ -23,6 +28,11 @@ export interface Database {
   start(sql: string, options: { readonly settleMs: number; onFailure(error: unknown): void }): Promise<void>;
   close(): Promise<void>;
 }
+
+export type StreamWork<T> = (
+  session: Session,
+  copyOut: (select: string) => AsyncIterable<Uint8Array>,
+) => AsyncIterable<T>;
 
 export interface Session {
   /** One statement. Every selected column must be text (cast in SQL), so that no client's parser touches a value. */
@@ -171,13 +181,14 @@ function openServer(config: pg.ClientConfig, maxConnections: number): Database {
       }
     },
     transact,
-    stream: async function* (select) {
+    stream: async function* <T>(work: StreamWork<T>, lock?: string) {
       const client = await acquire();
       // Until the end is reached the connection is in the middle of a COPY and of no more use.
       let isBroken = true;
       try {
         await client.query('BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY');
-        yield* client.query(copyTo(copyOutText(select)));
+        if (lock !== undefined) await client.query(lock);
+        yield* work(serverSession(client), (select) => client.query(copyTo(copyOutText(select))));
         await client.query('COMMIT');
         isBroken = false;
       } finally {

@@ -3,7 +3,7 @@ import { mkdir } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { PGlite, type Results, type Transaction } from '@electric-sql/pglite';
 import { vector } from '@electric-sql/pglite-pgvector';
-import { type Database, type Row, type Session, sessionSetup, setLocal } from './connect.ts';
+import { type Database, type Row, type Session, type StreamWork, sessionSetup, setLocal } from './connect.ts';
 
 /**
  * PGlite: PostgreSQL with pgvector inside this process, on a directory. It has one connection, so a transaction that
@@ -42,8 +42,11 @@ export function openEmbedded(path: string): Database {
     use: async (work) => await work(embeddedSession(await engine())),
     transact: async (work) =>
       await (await engine()).transaction(async (transaction) => await work(embeddedSession(transaction))),
-    stream: async function* (select) {
-      yield await embeddedSession(await engine()).copyOut(select);
+    stream: async function* <T>(work: StreamWork<T>) {
+      const session = embeddedSession(await engine());
+      yield* work(session, async function* (select) {
+        yield await session.copyOut(select);
+      });
     },
     start: async (sql) => {
       await (await engine()).exec(sql);

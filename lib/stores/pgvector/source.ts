@@ -146,9 +146,34 @@ async function cutPoints(session: Session, layout: Layout, count: number, parts:
   return rows.map((row) => writeBound(keys.map((_, at) => row[`k${at}`] ?? '')));
 }
 
-export function readRange(database: Database, layout: Layout, range: Range, limits: ReadOptions): AsyncIterable<Piece> {
-  const select = selectRecords(layout, `${rangeFilter(layout, range)} ORDER BY ${keyList(layout)}`);
-  return readPieces(layout, database.stream(select), range.to, limits);
+export interface RangeReader {
+  /** What the table is in the transaction that reads it, and what of it is read. */
+  readonly layouts: (session: Session) => Promise<{ readonly layout: Layout; readonly readable: Layout }>;
+  readonly lock: string | undefined;
+}
+
+/** The layout is learned in the transaction that reads: a column that comes, goes or changes meanwhile is seen, or waits. */
+export async function* readRange(
+  database: Database,
+  { layouts, lock }: RangeReader,
+  range: Range,
+  limits: ReadOptions,
+): AsyncIterable<Piece> {
+  yield* database.stream(async function* (session, copyOut): AsyncIterable<Piece> {
+    const { layout, readable } = await layouts(session);
+    const schema = schemaOf(layout);
+    const select = selectRecords(readable, `${rangeFilter(readable, range)} ORDER BY ${keyList(readable)}`);
+    for await (const piece of readPieces(readable, copyOut(select), range.to, limits)) yield { ...piece, schema };
+  }, lock);
+}
+
+/** Undefined where the role may not lock the table, having a right to some columns alone, or it is no table (a materialized view). */
+export async function lockToRead(session: Session, oid: string, name: string): Promise<string | undefined> {
+  const [row] = await session.rows(
+    "SELECT (relkind IN ('r', 'p') AND has_table_privilege(oid, 'SELECT'))::text AS may FROM pg_class WHERE oid = $1::oid",
+    [oid],
+  );
+  return row?.['may'] === 'true' ? `LOCK TABLE ${name} IN ACCESS SHARE MODE` : undefined;
 }
 
 const unlimited: ReadOptions = { maxRecords: Number.POSITIVE_INFINITY, maxBytes: Number.POSITIVE_INFINITY };
