@@ -68,6 +68,8 @@ export const embeddedPayloadSchema = z.strictObject({
   reason: z.string().optional(),
 });
 
+export type EmbeddedPayload = z.infer<typeof embeddedPayloadSchema>;
+
 /** embedded/<shard>.json: written after the Parquet object beside it. completed + failed + withoutText + copied = records. */
 export const embeddedSchema = z.strictObject({
   shard: z.string(),

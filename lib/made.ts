@@ -1,12 +1,21 @@
 import { createHash } from 'node:crypto';
-import type { Batch } from './batch.ts';
-import type { EmbedPlan, ModelCard } from './embed-files.ts';
-import { InvalidEvent } from './errors.ts';
+import { type Batch, concatBatches, type DenseColumn, denseVector, noRecords, sliceBatch } from './batch.ts';
+import {
+  type EmbeddedPayload,
+  type EmbedPlan,
+  embeddedPayloadSchema,
+  embeddedSchema,
+  type ModelCard,
+} from './embed-files.ts';
+import { InvalidEvent, NotFound, ShardDamaged } from './errors.ts';
 import type { Embed, Model } from './event-embed.ts';
 import { getShard } from './get-shard.ts';
-import type { ObjectStore } from './objects.ts';
+import { embeddedKey, embeddedMarkerKey } from './keys.ts';
+import { getJson, type ObjectStore, parseJsonObject } from './objects.ts';
+import { releaseMemory } from './parquet-wasm.ts';
 import type { Plan } from './run-files.ts';
 import type { CollectionSchema } from './schema.ts';
+import { readShard, type ShardHeader, verifyShard } from './shard.ts';
 
 /** Vectors that a model made, in the place of those that a shard holds: what the mapping then takes for the source's. */
 

@@ -30,7 +30,7 @@ export interface Texts {
    * @returns why there is none, by position @throws ShardDamaged when an object is not as it was any more
    */
   copyVectors(keys: Iterable<readonly [number, string]>, column: DenseColumn): Promise<ReadonlyMap<number, string>>;
-  /** Tokens that were paid for in the whole run, and texts with a vector. */
+  /** Tokens that were paid for in the whole run, those of answers that are being written among them, and texts with a vector. */
   readonly tokens: number;
   readonly texts: number;
   /** Resolves when all that was added is durable and put together. */
@@ -69,12 +69,14 @@ export async function openTexts({ plan, dimensions, objects, log }: TextsOptions
     for (const [at, key] of ids.entries()) {
       const answer = parseAnswer(payloads[at] ?? '');
       const failedIn = answer.failed === undefined ? undefined : (answer.attempt ?? 1);
-      tokens += answer.tokens;
       if (index.set(key, { object, position: from + at, failedIn }) && failedIn === undefined) texts += 1;
     }
   };
 
-  let next = await readAnswers({ plan, objects, log }, learn);
+  let next = await readAnswers({ plan, objects, log }, (object, batch, from) => {
+    for (const payload of batch.payloads) tokens += parseAnswer(payload).tokens;
+    learn(object, batch, from);
+  });
   let tail: Kept[] = [];
   let cache: Kept[] = [];
 
@@ -154,6 +156,7 @@ export async function openTexts({ plan, dimensions, objects, log }: TextsOptions
   return {
     get: (key) => index.get(key),
     add: async (answers) => {
+      for (const answer of answers) tokens += answer.tokens;
       if (gathered === undefined) {
         const mine: EmbeddedText[] = [];
         const done = last.then(async () => {

@@ -1,0 +1,54 @@
+import { type Batch, hasVector } from './batch.ts';
+import type { Embedder } from './embed/port.ts';
+import type { EmbedPlan } from './embed-files.ts';
+import { textKey } from './made.ts';
+import { parseTemplate, payloadFields } from './template.ts';
+import { count } from './words.ts';
+
+/** What is to be done for a record: its text is embedded, or why not. */
+export type TextOf =
+  | { readonly status: 'text'; readonly key: string }
+  | { readonly status: 'copied' | 'without text' }
+  | { readonly status: 'failed'; readonly reason: string };
+
+export interface TextAt {
+  readonly record: TextOf;
+  /** '' where none is embedded. */
+  readonly text: string;
+}
+
+/** A byte of UTF-8 is a token at most, and a UTF-16 unit three bytes. */
+const tokensPerUnit = 3;
+
+/** The text of each record of a batch, worked out as it is asked for. */
+export function textsOf(batch: Batch, plan: EmbedPlan, embedder: Embedder): (at: number) => TextAt {
+  const template = parseTemplate(plan.text, 'embed.text');
+  const own = plan.records === 'missing' ? batch.vectors.get(plan.vector) : undefined;
+  const { maxInputTokens } = plan.model;
+  return (at) => {
+    if (own !== undefined && hasVector(own, at)) return { record: { status: 'copied' }, text: '' };
+    const whole = template.render(payloadFields(batch.payloads[at] ?? '{}'));
+    if (whole.trim() === '') return { record: { status: 'without text' }, text: '' };
+    const tokens = whole.length * tokensPerUnit <= maxInputTokens ? 0 : embedder.countTokens(whole);
+    if (tokens > maxInputTokens && plan.longText === 'fail') {
+      const what = `its text has ${count(tokens)} tokens, and ${plan.model.name} takes ${count(maxInputTokens)}`;
+      const reason = `${what}; shorten it, or set embed.longText to "truncate"`;
+      return { record: { status: 'failed', reason }, text: '' };
+    }
+    const text = tokens > maxInputTokens ? cutOff(whole, embedder, maxInputTokens) : whole;
+    return { record: { status: 'text', key: textKey(plan.model, text) }, text };
+  };
+}
+
+/** The longest beginning of a text that the model takes. */
+function cutOff(text: string, embedder: Embedder, maxTokens: number): string {
+  let [fits, tooLong] = [0, text.length];
+  while (tooLong - fits > 1) {
+    const middle = (fits + tooLong) >> 1;
+    if (embedder.countTokens(text.slice(0, middle)) <= maxTokens) fits = middle;
+    else tooLong = middle;
+  }
+  // Half of a pair is no character.
+  const last = text.charCodeAt(fits - 1);
+  return text.slice(0, last >= 0xd800 && last < 0xdc00 ? fits - 1 : fits);
+}
