@@ -13,6 +13,7 @@ import { readQueries } from './queries.ts';
 import { neighboursKept, type SearchedVector, searchedVectors } from './query-sets.ts';
 import { type Neighbours, neighboursSchema, type Plan, type Query, shardEntrySchema } from './run-files.ts';
 import type { ShardOutput } from './states.ts';
+import { asTruncated } from './truncate.ts';
 
 /** Queries between two looks at the deadline. */
 const queriesAtOnce = 256;
@@ -44,7 +45,7 @@ export async function findNeighbours({ plan, shard, objects, deadline }: Neighbo
   const own = earlier?.of === of ? earlier : undefined;
   if (own?.done === true) return { done: true };
 
-  const batch = await carriedRecords(await getShard(objects, plan, shard), plan);
+  const batch = asTruncated(await carriedRecords(await getShard(objects, plan, shard), plan), plan.mapping);
   const seek = seeker(batch, plan, queries);
   const candidates = own?.candidates.slice() ?? [];
   const neighbours = own?.neighbours.slice() ?? [];
