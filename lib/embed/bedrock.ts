@@ -1,6 +1,6 @@
 import { BedrockRuntimeClient, InvokeModelCommand } from '@aws-sdk/client-bedrock-runtime';
 import { fromBedrock } from './bedrock-errors.ts';
-import { coherePayload, readCohere } from './cohere.ts';
+import { coherePayload, countCohere, readCohere } from './cohere.ts';
 import type { Embedder, EmbedRequest, EmbedResponse } from './port.ts';
 import type { EmbedderOptions } from './registry.ts';
 import { readTitan, titanPayload } from './titan.ts';
@@ -17,6 +17,7 @@ export interface BedrockForm {
   payload(request: EmbedRequest, dimensions: number | undefined): unknown;
   /** Vectors in the order of the texts, as many as there are; `tokens` where the body says. */
   read(body: unknown, count: number): BedrockAnswer;
+  countTokens(text: string): number;
 }
 
 export interface BedrockAnswer {
@@ -32,14 +33,14 @@ export function openBedrock({ card, limits, connection, region, askedDimensions 
     ...(connection.url === undefined ? {} : { endpoint: connection.url }),
     requestHandler: { requestTimeout: requestMs, connectionTimeout: 5_000, throwOnRequestTimeout: true },
   });
-  const form = card.name.includes('cohere.')
-    ? { payload: coherePayload, read: readCohere }
-    : { payload: titanPayload, read: readTitan };
+  const form: BedrockForm = card.name.includes('cohere.')
+    ? { payload: coherePayload, read: readCohere, countTokens: countCohere }
+    : { payload: titanPayload, read: readTitan, countTokens: estimateTokens };
   const check = checkLengths(card.name, card.dimensions);
   return {
     card,
     limits,
-    countTokens: estimateTokens,
+    countTokens: form.countTokens,
     embed: async (request: EmbedRequest): Promise<EmbedResponse> => {
       const { body, tokens } = await invoke(client, card.name, form.payload(request, askedDimensions));
       const answer = form.read(body, request.texts.length);

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import type { BedrockAnswer } from './bedrock.ts';
 import type { EmbedRequest } from './port.ts';
+import { estimateTokens } from './tokens.ts';
 import { readVector } from './vectors.ts';
 
 /** Bodies of Cohere Embed: docs.aws.amazon.com/bedrock/latest/userguide/model-parameters-embed-v3.html and -v4.html */
@@ -15,6 +16,11 @@ export function coherePayload({ texts, purpose }: EmbedRequest, dimensions: numb
     // v4 alone; v3 has one length.
     ...(dimensions === undefined ? {} : { output_dimension: dimensions }),
   };
+}
+
+/** v3 takes 512 tokens, and 2,048 characters: a text of few long words must not pass the second limit unseen. */
+export function countCohere(text: string): number {
+  return Math.max(estimateTokens(text), Math.ceil(text.length / 4));
 }
 
 /** `embeddings` is a list where no types were asked for ("embeddings_floats"), and else an object ("embeddings_by_type"). */

@@ -4,8 +4,8 @@ import type { EmbedLimits } from './port.ts';
 /** What is known of a model without asking it. Prices are list prices on demand, in USD a million tokens. */
 export interface KnownModel {
   readonly card: ModelCard;
-  /** Lengths its vectors can be asked for; the card's first. */
-  readonly dimensions: readonly number[] | 'any up to the card’s';
+  /** Lengths its vectors can be asked for. */
+  readonly dimensions: readonly number[] | 'any up to its own';
   readonly limits: EmbedLimits;
   /** Where the price stands, and when it was read. */
   readonly priceSource: string;
@@ -14,20 +14,20 @@ export interface KnownModel {
 /** The version of a model that nobody gave one: two such models are the same only by the word of the event. */
 export const unknownVersion = 'unknown';
 
-/** Bedrock: Titan takes one text a request (userguide/model-parameters-titan-embed-text). */
-const titan = { textsPerRequest: 1, concurrency: 16 };
+/** Titan takes one text a request (docs.aws.amazon.com/bedrock/latest/userguide/model-parameters-titan-embed-text.html). */
+const titan = { textsPerRequest: 1, tokensPerRequest: 8_192, concurrency: 16 };
 /**
- * Quotas of Bedrock on demand, us-east-1 (docs.aws.amazon.com/general/latest/gr/bedrock.html): other regions and new
- * accounts have less, which `embed.limits` says.
+ * What Bedrock has long given an account on demand in us-east-1. AWS' pages disagree on which of the two is still enforced
+ * (userguide/titan-embedding-models: requests; userguide/quotas-runtime: tokens), so both are kept to. An account's own
+ * stand in the Service Quotas console, and may be less in other regions and new accounts: write them into `embed.limits`.
  */
-const titanQuota = { requestsPerMinute: 2_000, tokensPerMinute: 300_000 };
-const cohereQuota = { requestsPerMinute: 2_000, tokensPerMinute: 300_000 };
-/** 96 texts a request (userguide/model-parameters-embed-v3 and -v4); v3's texts are of 512 tokens at most. */
-const cohere = { textsPerRequest: 96, tokensPerRequest: 96 * 512, concurrency: 8 };
+const bedrockQuota = { requestsPerMinute: 2_000, tokensPerMinute: 300_000 };
+/** 96 texts a request (userguide/model-parameters-embed-v3.html and -v4.html), and 8 at once of our own choice. */
+const cohere = { textsPerRequest: 96, concurrency: 8 };
 /**
- * 2,048 texts and 300,000 tokens a request (platform.openai.com/docs/api-reference/embeddings/create, `input`); 3,000
- * requests and 1,000,000 tokens a minute in tier 1, the lowest that is paid for (the model's page).
- * Of the 2,048 we use 256: an answer of 256 × 3,072 floats as JSON is 17 MB already.
+ * At most 2,048 texts and 300,000 tokens a request (platform.openai.com/docs/api-reference/embeddings/create, `input`);
+ * 3,000 requests and 1,000,000 tokens a minute in tier 1, the lowest that is paid for (the model's page).
+ * Of the 2,048 we use 256: an answer of 256 x 3,072 floats as JSON is 17 MB already.
  */
 const openai: EmbedLimits = {
   textsPerRequest: 256,
@@ -36,8 +36,8 @@ const openai: EmbedLimits = {
   tokensPerMinute: 1_000_000,
   concurrency: 8,
 };
-const openaiPrices = 'the model’s page on platform.openai.com/docs/models, read in 2026';
-const bedrockPrices = 'aws.amazon.com/bedrock/pricing, us-east-1, read in 2026';
+const openaiPrices = 'platform.openai.com/docs/pricing, as price lists quoted it in July 2026';
+const bedrockPrices = 'aws.amazon.com/bedrock/pricing for us-east-1, as price lists quoted it in August 2026';
 
 const card = (
   provider: ModelCard['provider'],
@@ -55,7 +55,7 @@ export const knownModels: readonly KnownModel[] = [
       isMatryoshka: true,
     }),
     dimensions: [1024, 512, 256],
-    limits: { ...titan, ...titanQuota, tokensPerRequest: 8_192 },
+    limits: { ...titan, ...bedrockQuota },
     priceSource: bedrockPrices,
   },
   {
@@ -67,7 +67,7 @@ export const knownModels: readonly KnownModel[] = [
       isMatryoshka: false,
     }),
     dimensions: [1536],
-    limits: { ...titan, ...titanQuota, tokensPerRequest: 8_192 },
+    limits: { ...titan, ...bedrockQuota },
     priceSource: bedrockPrices,
   },
   ...['cohere.embed-english-v3', 'cohere.embed-multilingual-v3'].map(
@@ -80,7 +80,7 @@ export const knownModels: readonly KnownModel[] = [
         isMatryoshka: false,
       }),
       dimensions: [1024],
-      limits: { ...cohere, ...cohereQuota },
+      limits: { ...cohere, ...bedrockQuota, tokensPerRequest: 96 * 512 },
       priceSource: bedrockPrices,
     }),
   ),
@@ -93,7 +93,7 @@ export const knownModels: readonly KnownModel[] = [
       isMatryoshka: true,
     }),
     dimensions: [1536, 1024, 512, 256],
-    limits: { ...cohere, ...cohereQuota, tokensPerRequest: 128_000 },
+    limits: { ...cohere, ...bedrockQuota, tokensPerRequest: 128_000 },
     priceSource: bedrockPrices,
   },
   {
@@ -104,7 +104,7 @@ export const knownModels: readonly KnownModel[] = [
       usdPerMillionTokens: 0.02,
       isMatryoshka: true,
     }),
-    dimensions: 'any up to the card’s',
+    dimensions: 'any up to its own',
     limits: openai,
     priceSource: openaiPrices,
   },
@@ -116,7 +116,7 @@ export const knownModels: readonly KnownModel[] = [
       usdPerMillionTokens: 0.13,
       isMatryoshka: true,
     }),
-    dimensions: 'any up to the card’s',
+    dimensions: 'any up to its own',
     limits: openai,
     priceSource: openaiPrices,
   },

@@ -23,7 +23,13 @@ const answerSchema = z.looseObject({
 });
 type Answer = z.infer<typeof answerSchema>;
 
-export function openOpenai({ card, limits, connection, askedDimensions }: EmbedderOptions): Embedder {
+export async function openOpenai({
+  card,
+  limits,
+  connection,
+  isKnown,
+  askedDimensions,
+}: EmbedderOptions): Promise<Embedder> {
   const url = `${(connection.url ?? defaultUrl).replace(/\/+$/, '')}/embeddings`;
   const check = checkLengths(card.name, card.dimensions);
   const headers = {
@@ -40,7 +46,7 @@ export function openOpenai({ card, limits, connection, askedDimensions }: Embedd
   return {
     card,
     limits,
-    countTokens: estimateTokens,
+    countTokens: isKnown ? (await import('./openai-tokens.ts')).countOpenaiTokens : estimateTokens,
     embed: async ({ texts }: EmbedRequest): Promise<EmbedResponse> => {
       const { response, text } = await post(url, headers, { ...options, input: texts }, where);
       if (!response.ok) throw errorOf(response.status, response.headers, text, where);

@@ -20,6 +20,8 @@ export interface EmbedderOptions {
   readonly limits: EmbedLimits;
   readonly connection: ResolvedConnection;
   readonly region: string | undefined;
+  /** False where all that is known of the model stands in the event. */
+  readonly isKnown: boolean;
   /** Floats that the provider is to be asked for; undefined: the model's own, which it gives unasked. */
   readonly askedDimensions: number | undefined;
 }
@@ -42,13 +44,14 @@ export async function openEmbedder({ model, limits = {}, connection, isLocal }: 
     },
     connection,
     region: model.region,
+    isKnown: known !== undefined,
     askedDimensions: known === undefined || known.card.dimensions === card.dimensions ? undefined : card.dimensions,
   };
   switch (model.provider) {
     case 'bedrock':
       return (await import('./bedrock.ts')).openBedrock(options);
     case 'openai':
-      return (await import('./openai.ts')).openOpenai(options);
+      return await (await import('./openai.ts')).openOpenai(options);
     case 'local':
       if (!isLocal) {
         const text = `the local model '${model.name}' runs on one machine only: its weights are not part of the functions`;
