@@ -14,8 +14,8 @@ const maxReadMs = 20_000;
 /** Seconds that an answer takes to come back, where neither limit of the provider is what holds the run up. */
 const secondsPerRequest = 0.5;
 /**
- * Tokens a second that the local model embeds on one core: half of what `node bench/embedding.ts` shows, so that the
- * estimate errs on the late side.
+ * Tokens a second that the local model embeds: half of the 2,100 that it takes one core's second for with texts of 15 to 23
+ * tokens (longer ones go up to 4,400), so that the estimate errs on the late side.
  */
 const localTokensPerSecond = 1_000;
 
@@ -148,7 +148,7 @@ interface Size {
 /** The slowest of what holds a run up: requests a minute, tokens a minute, and waiting for answers. */
 function timeOf({ provider, limits, texts, tokens }: Size): { readonly seconds: number; readonly formula: string } {
   if (provider === 'local') {
-    const formula = `tokens / ${count(localTokensPerSecond)} a second: half of what \`node bench/embedding.ts\` shows for one core`;
+    const formula = `tokens / ${count(localTokensPerSecond)} a second: half of what one core does with texts of 20 tokens`;
     return { seconds: tokens / localTokensPerSecond, formula };
   }
   const requests = Math.ceil(Math.max(texts / limits.textsPerRequest, tokens / limits.tokensPerRequest));

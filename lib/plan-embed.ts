@@ -97,7 +97,7 @@ export async function planEmbedding(input: PlanEmbedInput): Promise<PlannedEmbed
     estimate,
   };
   refuseOverBudget(estimate, asked, card);
-  const texts = textNotes(found, embedder);
+  const texts = [...markNotes(embed), ...textNotes(found, embedder)];
   return {
     embed,
     source: schema,
@@ -235,6 +235,11 @@ function madeNotes(found: Found, old: ModelId | undefined, { lacking }: Kept): s
   return [
     `vector '${vector}' is made anew ${made}; the source's is of ${was}: the two cannot be compared, so queries of the target have to be embedded by the new model`,
   ];
+}
+
+function markNotes({ mark, vector }: EmbedPlan): string[] {
+  const names = [mark.model, mark.version].flatMap((name) => (name === null ? [] : [`'${name}'`]));
+  return names.length === 0 ? [] : [`records of the target say in ${names.join(' and ')} which model made '${vector}'`];
 }
 
 const idsNamed = 5;

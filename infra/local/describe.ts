@@ -1,12 +1,14 @@
 import type { Answer, Move } from '../../lib/cutover-files.ts';
 import { flagNameOf, placeOf } from '../../lib/flag.ts';
+import { modelText } from '../../lib/model-id.ts';
 import type { Notice } from '../../lib/notices.ts';
+import { money } from '../../lib/plan-embed.ts';
 import type { Plan } from '../../lib/run-files.ts';
 import type { ShardHeader } from '../../lib/shard.ts';
 import type { Stage } from '../../lib/stage.ts';
 import type { RunStatus } from '../../lib/status.ts';
 import type { StoreKind } from '../../lib/stores/port.ts';
-import { count, duration } from '../../lib/words.ts';
+import { count, duration, plural } from '../../lib/words.ts';
 import { type Place, shownCommand } from './shown-command.ts';
 
 /** What the looking commands print for people; with --json the same objects go out as they are. */
@@ -22,12 +24,33 @@ export function planLines(plan: Plan): readonly string[] {
     `target   ${event.target.store} ${event.target.collection}: ${vectors.join(', ')}; ids ${plan.mapping.ids === 'keep' ? 'kept' : `kept, but for those that it cannot hold: they become UUIDv5, the original in '${plan.mapping.originalId}'`}`,
     `estimate ${count(estimate.shards)} shards, ${(estimate.bytes / 2 ** 20).toFixed(1)} MiB, about ${duration(estimate.seconds)} and ${estimate.usd.toFixed(2)} USD on AWS`,
     ...estimate.formula.map((line) => `         ${line}`),
+    ...embedLines(plan),
     ...clientLines(plan),
     ...Object.entries(plan.withoutVector).map(
       ([name, records]) => `note     ${count(records)} records lack the vector '${name}'`,
     ),
     ...plan.notes.map((note) => `note     ${note}`),
     `changes meanwhile: ${plan.guarantee}`,
+  ];
+}
+
+/** The model, the one before it, tokens, money, time and what the event allows of them. */
+function embedLines({ embed, event, source }: Plan): readonly string[] {
+  if (embed === undefined) return [];
+  const { vector, text, model, estimate } = embed;
+  const { usd, tokens, minutes } = event.embed?.budget ?? {};
+  const allowed = [
+    ...(usd === undefined ? [] : [`${usd} USD`]),
+    ...(tokens === undefined ? [] : [`${count(tokens)} tokens`]),
+    ...(minutes === undefined ? [] : [`${minutes} minutes`]),
+  ];
+  const old = source.vectors.find(({ name }) => name === vector);
+  const before = old === undefined ? 'a new vector' : `until now ${modelText(old.model)}`;
+  const costs = estimate.usd === null ? 'a price that is not known' : `${money(estimate.usd)} USD`;
+  return [
+    `embed    vector '${vector}' of '${text}' by ${model.provider} ${modelText(model)}, ${model.dimensions} dimensions; ${before}`,
+    `         at most ${plural(estimate.texts, 'text')}, ${count(estimate.tokens)} tokens, about ${duration(estimate.seconds)} and ${costs}, both in the estimate above; budget ${allowed.join(', ') || 'none'}`,
+    ...estimate.formula.map((line) => `         ${line}`),
   ];
 }
 
