@@ -1,6 +1,22 @@
 import { type Batch, selectRecords } from './batch.ts';
+import { getMade } from './made.ts';
 import { idsLeftOut } from './mapping.ts';
+import type { ObjectStore } from './objects.ts';
 import type { Plan } from './run-files.ts';
+
+/** The records of a shard that are carried, with their made vectors: without those whose text could not be embedded. @throws as getMade */
+export async function getCarriedShard(objects: ObjectStore, plan: Plan, shard: string): Promise<Batch> {
+  const { batch, failed } = await getMade(objects, plan, shard);
+  const positions = Array.from({ length: failed.size > 0 ? batch.count : 0 }, (_, at) => at);
+  const made =
+    failed.size === 0
+      ? batch
+      : selectRecords(
+          batch,
+          positions.filter((at) => !failed.has(at)),
+        );
+  return await carriedRecords(made, plan);
+}
 
 /** The records of a batch of the source that the mapping carries: all, or those that lack no vector. */
 export async function carriedRecords(batch: Batch, plan: Plan): Promise<Batch> {

@@ -1,4 +1,4 @@
-import { carriedRecords } from './carried.ts';
+import { carriedRecords, getCarriedShard } from './carried.ts';
 import { NotFound, RecordRefused } from './errors.ts';
 import { patiently, split } from './fetch-records.ts';
 import { getShard } from './get-shard.ts';
@@ -118,6 +118,9 @@ export async function readCompared(plan: Plan, manifest: Manifest, objects: Obje
         spotDifferences: first(each.spotDifferences, () => 'source'),
         changes: first(each.changes, () => 'changed'),
         skippedIds: first(each.skippedIds, () => 'skipped'),
+        ...(each.dropped && {
+          dropped: each.dropped.map(({ ids, ...rest }) => ({ ...rest, ids: first(ids, () => `rule ${rest.rule}`) })),
+        }),
         mendedIds: first(each.mendedIds, () => 'mended'),
       });
     }
@@ -143,7 +146,7 @@ async function nameExtra(
   const ours = makeIdSet(manifest.records);
   for (const { shard } of manifest.shards) {
     if (isLate()) return { extraIds: [], note: unnamed('the time ended while the shards were read') };
-    const { ids } = await carriedRecords(await getShard(objects, plan, shard), plan);
+    const { ids } = await getCarriedShard(objects, plan, shard);
     for (const id of ids) ours.add(plan.mapping.ids === 'keep' ? id : mapId(capabilities.ids, id));
   }
   const found = await readUnknown(target, ours, Math.min(extra, maxNamed), isLate);

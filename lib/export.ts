@@ -135,11 +135,16 @@ async function cutShards(
   let left: Range | null = from;
   const isTimeToStop = (): boolean =>
     existing.has(shardKey(plan.run, shardName(range.range, firstPart + shards))) || isNear(input.deadline);
-  const limits = { ...readLimits, maxBytes: Math.min(readLimits.maxBytes, plan.shardBytes) };
+  // A shard is read together with the vectors that are made for it.
+  const madeBytes = (plan.embed?.model.dimensions ?? 0) * Float32Array.BYTES_PER_ELEMENT;
+  const sizeOf = (batch: Batch): number => batchBytes(batch) + batch.count * madeBytes;
+  const limits = {
+    maxRecords: Math.max(1, Math.min(readLimits.maxRecords, Math.floor(plan.shardBytes / Math.max(1, madeBytes)))),
+    maxBytes: Math.min(readLimits.maxBytes, plan.shardBytes),
+  };
   for await (const { batch, rest, schema } of source.read(from, limits)) {
     refuseNotFinite(batch);
-    const isFull =
-      pendingBytes + batchBytes(batch) > plan.shardBytes || countOf(pending) + batch.count > maxShardRecords;
+    const isFull = pendingBytes + sizeOf(batch) > plan.shardBytes || countOf(pending) + batch.count > maxShardRecords;
     // Records of two schemas never share a shard: it could say but one.
     if ((isFull || !isSameSchema(schema, readUnder)) && pending.length > 0) {
       await flush(left);
@@ -147,7 +152,7 @@ async function cutShards(
     }
     readUnder = schema;
     pending.push(batch);
-    pendingBytes += batchBytes(batch);
+    pendingBytes += sizeOf(batch);
     left = rest;
     if (rest === null) break;
   }
@@ -206,9 +211,9 @@ async function writeShard(
   log.info('exported a shard', { shard, records: batch.count, bytes: entry.bytes });
 }
 
-/** A failure of an earlier attempt is forgotten: this one begins anew. A run that only validates imports nothing. */
+/** A failure of an earlier attempt is forgotten: this one begins anew. A run that only validates imports nothing, and one that embeds texts only what has its vectors. */
 async function announce({ plan, objects, queue }: ExportRangeInput, shard: string): Promise<void> {
-  if (plan.event.mode === 'validate') return;
+  if (plan.event.mode === 'validate' || plan.embed !== undefined) return;
   if ((await objects.get(loadedKey(plan.run, shard))) !== undefined) return;
   await objects.delete(failedKey(plan.run, shard));
   await queue.send([{ version: messageVersion, run: plan.run, shard, attempt: plan.attempt, offset: 0 }]);

@@ -132,14 +132,14 @@ export async function openEmbedded(objects: ObjectStore, plan: Plan, shard: stri
 }
 
 /**
- * Batches of a shard, in order, with their made vectors: both are read side by side, a row group of each at a time.
- * @param offset of the first record of `source`
+ * Batches of a shard, in order, and what was made for their records: both are read side by side, a row group of each at a
+ * time. @param offset of the first record of `source`
  */
-export async function* withMade(
+export async function* besideMade(
   source: AsyncIterable<Batch>,
   { bytes, header, where }: EmbeddedObject,
-  { vector, offset }: { readonly vector: string; readonly offset: number },
-): AsyncGenerator<Omit<MadeShard, 'exported'>, void, undefined> {
+  offset: number,
+): AsyncGenerator<{ readonly batch: Batch; readonly made: Batch }, void, undefined> {
   const groups = readShard(bytes, where, { maxRecords: header.records, offset, header });
   let rest: Batch | undefined;
   for await (const batch of source) {
@@ -152,15 +152,15 @@ export async function* withMade(
       missing -= part.count;
       rest = part.count === rest.count ? undefined : sliceBatch(rest, part.count, rest.count);
     }
-    const made = attachMade(batch, concatBatches(parts), vector);
-    const own = batch.vectors.get(vector);
-    if (own !== undefined) releaseMemory(own.values);
-    yield made;
+    yield { batch, made: concatBatches(parts) };
   }
 }
 
-/** @param made embedded/<shard>.parquet's records, of the same ids in the same order */
-function attachMade(batch: Batch, made: Batch, vector: string): Omit<MadeShard, 'exported'> {
+/**
+ * The records with the vectors that were made for them. @param made embedded/<shard>.parquet's records, of the same ids in
+ * the same order @throws ShardDamaged
+ */
+export function attachMade(batch: Batch, made: Batch, vector: string): Omit<MadeShard, 'exported'> {
   const column = made.vectors.get(vector);
   const isSame = made.count === batch.count && made.ids.every((id, at) => id === batch.ids[at]);
   if (!isSame || column?.kind !== 'dense') {

@@ -1,10 +1,9 @@
 import { createHash } from 'node:crypto';
 import { type Batch, type DenseColumn, hasVector } from './batch.ts';
-import { carriedRecords } from './carried.ts';
+import { getCarriedShard } from './carried.ts';
 import { NotFound } from './errors.ts';
 import { conditionsOf, type Filter, fieldsMeet, fieldsOf } from './filter.ts';
 import { decodeFloats } from './float-text.ts';
-import { getShard } from './get-shard.ts';
 import { exportedKey, neighboursKey } from './keys.ts';
 import { type Deadline, isNear } from './log.ts';
 import { findNearest } from './nearest.ts';
@@ -45,7 +44,7 @@ export async function findNeighbours({ plan, shard, objects, deadline }: Neighbo
   const own = earlier?.of === of ? earlier : undefined;
   if (own?.done === true) return { done: true };
 
-  const batch = asTruncated(await carriedRecords(await getShard(objects, plan, shard), plan), plan.mapping);
+  const batch = asTruncated(await getCarriedShard(objects, plan, shard), plan.mapping);
   const seek = seeker(batch, plan, queries);
   const candidates = own?.candidates.slice() ?? [];
   const neighbours = own?.neighbours.slice() ?? [];

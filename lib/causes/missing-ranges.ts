@@ -1,7 +1,6 @@
-import { carriedRecords } from '../carried.ts';
+import { getCarriedShard } from '../carried.ts';
 import { readCompared } from '../counts.ts';
 import { fetchRecords } from '../fetch-records.ts';
-import { getShard } from '../get-shard.ts';
 import { loadedKey } from '../keys.ts';
 import { type Deadline, isNear } from '../log.ts';
 import { mapId } from '../mapping.ts';
@@ -137,7 +136,7 @@ const wholeShard = ({ missing }: Compared): readonly Run[] => [
 ];
 
 async function idsOf({ plan, objects }: MissingOptions, shard: string): Promise<readonly string[]> {
-  return (await carriedRecords(await getShard(objects, plan, shard), plan)).ids;
+  return (await getCarriedShard(objects, plan, shard)).ids;
 }
 
 /** The unbroken runs of missing records within a shard. */
