@@ -23,7 +23,7 @@ export async function forgetFinished(objects: ObjectStore, run: string): Promise
  * says by its hash what it belongs to.
  */
 export async function forgetVerdict(objects: ObjectStore, run: string): Promise<void> {
-  const { compared, sweep, answers, recall, tuning, diagnosis, report, reportPage } = runKeys(run);
+  const { compared, sweep, answers, recall, tuning, drift, diagnosis, report, reportPage } = runKeys(run);
   const found = [...(await objects.list(compared)), ...(await objects.list(answers))];
-  for (const key of [...found, sweep, recall, tuning, diagnosis, report, reportPage]) await objects.delete(key);
+  for (const key of [...found, sweep, recall, tuning, drift, diagnosis, report, reportPage]) await objects.delete(key);
 }

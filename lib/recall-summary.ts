@@ -132,7 +132,7 @@ function isShort({ hits, candidates }: KeptAnswer, truth: Truth | undefined, k: 
 }
 
 /** Ten steps of a tenth from 0 on, and the queries without a miss. */
-function spreadOf(recalls: readonly number[]): number[] {
+export function spreadOf(recalls: readonly number[]): number[] {
   const spread = Array.from({ length: 11 }, () => 0);
   // 0.7 * 10 may come out a little below 7.
   for (const recall of recalls) {

@@ -137,6 +137,7 @@ function emptyReport(run: string, createdAt: string, plan: Plan | undefined): Re
     live: null,
     recall: null,
     tuning: null,
+    drift: null,
     settings: null,
     timeline: null,
     skipped: null,

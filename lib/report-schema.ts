@@ -1,6 +1,8 @@
 import { z } from 'zod';
+import { driftReportSchema } from './drift-files.ts';
 import { errorNames } from './errors.ts';
 import { causeSchema, recallSchema, tuningSchema } from './run-files.ts';
+import { droppedSchema } from './states.ts';
 
 /**
  * report.json: what a run did and whether that is proved. The page is made from it, and docs/report.schema.json from
@@ -190,6 +192,11 @@ export const reportSchema = z.strictObject({
     .nullable()
     .describe(
       'What raising the search settings of the target did; null: the event did not ask for it, or no goal was missed.',
+    ),
+  drift: driftReportSchema
+    .nullable()
+    .describe(
+      'What the vectors of the target find beside what those of the source do, where another model made them or they are truncated. Nothing of it is a gate; null: both hold the same.',
     ),
   settings: z.array(settingRowSchema).nullable().describe('Both collections as they were when the report was written.'),
   timeline: timelineSchema

@@ -1,4 +1,5 @@
 import { readCompared } from './counts.ts';
+import { type Drift, driftSchema } from './drift-files.ts';
 import { NotFound } from './errors.ts';
 import { findingsOf, namedNote } from './findings.ts';
 import { runKeys } from './keys.ts';
@@ -60,11 +61,12 @@ export async function writeReport(options: ReportOptions): Promise<ReportOutcome
   const tuning = await getJson(objects, runKeys(plan.run).tuning, tuningSchema);
   const diagnosis = (await getJson(objects, runKeys(plan.run).diagnosis, diagnosisSchema)) ?? { causes: [] };
   const settings = await readSettings({ plan, source, target });
+  const drift = await getJson(objects, runKeys(plan.run).drift, driftSchema);
   const spans = await readSpans(objects, plan.run);
   const live = await liveReport(plan, objects, await readSweep(plan, objects), compared);
   const createdAt = (now?.() ?? new Date()).toISOString();
   const ranOn = placeOf(objects, plan.run);
-  const found = { counts, compared, loaded, recall, tuning, diagnosis, settings, spans, live };
+  const found = { counts, compared, loaded, recall, tuning, diagnosis, drift, settings, spans, live };
   const report = buildReport({ plan, manifest, ...found, createdAt, ranOn });
   await putReport(objects, report);
   return {
@@ -83,6 +85,7 @@ interface Parts {
   readonly recall: Recall;
   readonly tuning: Tuning | undefined;
   readonly diagnosis: Diagnosis;
+  readonly drift: Drift | undefined;
   readonly settings: SettingsTable;
   readonly spans: Spans;
   readonly live: Report['live'];
@@ -136,9 +139,10 @@ function buildReport(parts: Parts): Report {
     live,
     recall,
     tuning: tuning?.sets ?? null,
+    drift: driftOf(parts.drift),
     settings: [...settings.rows],
     timeline: timelineOf(spans),
-    skipped: { records: counts.skipped, ids: skippedIds },
+    skipped: { records: counts.skipped, ids: skippedIds, dropped: sumDropped(skipping, maxNamed) },
     throttled: sum(loaded, (each) => each.throttled),
     estimate: estimateOf(plan),
     actual: actualOf({ plan, spans, createdAt, shards: manifest.shards }),
@@ -146,6 +150,10 @@ function buildReport(parts: Parts): Report {
     notes: plan.notes,
     guarantee: plan.guarantee,
   };
+}
+
+function driftOf(drift: Drift | undefined): Report['drift'] {
+  return drift === undefined || drift.sets.length === 0 ? null : { changed: drift.changed, sets: drift.sets };
 }
 
 function verdictOf(findings: Report['findings']): Verdict {

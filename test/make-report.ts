@@ -51,6 +51,61 @@ export function makeTuning(text: string): NonNullable<Report['tuning']> {
   ];
 }
 
+/** A set with examples side by side, and one that could not be asked. */
+export function makeDrift(text: string): NonNullable<Report['drift']> {
+  const shown = (id: string, words: string, isCommon: boolean) => ({ id, text: words, isCommon });
+  const example = (id: string, words: string, overlap: number) => ({
+    id,
+    text: words,
+    overlap,
+    source: [
+      shown('07996689-n', 'the hard inner layer of the pericarp of some fruits that contains the seed', true),
+      shown('12158443-n', 'a small hard fruit', false),
+      shown('11683989-n', `the brown seedlike fruit ${text}`, false),
+      shown('13139647-n', '', true),
+      shown('90071992547409931', 'edible seed of any of various nut trees', false),
+    ],
+    target: [
+      shown('07996689-n', 'the hard inner layer of the pericarp of some fruits that contains the seed', true),
+      shown('00004258-n', `a living (or once living) entity ${text}`, false),
+    ],
+  });
+  return {
+    changed: `titan-embed-text (v2), 512 floats, in place of glove (6B) ${text}`,
+    sets: [
+      {
+        measured: true,
+        set: 'news since 2020',
+        vector: 'body',
+        sourceVector: 'body',
+        targetVector: 'body',
+        k: 10,
+        queries: 188,
+        without: 12,
+        isOwnLeftOut: true,
+        overlap: { mean: 0.412, low: 0.381, high: 0.444 },
+        spread: [9, 17, 30, 41, 33, 28, 14, 9, 5, 2, 0],
+        depths: [
+          { depth: 1, mean: 0.36, low: 0.291, high: 0.433 },
+          { depth: 100, mean: 0.47, low: 0.451, high: 0.489 },
+        ],
+        rbo: { mean: 0.385, low: 0.352, high: 0.419 },
+        correlation: { mean: -0.213, low: -0.262, high: -0.161 },
+        examples: [
+          example('12145895-n', `a plant or fruit that resembles a nut ${text}`, 0),
+          example('q17', text, 0.1),
+        ],
+      },
+      {
+        measured: false,
+        set: 'judged by editors',
+        vector: 'title',
+        reason: `no query has a vector for the source ${text}`,
+      },
+    ],
+  };
+}
+
 export function makeSettings(text: string): NonNullable<Report['settings']> {
   const row = (group: string, setting: string, source: string | null, target: string | null) => ({
     group,
@@ -174,6 +229,7 @@ export function makeReport(text: string, overrides: Partial<Report> = {}): Repor
     ranOn: 'aws',
     unread: [],
     tuning: makeTuning(text),
+    drift: makeDrift(text),
     live: makeLive(text),
     settings: makeSettings(text),
     timeline: makeTimeline(),
@@ -332,6 +388,7 @@ export function makeGoodReport(): Report {
     ...report,
     ranOn: 'one machine',
     tuning: null,
+    drift: null,
     live: null,
     run: 'words',
     verdict: 'validated',
@@ -483,6 +540,7 @@ export function makeEarlyReport(): Report {
     live: null,
     recall: null,
     tuning: null,
+    drift: null,
     settings: null,
     timeline: null,
     skipped: null,

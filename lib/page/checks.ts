@@ -1,7 +1,7 @@
 import type { Gold } from '../gold-files.ts';
 import { html, join, type Markup } from '../html.ts';
 import type { Finding, LiveReport, Report, Verdict } from '../report-schema.ts';
-import { count, plural } from '../words.ts';
+import { count, percent, plural } from '../words.ts';
 import { marks, verdictWords } from './verdict.ts';
 
 /** What was checked, and how each check ended, at a glance. */
@@ -20,7 +20,7 @@ export function checksSection(report: Report): Markup {
   const gold = (report.recall?.sets ?? []).flatMap((each) => each.gold ?? []);
   const judged = gold.length === 0 ? [] : [goldCheck(gold, report.findings)];
   const own = [countsCheck(report), compareCheck(report), sourceCheck(report), ...live, recallCheck(report)];
-  const list = [...own, ...judged];
+  const list = [...own, ...judged, ...driftChecks(report)];
   return html`<section aria-label="Checks"><ul class="checks">${join(
     list.map(
       ({ name, state, word, text }) =>
@@ -86,4 +86,13 @@ function goldCheck(gold: readonly Gold[], findings: readonly Finding[]): Check {
   const text = gold.length <= 3 ? gold.map(({ note }) => note).join(' ') : `${plural(gold.length, 'gold set')}.`;
   if (gold.every(({ outcome }) => outcome === 'reported')) return { name, state: 'none', word: 'reported', text };
   return { name, state: stateOf(findings, ['gold']), text };
+}
+
+/** No gate: it stands here so that nobody takes the recall for what readers will see. */
+function driftChecks({ drift }: Report): Check[] {
+  const measured = (drift?.sets ?? []).flatMap((each) => (each.measured ? [each] : []));
+  if (drift === null) return [];
+  const parts = measured.map(({ set, k, overlap }) => `${set}: ${percent(overlap.mean)} of the first ${k} as before`);
+  const text = parts.length === 0 ? 'Not measured.' : `${parts.slice(0, 3).join('; ')}. Not held against a goal.`;
+  return [{ name: 'Drift', state: 'none', word: 'reported', text }];
 }

@@ -1,6 +1,7 @@
 import { html, type Markup, raw } from '../html.ts';
 import type { Report } from '../report-schema.ts';
 import { checksSection } from './checks.ts';
+import { driftSection } from './drift.ts';
 import { findingsSection } from './findings.ts';
 import { goldSection } from './gold.ts';
 import { latencySection } from './latency.ts';
@@ -37,6 +38,7 @@ ${liveSection(report)}
 ${recordLists(report)}
 ${recallSection(report.recall)}
 ${goldSection(report.recall)}
+${driftSection(report.drift)}
 ${latencySection(report.recall)}
 ${tuningSection(report.tuning)}
 ${runSection(report)}

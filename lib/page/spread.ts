@@ -7,8 +7,8 @@ import { colours, type Drawing, figure, fontSize, quiet, type Shape } from './ch
 
 type Measured = Extract<RecallSide, { measured: true }>;
 
-/** Names of recallSideSchema.spread's steps. */
-const steps = [...Array.from({ length: 10 }, (_, at) => `${at * 10}–${at * 10 + 10}%`), '100%'];
+/** Names of the steps of a spread, as recallSideSchema's. */
+export const stepNames = [...Array.from({ length: 10 }, (_, at) => `${at * 10}–${at * 10 + 10}%`), '100%'];
 const shortSteps = [...Array.from({ length: 10 }, (_, at) => `${at * 10}`), '100'];
 
 export function spreadFigure({ source, target, k }: RecallEntry): Markup {
@@ -23,24 +23,34 @@ export function spreadFigure({ source, target, k }: RecallEntry): Markup {
     draw: (shape) => drawSpread(measured, shape),
     keys: measured.map(({ name }) => name),
     caption: html`Queries by their recall@${String(k)} in percent, those without a miss at the right.`,
-    table: html`<table><thead><tr><th scope="col">recall@${String(k)}</th>${join(
-      measured.map(({ name }) => html`<th scope="col" class="number">queries, ${name}</th>`),
-    )}</tr></thead><tbody>${join(
-      steps.map(
-        (step, at) =>
-          html`<tr><th scope="row">${step}</th>${join(measured.map(({ side }) => html`<td class="number">${count(side.spread[at] ?? 0)}</td>`))}</tr>`,
-      ),
-    )}</tbody></table>`,
+    table: spreadTable(
+      `recall@${k}`,
+      measured.map(({ name, side }) => ({ name: `queries, ${name}`, spread: side.spread })),
+    ),
   });
 }
 
+export function spreadTable(
+  measure: string,
+  columns: readonly { readonly name: string; readonly spread: readonly number[] }[],
+): Markup {
+  return html`<table><thead><tr><th scope="col">${measure}</th>${join(
+    columns.map(({ name }) => html`<th scope="col" class="number">${name}</th>`),
+  )}</tr></thead><tbody>${join(
+    stepNames.map(
+      (step, at) =>
+        html`<tr><th scope="row">${step}</th>${join(columns.map(({ spread }) => html`<td class="number">${count(spread[at] ?? 0)}</td>`))}</tr>`,
+    ),
+  )}</tbody></table>`;
+}
+
 function spreadSentence(name: string, { spread, queries }: Measured): string {
-  const parts = spread.flatMap((tally, at) => (tally === 0 ? [] : [`${count(tally)} at ${steps[at] ?? ''}`]));
+  const parts = spread.flatMap((tally, at) => (tally === 0 ? [] : [`${count(tally)} at ${stepNames[at] ?? ''}`]));
   return `Of ${count(queries)} queries of the ${name}: ${parts.join(', ')}.`;
 }
 
-function drawSpread(
-  sides: readonly { readonly name: 'source' | 'target'; readonly side: Measured }[],
+export function drawSpread(
+  sides: readonly { readonly name: 'source' | 'target'; readonly side: Pick<Measured, 'spread'> }[],
   shape: Shape,
 ): Drawing {
   const isWide = shape === 'wide';
@@ -60,7 +70,7 @@ function drawSpread(
       grid: { left: 4, right: 4, top: isWide ? 22 : 36, bottom: 26 },
       xAxis: {
         type: 'category',
-        data: isWide ? steps : shortSteps,
+        data: isWide ? stepNames : shortSteps,
         axisLine: { lineStyle: { color: colours.dim } },
         axisTick: { show: false },
         axisLabel: { color: colours.dim, interval: 0, fontSize: isWide ? fontSize : 11 },

@@ -36,6 +36,12 @@ export const reports: Readonly<Record<string, () => Report>> = {
     recall: { sets: Array.from({ length: 20 }, (_, at) => makeFilteredEntry('', at)) },
   }),
   'no-recall': () => ({ ...makeGoodReport(), recall: { reason: 'the event asks for none', sets: [] }, tuning: null }),
+  'another-model': () => {
+    const { recall, ...report } = makeReport('rosé, a wine');
+    const sets = [0, 1].map((at) => makeFilteredEntry('', at));
+    const source = { measured: false, reason: 'its vectors are of another model (glove, version 6B)' } as const;
+    return { ...report, recall: { ...recall, sets: sets.map((each) => ({ ...each, source })) } };
+  },
   early: makeEarlyReport,
 };
 
