@@ -12,7 +12,7 @@ export const handler = makeHandler({
   output: exportOutput,
   run: async ({ run, ...input }, { services, deadline, log, count }) => {
     const plan = await readPlan(services.objects, run);
-    const { store } = await services.openSource(plan);
+    const { store } = await services.openSource(plan, { asStored: true });
     const result = await exportRange({
       ...input,
       plan,

@@ -14,7 +14,7 @@ export const handler = makeHandler({
   run: async ({ execution, event: input }, { services }) => {
     const event = parseEvent(input);
     const run = event.run ?? parseRunId(execution);
-    const source = await services.open(event.source);
+    const source = await services.openPlanned(event);
     const target = await services.open(event.target);
     const plan = await planRun({
       run,

@@ -31,9 +31,9 @@ export function placeOf({ store, collection }: Pick<Endpoint, 'store' | 'collect
   return `${store}:${collection}`;
 }
 
-/** The flag of a run: the event's, else one named after the target's collection. */
-export function flagNameOf({ cutover, target }: RunEvent): string {
-  return cutover?.flag ?? target.collection.replace(/[^A-Za-z0-9_.-]/g, '_');
+/** The flag of a run: the event's, else one named after the collection by its stable name, else after the target's. */
+export function flagNameOf({ cutover, names, target }: RunEvent): string {
+  return cutover?.flag ?? (names?.collection ?? target.collection).replace(/[^A-Za-z0-9_.-]/g, '_');
 }
 
 export interface FlagStore {

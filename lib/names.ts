@@ -25,18 +25,17 @@ export function renamesFields(names: Names | undefined, { fields }: Pick<Collect
   return fields === undefined || fields.some(({ name }) => stableName(names, 'fields', name) !== name);
 }
 
-/** Object keys by their stable names. @throws SchemaMismatch as `where` says when two keys are names of one thing. */
+/** The same values under stable names. @throws SchemaMismatch when two keys are names of one thing, `where` saying whose they are. */
 export function stableKeys<T>(
   named: Readonly<Record<string, T>>,
-  names: Names | undefined,
-  kind: Kind,
+  stableOf: (name: string) => string,
   where: string,
 ): Record<string, T> {
   const found = new Map<string, T>();
   for (const [name, value] of Object.entries(named)) {
-    const stable = stableName(names, kind, name);
+    const stable = stableOf(name);
     if (found.has(stable))
-      throw new SchemaMismatch(`${where} names '${stable}' twice, by its stable and an old name; leave one out`, {
+      throw new SchemaMismatch(`${where} has '${stable}' twice, by its stable and an old name; leave one out`, {
         ids: [stable],
       });
     found.set(stable, value);

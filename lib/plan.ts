@@ -1,4 +1,6 @@
 import { createHash } from 'node:crypto';
+import { isDeepStrictEqual } from 'node:util';
+import { refuseDefaults } from './conform.ts';
 import type { Move } from './cutover-files.ts';
 import { flagToMove, isFinishedOnTarget } from './cutover-flag.ts';
 import type { Embedder } from './embed/port.ts';
@@ -33,6 +35,7 @@ import { givenTexts, noFiles, type QueryFiles } from './query-file.ts';
 import { readGivenQueries } from './query-sets.ts';
 import { type Plan, planSchema, rangesSchema } from './run-files.ts';
 import type { ModelId } from './schema.ts';
+import { stableEvent } from './stable-event.ts';
 import type { RangeItem } from './states.ts';
 import { forgetLoaded, forgetUnloaded } from './still-loaded.ts';
 import type { Description, Source, StoreKind, Target } from './stores/port.ts';
@@ -66,7 +69,8 @@ export interface PlanInput {
  * @throws Incompatible, TargetNotEmpty, NotFound, BudgetExceeded before anything is written; RunMismatch when the run was planned for another
  * source, target or mapping, or another run is moving the flag.
  */
-export async function planRun(input: PlanInput): Promise<Plan> {
+export async function planRun(given: PlanInput): Promise<Plan> {
+  const input = { ...given, event: stableEvent(given.event) };
   const { run, event, objects } = input;
   refuseSameCollection(event);
   refuseSamePlace(event);
@@ -81,6 +85,7 @@ export async function planRun(input: PlanInput): Promise<Plan> {
   }
 
   const described = withSaidModel(await input.source.describe(), event);
+  refuseDefaults(event, described.schema);
   const embedding = await planTexts(input, described);
   const { embed } = embedding ?? {};
   const made = asEmbedded(described, embedding);
@@ -230,13 +235,23 @@ async function cutRanges(
 /**
  * What a run must have in common with the plan it goes on with. Hashed are mode, source, target, mapping, and the ranges as
  * they were written, and of an embedding the model, the text and the vector; how it is validated or cut over may be changed
- * between tries, and so may a budget, a limit, a price, or where the model is asked.
+ * between tries, and so may a budget, a limit, a price, or where the model is asked, and records of another schema be accepted.
  */
 function fingerprintOf(event: RunEvent, ranges: readonly RangeItem[]): string {
-  const { mode, source, target, mapping, parallel, embed } = event;
+  const { mode, source, target, parallel, embed, names } = event;
+  const { schema: _, ...mapping } = event.mapping;
   const said = source.model === undefined ? source : { ...source, model: idOf(source.model) };
   const made = embed === undefined ? [] : [[embed.text, idOf(embed.model), embed.vector, embed.records, embed.mark]];
-  const text = JSON.stringify([mode, said, target, mapping, parallel.shardMiB, ranges, ...made]);
+  const text = JSON.stringify([
+    mode,
+    said,
+    target,
+    mapping,
+    parallel.shardMiB,
+    ranges,
+    ...made,
+    ...(names ? [names] : []),
+  ]);
   return createHash('sha256').update(text).digest('hex');
 }
 
@@ -246,6 +261,14 @@ const idOf = (model: ModelId & Partial<Pick<Model, 'provider' | 'dimensions'>>) 
   model.version,
   model.dimensions,
 ];
+
+/** What was imported took the defaults that the event had then. @throws RunMismatch, InvalidEvent */
+function refuseOtherDefaults({ run, event: { mapping }, source }: Plan, event: RunEvent): void {
+  refuseDefaults(event, source);
+  if (!mapping.schema.accept || isDeepStrictEqual(mapping.schema, event.mapping.schema)) return;
+  const text = `run '${run}' accepted records of another schema with the defaults ${JSON.stringify(mapping.schema.defaults)}`;
+  throw new RunMismatch(`${text}; leave mapping.schema as it was, or give this one another run id`, { ids: [run] });
+}
 
 async function resume(earlier: Plan, input: PlanInput): Promise<Plan> {
   const { run, event, objects } = input;
@@ -257,6 +280,7 @@ async function resume(earlier: Plan, input: PlanInput): Promise<Plan> {
       { ids: [run] },
     );
   }
+  refuseOtherDefaults(earlier, event);
   const hasExported = (await objects.list(runKeys(run).shards)).length > 0;
   const log = await readMoves(objects, run);
   if (movesFlag(event)) refuseFinished(run, log, RunMismatch);

@@ -9,10 +9,14 @@ import type { Embedder } from './embed/port.ts';
 import { openEmbedder } from './embed/registry.ts';
 import { type Environment, readEnvironment } from './environment.ts';
 import { InvalidEvent } from './errors.ts';
-import type { Endpoint } from './event.ts';
+import type { Endpoint, RunEvent } from './event.ts';
 import type { Embed, Model } from './event-embed.ts';
+import type { Names } from './event-names.ts';
 import { type FlagStore, fileFlags } from './flag.ts';
 import { ssmFlags } from './flag-ssm.ts';
+import { unreadFields } from './mapping/names.ts';
+import { firstThere, sourceOfRun, sourceToPlan } from './named-source.ts';
+import { collectionsOf, namesOf } from './names.ts';
 import { type Notices, objectNotices, snsNotices } from './notices.ts';
 import type { ObjectStore } from './objects.ts';
 import { openFileObjects } from './objects-files.ts';
@@ -29,6 +33,7 @@ import { resolveConnection, secretsOf } from './secrets.ts';
 import type { Store, StoreKind } from './stores/port.ts';
 import { storeKind } from './stores/registry.ts';
 import { fileTasks, stepFunctionsTasks, type TaskTokens } from './task-tokens.ts';
+import { parseTemplate } from './template.ts';
 
 /** What a function needs from around it: made from the environment, once a process. */
 export interface Services {
@@ -48,14 +53,22 @@ export interface Services {
   /** The stack's repair queue; undefined on one machine, where applications mend by themselves. */
   readonly repairs: RepairDeliveries | undefined;
   /** The endpoint's store, opened once a process: a warm function keeps its connections. */
-  open(endpoint: Endpoint, omitFields?: readonly string[]): Promise<OpenStore>;
-  /** Both sides of a run; fields that its mapping leaves out are not read from the source. A run that only validates cannot write to either. */
-  openSource(plan: Plan): Promise<OpenStore>;
+  open(endpoint: Endpoint, more?: OpenMore): Promise<OpenStore>;
+  /** The source of a run that is not planned yet, under its stable names. */
+  openPlanned(event: RunEvent): Promise<OpenStore>;
+  /** Both sides of a run, the source under its stable names and with the run's schema unless it is wanted as stored; fields that its mapping leaves out are not read from the source. A run that only validates cannot write to either. */
+  openSource(plan: Plan, options?: { readonly asStored?: boolean }): Promise<OpenStore>;
   openTarget(plan: Plan): Promise<OpenStore>;
   /** An embedding model, made ready once a process. */
   openModel(model: Model, limits?: Embed['limits']): Promise<Embedder>;
   /** Closes every store and model that was opened. */
   close(): Promise<void>;
+}
+
+export interface OpenMore {
+  /** Fields that are not read. */
+  readonly omitFields?: readonly string[];
+  readonly names?: Names | undefined;
 }
 
 export interface OpenStore {
@@ -77,13 +90,25 @@ export function services(): Services {
 function makeServices(environment: Environment): Services {
   const stores = new Map<string, Promise<OpenStore>>();
   const models = new Map<string, Promise<Embedder>>();
-  const open: Services['open'] = async (endpoint, omitFields = []) => {
-    const key = JSON.stringify([endpoint, omitFields]);
-    const there = stores.get(key) ?? openStore(endpoint, omitFields, environment);
+  const open: Services['open'] = async (endpoint, more = {}) => {
+    const key = JSON.stringify([endpoint, more]);
+    const there = stores.get(key) ?? openStore(endpoint, more, environment);
     stores.set(key, there);
     // A store that did not open is tried again by the next call.
     there.catch(() => stores.delete(key));
     return await there;
+  };
+  /** A folder of files holds what was written under every name; of another store's collection one name is there. */
+  const openNamed = async ({ source, names }: RunEvent, omitted: readonly string[]): Promise<OpenStore> => {
+    const omitFields = omitted.flatMap((name) => namesOf(names, 'fields', name));
+    if (source.store === 'files' || names === undefined) return await open(source, { omitFields, names });
+    const collections = collectionsOf(source.collection, names);
+    const [first, ...others] = await Promise.all(
+      collections.map(async (collection) => await open({ ...source, collection }, { omitFields })),
+    );
+    if (first === undefined) throw new InvalidEvent('the source has no collection', { ids: ['source'] });
+    if (others.length === 0) return first;
+    return { ...first, store: firstThere([first.store, ...others.map(({ store }) => store)], collections) };
   };
   return {
     objects: openObjects(environment.VECFERRY_RUNS),
@@ -96,8 +121,15 @@ function makeServices(environment: Environment): Services {
     queue: () => openQueue(environment),
     repairs: openRepairs(environment),
     open,
-    openSource: async (plan) =>
-      guarded(await open(plan.event.source, plan.mapping.dropFields), plan.event.source, plan),
+    openPlanned: async (event) => {
+      const { kind, store } = await openNamed(event, []);
+      return { kind, store: sourceToPlan(store, event) };
+    },
+    openSource: async (plan, { asStored = false } = {}) => {
+      const opened = await openNamed(plan.event, unreadOf(plan));
+      const store = asStored ? opened.store : sourceOfRun(opened.store, plan);
+      return guarded({ ...opened, store }, plan.event.source, plan);
+    },
     openTarget: async (plan) => guarded(await open(plan.event.target), plan.event.target, plan),
     openModel: async (model, limits = {}) => {
       const key = JSON.stringify([model, limits]);
@@ -116,6 +148,11 @@ function makeServices(environment: Environment): Services {
   };
 }
 
+/** What is embedded is read, though the target may not have it. */
+function unreadOf({ mapping, embed }: Plan): readonly string[] {
+  return unreadFields(mapping, embed === undefined ? [] : parseTemplate(embed.text, 'embed.text').fields);
+}
+
 function guarded({ kind, store }: OpenStore, { collection }: Endpoint, { event }: Plan): OpenStore {
   if (event.mode === 'migrate') return { kind, store };
   return { kind, store: readOnly(store, kind, collection) };
@@ -123,7 +160,7 @@ function guarded({ kind, store }: OpenStore, { collection }: Endpoint, { event }
 
 async function openStore(
   endpoint: Endpoint,
-  omitFields: readonly string[],
+  { omitFields = [], names }: OpenMore,
   environment: Environment,
 ): Promise<OpenStore> {
   const isLocal = environment.VECFERRY_RUNS.startsWith('file://');
@@ -140,7 +177,13 @@ async function openStore(
   const connection = await resolveConnection(endpoint.connection, secretsOf[environment.VECFERRY_SECRETS]);
   return {
     kind,
-    store: await kind.open({ connection, collection: endpoint.collection, options: endpoint.options, omitFields }),
+    store: await kind.open({
+      connection,
+      collection: endpoint.collection,
+      options: endpoint.options,
+      omitFields,
+      ...(names && { names }),
+    }),
   };
 }
 

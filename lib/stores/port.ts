@@ -1,4 +1,5 @@
 import type { Batch } from '../batch.ts';
+import type { Names } from '../event-names.ts';
 import type { Condition } from '../filter.ts';
 import type {
   CollectionSchema,
@@ -350,6 +351,8 @@ export interface ResolvedEndpoint {
   readonly place?: InPlace | undefined;
 }
 
+  /** Old and stable names, for a store whose collection may hold what was written under several. */
+  readonly names?: Names;
 export interface ResolvedConnection {
   readonly url?: string | undefined;
   readonly path?: string | undefined;
