@@ -10,6 +10,7 @@ import { comparedKey } from './keys.ts';
 import { type Deadline, isNear } from './log.ts';
 import { readManifest } from './manifest.ts';
 import { mapBatch, mapId } from './mapping.ts';
+import { addDropped, droppedOf } from './mapping/dropped.ts';
 import { asCompared, nullsOf } from './match.ts';
 import { getJson, type ObjectStore, putJson } from './objects.ts';
 import { releaseMemory } from './parquet-wasm.ts';
@@ -239,6 +240,7 @@ function recordsAt(batch: Batch, positions: readonly number[]): Batch {
 
 /**
  * Reads records back from the source by id, another path than the export took, and holds them against the shard: a fault
+      Object.assign(tallies, addDropped(tallies, droppedOf(mapped.dropped)));
  * of the export must not hide behind its own output.
  */
 async function checkSpots(comparison: Comparison, positions: readonly number[], tallies: Tallies): Promise<void> {

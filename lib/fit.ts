@@ -2,6 +2,9 @@ import { z } from 'zod';
 import { Incompatible } from './errors.ts';
 import type { RunEvent } from './event.ts';
 import { fitDimension } from './fit-dimensions.ts';
+import { compilePayload, ruleProblems } from './mapping/compile.ts';
+import { targetFields, unknownColumns } from './mapping/fields.ts';
+import { followingDefaults, followingIndexes } from './mapping/followers.ts';
 import type { MappingPlan } from './run-files.ts';
 import type { CollectionSchema, FieldSpec, VectorIndex, VectorSpec } from './schema.ts';
 import type { Capabilities, Description, StoreKind } from './stores/port.ts';
@@ -44,8 +47,7 @@ export function fitCollection({ source, target, event }: FitInput): Fit {
   const mapping: MappingPlan = {
     vectors: Object.fromEntries(vectors.map(({ from, spec }) => [from, spec.name])),
     ...truncated(vectors),
-    dropFields: namesWith(event, null),
-    castFields: { ...castsTo(event, 'number'), ...castsTo(event, 'string') },
+    ...compilePayload({ event, fields: schema.fields, declared: fields }),
     ids: target.capabilities.ids.string === false ? 'uuid5' : 'keep',
     originalId: event.mapping.originalId,
     missingVectors: event.mapping.missingVectors === 'skip' ? 'skip' : 'keep',
@@ -55,7 +57,7 @@ export function fitCollection({ source, target, event }: FitInput): Fit {
     ...fitIds(schema, target, event, found),
     vectors: vectors.map(({ spec }) => spec),
     ...(fields === undefined ? {} : { fields }),
-    ...fitNative(schema, mapping.vectors, target, found),
+    ...fitNative(schema, event, mapping.vectors, target, found),
   };
   if (found.problems.length > 0) {
     const texts = found.problems.map(({ text }) => text);
@@ -267,19 +269,15 @@ function fitFields(
       text: 'the store has no place for a payload; leave every field out with mapping.payload',
     });
   }
-  if (fields === undefined) return undefined;
-  const names = fields.map(({ name }) => name);
-  for (const name of Object.keys(event.mapping.payload)) {
-    if (!names.includes(name)) {
-      found.problems.push({
-        field: name,
-        text: `mapping.payload names '${name}', but the source has ${names.join(', ') || 'no fields'}`,
-      });
-    }
+  found.problems.push(...ruleProblems({ event, fields }));
+  const input = { mapping: event.mapping, fields, keepsNative: keepsNative(schema, target) };
+  const made = targetFields(input);
+  for (const name of unknownColumns(input, made)) {
+    const text = `mapping.columns names '${name}', which no field of the target is; those are ${made?.map((field) => field.name).join(', ')}`;
+    found.problems.push({ field: name, text });
   }
-  const isSameOrigin = keepsNative(schema, target);
-  const kept = fields.filter(({ name }) => event.mapping.payload[name] !== null);
-  for (const { name, type } of kept) {
+  noteUndeclared(event, made, found);
+  for (const { name, type } of made ?? []) {
     if (!payload.types.includes(type))
       found.notes.push(`field '${name}' (${type}) has no type of its own there; it is carried as JSON`);
     if (type === 'decimal' && !payload.types.includes('decimal') && event.mapping.payload[name] === undefined) {
@@ -288,12 +286,19 @@ function fitFields(
       );
     }
   }
-  return kept.map(({ native, ...field }) => {
-    const to = event.mapping.payload[field.name];
-    if (to === 'number') return { ...field, type: 'float' };
-    if (to === 'string') return { ...field, type: 'text' };
-    return native === undefined || !isSameOrigin ? field : { ...field, native };
+  return made;
+}
+
+/** Types of columns mean nothing where the target has none; what they hold texts to is held all the same. */
+function noteUndeclared({ mapping }: RunEvent, made: readonly FieldSpec[] | undefined, found: Findings): void {
+  const typed = Object.entries(mapping.columns).filter(([, { values, maxLength, ...types }]) => {
+    return Object.keys(types).length > 0;
   });
+  if (made !== undefined || typed.length === 0) return;
+  const names = typed.map(([name]) => `'${name}'`).join(', ');
+  found.notes.push(
+    `mapping.columns declares ${names}, and the source's records may have any field: with "others": "keep" the target declares none; name the fields to keep and set others to "drop" to have columns`,
+  );
 }
 
 /** Files and memory keep another store's words for whoever reads them next. */
@@ -303,15 +308,23 @@ function keepsNative(schema: CollectionSchema, target: StoreKind): boolean {
 
 function fitNative(
   schema: CollectionSchema,
+  event: RunEvent,
   names: Readonly<Record<string, string>>,
   target: StoreKind,
   found: Findings,
 ): Pick<CollectionSchema, 'payloadIndexes' | 'native' | 'origin'> {
   const origin = originOf(schema);
   if (keepsNative(schema, target)) {
+    const { kept, lost } = followingIndexes(schema.payloadIndexes, event.mapping);
+    if (lost.length > 0) {
+      const which = lost.map((field) => `'${field}'`).join(', ');
+      found.notes.push(
+        `payload indexes on ${which} are not made: what they index is left out or becomes something else`,
+      );
+    }
     return {
-      payloadIndexes: schema.payloadIndexes,
-      native: renameVectors(schema, names),
+      payloadIndexes: kept,
+      native: followingDefaults(renameVectors(schema, names), event.mapping),
       ...(origin === target.name ? {} : { origin }),
     };
   }
@@ -375,14 +388,4 @@ function holdsNatively(idType: CollectionSchema['idType'], ids: Capabilities['id
     case 'composite':
       return ids.composite;
   }
-}
-
-function namesWith(event: RunEvent, value: null): string[] {
-  return Object.entries(event.mapping.payload).flatMap(([name, to]) => (to === value ? [name] : []));
-}
-
-function castsTo<T extends 'number' | 'string'>(event: RunEvent, value: T): Record<string, T> {
-  return Object.fromEntries(
-    Object.entries(event.mapping.payload).flatMap(([name, to]) => (to === value ? [[name, value]] : [])),
-  );
 }

@@ -3,6 +3,8 @@ import { addChanges, conform, hasChanges, noChanges, type SchemaTally } from './
 import { RecordRefused, ShardDamaged, StoreUnavailable, Throttled, VecferryError } from './errors.ts';
 import { exportedKey, failedKey, loadedKey, shardKey } from './keys.ts';
 import { type Deadline, isNear, type Log } from './log.ts';
+import { attachMade, besideMade, type EmbeddedObject, openEmbedded } from './made.ts';
+import { addDropped, droppedOf } from './mapping/dropped.ts';
 import { mapBatch } from './mapping.ts';
 import { getJson, type ObjectStore, putJson } from './objects.ts';
 import { releaseMemory } from './parquet-wasm.ts';
@@ -103,6 +105,7 @@ export async function importShard(input: ImportShardInput): Promise<ImportResult
     ...(tally.schema === undefined ? {} : { schema: tally.schema }),
     startedAt,
     at: now().toISOString(),
+    ...(tally.dropped && { dropped: tally.dropped }),
   };
   await putJson(objects, loadedKey(run, shard), loaded);
   await objects.delete(failedKey(run, shard));
@@ -208,11 +211,17 @@ async function writePiece(
   const mode = plan.event.live !== false || plan.hasLiveWrites === true ? 'insert' : 'upsert';
   for (;;) {
     try {
-      const { batch, skipped } = mapBatch(piece, plan.mapping, targetKind.capabilities.ids);
+      const { batch, skipped, dropped } = mapBatch(piece, plan.mapping, targetKind.capabilities.ids);
       const position = { run: plan.run, shard: message.shard, offset, attempt: plan.attempt };
       const { written } = batch.count === 0 ? { written: 0 } : await target.write(batch, { position, mode });
       pace.succeeded();
-      return { ...noTally, written, skipped: skipped.length, skippedIds: skipped.slice(0, idsKept) };
+      return {
+        ...noTally,
+        written,
+        skipped: skipped.length,
+        skippedIds: skipped.slice(0, idsKept),
+        ...droppedOf(dropped),
+      };
     } catch (error) {
       if (error instanceof RecordRefused) return await isolate(input, piece, offset, pace, error);
       if (!(error instanceof Throttled || error instanceof StoreUnavailable)) throw error;
@@ -268,3 +277,4 @@ async function putFailed(
   };
   await putJson(objects, failedKey(plan.run, message.shard), marker);
 }
+    ...addDropped(a, b),

@@ -14,6 +14,7 @@ import {
   type ShardEntry,
   shardEntrySchema,
 } from './run-files.ts';
+import type { Dropped } from './states.ts';
 
 /** Markers read at once; S3 serves thousands a second from one prefix. */
 const readsAtOnce = 32;
@@ -122,11 +123,17 @@ export async function readFailures(objects: ObjectStore, run: string): Promise<R
 /** What the target acknowledged, shard by shard. Of the ids that were left out the first hundred of the run are kept. */
 export async function readLoaded(objects: ObjectStore, run: string): Promise<readonly Loaded[]> {
   let left = 100;
+  const named = new Map<string, number>();
+  const firstOf = ({ rule, records, ids }: Dropped): Dropped => {
+    const before = named.get(rule) ?? 0;
+    named.set(rule, before + ids.length);
+    return { rule, records, ids: ids.slice(0, Math.max(0, 100 - before)) };
+  };
   return await readMarkers(objects, runKeys(run).loaded, async (key) => {
     const marker = await getJson(objects, key, loadedSchema);
     const skippedIds = marker?.skippedIds.slice(0, left) ?? [];
     left -= skippedIds.length;
-    return marker && { ...marker, skippedIds };
+    return marker && { ...marker, skippedIds, ...(marker.dropped && { dropped: marker.dropped.map(firstOf) }) };
   });
 }
 

@@ -5,6 +5,7 @@ import type { GivenQuery, QuerySet } from './event-queries.ts';
 import type { Filter } from './filter.ts';
 import { queriesNeeded } from './interval.ts';
 import { madeSchema } from './made.ts';
+import { fieldInTarget } from './mapping/names.ts';
 import { parseQueryFile, type QueryFiles } from './query-file.ts';
 import { goldProblem, queryFloats } from './query-floats.ts';
 import { type QuerySpace, querySpace } from './query-space.ts';
@@ -183,8 +184,8 @@ function fieldProblem({ fields }: CollectionSchema, mapping: MappingPlan, field:
     const names = fields.map(({ name }) => `'${name}'`);
     return `filters by '${field}', which the source does not have; its fields are ${names.join(', ') || 'none'}`;
   }
-  if (mapping.dropFields.includes(field))
-    return `filters by '${field}', which mapping.payload leaves out of the target`;
+  const there = fieldInTarget(mapping, field);
+  if ('lost' in there) return `filters by '${field}', which ${there.lost}`;
   const cast = mapping.castFields[field];
   if (cast === undefined) return undefined;
   return `filters by '${field}', which mapping.payload carries as ${cast}: it would not mean the same on both sides`;

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { driftReportSchema } from './drift-files.ts';
+import { embeddingReportSchema } from './embedding-report.ts';
 import { errorNames } from './errors.ts';
 import { causeSchema, recallSchema, tuningSchema } from './run-files.ts';
 import { droppedSchema } from './states.ts';
@@ -93,7 +94,7 @@ export const verdictSchema = z
 export type Verdict = z.infer<typeof verdictSchema>;
 
 export const findingSchema = z.strictObject({
-  check: z.enum(['counts', 'compare', 'source', 'live', 'recall', 'gold', 'run']),
+  check: z.enum(['counts', 'compare', 'source', 'live', 'embedding', 'recall', 'gold', 'run']),
   severity: z.enum(['failed', 'unproven']),
   what: z.string(),
   ids: z.array(z.string()).describe('The first ids concerned, at most a hundred.'),
@@ -185,6 +186,9 @@ export const reportSchema = z.strictObject({
   live: liveReportSchema
     .nullable()
     .describe('What the application wrote while a live run went on; null also of a run that was not live.'),
+  embedding: embeddingReportSchema
+    .nullable()
+    .describe('Vectors that a model made; null: the run makes none, or ended before it made any.'),
   recall: recallSchema
     .nullable()
     .describe('One entry a query set and dense vector; docs/validation.md defines each measure.'),
@@ -204,7 +208,16 @@ export const reportSchema = z.strictObject({
     .describe(
       "Records a second over the run's time: equal steps from `startedAt` on, a rate each. null: no shard was worked on.",
     ),
-  skipped: z.strictObject({ records: tally, ids: z.array(z.string()) }).nullable(),
+  skipped: z
+    .strictObject({
+      records: tally,
+      ids: z.array(z.string()),
+      dropped: z
+        .array(droppedSchema)
+        .optional()
+        .describe('Those that a rule of the mapping left out, by its name, with the first ids.'),
+    })
+    .nullable(),
   throttled: tally.describe('How often the target asked the import to slow down.'),
   estimate: sizeSchema.nullable().describe('What the plan expected.'),
   actual: sizeSchema

@@ -1,10 +1,12 @@
 import { readCompared } from './counts.ts';
 import { type Drift, driftSchema } from './drift-files.ts';
+import { readEmbedding } from './embedding-report.ts';
 import { NotFound } from './errors.ts';
 import { findingsOf, namedNote } from './findings.ts';
 import { runKeys } from './keys.ts';
 import { liveReport, liveSummary, readSweep } from './live-report.ts';
 import { readLoaded } from './manifest.ts';
+import { sumDropped } from './mapping/dropped.ts';
 import { getJson, type ObjectStore } from './objects.ts';
 import { maxNamed, sum, sumCompared, withoutVerdict } from './report-compared.ts';
 import { actualOf, endpointsOf, estimateOf, placeOf, putReport } from './report-put.ts';
@@ -63,10 +65,11 @@ export async function writeReport(options: ReportOptions): Promise<ReportOutcome
   const settings = await readSettings({ plan, source, target });
   const drift = await getJson(objects, runKeys(plan.run).drift, driftSchema);
   const spans = await readSpans(objects, plan.run);
+  const embedding = await readEmbedding(objects, plan);
   const live = await liveReport(plan, objects, await readSweep(plan, objects), compared);
   const createdAt = (now?.() ?? new Date()).toISOString();
   const ranOn = placeOf(objects, plan.run);
-  const found = { counts, compared, loaded, recall, tuning, diagnosis, drift, settings, spans, live };
+  const found = { counts, compared, loaded, recall, tuning, diagnosis, drift, settings, spans, live, embedding };
   const report = buildReport({ plan, manifest, ...found, createdAt, ranOn });
   await putReport(objects, report);
   return {
@@ -89,6 +92,7 @@ interface Parts {
   readonly settings: SettingsTable;
   readonly spans: Spans;
   readonly live: Report['live'];
+  readonly embedding: Report['embedding'];
   readonly createdAt: string;
   readonly ranOn: Report['ranOn'];
 }
@@ -111,7 +115,7 @@ function buildReport(parts: Parts): Report {
   const { run, event } = plan;
   const tuned = tuning?.sets ?? [];
   const found = { counts, compare, spotCheck, live, recall, tuning: tuned, diagnosis };
-  const findings = findingsOf({ run, mode: event.mode, ...found });
+  const findings = findingsOf({ run, mode: event.mode, embedding, ...found });
   const verdict = verdictOf(findings);
   const importedAt =
     loaded
@@ -137,6 +141,7 @@ function buildReport(parts: Parts): Report {
     compare,
     spotCheck,
     live,
+    embedding,
     recall,
     tuning: tuning?.sets ?? null,
     drift: driftOf(parts.drift),
@@ -145,7 +150,7 @@ function buildReport(parts: Parts): Report {
     skipped: { records: counts.skipped, ids: skippedIds, dropped: sumDropped(skipping, maxNamed) },
     throttled: sum(loaded, (each) => each.throttled),
     estimate: estimateOf(plan),
-    actual: actualOf({ plan, spans, createdAt, shards: manifest.shards }),
+    actual: actualOf({ plan, spans, createdAt, shards: manifest.shards, embedding }),
     unread: [...settings.unread],
     notes: plan.notes,
     guarantee: plan.guarantee,

@@ -5,7 +5,7 @@ import { addedFieldSchema, fieldRuleSchema, recordRuleSchema } from './event-map
 import { filterSchema } from './filter.ts';
 import { goldSchema } from './gold-files.ts';
 import { collectionSchema, distanceSchema, searchSettingsSchema } from './schema.ts';
-import { rangeItem, schemaTallySchema, tuneGoal } from './states.ts';
+import { droppedSchema, rangeItem, schemaTallySchema, tuneGoal } from './states.ts';
 
 /**
  * The JSON files of a run, each with its schema: plan, ranges, manifest, and the ledger's markers. `format` is bumped
@@ -137,7 +137,11 @@ export const loadedSchema = z.strictObject({
   /** Left out by the mapping (records without a vector), with the first ids. */
   skipped: tally,
   skippedIds: firstIds,
+  /** Those of `skipped` that a rule of the mapping left out, by its name, with the first ids. Left out: none. */
+  dropped: z.array(droppedSchema).optional(),
   throttled: tally,
+  /** Left out where every record was read under the run's schema. */
+  schema: schemaTallySchema.optional(),
   ...span,
 });
 export type Loaded = z.infer<typeof loadedSchema>;
@@ -159,8 +163,6 @@ export const verdicts = ['equal', 'different', 'missing', 'extra', 'unchecked'] 
 export const differenceSchema = z.strictObject({
   id: z.string(),
   verdict: z.enum(['different', 'missing', 'extra', 'unchecked']),
-  /** Left out where every record was read under the run's schema. */
-  schema: schemaTallySchema.optional(),
   /** Which vector or field, the expected and the found value, shortened. */
   reason: z.string(),
 });
@@ -191,6 +193,8 @@ export const comparedSchema = z.strictObject({
   /** Records of this shard that were left out on purpose, with the first ids. */
   skipped: tally,
   skippedIds: firstIds,
+  /** Those of `skipped` that a rule of the mapping left out, by its name, with the first ids. Left out: none. */
+  dropped: z.array(droppedSchema).optional(),
   /** The first hundred. */
   differences: z.array(differenceSchema),
   /** Of a live run: records that were made as the source has them, because they still differed after several looks. */

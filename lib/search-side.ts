@@ -2,7 +2,8 @@ import { denseVector, hasVector } from './batch.ts';
 import { distanceBetween } from './distance.ts';
 import { InvalidEvent } from './errors.ts';
 import { patiently } from './fetch-records.ts';
-import { meets } from './filter.ts';
+import { type Condition, meets } from './filter.ts';
+import { conditionsInTarget } from './mapping/names.ts';
 import { mapId } from './mapping.ts';
 import { allowedAt, type GoldAnswer, goldAnswer, ndcgAt, rankBiasedOverlap, recallAt } from './measures.ts';
 import { searchedVectors } from './query-sets.ts';
@@ -23,6 +24,8 @@ export interface Side {
   readonly exact: boolean;
   /** The id that stands for a source id on this side. */
   readonly idOf: (sourceId: string) => string;
+  /** The conditions as this side is asked them: fields may have other names there. */
+  readonly filterOf: (conditions: readonly Condition[]) => readonly Condition[];
   /** True when the side may hold records that are in no shard. */
   readonly hasOthers: boolean;
 }
@@ -60,7 +63,16 @@ export async function openSide({ plan, side, store, vector, settings, exact = fa
   const searched = searchedVectors(plan).find((each) => each.vector === vector);
   if (searched === undefined) throw new InvalidEvent(`the run carries no dense vector '${vector}'`, { ids: [vector] });
   if (side === 'source')
-    return { side, store, vector, settings: settings ?? {}, exact, idOf: (id) => id, hasOthers: false };
+    return {
+      side,
+      store,
+      vector,
+      settings: settings ?? {},
+      exact,
+      idOf: (id) => id,
+      filterOf: (filter) => filter,
+      hasOthers: false,
+    };
   const { capabilities } = await storeKind(plan.event.target.store);
   return {
     side,
@@ -69,6 +81,7 @@ export async function openSide({ plan, side, store, vector, settings, exact = fa
     settings: settings ?? plan.event.validate.recall?.search ?? {},
     exact,
     idOf: plan.mapping.ids === 'keep' ? (id) => id : (id) => mapId(capabilities.ids, id),
+    filterOf: (conditions) => conditionsInTarget(plan.mapping, conditions),
     hasOthers: plan.event.target.into === 'existing',
   };
 }
@@ -118,7 +131,7 @@ export async function measureAnswer(
 
 /** Searches one side for a query's k nearest. @throws what the store throws */
 export async function searchSide(
-  { store, vector, settings, exact }: Side,
+  { store, vector, settings, exact, filterOf }: Side,
   { values, filter }: Truth,
   k: number,
 ): Promise<Searched> {
@@ -127,7 +140,7 @@ export async function searchSide(
     query: values,
     k,
     ...(exact && { exact }),
-    ...(filter.length > 0 && { filter }),
+    ...(filter.length > 0 && { filter: filterOf(filter) }),
     ...(Object.keys(settings).length > 0 && { settings }),
   };
   return await patiently(async () => {
@@ -170,7 +183,7 @@ async function distancesOf(
 }
 
 async function fetchDistances(
-  { store, vector }: Side,
+  { store, vector, filterOf }: Side,
   { values, filter }: Truth,
   ids: readonly string[],
   distance: Distance,
@@ -180,7 +193,7 @@ async function fetchDistances(
   const found = new Map<string, number>();
   if (column?.kind !== 'dense') return found;
   batch.ids.forEach((id, at) => {
-    if (!hasVector(column, at) || !meets(filter, batch.payloads[at] ?? '{}')) return;
+    if (!hasVector(column, at) || !meets(filterOf(filter), batch.payloads[at] ?? '{}')) return;
     found.set(id, distanceBetween[distance](values, denseVector(column, at)));
   });
   return found;

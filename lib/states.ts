@@ -80,11 +80,16 @@ export const schemaTallySchema = z.strictObject({
   renamed: recordsByField,
 });
 
+/** Records that a rule of the mapping left out, with the first ids. */
+export const droppedSchema = z.strictObject({ rule: z.string(), records: tally, ids: z.array(z.string()) });
+export type Dropped = z.infer<typeof droppedSchema>;
+
 /** What importers of a shard have done so far, when one hands the rest back. Ids are the first hundred. */
 export const importTally = z.strictObject({
   written: tally,
   skipped: tally,
   skippedIds: z.array(z.string()),
+  dropped: z.array(droppedSchema).optional(),
   refused: tally,
   refusedIds: z.array(z.string()),
   throttled: tally,

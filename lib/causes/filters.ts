@@ -1,4 +1,5 @@
 import { patiently } from '../fetch-records.ts';
+import { fieldInTarget } from '../mapping/names.ts';
 import { latencyOf } from '../recall-summary.ts';
 import type { Cause, RecallEntry } from '../run-files.ts';
 import { openSide } from '../search-side.ts';
@@ -60,12 +61,12 @@ export function payloadIndexCause(
   const indexed = new Set(described.schema.payloadIndexes.map(({ field }) => field));
   const inSource = new Set(plan.source.payloadIndexes.map(({ field }) => field));
   const fields = [...new Set(truths.flatMap(({ filter }) => filter.map(({ field }) => field)))];
-  const missing = fields.filter((field) => !indexed.has(field));
+  const missing = fields.filter((field) => !indexed.has(nameInTarget(plan, field)));
   const lost = missing.filter((field) => inSource.has(field));
   // A setting that brings most of it back is the cause then, unless the source has the index that the target lacks.
   const isMended = remaining < Math.max(leastGain, (1 - base.recall) / 3);
   if (missing.length === 0 || (isMended && lost.length === 0)) return [];
-  const named = missing.join(', ');
+  const named = missing.map((field) => nameInTarget(plan, field)).join(', ');
   const hadIt = lost.length === 0 ? '' : ` The source has one on ${lost.join(', ')}.`;
   const cause: Cause = {
     cause: 'payload index missing',
@@ -77,6 +78,11 @@ export function payloadIndexCause(
     next: `${createText(plan.event.target.store, named)}, and validate the run again.`,
   };
   return [{ cause, gain: lost.length > 0 ? unfiltered.recall - base.recall : remaining }];
+}
+
+function nameInTarget({ mapping }: Experiment['plan'], field: string): string {
+  const there = fieldInTarget(mapping, field);
+  return 'name' in there ? there.name : field;
 }
 
 function createText(store: string, fields: string): string {
@@ -93,7 +99,8 @@ export function refusedFilterCause(
   const indexed = new Set(described.schema.payloadIndexes.map(({ field }) => field));
   const filters = truths.filter(({ query }) => query.set === set).flatMap(({ filter }) => filter);
   const fields = [...new Set(filters.map(({ field }) => field))];
-  const missing = fields.filter((field) => !indexed.has(field) && target.reason.includes(field));
+  const names = fields.map((field) => nameInTarget(plan, field));
+  const missing = names.filter((field) => !indexed.has(field) && target.reason.includes(field));
   if (missing.length === 0) return [];
   const named = missing.join(', ');
   return [

@@ -1,6 +1,7 @@
 import type { Batch } from '../batch.ts';
 import { InvalidEvent } from '../errors.ts';
 import type { Condition, Scalar } from '../filter.ts';
+import { fieldInTarget, renamedBack } from '../mapping/names.ts';
 import { type Mapped, mapBatch, mapId } from '../mapping.ts';
 import type { MappingPlan } from '../run-files.ts';
 import { joinObject, splitObject, stringOf } from '../stores/json-members.ts';
@@ -21,7 +22,7 @@ export interface AppliedMapping {
   sourceShapes(shapes: VectorShapes): VectorShapes;
   /** Records of the target, with every vector that it has. @throws RecordRefused */
   records(batch: Batch, shapes: VectorShapes): Pick<Mapped, 'batch' | 'skipped'>;
-  /** The target's records with the source's ids and names. Fields that the mapping casts or leaves out are as the target has them. */
+  /** The target's records with the source's ids and names. Fields that the mapping renames have their names back; those that it changes or leaves out are as the target has them. */
   sourceRecords(batch: Batch, sourceId: (targetId: string) => string): Batch;
   /** @throws InvalidEvent when the target cannot be asked so. */
   conditions(conditions: readonly Condition[]): readonly Condition[];
@@ -50,6 +51,7 @@ export function applyMapping(mapping: MappingPlan, ids: Capabilities['ids']): Ap
         return from === undefined ? [] : [[from, each]];
       }),
     );
+  const named = renamedBack(mapping);
   return {
     targetId,
     sourceId: (id, payload) => {
@@ -74,9 +76,10 @@ export function applyMapping(mapping: MappingPlan, ids: Capabilities['ids']): Ap
     },
     sourceRecords: (batch, sourceId) => {
       const sourceIds = batch.ids.map(sourceId);
-      const payloads = batch.payloads.map((payload, at) =>
-        sourceIds[at] === batch.ids[at] ? payload : withoutField(payload, mapping.originalId),
-      );
+      const payloads = batch.payloads.map((payload, at) => {
+        const own = sourceIds[at] === batch.ids[at] ? payload : withoutField(payload, mapping.originalId);
+        return named?.(own) ?? own;
+      });
       return { ...batch, ids: sourceIds, payloads, vectors: renamed(batch.vectors) };
     },
     conditions: (conditions) => conditions.map((condition) => mapCondition(condition, mapping)),
@@ -93,13 +96,18 @@ function withoutField(payload: string, name: string): string {
   return joinObject(members);
 }
 
-function mapCondition(condition: Condition, { dropFields, castFields }: MappingPlan): Condition {
+function mapCondition(asked: Condition, mapping: MappingPlan): Condition {
+  const { dropFields, castFields } = mapping;
+  const there = fieldInTarget(mapping, asked.field);
+  const condition = 'name' in there ? { ...asked, field: there.name } : asked;
   const { field } = condition;
   if (dropFields.includes(field))
     throw new InvalidEvent(`the target has no field '${field}' to filter on: the run's mapping leaves it out`, {
       ids: [field],
     });
-  const to = castFields[field];
+  if ('lost' in there)
+    throw new InvalidEvent(`the target cannot filter by '${field}', which ${there.lost}`, { ids: [field] });
+  const to = castFields[asked.field];
   if (to === undefined) return condition;
   // A range is asked of numbers: those that became text have no order that it could mean.
   if (condition.kind === 'in') return { ...condition, values: condition.values.map((value) => castScalar(value, to)) };

@@ -11,6 +11,7 @@ import {
   vectorForms,
 } from './catalog.ts';
 import type { Database, Session } from './connect.ts';
+import { checkClause, enumProblems, enumType, requireEnums } from './declared.ts';
 import { forgetTable, ledgerTable, makeLedger } from './ledger.ts';
 import { findTable, maxNameBytes, quoteName, quoteTable, quoteText, requireTable, type TableName } from './names.ts';
 import { tableOf } from './read.ts';
@@ -33,9 +34,10 @@ export async function prepareTable(
     if (name.schema !== undefined && !(await hasSchema(session, name.schema)))
       await session.run(`CREATE SCHEMA ${quoteName(name.schema)}`);
     const isThere = (await findTable(session, name)) !== undefined;
+    await requireEnums(session, name, schema.fields ?? []);
     if (!isThere) await createTable(session, name, schema);
     const layout = await readLayout(session, await requireTable(session, name), key);
-    if (isThere) requireSame(layout, schema);
+    if (isThere) requireSame(layout, name, schema);
     await makeLedger(session, layout.schema);
     const [row] = await session.rows(`SELECT EXISTS (SELECT FROM ${tableOf(layout)})::text AS filled`);
     if (row?.['filled'] !== 'true') await forgetTable(session, layout.schema, layout.oid);
@@ -46,7 +48,7 @@ async function hasSchema(session: Session, name: string): Promise<boolean> {
   return (await session.rows('SELECT nspname::text FROM pg_namespace WHERE nspname = $1::text', [name])).length > 0;
 }
 
-function requireSame(layout: Layout, schema: CollectionSchema): void {
+function requireSame(layout: Layout, table: TableName, schema: CollectionSchema): void {
   const problems = schema.vectors.flatMap((spec) =>
     vectorProblem(
       spec,
@@ -63,6 +65,7 @@ function requireSame(layout: Layout, schema: CollectionSchema): void {
     const columns = new Set(layout.fields.map(({ name }) => name));
     for (const { name } of schema.fields ?? []) if (!columns.has(name)) problems.push(`it has no column '${name}'`);
   }
+  problems.push(...enumProblems(layout, table, schema.fields ?? []));
   if (problems.length === 0) return;
   throw new Incompatible(
     `table ${tableOf(layout)} is there, but ${problems.join('; ')}; name another table, or change or drop this one`,
@@ -92,10 +95,12 @@ async function createTable(session: Session, name: TableName, schema: Collection
   const fields = schema.fields ?? [];
   const taken = new Set(fields.map((field) => field.name));
   const defaults = z.record(z.string(), z.string()).safeParse(schema.native['defaults']).data ?? {};
-  const column = ({ name: field, type, native, nullable }: FieldSpec): NewColumn => {
+  const column = (spec: FieldSpec): NewColumn => {
+    const { name: field, type, native, nullable } = spec;
     const initial = defaults[field];
-    const rest = `${initial !== undefined && portableDefault.test(initial) ? ` DEFAULT ${initial}` : ''}${nullable ? '' : ' NOT NULL'}`;
-    return { name: field, native: native ?? nativeOf[type], rest };
+    const rest = `${initial !== undefined && portableDefault.test(initial) ? ` DEFAULT ${initial}` : ''}${nullable ? '' : ' NOT NULL'}${checkClause(spec)}`;
+    const own = spec.enum === undefined ? native : enumType(spec.enum, name);
+    return { name: field, native: own ?? nativeOf[type], rest };
   };
   const keys = keyColumns(schema, taken).map((field) => column({ ...field, nullable: false }));
   for (const key of keys) taken.add(key.name);
