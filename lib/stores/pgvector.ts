@@ -6,6 +6,8 @@ import { type Layout, readLayout } from './pgvector/catalog.ts';
 import { connect, type Database, type Session } from './pgvector/connect.ts';
 import { dropTable } from './pgvector/drop.ts';
 import { pastDeadlocks, storeError } from './pgvector/errors.ts';
+import { placeLayout } from './pgvector/in-place.ts';
+import { columnsNow, placeStore } from './pgvector/in-place-store.ts';
 import { type IndexMemory, progressOf, startIndexes, wantedIndexes } from './pgvector/index.ts';
 import { keepSettings } from './pgvector/keep.ts';
 import { parseTableName, quoteTable, requireTable, type TableName } from './pgvector/names.ts';
@@ -51,6 +53,8 @@ const optionsSchema = z.strictObject({
   probes: z.int().min(1).max(maxProbes).optional(),
   /** hnsw.iterative_scan and ivfflat.iterative_scan of searches: the index is read on until k rows pass the filter. */
   iterativeScan: z.boolean().optional(),
+  /** Rows a second that a run in place fills at most, whoever fills them; left out: as many as go. */
+  rowsPerSecond: z.int().min(20).max(1_000_000).optional(),
   /** "database" or "role:NAME": where settings that tuning chose are kept. Left out: nowhere, they are only told. */
   keepSearch: keepPlaceSchema.optional(),
 });
@@ -106,13 +110,13 @@ export const pgvector: StoreKind = {
   name: 'pgvector',
   title: 'PostgreSQL with pgvector',
   capabilities,
-  open: async ({ connection, collection, options, omitFields = [] }: ResolvedEndpoint) => {
+  open: async ({ connection, collection, options, omitFields = [], place }: ResolvedEndpoint) => {
     const settings = parseAs(optionsSchema, options ?? {}, "options of store 'pgvector'", InvalidEvent);
     const name = parseTableName(collection);
     const database = await connect(connection, settings.maxConnections).catch((error: unknown) => {
       throw storeError(error, 'opening PostgreSQL');
     });
-    return openTable(database, name, settings, { collection, omitFields });
+    return openTable(database, name, settings, { collection, omitFields, place });
   },
 };
 
@@ -123,7 +127,7 @@ function openTable(
   database: Database,
   name: TableName,
   options: Options,
-  { collection, omitFields }: Required<Pick<ResolvedEndpoint, 'collection' | 'omitFields'>>,
+  { collection, omitFields = [], place }: Pick<ResolvedEndpoint, 'collection' | 'omitFields' | 'place'>,
 ): Store {
   /** Columns that the run leaves out are not even asked for: what cannot stand in JSON does no harm there. */
   const readable = (layout: Layout): Layout => ({
@@ -143,21 +147,31 @@ function openTable(
       throw storeError(error, `${doing} table ${quoteTable(name)}`);
     }
   };
-  const layoutIn = async (session: Session): Promise<Layout> =>
+  const tableIn = async (session: Session): Promise<Layout> =>
     await readLayout(session, await requireTable(session, name), options.key);
+  const layoutIn = async (session: Session): Promise<Layout> => {
+    const layout = await tableIn(session);
+    return place === undefined ? layout : placeLayout(layout, place);
+  };
   const withLayout = async <T>(doing: string, work: (session: Session, layout: Layout) => Promise<T>): Promise<T> =>
     await guard(doing, async () => await database.use(async (session) => await work(session, await layoutIn(session))));
   const writes: WriteMemory = { meetsRecords: false };
   const builds: IndexMemory = { failure: undefined };
-  let known: { readonly layout: Layout; readonly at: number } | undefined;
+  let known: { readonly layout: Layout; readonly at: number; readonly columns: string | undefined } | undefined;
   const learn = async (session: Session): Promise<Layout> => {
     const layout = await layoutIn(session);
-    known = { layout, at: performance.now() };
+    const columns = place === undefined ? undefined : await columnsNow(session, layout.oid);
+    known = { layout, at: performance.now(), columns };
     return layout;
   };
   /** A search or fetch is one statement, as an application's is: the catalog is not asked again each time. */
-  const recentLayout = async (session: Session): Promise<Layout> =>
-    known !== undefined && performance.now() - known.at < layoutMaxAgeMs ? known.layout : await learn(session);
+  const recentLayout = async (session: Session): Promise<Layout> => {
+    const isRecent = known !== undefined && performance.now() - known.at < layoutMaxAgeMs;
+    return isRecent && known !== undefined && (await isAsKnown(session)) ? known.layout : await learn(session);
+  };
+  /** Of a run in place it is asked each time: once its columns are switched the same name is another's. */
+  const isAsKnown = async (session: Session): Promise<boolean> =>
+    known?.columns === undefined || known.columns === (await columnsNow(session, known.layout.oid));
   let server: ServerSettings | undefined;
   const recentContext = async (session: Session): Promise<SearchContext> => {
     const layout = readable(await recentLayout(session));
@@ -193,7 +207,7 @@ function openTable(
     return { layout, wanted: wantedIndexes(layout, schema, defaultDistance) };
   };
 
-  return {
+  const store: Store = {
     describe: async () => await withLayout('describing', describeTable),
     schema: async () => await guard('describing', async () => schemaOf(await database.use(recentLayout))),
     count: async () =>
@@ -257,6 +271,10 @@ function openTable(
       await database.close();
     },
   };
+  if (place === undefined) return store;
+  const readPlaced = async (session: Session) => placeLayout(await tableIn(session), place);
+  const { rowsPerSecond } = options;
+  return placeStore({ store, database, name, readPlaced, guard, forget, rowsPerSecond, defaultDistance });
 
   async function* readGuarded(range: Range, limits: ReadOptions): AsyncIterable<Piece> {
     try {

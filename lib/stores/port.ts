@@ -230,6 +230,8 @@ export interface InPlace {
   readonly run: string;
   /** The vector; undefined: the only dense one, else `embedding`. */
   readonly vector: string | undefined;
+  /** Its floats; undefined before that is planned. */
+  readonly dimension: number | undefined;
   /** Payload fields that its text is made of, as a template names them. */
   readonly fields: readonly string[];
   /**
@@ -263,6 +265,8 @@ export interface Pointer {
   read(name: string): Promise<string | undefined>;
   /** Makes `name` stand for `collection`, atomically; undefined removes the name. */
   move(name: string, collection: string | undefined): Promise<void>;
+  /** Of a run in place: records that would have no vector once readers are taken back, added or changed since the switch. */
+  readonly lost?: (name: string) => Promise<number>;
 }
 
 /**
@@ -347,12 +351,12 @@ export interface ResolvedEndpoint {
   readonly options: unknown;
   /** Payload fields that the run leaves out: a source that can leaves them unread, as if they were not there. `describe` names them still. */
   readonly omitFields?: readonly string[];
+  /** Old and stable names, for a store whose collection may hold what was written under several. */
+  readonly names?: Names;
   /** Of a run in place. */
   readonly place?: InPlace | undefined;
 }
 
-  /** Old and stable names, for a store whose collection may hold what was written under several. */
-  readonly names?: Names;
 export interface ResolvedConnection {
   readonly url?: string | undefined;
   readonly path?: string | undefined;

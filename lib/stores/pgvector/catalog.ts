@@ -67,8 +67,11 @@ export interface VectorField {
   readonly dimension: number | undefined;
   readonly distance: Distance | undefined;
   readonly index: VectorIndex;
+  /** True: read as if no row had it. */
+  readonly isHidden?: boolean;
 }
-export type VectorForm = 'vector' | 'halfvec' | 'sparsevec';
+/** The last two are arrays, which stand for a vector where a run in place says so: they need no extension. */
+export type VectorForm = 'vector' | 'halfvec' | 'sparsevec' | 'float4[]' | 'float8[]';
 
 export interface Layout {
   readonly oid: string;
@@ -81,6 +84,8 @@ export interface Layout {
   readonly fields: readonly Column[];
   /** All but the key's. */
   readonly indexes: readonly TableIndex[];
+  /** SQL: only the rows that meet it are ranged over and read. */
+  readonly filter?: string;
 }
 
 /** pgvector's largest sparse dimension (SPARSEVEC_MAX_DIM, src/sparsevec.h): stands for one that nobody fixed. */
@@ -90,6 +95,8 @@ export const vectorForms: Readonly<Record<VectorForm, { kind: 'dense' | 'sparse'
   vector: { kind: 'dense', precision: 'float32' },
   halfvec: { kind: 'dense', precision: 'float16' },
   sparsevec: { kind: 'sparse', precision: 'float32' },
+  'float4[]': { kind: 'dense', precision: 'float32' },
+  'float8[]': { kind: 'dense', precision: 'float32' },
 };
 
 /**

@@ -19,14 +19,18 @@ const maxIndexedDimensions: Readonly<Record<VectorForm, number>> = {
   vector: 2000,
   halfvec: 4000,
   sparsevec: Number.POSITIVE_INFINITY,
+  'float4[]': 0,
+  'float8[]': 0,
 };
 
 /** Errors in the statement itself come within milliseconds. */
 const settleMs = 500;
 
-interface WantedIndex {
+export interface WantedIndex {
   readonly name: string;
   readonly sql: string;
+  /** True: the table is in use, so what a build that died has left is taken away without a lock too. */
+  readonly isConcurrent?: boolean;
 }
 
 export interface IndexMemory {
@@ -97,7 +101,7 @@ function vectorIndex(
 }
 
 /** The same for the same table and column, and within PostgreSQL's bound: a long one ends in a digest. */
-function indexName(table: string, column: string, kind: string): string {
+export function indexName(table: string, column: string, kind: string): string {
   const name = `${table}_${column}_${kind}`;
   if (Buffer.byteLength(name) <= maxNameBytes) return name;
   const digest = createHash('sha256').update(name).digest('hex').slice(0, 12);
@@ -118,10 +122,9 @@ export async function startIndexes(
   if (building.length === 0) {
     await database.use(async (session) => await session.run(`ANALYZE ${tableOf(layout)}`));
   }
-  for (const { name } of invalid) {
-    await database.use(
-      async (session) => await session.run(`DROP INDEX IF EXISTS ${quoteName(layout.schema)}.${quoteName(name)}`),
-    );
+  for (const { name, isConcurrent = false } of invalid) {
+    const drop = `DROP INDEX ${isConcurrent ? 'CONCURRENTLY ' : ''}IF EXISTS`;
+    await database.use(async (session) => await session.run(`${drop} ${quoteName(layout.schema)}.${quoteName(name)}`));
   }
   for (const { sql } of [...missing, ...invalid]) {
     await database.start(sql, {
@@ -192,7 +195,7 @@ async function stateOf(session: Session, layout: Layout, wanted: readonly Wanted
     const row =
       valid.get(name) === true
         ? undefined
-        : active.find(({ query }) => query?.includes(` INDEX ${quoteName(name)} ON `) === true);
+        : active.find(({ query }) => query?.includes(` ${quoteName(name)} ON `) === true);
     if (row === undefined) return [];
     const fraction = Math.max(Number(row['blocks'] ?? 0), Number(row['tuples'] ?? 0));
     return [

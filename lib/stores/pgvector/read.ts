@@ -16,7 +16,7 @@ export function selectRecords(layout: Layout, tail: string): string {
   const { key, vectors } = layout;
   const selected = [
     ...key.map((column) => keyReaderOf(column).select),
-    ...vectors.map(({ column }) => quoteName(column.name)),
+    ...vectors.map(({ column, isHidden = false }) => (isHidden ? 'NULL' : quoteName(column.name))),
     ...payloadColumns(layout).map((column) => readerOf(column).select),
   ];
   return `SELECT ${selected.join(', ')} FROM ${tableOf(layout)} ${tail}`;
@@ -27,9 +27,10 @@ export const keyList = ({ key }: Layout): string => key.map(({ name }) => quoteN
 
 /** `(k1, k2) >= ('a'::text, '7'::bigint)`: the server compares as it orders, by the columns' own types and collations. */
 export function rangeFilter(layout: Layout, { from, to }: Range): string {
+  const { filter } = layout;
   const side = (operator: string, bound: string | null): string[] =>
     bound === null ? [] : [`(${keyList(layout)}) ${operator} (${keyLiterals(layout.key, parseBound(bound))})`];
-  const conditions = [...side('>=', from), ...side('<', to)];
+  const conditions = [...side('>=', from), ...side('<', to), ...(filter === undefined ? [] : [filter])];
   return conditions.length === 0 ? '' : `WHERE ${conditions.join(' AND ')}`;
 }
 
@@ -139,14 +140,24 @@ export function compositeId(values: readonly string[], isNumber: readonly boolea
 /** What batchBytes counts for a vector whose binary form has `length` bytes. */
 function floatBytes(form: VectorField['form'], length: number): number {
   if (length < 0) return 0;
-  if (form === 'vector') return length - 4;
-  return form === 'halfvec' ? (length - 4) * 2 : length - 12;
+  switch (form) {
+    case 'vector':
+      return length - 4;
+    case 'halfvec':
+      return (length - 4) * 2;
+    case 'sparsevec':
+      return length - 12;
+    case 'float4[]':
+      return (length - arrayHead) / 2;
+    case 'float8[]':
+      return (length - arrayHead) / 3;
+  }
 }
 
 function batchBuilder(fields: readonly VectorField[], expected: number) {
   const ids: string[] = [];
   const payloads: string[] = [];
-  const vectors = fields.map((field) => (field.form === 'sparsevec' ? sparseBuilder() : denseBuilder(field, expected)));
+  const vectors = fields.map((field) => builderOf(field, expected));
   let bytes = 0;
   return {
     count: (): number => ids.length,
@@ -176,6 +187,38 @@ interface VectorBuilder {
   /** The next record's vector; returns the bytes it adds to the batch. */
   add(row: Buffer, start: number, length: number, id: string): number;
   finish(count: number): VectorColumn;
+}
+
+function builderOf(field: VectorField, expected: number): VectorBuilder {
+  if (field.form === 'sparsevec') return sparseBuilder();
+  return field.form === 'float4[]' || field.form === 'float8[]' ? arrayBuilder(field) : denseBuilder(field, expected);
+}
+
+/** An array of one dimension: int32 dimensions, flags, the elements' type, length, lower bound (array_send). */
+export const arrayHead = 20;
+
+/** Each element has its length before it. */
+function arrayBuilder({ name, form, dimension = 0 }: VectorField): VectorBuilder {
+  const width = form === 'float8[]' ? 8 : 4;
+  const all: number[] = [];
+  const missing: number[] = [];
+  return {
+    add(row, start, length, id) {
+      const found = length < arrayHead ? 0 : row.readInt32BE(start + 12);
+      if (length < 0) missing.push(all.length / Math.max(1, dimension));
+      else if (found !== dimension || length !== arrayHead + found * (4 + width)) {
+        const text = `record ${id}: '${name}' has ${found} elements, or some that are NULL; the model's vectors have ${dimension}`;
+        throw new RecordRefused(text, { ids: [id] });
+      }
+      for (let i = 0; i < dimension; i++) {
+        const at = start + arrayHead + i * (4 + width) + 4;
+        if (length < 0) all.push(0);
+        else all.push(width === 8 ? row.readDoubleBE(at) : row.readFloatBE(at));
+      }
+      return dimension * 4;
+    },
+    finish: (records) => ({ kind: 'dense', dimension, values: Float32Array.from(all), ...presence(records, missing) }),
+  };
 }
 
 /** vector: int16 dimension, int16 0, float32s; halfvec the same with float16s (vector_send, halfvec_send). */

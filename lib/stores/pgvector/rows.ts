@@ -12,6 +12,7 @@ import {
   UnwritableValue,
   writeJsonb,
 } from './encode.ts';
+import { arrayHead } from './read.ts';
 import { keyOfId } from './source.ts';
 
 /** A batch as binary COPY, and the columns that it fills. */
@@ -168,8 +169,10 @@ function vectorWriters({ vectors, table }: Layout, batch: Batch): WriteVector[] 
 }
 
 function vectorWriter(field: VectorField, column: VectorColumn): WriteVector {
-  if (column.kind === 'dense' && field.form !== 'sparsevec')
+  if (column.kind === 'dense' && (field.form === 'vector' || field.form === 'halfvec'))
     return denseWriter(field.form, column.dimension, column.values);
+  if (column.kind === 'dense' && (field.form === 'float4[]' || field.form === 'float8[]'))
+    return arrayWriter(field.form, column.dimension, column.values);
   if (column.kind === 'sparse' && field.form === 'sparsevec') {
     const { offsets, indices, values } = column;
     return sparseWriter(field.dimension ?? maxSparseDimension, offsets, indices, values);
@@ -189,6 +192,27 @@ function denseWriter(form: 'vector' | 'halfvec', dimension: number, values: Floa
   const head = Buffer.alloc(4);
   head.writeUInt16BE(dimension, 0);
   return (at, writer) => writer.copy(bytes, at * stride, (at + 1) * stride, head);
+}
+
+/** Types of the elements (pg_type.dat). */
+const elementTypes = { 'float4[]': 700, 'float8[]': 701 } as const;
+
+function arrayWriter(form: 'float4[]' | 'float8[]', dimension: number, values: Float32Array): WriteVector {
+  const width = form === 'float8[]' ? 8 : 4;
+  return (record, writer) => {
+    writer.fixed(arrayHead + dimension * (4 + width), (bytes, at) => {
+      // One dimension, no NULL, counted from 1.
+      for (const [i, value] of [1, 0, elementTypes[form], dimension, 1].entries())
+        bytes.writeInt32BE(value, at + i * 4);
+      for (let i = 0; i < dimension; i++) {
+        const to = at + arrayHead + i * (4 + width);
+        const value = values[record * dimension + i] ?? 0;
+        bytes.writeInt32BE(width, to);
+        if (width === 8) bytes.writeDoubleBE(value, to + 4);
+        else bytes.writeFloatBE(value, to + 4);
+      }
+    });
+  };
 }
 
 function bigEndianFloats(values: Float32Array): Buffer {

@@ -80,6 +80,10 @@ export async function searchNearest(
   const field = fieldOf(layout, vector);
   if (field.form === 'sparsevec')
     throw new Incompatible(`vector '${vector}' is sparse; only dense vectors are searched`, { ids: [vector] });
+  if (field.form === 'float4[]' || field.form === 'float8[]')
+    throw new Incompatible(`'${vector}' is an array, which PostgreSQL cannot search; set validate.recall to null`, {
+      ids: [vector],
+    });
   const { operator } = distanceOperators[field.distance ?? defaultDistance];
   const column = quoteName(field.column.name);
   const keys = layout.key.map(({ name }, at) => `${quoteName(name)}::text AS "vecferry k${at}"`).join(', ');

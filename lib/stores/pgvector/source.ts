@@ -23,10 +23,10 @@ import { fieldOf } from './types.ts';
 /** What a table says of itself, and how its records are found: describe, ranges, read, fetch, delete. */
 
 export async function describeTable(session: Session, layout: Layout): Promise<Description> {
-  const nullable = layout.vectors.filter(({ column }) => !column.notNull);
+  const nullable = layout.vectors.filter(({ column, isHidden }) => !column.notNull && isHidden !== true);
   const counts = ['count(*)', ...nullable.map(({ column }) => `count(${quoteName(column.name)})`)];
   const selected = counts.map((count, at) => `${count}::text AS c${at}`).join(', ');
-  const [row] = await session.rows(`SELECT ${selected} FROM ${tableOf(layout)}`);
+  const [row] = await session.rows(`SELECT ${selected} FROM ${rowsOf(layout)}`);
   const count = Number(row?.['c0'] ?? 0);
   const missing = nullable
     .map(({ name }, at): [string, number] => [name, count - Number(row?.[`c${at + 1}`] ?? 0)])
@@ -116,8 +116,12 @@ const exactRows = 1_000_000;
 /** Sampled keys a range: its size then varies by about a tenth (1 / sqrt(100)). */
 const sampledKeys = 100;
 
+/** The table, or those of its rows that are ranged over. */
+const rowsOf = (layout: Layout): string =>
+  `${tableOf(layout)}${layout.filter === undefined ? '' : ` WHERE ${layout.filter}`}`;
+
 export async function planRanges(session: Session, layout: Layout, records: number): Promise<readonly PlannedRange[]> {
-  const [row] = await session.rows(`SELECT count(*)::text AS count FROM ${tableOf(layout)}`);
+  const [row] = await session.rows(`SELECT count(*)::text AS count FROM ${rowsOf(layout)}`);
   const count = Number(row?.['count'] ?? 0);
   if (count <= records) return [{ from: null, to: null, records: count }];
   const parts = Math.ceil(count / records);
@@ -139,7 +143,7 @@ async function cutPoints(session: Session, layout: Layout, count: number, parts:
   const rows = await session.rows(
     `SELECT ${texts} FROM (
       SELECT ${keys.join(', ')}, row_number() OVER (ORDER BY ${keys.join(', ')}) - 1 AS "vecferry position", count(*) OVER () AS "vecferry total"
-      FROM ${tableOf(layout)} ${sample}) sampled
+      FROM ${tableOf(layout)} ${sample}${layout.filter === undefined ? '' : ` WHERE ${layout.filter}`}) sampled
     WHERE "vecferry position" * ${parts} / "vecferry total" > ("vecferry position" - 1) * ${parts} / "vecferry total"
       AND "vecferry position" > 0 ORDER BY "vecferry position"`,
   );

@@ -1,0 +1,315 @@
+import { Incompatible, StoreUnavailable } from '../../errors.ts';
+import { plural } from '../../words.ts';
+import type { Dropping, Pointer } from '../port.ts';
+import { markOf, markText, type VectorField } from './catalog.ts';
+import type { Database, Session } from './connect.ts';
+import { cutTo, mayHaveText, type PlacedLayout } from './in-place.ts';
+import { withTableLocked } from './in-place-lock.ts';
+import { dropTriggerSql, type ReadPlaced, triggerSql } from './in-place-prepare.ts';
+import { indexName } from './index.ts';
+import { quoteName, quoteText, type TableName } from './names.ts';
+import { keyList, tableOf } from './read.ts';
+
+/**
+ * Readers follow the name of a column. The switch gives the old column another name and its own to the run's, and the same
+ * to their indexes, in one transaction; rollback is the same in reverse. Neither touches a row.
+ */
+
+/** What the name stands for. */
+export const placeStands = {
+  old: 'the old column',
+  made: (run: string): string => `the column of run ${run}`,
+} as const;
+
+/** Of the look for rows that lack their vector, while nobody else may write: it reads an index of a few rows. */
+const lookTimeout = '2s';
+
+interface Switching {
+  readonly database: Database;
+  readonly name: TableName;
+  readonly readPlaced: ReadPlaced;
+}
+
+export function placePointer(
+  input: Switching,
+  guard: <T>(doing: string, work: () => Promise<T>) => Promise<T>,
+  onMoved: () => void,
+): Pointer {
+  return {
+    read: async () =>
+      await guard('reading the columns of', async () => {
+        const { placed } = await input.database.use(input.readPlaced);
+        return placed.state === 'switched' ? placeStands.made(placed.place.run) : placeStands.old;
+      }),
+    move: async (_, to) =>
+      await guard('switching the columns of', async () => {
+        const { placed } = await input.database.use(input.readPlaced);
+        if (to === placeStands.made(placed.place.run)) await advance(input);
+        else await takeBack(input);
+        onMoved();
+      }),
+    lost: async () =>
+      await guard('counting rows of', async () => {
+        const layout = await input.database.use(input.readPlaced);
+        const { placed } = layout;
+        if (placed.state !== 'switched' || placed.old === undefined) return 0;
+        const where = `${quoteName(placed.names.backup)} IS NULL AND ${quoteName(placed.column)} IS NOT NULL`;
+        return await input.database.use(async (session) => await countRows(session, layout, where));
+      }),
+  };
+}
+
+/** @throws StoreUnavailable while rows lack their vector: they have to be caught up first. */
+async function advance({ database, name, readPlaced }: Switching): Promise<void> {
+  if ((await database.use(readPlaced)).placed.state !== 'switched') {
+    // Said before anybody has to wait; the same is looked at again once nobody can write.
+    await database.use(async (session) =>
+      refuseLacking(await readPlaced(session), await lackingIds(session, await readPlaced(session))),
+    );
+    await withTableLocked(database, name, async (session) => {
+      const layout = await readPlaced(session);
+      const { placed } = layout;
+      if (placed.state === 'switched') return;
+      requireBoth(layout);
+      await session.run(`SET LOCAL statement_timeout = '${lookTimeout}'`);
+      refuseLacking(layout, await lackingIds(session, layout));
+      await rename(session, layout, { aside: placed.names.backup, from: placed.names.made });
+      const table = tableOf(layout);
+      const columns = { old: placed.names.backup, made: placed.column };
+      await session.run(`${dropTriggerSql(layout, 'stale')}; ${triggerSql(layout, 'outdated', columns.old)}`);
+      await carryComment(session, layout);
+      await carryGrants(session, layout);
+      if (placed.old?.column.notNull === true)
+        await moveRequired(session, table, placed.names.required, columns.old, columns.made);
+    });
+  }
+  await proveRequired({ database, name, readPlaced });
+}
+
+async function takeBack({ database, name, readPlaced }: Switching): Promise<void> {
+  const before = await database.use(readPlaced);
+  if (before.placed.state === 'beside') return;
+  if (before.placed.state !== 'switched') {
+    const text = `table ${tableOf(before)} has no column ${quoteName(before.placed.names.backup)} to go back to`;
+    throw new Incompatible(`${text}: the run was retired, or never switched`, { ids: [before.placed.names.backup] });
+  }
+  await withTableLocked(database, name, async (session) => {
+    const layout = await readPlaced(session);
+    const { placed } = layout;
+    if (placed.state !== 'switched') return;
+    const [table, required] = [tableOf(layout), quoteName(placed.names.required)];
+    const wasRequired =
+      placed.made?.column.notNull === true || (await hasConstraint(session, layout, placed.names.required));
+    await session.run(`ALTER TABLE ${table} DROP CONSTRAINT IF EXISTS ${required}`);
+    await rename(session, layout, { aside: placed.names.made, from: placed.names.backup });
+    await session.run(`${dropTriggerSql(layout, 'outdated')}; ${triggerSql(layout, 'stale', placed.names.made)}`);
+    // What lacks the old vector cannot be NOT NULL again: whoever took readers back was told how many rows do.
+    if (wasRequired) await moveRequired(session, table, placed.names.required, placed.names.made, placed.column);
+  });
+  await proveRequired({ database, name, readPlaced });
+}
+
+function requireBoth(layout: PlacedLayout): void {
+  const { made, old, names, column } = layout.placed;
+  if (made !== undefined && old !== undefined) return;
+  const name = quoteName(made === undefined ? names.made : column);
+  throw new Incompatible(`table ${tableOf(layout)} has no column ${name}: the run was retired, or its column dropped`, {
+    ids: [name],
+  });
+}
+
+/** Some ids of rows that lack the run's vector: those with a text, and of a column that is NOT NULL every one. */
+async function lackingIds(session: Session, layout: PlacedLayout): Promise<readonly string[]> {
+  const { placed } = layout;
+  const column = quoteName(placed.names.made);
+  const which = placed.old?.column.notNull === true ? '' : ` AND ${mayHaveText(placed)}`;
+  const texts = layout.key.map(({ name }) => `${quoteName(name)}::text`).join(" || ',' || ");
+  const rows = await session.rows(
+    `SELECT ${texts} AS id FROM ${tableOf(layout)} WHERE ${column} IS NULL${which} ORDER BY ${keyList(layout)} LIMIT 101`,
+  );
+  return rows.map(({ id }) => id ?? '');
+}
+
+function refuseLacking(layout: PlacedLayout, ids: readonly string[]): void {
+  if (ids.length === 0) return;
+  const count =
+    ids.length > 100
+      ? 'more than 100 records lack'
+      : `${plural(ids.length, 'record')} ${ids.length === 1 ? 'lacks' : 'lack'}`;
+  const first = ids.slice(0, 5).join(', ');
+  const text = `${count} the new vector in ${tableOf(layout)} (${first}${ids.length > 5 ? ', …' : ''}), so nothing was switched`;
+  throw new StoreUnavailable(
+    `${text}; they were written meanwhile and are caught up first, or have a text that cannot be embedded: embedding.json names those`,
+    { ids },
+  );
+}
+
+/** The column that readers use gets the name `aside`, and `from` the one they use. */
+async function rename(
+  session: Session,
+  layout: PlacedLayout,
+  { aside, from }: { readonly aside: string; readonly from: string },
+): Promise<void> {
+  const { placed, schema } = layout;
+  const table = tableOf(layout);
+  const [column, index] = [quoteName(placed.column), (name: string) => `${quoteName(schema)}.${quoteName(name)}`];
+  for (const [old, name] of await indexNames(session, layout)) {
+    await session.run(`ALTER INDEX ${index(old)} RENAME TO ${quoteName(name)}`);
+  }
+  await session.run(
+    `ALTER TABLE ${table} RENAME COLUMN ${column} TO ${quoteName(aside)};
+     ALTER TABLE ${table} RENAME COLUMN ${quoteName(from)} TO ${column};
+     DROP INDEX IF EXISTS ${index(placed.names.lacking)}`,
+  );
+}
+
+/**
+ * The name of the index that readers' searches go through stays: the old one steps aside, the run's takes its name; and back.
+ * In the order in which no two have one name.
+ */
+async function indexNames(session: Session, layout: PlacedLayout): Promise<readonly (readonly [string, string])[]> {
+  const { placed, table } = layout;
+  const isSwitched = placed.state === 'switched';
+  const [readers, other] = isSwitched
+    ? [await vectorIndexes(session, layout, placed.column), await vectorIndexes(session, layout, placed.names.backup)]
+    : [await vectorIndexes(session, layout, placed.column), await vectorIndexes(session, layout, placed.names.made)];
+  const asideOf = (name: string): string => cutTo(name, placed.names.backup.slice(-'__before_12345678'.length));
+  const madeName = (kind: string): string => indexName(table, placed.names.made, kind);
+  if (isSwitched) {
+    return readers.flatMap(({ name, method }) => {
+      const old = other.find((each) => each.name === asideOf(name));
+      if (old !== undefined) return [[name, madeName(method)] as const, [old.name, name] as const];
+      return name === indexName(table, placed.column, method) ? [[name, madeName(method)] as const] : [];
+    });
+  }
+  return other.flatMap(({ name, method }) => {
+    const old = readers.find((each) => each.method === method) ?? readers[0];
+    if (old !== undefined) return [[old.name, asideOf(old.name)] as const, [name, old.name] as const];
+    return [[name, indexName(table, placed.column, method)] as const];
+  });
+}
+
+async function vectorIndexes(
+  session: Session,
+  { oid }: PlacedLayout,
+  column: string,
+): Promise<readonly { readonly name: string; readonly method: string }[]> {
+  const rows = await session.rows(
+    `SELECT c.relname::text AS name, m.amname::text AS method FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
+       JOIN pg_am m ON m.oid = c.relam JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
+     WHERE i.indrelid = $1::oid AND a.attname = $2::text AND m.amname IN ('hnsw', 'ivfflat') AND i.indisvalid ORDER BY c.oid`,
+    [oid, column],
+  );
+  return rows.map(({ name, method }) => ({ name: name ?? '', method: method ?? '' }));
+}
+
+/** A person's words stay with the name; what vecferry wrote there of a vector's name stays too, with the new distance. */
+async function carryComment(session: Session, layout: PlacedLayout): Promise<void> {
+  const { old, made, column } = layout.placed;
+  const words = old?.column.comment ?? null;
+  if (words === null || old === undefined || made === undefined) return;
+  const kept = { ...markOf(old.column), ...distanceIn(made) };
+  const text = Object.keys(markOf(old.column)).length > 0 ? markText(kept) : words;
+  await session.run(`COMMENT ON COLUMN ${tableOf(layout)}.${quoteName(column)} IS ${quoteText(text)}`);
+}
+
+const distanceIn = ({ column }: VectorField): Pick<ReturnType<typeof markOf>, 'distance'> => {
+  const { distance } = markOf(column);
+  return distance === undefined ? {} : { distance };
+};
+
+/** Grants on the one column; those on the table hold for each. */
+async function carryGrants(session: Session, layout: PlacedLayout): Promise<void> {
+  const { names, column } = layout.placed;
+  const rows = await session.rows(
+    `SELECT a.privilege_type::text AS privilege, a.is_grantable::text AS grantable,
+       CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END AS role
+     FROM pg_attribute c, aclexplode(c.attacl) a WHERE c.attrelid = $1::oid AND c.attname = $2::text`,
+    [layout.oid, names.backup],
+  );
+  for (const { privilege, role, grantable } of rows) {
+    const option = grantable === 'true' ? ' WITH GRANT OPTION' : '';
+    await session.run(`GRANT ${privilege} (${quoteName(column)}) ON ${tableOf(layout)} TO ${role}${option}`);
+  }
+}
+
+/**
+ * NOT NULL goes from one column to the other: as a check that holds for what is written from now on, which takes no look
+ * at the rows, and is proved afterwards, while everybody works.
+ */
+async function moveRequired(session: Session, table: string, name: string, from: string, to: string): Promise<void> {
+  await session.run(
+    `ALTER TABLE ${table} ALTER COLUMN ${quoteName(from)} DROP NOT NULL;
+     ALTER TABLE ${table} ADD CONSTRAINT ${quoteName(name)} CHECK (${quoteName(to)} IS NOT NULL) NOT VALID`,
+  );
+}
+
+/** SET NOT NULL reads no row where a valid check says the same (manual, ALTER TABLE). */
+async function proveRequired({ database, name, readPlaced }: Switching): Promise<void> {
+  const layout = await database.use(readPlaced);
+  const { placed } = layout;
+  const [table, required, column] = [tableOf(layout), quoteName(placed.names.required), quoteName(placed.column)];
+  if (!(await database.use(async (session) => await hasConstraint(session, layout, placed.names.required)))) return;
+  const nulls = await database.use(async (session) => await countRows(session, layout, `${column} IS NULL`));
+  // After a rollback rows may lack the old vector. The check stays for what is written from now on.
+  if (nulls > 0) return;
+  await database.use(async (session) => await session.run(`ALTER TABLE ${table} VALIDATE CONSTRAINT ${required}`));
+  await withTableLocked(database, name, async (session) => {
+    if (!(await hasConstraint(session, layout, placed.names.required))) return;
+    await session.run(
+      `ALTER TABLE ${table} ALTER COLUMN ${column} SET NOT NULL; ALTER TABLE ${table} DROP CONSTRAINT ${required}`,
+    );
+  });
+}
+
+async function hasConstraint(session: Session, { oid }: PlacedLayout, name: string): Promise<boolean> {
+  const rows = await session.rows(
+    'SELECT conname::text AS name FROM pg_constraint WHERE conrelid = $1::oid AND conname = $2::text',
+    [oid, name],
+  );
+  return rows.length > 0;
+}
+
+async function countRows(session: Session, layout: PlacedLayout, where: string): Promise<number> {
+  const [row] = await session.rows(`SELECT count(*)::text AS count FROM ${tableOf(layout)} WHERE ${where}`);
+  return Number(row?.['count'] ?? 0);
+}
+
+/**
+ * Drops the old column, and the trigger that watches it. Rows that are written use its space again; what an old row holds
+ * goes when that is written anew.
+ */
+export async function dropPlace(
+  { database, name, readPlaced }: Switching,
+  { dryRun }: { readonly dryRun: boolean },
+): Promise<Dropping> {
+  const layout = await database.use(readPlaced);
+  const { placed } = layout;
+  const column = placed.names.backup;
+  const what = `column ${quoteName(column)} of table ${tableOf(layout)} with its indexes`;
+  if (placed.state === 'fill') throw inUse(layout, 'the run filled a column and replaced none');
+  if (placed.state === 'beside') throw inUse(layout, 'the old column is the one that readers use');
+  if (placed.state === 'absent') return { name: column, what, isThere: false };
+  const bytes = await database.use(async (session) => await bytesOf(session, layout, column));
+  if (!dryRun) {
+    await withTableLocked(database, name, async (session) => {
+      const drops = `${dropTriggerSql(layout, 'stale')}; ${dropTriggerSql(layout, 'outdated')}`;
+      await session.run(`${drops}; ALTER TABLE ${tableOf(layout)} DROP COLUMN IF EXISTS ${quoteName(column)} RESTRICT`);
+    });
+  }
+  return { name: column, what, isThere: true, bytes };
+}
+
+function inUse(layout: PlacedLayout, why: string): Incompatible {
+  return new Incompatible(`nothing of table ${tableOf(layout)} was dropped: ${why}`, { ids: [layout.placed.column] });
+}
+
+/** As the statistics have it, and 0 before there are any. */
+async function bytesOf(session: Session, { oid, schema, table }: PlacedLayout, column: string): Promise<number> {
+  const [row] = await session.rows(
+    `SELECT round(greatest(c.reltuples, 0) * (1 - s.null_frac) * s.avg_width)::bigint::text AS bytes FROM pg_class c, pg_stats s
+     WHERE c.oid = $1::oid AND s.schemaname = $2::text AND s.tablename = $3::text AND s.attname = $4::text`,
+    [oid, schema, table, column],
+  );
+  return Number(row?.['bytes'] ?? 0);
+}
