@@ -2,15 +2,12 @@ import { BedrockRuntimeClient, InvokeModelCommand } from '@aws-sdk/client-bedroc
 import { fromBedrock } from './bedrock-errors.ts';
 import { coherePayload, countCohere, readCohere } from './cohere.ts';
 import type { Embedder, EmbedRequest, EmbedResponse } from './port.ts';
-import type { EmbedderOptions } from './registry.ts';
+import { type EmbedderOptions, longestRequestMs } from './registry.ts';
 import { readTitan, titanPayload } from './titan.ts';
 import { estimateTokens } from './tokens.ts';
 import { checkLengths } from './vectors.ts';
 
 /** Amazon Bedrock by InvokeModel: the body's form is each model maker's own. */
-
-/** As openai.ts: below lib/log.ts's handOverMs. */
-const requestMs = 25_000;
 
 /** What a model of Bedrock takes and gives, apart from who carries it there. */
 export interface BedrockForm {
@@ -25,7 +22,14 @@ export interface BedrockAnswer {
   readonly tokens: number | undefined;
 }
 
-export function openBedrock({ card, limits, connection, region, askedDimensions }: EmbedderOptions): Embedder {
+export function openBedrock({
+  card,
+  limits,
+  connection,
+  region,
+  askedDimensions,
+  requestMs = longestRequestMs,
+}: EmbedderOptions): Embedder {
   const client = new BedrockRuntimeClient({
     // send.ts asks again, for all providers alike.
     maxAttempts: 1,

@@ -2,15 +2,13 @@ import { z } from 'zod';
 import { StoreUnavailable } from '../errors.ts';
 import { errorOf } from './openai-errors.ts';
 import type { Embedder, EmbedRequest, EmbedResponse } from './port.ts';
-import type { EmbedderOptions } from './registry.ts';
+import { type EmbedderOptions, longestRequestMs } from './registry.ts';
 import { estimateTokens } from './tokens.ts';
 import { checkLengths, readVector } from './vectors.ts';
 
 /** Any endpoint that speaks OpenAI's protocol: POST {base}/embeddings (platform.openai.com/docs/api-reference/embeddings/create). */
 
 const defaultUrl = 'https://api.openai.com/v1';
-/** Below lib/log.ts's handOverMs: a request that is begun at the last moment ends before the function is stopped. */
-const requestMs = 25_000;
 
 const answerSchema = z.looseObject({
   data: z.array(z.looseObject({ index: z.int().optional(), embedding: z.unknown() })),
@@ -29,6 +27,7 @@ export async function openOpenai({
   connection,
   isKnown,
   askedDimensions,
+  requestMs = longestRequestMs,
 }: EmbedderOptions): Promise<Embedder> {
   const url = `${(connection.url ?? defaultUrl).replace(/\/+$/, '')}/embeddings`;
   const check = checkLengths(card.name, card.dimensions);
@@ -48,7 +47,7 @@ export async function openOpenai({
     limits,
     countTokens: isKnown ? (await import('./openai-tokens.ts')).countOpenaiTokens : estimateTokens,
     embed: async ({ texts }: EmbedRequest): Promise<EmbedResponse> => {
-      const { response, text } = await post(url, headers, { ...options, input: texts }, where);
+      const { response, text } = await post({ url, headers, body: { ...options, input: texts }, requestMs, where });
       if (!response.ok) throw errorOf(response.status, response.headers, text, where);
       const answer = readAnswer(text);
       if (answer === undefined) return { answers: texts.map(() => undefined), tokens: undefined };
@@ -61,12 +60,21 @@ export async function openOpenai({
   };
 }
 
-async function post(
-  url: string,
-  headers: Record<string, string>,
-  body: unknown,
-  where: string,
-): Promise<{ readonly response: Response; readonly text: string }> {
+interface Post {
+  readonly url: string;
+  readonly headers: Record<string, string>;
+  readonly body: unknown;
+  readonly requestMs: number;
+  readonly where: string;
+}
+
+async function post({
+  url,
+  headers,
+  body,
+  requestMs,
+  where,
+}: Post): Promise<{ readonly response: Response; readonly text: string }> {
   try {
     const signal = AbortSignal.timeout(requestMs);
     const response = await fetch(url, { method: 'POST', headers, body: JSON.stringify(body), signal });

@@ -13,6 +13,7 @@ export interface Pressure {
   textsPerRequest(): number;
   /** Until then nothing is begun; milliseconds as `now` gives them. */
   readonly pausedUntil: number;
+  /** It answered, be it with a refusal. */
   succeeded(): void;
   /** @throws the error when the provider has been in this state for too long, or asks for a longer wait than we keep a function for. */
   failed(error: Throttled | StoreUnavailable, begunAt: number, now: number): void;
@@ -25,6 +26,8 @@ const longestPauseMs = 20_000;
 /** After these the caller ends: the state machine starts it again later, and with it the next attempt. */
 const longestAbsenceMs = 120_000;
 const longestThrottlingMs = 300_000;
+/** And so many times in a row, since at a low rate of our own two failures may lie minutes apart. */
+const failuresAtLeast = 5;
 
 export interface PressureOptions {
   readonly limits: EmbedLimits;
@@ -62,9 +65,10 @@ export function makePressure({ limits, log, random = Math.random }: PressureOpti
       troubleSince ??= now;
       const longestMs = error instanceof Throttled ? longestThrottlingMs : longestAbsenceMs;
       const asked = error instanceof Throttled ? error.retryAfterMs : undefined;
-      if (now - troubleSince > longestMs || (asked ?? 0) > longestThrottlingMs) throw error;
       // Those that were begun before the last failure say nothing new: without this, eight at once would count as eight.
       if (begunAt > lastFailedAt) slowDown(error);
+      const isLong = now - troubleSince > longestMs && inARow >= failuresAtLeast;
+      if (isLong || (asked ?? 0) > longestThrottlingMs) throw error;
       lastFailedAt = now;
       const growingMs = Math.min(longestPauseMs, firstPauseMs * 2 ** (inARow - 1));
       // Full jitter (aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter): other clients were refused too.

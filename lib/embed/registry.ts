@@ -24,7 +24,15 @@ export interface EmbedderOptions {
   readonly isKnown: boolean;
   /** Floats that the provider is to be asked for; undefined: the model's own, which it gives unasked. */
   readonly askedDimensions: number | undefined;
+  /** Milliseconds that a request may take; for tests. */
+  readonly requestMs?: number;
 }
+
+/**
+ * Below lib/log.ts's handOverMs: a request that is begun at the last moment ends before the function is stopped. One that
+ * takes longer is asked again with half as many texts.
+ */
+export const longestRequestMs = 25_000;
 
 /**
  * Makes an embedder ready; asks the provider nothing. Each provider's code is loaded when it is first asked for, so that no

@@ -51,8 +51,10 @@ export async function sendTexts(options: SendOptions): Promise<Sent> {
     }
   };
   const recover = async (error: unknown, request: Request, begunAt: number): Promise<void> => {
-    if (error instanceof RecordRefused) again.unshift(...(await answers.refused(request, error)));
-    else if (error instanceof Throttled || error instanceof StoreUnavailable) {
+    if (error instanceof RecordRefused) {
+      pressure.succeeded();
+      again.unshift(...(await answers.refused(request, error)));
+    } else if (error instanceof Throttled || error instanceof StoreUnavailable) {
       pressure.failed(error, begunAt, clock.now());
       // One that was left out of an answer is asked for alone, so it does not go among the others again.
       if (request.some(({ tries }) => tries > 0)) again.unshift(request);
@@ -72,7 +74,8 @@ export async function sendTexts(options: SendOptions): Promise<Sent> {
         ? undefined
         : (again.shift() ?? (await packer.next(pressure.textsPerRequest())));
     if (request === undefined) {
-      if (underWay.size === 0) return false;
+      // One that failed while texts were drawn has put its own back.
+      if (underWay.size === 0) return again.length > 0 || (await packer.hasMore());
       await Promise.race(underWay);
       return true;
     }
