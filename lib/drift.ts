@@ -7,6 +7,7 @@ import { recallInterval } from './interval.ts';
 import { runKeys } from './keys.ts';
 import { listRankBiasedOverlap, overlapOf, rankCorrelation } from './list-measures.ts';
 import { type Deadline, isNear } from './log.ts';
+import { modelText } from './model-id.ts';
 import { getJson, type ObjectStore, putJson } from './objects.ts';
 import { goalOf, type SearchedVector, vectorsOf } from './query-sets.ts';
 import { querySpace, type SourceSpace } from './query-space.ts';
@@ -89,14 +90,9 @@ function changedText({ source, embed, event, mapping }: Plan): string {
     ([vector, dimensions]) => `vector '${vector}' is truncated to ${dimensions} floats`,
   );
   if (embed === undefined) return truncated.join('; ');
-  const { name, version, dimensions } = embed.model;
-  const old = event.source.model ?? source.vectors.find((each) => each.name === embed.vector)?.model;
-  const before = old === undefined ? 'another model' : modelText(old.name, old.version);
-  return [`${modelText(name, version)}, ${dimensions} floats, in place of ${before}`, ...truncated].join('; ');
-}
-
-function modelText(name: string, version: string | undefined): string {
-  return version === undefined || version === '' || version === name ? name : `${name} (${version})`;
+  const old = source.vectors.find((each) => each.name === embed.vector)?.model ?? event.source.model;
+  const made = `${modelText(embed.model)}, ${embed.model.dimensions} floats, in place of ${modelText(old)}`;
+  return [made, ...truncated].join('; ');
 }
 
 interface AskedSet extends ChangedSet {

@@ -1,5 +1,7 @@
 import type { Model } from './event-embed.ts';
+import { modelText } from './model-id.ts';
 import type { Planned, SearchedVector } from './query-sets.ts';
+import type { ModelId } from './schema.ts';
 
 /**
  * What a query of a vector is made of on either side. Where both hold the same vectors one serves both. Where the target's
@@ -39,7 +41,9 @@ export function querySpace(planned: Planned, { vector, targetVector, dimension }
     const space = { dimension: truncated ?? dimensions, whole: dimensions, model: event.embed?.model };
     const old = own ?? onlyDense(planned);
     const isSameModel = embed.records === 'missing';
-    const why = isSameModel ? 'it lacks the vectors that the run makes' : `its vectors are of ${oldName(planned)}`;
+    const why = isSameModel
+      ? 'it lacks the vectors that the run makes'
+      : `its vectors are of ${otherModel(old?.model ?? event.source.model)}`;
     const model = isSameModel ? space.model : oldModel;
     return { ...space, source: { vector: old?.name, dimension: old?.dimension, isSameModel, model, why } };
   }
@@ -62,8 +66,6 @@ function askableModel({ event: { source } }: Planned): Model | undefined {
 }
 
 /** `another model (glove, version 6B)` */
-function oldName({ event: { source } }: Planned): string {
-  if (source.model === undefined) return 'another model';
-  const { name, version } = source.model;
-  return `another model (${name}${version === undefined ? '' : `, version ${version}`})`;
+function otherModel(model: ModelId | undefined): string {
+  return model === undefined ? 'another model' : `another model (${modelText(model)})`;
 }
