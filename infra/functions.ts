@@ -121,7 +121,7 @@ export class AllFunctions extends Construct {
         logLevel: LogLevel.ERROR,
         externalModules: ['pg-native'],
         esbuildArgs: Object.fromEntries(
-          embeddedEngines.map((engine) => [`--alias:${engine}`, join(import.meta.dirname, 'no-embedded-engine.cjs')]),
+          leftOut(name).map((engine) => [`--alias:${engine}`, join(import.meta.dirname, 'no-embedded-engine.cjs')]),
         ),
         banner: requireInEsm,
         commandHooks: copyWasm,
@@ -210,18 +210,7 @@ export class AllFunctions extends Construct {
           allow(['cloudwatch:GetMetricData'], ['*']);
           break;
         case 'embed texts':
-          allow(
-            ['bedrock:InvokeModel'],
-            ['amazon.titan-embed-*', 'cohere.embed-*'].map((model) =>
-              stack.formatArn({
-                service: 'bedrock',
-                region: '*',
-                account: '',
-                resource: 'foundation-model',
-                resourceName: model,
-              }),
-            ),
-          );
+          allow(['bedrock:InvokeModel'], embeddingModels(stack));
           break;
         case 'answer states':
           // The machine calls these functions, so its ARN cannot stand in what they wait for: stack.ts adds it.
@@ -233,11 +222,33 @@ export class AllFunctions extends Construct {
 }
 
 /**
+ * Bedrock's embedding models in every region, which an event may name; and the inference profiles of Cohere's in this account,
+ * by which Embed v4 alone is called: a call by profile needs the model in each region that the profile may choose too.
+ * docs.aws.amazon.com/bedrock/latest/userguide/inference-profiles-prereq.html
+ */
+function embeddingModels(stack: Stack): string[] {
+  const bedrock = { service: 'bedrock', region: '*' };
+  const models = ['amazon.titan-embed-*', 'cohere.embed-*'].map((resourceName) =>
+    stack.formatArn({ ...bedrock, account: '', resource: 'foundation-model', resourceName }),
+  );
+  return [...models, stack.formatArn({ ...bedrock, resource: 'inference-profile', resourceName: '*.cohere.embed-*' })];
+}
+
+/** Functions that open an embedding model, some to ask it and the plan to count tokens. */
+export const functionsWithModels: readonly FunctionName[] = ['plan', 'embed-texts', 'catch-up', 'choose-queries'];
+
+/** What only those need, a quarter of a bundle; the local model stays out of all, since it is loaded past the bundler. */
+const ofModels = ['@aws-sdk/client-bedrock-runtime', 'gpt-tokenizer/encoding/cl100k_base'];
+
+/**
  * Engines that live inside the process, on a local disk. A function has none that lasts, so lib/services.ts refuses them on
  * AWS with InvalidEvent, and their files stay out of the bundle: LanceDB's native module alone has 178 MB of the 250 MB that
  * a function may have unzipped (docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html).
  */
 const embeddedEngines = ['@lancedb/lancedb', '@electric-sql/pglite', '@electric-sql/pglite-pgvector'];
+
+const leftOut = (name: FunctionName): readonly string[] =>
+  functionsWithModels.includes(name) ? embeddedEngines : [...embeddedEngines, ...ofModels];
 
 /** CommonJS dependencies call `require`, which an ES module lacks. Named so that no bundled import can collide. */
 const requireInEsm =

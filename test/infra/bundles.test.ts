@@ -1,10 +1,11 @@
 import { execFile } from 'node:child_process';
-import { mkdtempSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { beforeAll, describe, expect, test } from '@jest/globals';
 import { functionSettings } from '../../infra/function-settings.ts';
+import { functionsWithModels } from '../../infra/functions.ts';
 import { errorNames } from '../../lib/errors.ts';
 import { at, functionNames, type Template } from './template.ts';
 
@@ -77,6 +78,27 @@ describe('each bundle, by itself', () => {
     expect(await invoke('plan', { execution: 'run-1', event })).toEqual({
       name: errorNames.invalidEvent,
       message: expect.stringMatching(/lies on one machine's disk/),
+    });
+  });
+
+  test('holds no local model, whose weights are of one machine, and what asks a model only where one is opened', async () => {
+    const sources = Object.keys(functionSettings).map((name) => [name, join(root, 'functions', `${name}.ts`)] as const);
+    const asking = sources.filter(([, path]) => readFileSync(path, 'utf8').includes('openModel')).map(([name]) => name);
+    expect([...functionsWithModels].sort()).toEqual(asking.sort());
+    for (const [name, folder] of bundles) {
+      const text = readFileSync(join(folder, 'index.mjs'), 'utf8');
+      const holds = { bedrock: text.includes('bedrock-runtime'), vocabulary: text.includes('" TensorFlow"') };
+      const asks = asking.includes(name);
+      expect({ name, ...holds }).toEqual({ name, bedrock: asks, vocabulary: asks });
+      expect({ name, local: text.includes('@tensorflow/') }).toEqual({ name, local: false });
+      expect(readdirSync(folder).sort()).toEqual(['index.mjs', 'index.mjs.map', 'parquet_wasm_bg.wasm']);
+    }
+    const side = { store: 'qdrant', connection: { url: 'http://127.0.0.1:1' }, collection: 'words' };
+    const embed = { text: 'word', model: { provider: 'local', name: 'universal-sentence-encoder-lite' } };
+    const event = { source: side, target: { ...side, collection: 'others' }, embed };
+    expect(await invoke('plan', { execution: 'run-1', event })).toEqual({
+      name: errorNames.invalidEvent,
+      message: expect.stringMatching(/local model .* runs on one machine only/),
     });
   });
 

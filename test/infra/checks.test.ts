@@ -73,6 +73,11 @@ const acknowledged: readonly Acknowledged[] = [
       "X-Ray, reading metrics and the delivery of a state machine's log have no resources that a policy could name.",
   },
   {
+    rule: /^AwsSolutions-IAM5\[Resource::arn:<AWS::Partition>:bedrock:\*:(:foundation-model\/(amazon\.titan|cohere\.)|.*:inference-profile\/\*\.cohere\.).*\]$/,
+    at: /^Vecferry\/Functions\/\w+Role\//,
+    reason: 'An event names the embedding model and its region; no other kind of model can be called.',
+  },
+  {
     rule: /^AwsSolutions-IAM5\[Resource::<Functions\w+\.Arn>:\*\]$/,
     at: /^Vecferry\/Run\/Role\//,
     reason: 'The state machine may call a function in each of its versions; there is one.',

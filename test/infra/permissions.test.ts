@@ -205,7 +205,9 @@ test('a live run with approval and canary, a breach, an alarm, repairs and its e
     for (const range of json(planned.rangesKey)) await call('export-range', { run: live, range });
     await call('seal', { run: live });
 
-    const policy = ofType(template, 'AWS::IAM::ManagedPolicy')[0]?.[1].Properties;
+    const [policy] = ofType(template, 'AWS::IAM::ManagedPolicy').flatMap(([id, { Properties }]) =>
+      id.startsWith('ClientPolicy') ? [Properties] : [],
+    );
     const ofClient = allowedBy(template, listAt(policy, 'PolicyDocument', 'Statement'));
     aws.needs.length = 0;
     expect((await ssmFlag({ name: 'drafts' }).read())?.writes).toEqual([
