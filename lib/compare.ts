@@ -2,15 +2,16 @@ import { createHash } from 'node:crypto';
 import { type Batch, selectRecords, sliceBatch } from './batch.ts';
 import { bothSides } from './both-sides.ts';
 import { settleSpots, settleSuspects } from './compare-live.ts';
+import { asNowOf } from './compare-made.ts';
 import { NotFound } from './errors.ts';
 import { fetchRecords, maxFetch, split } from './fetch-records.ts';
 import type { FlagStore } from './flag.ts';
-import { getShard } from './get-shard.ts';
 import { comparedKey } from './keys.ts';
 import { type Deadline, isNear } from './log.ts';
+import { getMade, madeChecksum } from './made.ts';
 import { readManifest } from './manifest.ts';
-import { mapBatch, mapId } from './mapping.ts';
 import { addDropped, droppedOf } from './mapping/dropped.ts';
+import { mapBatch, mapId } from './mapping.ts';
 import { asCompared, nullsOf } from './match.ts';
 import { getJson, type ObjectStore, putJson } from './objects.ts';
 import { releaseMemory } from './parquet-wasm.ts';
@@ -26,6 +27,7 @@ import {
   lookAgain,
   name,
   type Tallies,
+  textNow,
 } from './second-look.ts';
 import type { ShardOutput } from './states.ts';
 import type { Capabilities, Store } from './stores/port.ts';
@@ -71,17 +73,21 @@ export async function compareShard(options: CompareOptions): Promise<ShardOutput
   const sourceKind = await storeKind(plan.event.source.store);
   const treatments = targetTreatments(plan, capabilities);
   const key = comparedKey(plan.run, shard);
-  const of = hashOf(plan, manifest, shard, treatments);
+  const exported = manifest.shards.find((entry) => entry.shard === shard)?.checksum ?? '';
+  const checksum = await madeChecksum(objects, plan, shard, exported);
+  const of = hashOf(plan, manifest, { shard, checksum }, treatments);
   const earlier = await getJson(objects, key, comparedSchema);
   const goesOn = earlier?.of === of && (offset > 0 || isClean(earlier));
   if (goesOn && earlier.done) return { done: true };
 
-  const batch = await getShard(objects, plan, shard);
+  const made = await getMade(objects, plan, shard);
+  const { batch } = made;
   const comparison: Comparison = {
     plan,
     source: options.source,
     target: asCompared(options.target, plan, sourceKind.capabilities),
-    batch,
+    ...made,
+    asNow: asNowOf(plan, made),
     ids: capabilities.ids,
     treatments,
     nulls: nullsOf(plan),
@@ -125,12 +131,17 @@ export async function compareShard(options: CompareOptions): Promise<ShardOutput
 }
 
 /** What the tallies of a shard depend on besides the two collections: the shard, what was asked for, and how it is compared. */
-function hashOf(plan: Plan, manifest: Manifest, shard: string, treatments: Treatments): string {
+function hashOf(
+  plan: Plan,
+  manifest: Manifest,
+  { shard, checksum }: { readonly shard: string; readonly checksum: string },
+  treatments: Treatments,
+): string {
   const { compare, seed, spotCheck } = plan.event.validate;
   const at = manifest.shards.findIndex((entry) => entry.shard === shard);
   const before = manifest.shards.slice(0, at).reduce((sum, { records }) => sum + records, 0);
   // A sample is drawn from the whole run: which of a shard's records are in it hangs on where the shard lies.
-  const place = [manifest.records, before, manifest.shards[at]?.checksum ?? ''];
+  const place = [manifest.records, before, checksum];
   const text = JSON.stringify([
     place,
     compare,
@@ -207,8 +218,15 @@ function findDoubled(batch: Batch, { mapping }: Plan, ids: Capabilities['ids']):
 }
 
 async function comparePositions(comparison: Comparison, positions: readonly number[], tallies: Tallies): Promise<void> {
-  const { plan, batch, ids, doubled } = comparison;
-  const single = doubled.size === 0 ? positions : positions.filter((at) => !doubled.has(at));
+  const { plan, batch, ids, doubled, failed } = comparison;
+  const isSingle = (at: number): boolean => !doubled.has(at) && !failed.has(at);
+  const single = doubled.size + failed.size === 0 ? positions : positions.filter(isSingle);
+  for (const at of positions) {
+    const why = failed.get(at);
+    if (why === undefined || doubled.has(at)) continue;
+    const reason = `was not written, because its text could not be embedded: ${why}`;
+    countSuspect(tallies, { sourceId: batch.ids[at] ?? '', verdict: 'missing', reason });
+  }
   for (const at of positions) {
     const earlier = doubled.get(at);
     if (earlier === undefined) continue;
@@ -222,6 +240,7 @@ async function comparePositions(comparison: Comparison, positions: readonly numb
       const mapped = mapBatch(recordsAt(batch, part), plan.mapping, ids);
       tallies.skipped += mapped.skipped.length;
       for (const id of mapped.skipped) name(tallies.skippedIds, id);
+      Object.assign(tallies, addDropped(tallies, droppedOf(mapped.dropped)));
       const found = findSuspects(mapped, await fetchRecords(comparison.target, mapped.batch.ids), comparison);
       tallies.equal += mapped.batch.count - found.length;
       return found;
@@ -240,11 +259,10 @@ function recordsAt(batch: Batch, positions: readonly number[]): Batch {
 
 /**
  * Reads records back from the source by id, another path than the export took, and holds them against the shard: a fault
-      Object.assign(tallies, addDropped(tallies, droppedOf(mapped.dropped)));
  * of the export must not hide behind its own output.
  */
 async function checkSpots(comparison: Comparison, positions: readonly number[], tallies: Tallies): Promise<void> {
-  const { batch, source, target, plan, ids } = comparison;
+  const { exported: batch, source, target, plan, ids } = comparison;
   const found = await fetchRecords(
     source,
     positions.map((at) => batch.ids[at] ?? ''),
@@ -269,7 +287,8 @@ async function checkSpots(comparison: Comparison, positions: readonly number[], 
   suspects.forEach(({ id, verdict, reason }, at) => {
     const expected = { batch: { ...batch, ids: targetIds }, at };
     if (isAsSourceNow(comparison, id, expected, found, inTarget)) return;
-    countSpot(tallies, { id, verdict, reason: spotReason(verdict, reason) });
+    const text = textNow(comparison, id, found);
+    countSpot(tallies, { id, verdict, reason: `${spotReason(verdict, reason)}${text}` });
   });
 }
 

@@ -1,4 +1,4 @@
-import { type Batch, batchBytes, sliceBatch } from './batch.ts';
+import { type Batch, batchBytes, selectRecords, sliceBatch } from './batch.ts';
 import { addChanges, conform, hasChanges, noChanges, type SchemaTally } from './conform.ts';
 import { RecordRefused, ShardDamaged, StoreUnavailable, Throttled, VecferryError } from './errors.ts';
 import { exportedKey, failedKey, loadedKey, shardKey } from './keys.ts';
@@ -66,15 +66,17 @@ export async function importShard(input: ImportShardInput): Promise<ImportResult
   const { shard } = message;
   if ((await objects.get(loadedKey(run, shard))) !== undefined) return { outcome: 'loaded', written: 0, throttled: 0 };
   const { bytes, header } = await getShard(input);
+  const made = plan.embed === undefined ? undefined : await openEmbedded(objects, plan, shard);
   const { records } = header;
   const tallied = message.tally ?? noTally;
   const startedAt = tallied.startedAt ?? now().toISOString();
   const progress = { offset: message.offset, tally: { ...tallied, startedAt } };
   const pace = makePace({ maxRecords: maxWriteRecords, deadline: input.deadline, log });
   const before = progress.tally.written;
-  const finished = await writeAll(input, { bytes, header }, progress, pace);
+  const finished = await writeAll(input, { bytes, header, made }, progress, pace);
   progress.tally = { ...progress.tally, throttled: progress.tally.throttled + pace.count };
   releaseMemory(bytes);
+  if (made !== undefined) releaseMemory(made.bytes);
   const result = { written: progress.tally.written - before, throttled: pace.count };
   if (!finished) {
     await queue.sendLater(
@@ -91,8 +93,10 @@ export async function importShard(input: ImportShardInput): Promise<ImportResult
     await queue.bury({ version: messageVersion, run, shard, attempt: message.attempt, offset: 0 }, text);
     return { ...result, outcome: 'refused' };
   }
-  if (tally.written + tally.skipped !== records) {
-    const text = `shard ${shard} has ${records} records, but the target acknowledged ${tally.written} and ${tally.skipped} were left out`;
+  // A record whose text could not be embedded is not carried; compare names it.
+  const carried = records - (tally.failed ?? 0);
+  if (tally.written + tally.skipped !== carried) {
+    const text = `shard ${shard} has ${carried} records to write, but the target acknowledged ${tally.written} and ${tally.skipped} were left out`;
     throw new StoreUnavailable(`${text}; the shard is written again`, { ids: [shard] });
   }
   const loaded: Loaded = {
@@ -101,11 +105,11 @@ export async function importShard(input: ImportShardInput): Promise<ImportResult
     written: tally.written,
     skipped: tally.skipped,
     skippedIds: tally.skippedIds,
+    ...(tally.dropped && { dropped: tally.dropped }),
     throttled: tally.throttled,
     ...(tally.schema === undefined ? {} : { schema: tally.schema }),
     startedAt,
     at: now().toISOString(),
-    ...(tally.dropped && { dropped: tally.dropped }),
   };
   await putJson(objects, loadedKey(run, shard), loaded);
   await objects.delete(failedKey(run, shard));
@@ -146,7 +150,7 @@ interface Progress {
 }
 
 /** @throws ShardDamaged when the object is gone, damaged, or not the one that was exported. */
-async function getShard({ plan, message, objects }: ImportShardInput): Promise<Shard> {
+async function getShard({ plan, message, objects }: ImportShardInput): Promise<Omit<Shard, 'made'>> {
   const { run } = plan;
   const key = shardKey(run, message.shard);
   const mend = 'start the run again, which exports the shard anew';
@@ -165,6 +169,8 @@ async function getShard({ plan, message, objects }: ImportShardInput): Promise<S
 interface Shard {
   readonly bytes: Uint8Array;
   readonly header: ShardHeader;
+  /** Of a run that embeds texts: the vectors that were made for it. */
+  readonly made: EmbeddedObject | undefined;
 }
 
 /** False when the deadline came first; `progress` then says what is left. */
@@ -174,30 +180,53 @@ async function writeAll(input: ImportShardInput, shard: Shard, progress: Progres
   const { bytes, header } = shard;
   const readUnder = { ...header, where: `shard ${message.shard}` };
   const from = { maxRecords: maxWriteRecords, offset: progress.offset, header };
-  for await (const group of readShard(bytes, where, from)) {
+  const groups = readShard(bytes, where, from);
+  for await (const { batch: group, made } of besideIts(groups, shard.made, progress.offset)) {
     const start = progress.offset;
     while (progress.offset < start + group.count) {
-      const { batch: piece, ...changes } = conform(
-        pieceAt(group, progress.offset - start, pace.size()),
-        readUnder,
-        plan,
-      );
-      const tally = await writePiece(input, piece, progress.offset, pace);
+      const at = progress.offset - start;
+      const part = pieceAt(group, at, pace.size(), made);
+      const { batch: piece, ...changes } = conform(part, readUnder, plan);
+      const carried = carriedOf(plan, piece, made && sliceBatch(made, at, at + piece.count));
+      const tally = await writePiece(input, carried, progress.offset, pace);
       if (tally === undefined) return false;
+      const failed = piece.count - carried.count;
       progress.offset += piece.count;
-      progress.tally = addTally(progress.tally, { ...tally, ...schemaOf(changes) });
+      progress.tally = addTally(progress.tally, { ...tally, ...schemaOf(changes), ...(failed > 0 && { failed }) });
       if (isNear(input.deadline) && progress.offset < header.records) return false;
     }
-    for (const { values } of group.vectors.values()) releaseMemory(values);
+    for (const each of [group, made]) for (const { values } of each?.vectors.values() ?? []) releaseMemory(values);
   }
   return true;
 }
 
-function pieceAt(batch: Batch, from: number, records: number): Batch {
+/** The row groups, and beside them what was made for their records. */
+async function* besideIts(
+  groups: AsyncIterable<Batch>,
+  made: EmbeddedObject | undefined,
+  offset: number,
+): AsyncGenerator<{ readonly batch: Batch; readonly made?: Batch }, void, undefined> {
+  if (made !== undefined) yield* besideMade(groups, made, offset);
+  else for await (const batch of groups) yield { batch };
+}
+
+/** The records with their made vectors, without those whose text could not be embedded. */
+function carriedOf({ embed }: Plan, piece: Batch, made: Batch | undefined): Batch {
+  if (made === undefined) return piece;
+  const { batch, failed } = attachMade(piece, made, embed?.vector ?? '');
+  if (failed.size === 0) return batch;
+  const positions = Array.from({ length: batch.count }, (_, at) => at);
+  return selectRecords(
+    batch,
+    positions.filter((at) => !failed.has(at)),
+  );
+}
+
+function pieceAt(batch: Batch, from: number, records: number, made: Batch | undefined): Batch {
   const piece = sliceBatch(batch, from, from + records);
-  const bytes = batchBytes(piece);
+  const bytes = batchBytes(piece) + (made === undefined ? 0 : batchBytes(sliceBatch(made, from, from + records)));
   if (bytes <= maxWriteBytes || piece.count === 1) return piece;
-  return pieceAt(batch, from, Math.max(1, Math.floor((piece.count * maxWriteBytes) / bytes)));
+  return pieceAt(batch, from, Math.max(1, Math.floor((piece.count * maxWriteBytes) / bytes)), made);
 }
 
 /** undefined when the store kept refusing until the deadline. */
@@ -247,6 +276,7 @@ async function isolate(
 
 function addTally(a: ImportTally, b: ImportTally): ImportTally {
   const reason = a.reason ?? b.reason;
+  const failed = (a.failed ?? 0) + (b.failed ?? 0);
   return {
     written: a.written + b.written,
     skipped: a.skipped + b.skipped,
@@ -254,7 +284,9 @@ function addTally(a: ImportTally, b: ImportTally): ImportTally {
     refused: a.refused + b.refused,
     refusedIds: [...a.refusedIds, ...b.refusedIds].slice(0, idsKept),
     throttled: a.throttled + b.throttled,
+    ...addDropped(a, b),
     ...(reason === undefined ? {} : { reason }),
+    ...(failed > 0 && { failed }),
     ...schemaOf(addChanges(a.schema ?? noChanges, b.schema ?? noChanges)),
   };
 }
@@ -277,4 +309,3 @@ async function putFailed(
   };
   await putJson(objects, failedKey(plan.run, message.shard), marker);
 }
-    ...addDropped(a, b),

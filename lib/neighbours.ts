@@ -6,6 +6,7 @@ import { conditionsOf, type Filter, fieldsMeet, fieldsOf } from './filter.ts';
 import { decodeFloats } from './float-text.ts';
 import { exportedKey, neighboursKey } from './keys.ts';
 import { type Deadline, isNear } from './log.ts';
+import { madeChecksum } from './made.ts';
 import { findNearest } from './nearest.ts';
 import { getJson, type ObjectStore, putJson } from './objects.ts';
 import { readQueries } from './queries.ts';
@@ -39,7 +40,7 @@ export interface NeighboursOptions {
 export async function findNeighbours({ plan, shard, objects, deadline }: NeighboursOptions): Promise<ShardOutput> {
   const key = neighboursKey(plan.run, shard);
   const { queries, of: queriesOf } = await readQueries(objects, plan.run);
-  const of = neighboursHash(plan, queriesOf, await checksumOf(objects, plan.run, shard));
+  const of = neighboursHash(plan, queriesOf, await checksumOf(objects, plan, shard));
   const earlier = await getJson(objects, key, neighboursSchema);
   const own = earlier?.of === of ? earlier : undefined;
   if (own?.done === true) return { done: true };
@@ -74,7 +75,7 @@ export async function findNeighbours({ plan, shard, objects, deadline }: Neighbo
 
 /**
  * What a shard's neighbours were worked out from: the shard, the queries, how they are ranked and how many are kept.
- * @param queriesOf hash of the queries @param checksum the shard's
+ * @param queriesOf hash of the queries @param checksum of the shard with its made vectors
  */
 export function neighboursHash(plan: Plan, queriesOf: string, checksum: string): string {
   const { missingVectors } = plan.mapping;
@@ -83,12 +84,12 @@ export function neighboursHash(plan: Plan, queriesOf: string, checksum: string):
 }
 
 /** The shard's checksum without reading it. */
-async function checksumOf(objects: ObjectStore, run: string, shard: string): Promise<string> {
-  const key = exportedKey(run, shard);
+async function checksumOf(objects: ObjectStore, plan: Plan, shard: string): Promise<string> {
+  const key = exportedKey(plan.run, shard);
   const entry = await getJson(objects, key, shardEntrySchema);
   if (entry === undefined)
     throw new NotFound(`${objects.locate(key)} is not there: start the run again under its id`, { ids: [shard] });
-  return entry.checksum;
+  return await madeChecksum(objects, plan, shard, entry.checksum);
 }
 
 interface Found {

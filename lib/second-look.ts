@@ -1,8 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Batch } from './batch.ts';
 import type { BothSides } from './both-sides.ts';
+import type { AsNow } from './compare-made.ts';
 import { RecordRefused } from './errors.ts';
-import { alone, type Fetched, fetchRecords, type Located } from './fetch-records.ts';
+import { type Fetched, fetchRecords, type Located } from './fetch-records.ts';
 import { type Mapped, mapBatch } from './mapping.ts';
 import { type Nulls, recordDifference, type Treatments } from './record-equal.ts';
 import type { Compared, Plan } from './run-files.ts';
@@ -20,7 +21,12 @@ export interface Comparison {
   readonly plan: Plan;
   readonly source: Store;
   readonly target: Pick<Store, 'fetch'>;
+  /** The shard's records as the mapping takes them, and as they were exported. */
   readonly batch: Batch;
+  readonly exported: Batch;
+  /** Of a run that embeds texts: why the text of these has no vector, by position. */
+  readonly failed: ReadonlyMap<number, string>;
+  readonly asNow: AsNow;
   readonly ids: Capabilities['ids'];
   readonly treatments: Treatments;
   readonly nulls: Nulls;
@@ -95,7 +101,10 @@ export async function lookAgain(comparison: Comparison, suspects: readonly Suspe
       if (second.verdict === 'missing') tallies.gone++;
       const reason = `the source changed after the export, and the target is as the source is now: ${second.reason}`;
       name(tallies.changes, { id: suspect.sourceId, reason });
-    } else countSuspect(tallies, { ...suspect, ...second });
+    } else {
+      const reason = `${second.reason}${textNow(comparison, suspect.sourceId, inSource)}`;
+      countSuspect(tallies, { ...suspect, ...second, reason });
+    }
   }
 }
 
@@ -112,7 +121,7 @@ export function name<T>(list: T[], entry: T): void {
 
 /** True when the target holds what the source holds at this moment, or when neither has the record any more. */
 export function isAsSourceNow(
-  { plan, ids, treatments, nulls }: Comparison,
+  { plan, ids, treatments, nulls, asNow }: Comparison,
   sourceId: string,
   expected: Located,
   inSource: Fetched,
@@ -124,7 +133,9 @@ export function isAsSourceNow(
   const [now, found] = [inSource.records.get(sourceId), inTarget.records.get(targetId)];
   if (now === undefined || found === undefined) return now === undefined && found === undefined;
   try {
-    const mapped = mapBatch(alone(now), plan.mapping, ids);
+    const record = asNow(now, sourceId);
+    if (record === undefined) return false;
+    const mapped = mapBatch(record, plan.mapping, ids);
     if (mapped.batch.count === 0) return false;
     return recordDifference(mapped.batch, 0, found.batch, found.at, treatments, nulls) === undefined;
   } catch (error) {
@@ -132,4 +143,11 @@ export function isAsSourceNow(
     if (error instanceof RecordRefused) return false;
     throw error;
   }
+}
+
+/** Of a run that embeds texts, the end of a reason: what is known no more of a record whose text is another by now. */
+export function textNow({ asNow }: Comparison, sourceId: string, inSource: Fetched): string {
+  const now = inSource.records.get(sourceId);
+  if (now === undefined || asNow(now, sourceId) !== undefined) return '';
+  return '; its text changed since it was embedded, so the vector that belongs to it now was never made: start another run';
 }

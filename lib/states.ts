@@ -93,6 +93,8 @@ export const importTally = z.strictObject({
   refused: tally,
   refusedIds: z.array(z.string()),
   throttled: tally,
+  /** Records whose text could not be embedded; left out: none. */
+  failed: tally.optional(),
   /** Why the first refused record was refused. */
   reason: z.string().optional(),
   /** When the first of them began. */

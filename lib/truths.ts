@@ -3,6 +3,7 @@ import { NotFound } from './errors.ts';
 import { type Condition, conditionsOf } from './filter.ts';
 import { decodeFloats } from './float-text.ts';
 import { neighboursKey } from './keys.ts';
+import { madeChecksum } from './made.ts';
 import { neighboursHash } from './neighbours.ts';
 import { getJson, type ObjectStore } from './objects.ts';
 import { readQueries } from './queries.ts';
@@ -51,7 +52,7 @@ export async function readTruthsAndHash({
   const nearest: Truth['nearest'][] = queries.map(() => []);
   for (const { shard, checksum } of manifest.shards) {
     const key = neighboursKey(plan.run, shard);
-    const of = neighboursHash(plan, queriesOf, checksum);
+    const of = neighboursHash(plan, queriesOf, await madeChecksum(objects, plan, shard, checksum));
     hash.update(of);
     const found = await getJson(objects, key, neighboursSchema);
     if (found?.done !== true || found.of !== of) {
