@@ -1,3 +1,4 @@
+import { embeddingFinding } from './embedding-report.ts';
 import { type ErrorName, errorNames } from './errors.ts';
 import type { Gold } from './gold-files.ts';
 import { liveFindings } from './live-report.ts';
@@ -16,6 +17,8 @@ export interface Findings {
   readonly spotCheck: NonNullable<Report['spotCheck']>;
   /** null: the run was not live. */
   readonly live: Report['live'];
+  /** null: no model made vectors. */
+  readonly embedding: Report['embedding'];
   readonly recall: Recall;
   readonly tuning: Tuning['sets'];
   readonly diagnosis: Diagnosis;
@@ -41,10 +44,12 @@ const tunable: readonly Cause['cause'][] = [
 
 /** What is wrong first, then what could not be checked; each with its causes, of which the first says what to do next. */
 export function findingsOf(parts: Findings): Finding[] {
-  const { mode, counts, compare, spotCheck, live, diagnosis } = parts;
+  const { run, mode, counts, compare, spotCheck, live, embedding, diagnosis } = parts;
   const advice = live === null ? advices[mode] : advices.live;
+  const failed = embedding === null ? undefined : embeddingFinding(run, embedding);
   const findings: Found[] = [
-    ...compareFindings(compare, advice),
+    ...(failed === undefined ? [] : [{ ...failed, isNextKnown: true }]),
+    ...compareFindings(compare, advice, embedding?.failed ?? 0),
     ...sourceFindings(spotCheck, advice),
     // Writes go on: the sweep has found what they left out.
     ...(live === null ? countFindings(counts, compare, advice) : liveFindings(live)),
@@ -96,7 +101,8 @@ const advices = {
 } as const;
 type Advice = (typeof advices)[keyof typeof advices];
 
-function compareFindings({ first, ...compare }: CompareReport, advice: Advice): Found[] {
+/** @param failed records whose text could not be embedded: they are missing, and a finding of their own */
+function compareFindings({ first, ...compare }: CompareReport, advice: Advice, failed: number): Found[] {
   const idsOf = (entries: readonly { readonly id: string }[]): string[] => entries.map(({ id }) => id);
   const found: Found[] = [];
   const add = (severity: Finding['severity'], what: string, ids: string[], next: string): void => {
@@ -112,8 +118,10 @@ function compareFindings({ first, ...compare }: CompareReport, advice: Advice): 
     const what = `${plural(compare.duplicates, 'record')} ${verb(compare.duplicates, 'shares its', 'share their')} id in the target with another`;
     add('failed', what, idsOf(first.different), advice.unique);
   }
-  if (compare.missing > 0) {
-    const what = `${plural(compare.missing, 'record')} ${verb(compare.missing, 'is', 'are')} missing in the target`;
+  const missing = Math.max(0, compare.missing - failed);
+  if (missing > 0) {
+    const others = failed === 0 ? '' : ', besides those that could not be embedded';
+    const what = `${plural(missing, 'record')} ${verb(missing, 'is', 'are')} missing in the target${others}`;
     const next = `See that nothing else deletes from the target. ${advice.again}`;
     found.push({ check: 'compare', severity: 'failed', what, ids: idsOf(first.missing), next, isMissing: true });
   }

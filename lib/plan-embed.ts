@@ -11,7 +11,7 @@ import { isSameModel, marksOf, modelText, sourceModel } from './model-id.ts';
 import type { CollectionSchema, ModelId } from './schema.ts';
 import type { Description, Source, StoreKind } from './stores/port.ts';
 import { type Fields, parseTemplate, payloadFields, type Template, valueAt } from './template.ts';
-import { count, duration, plural } from './words.ts';
+import { count, duration, money, plural } from './words.ts';
 
 /**
  * What the plan works out of an embedding: which vector is made of which text, whether the source's is of that model
@@ -339,10 +339,4 @@ export function refuseOverBudget(
       ids: ['embed.budget'],
     },
   );
-}
-
-/** Dollars with as many digits as say something: 0.000012, 0.42, 14.20 */
-export function money(usd: number): string {
-  if (usd === 0 || usd >= 0.1) return usd.toFixed(2);
-  return usd.toFixed(Math.min(8, 1 - Math.floor(Math.log10(usd))));
 }

@@ -1,3 +1,4 @@
+import { readEmbedding } from './embedding-report.ts';
 import { VecferryError } from './errors.ts';
 import { nextAfterError } from './findings.ts';
 import { runKeys } from './keys.ts';
@@ -100,7 +101,7 @@ async function doneSoFar(
   objects: ObjectStore,
   plan: Plan,
   createdAt: string,
-): Promise<Pick<Report, 'timeline' | 'actual' | 'unread'>> {
+): Promise<Pick<Report, 'embedding' | 'timeline' | 'actual' | 'unread'>> {
   const { run } = plan;
   try {
     const spans = await readSpans(objects, run);
@@ -108,10 +109,17 @@ async function doneSoFar(
       getJson(objects, key, shardEntrySchema),
     );
     const shards = exported.filter((each) => each !== undefined);
-    return { timeline: timelineOf(spans), actual: actualOf({ plan, spans, shards, createdAt }), unread: [] };
+    const embedding = await readEmbedding(objects, plan);
+    const actual = actualOf({ plan, spans, shards, createdAt, embedding });
+    return { embedding, timeline: timelineOf(spans), actual, unread: [] };
   } catch (error) {
     if (!(error instanceof VecferryError)) throw error;
-    return { timeline: null, actual: null, unread: [`how far the run came could not be read: ${error.message}`] };
+    return {
+      embedding: null,
+      timeline: null,
+      actual: null,
+      unread: [`how far the run came could not be read: ${error.message}`],
+    };
   }
 }
 
@@ -135,6 +143,7 @@ function emptyReport(run: string, createdAt: string, plan: Plan | undefined): Re
     compare: null,
     spotCheck: null,
     live: null,
+    embedding: null,
     recall: null,
     tuning: null,
     drift: null,

@@ -35,13 +35,15 @@ export interface ActualOptions {
   /** The shards that were exported, all of them or as many as there were. */
   readonly shards: readonly Pick<ShardEntry, 'shard' | 'records' | 'bytes'>[];
   readonly createdAt: string;
+  /** What a model made, where one did: its time is a function's too, and its price comes on top. */
+  readonly embedding: Report['embedding'];
 }
 
 /** What a run came to, and what that would cost at the estimate's prices: worked out, since no bill is at hand. */
-export function actualOf({ plan, spans, shards, createdAt }: ActualOptions): NonNullable<Report['actual']> {
+export function actualOf({ plan, spans, shards, createdAt, embedding }: ActualOptions): NonNullable<Report['actual']> {
   const seconds = Math.max(0, (Date.parse(createdAt) - Date.parse(plan.createdAt)) / 1000);
   const ranges = new Set(shards.map(({ shard }) => parseShardName(shard).range)).size;
-  const workSeconds = workedSeconds(spans);
+  const workSeconds = workedSeconds(spans) + (embedding?.seconds ?? 0);
   const isMoved = plan.event.mode === 'migrate';
   const { price } = priceOf({ workSeconds, ranges, shards: shards.length, seconds, isMoved });
   return {
@@ -49,6 +51,6 @@ export function actualOf({ plan, spans, shards, createdAt }: ActualOptions): Non
     bytes: shards.reduce((total, { bytes }) => total + bytes, 0),
     shards: shards.length,
     seconds,
-    usd: price,
+    usd: price + Math.ceil((embedding?.usd ?? 0) * 100) / 100,
   };
 }

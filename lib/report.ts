@@ -101,6 +101,7 @@ interface Parts {
 function buildReport(parts: Parts): Report {
   const { plan, manifest, counts, compared, loaded, recall, tuning, diagnosis, settings, spans, live, createdAt } =
     parts;
+  const { embedding } = parts;
   const { validate } = plan.event;
   const compare = sumCompared(compared, counts, validate.compare === 'all' ? 'all' : validate.compare.sample);
   const spotCheck = {

@@ -39,3 +39,9 @@ export function milliseconds(value: number): string {
   if (value >= 100) return `${count(Math.round(value))} ms`;
   return `${value.toFixed(value < 10 ? 2 : 1)} ms`;
 }
+
+/** Dollars with as many digits as say something: 0.000012, 0.42, 14.20 */
+export function money(usd: number): string {
+  if (usd === 0 || usd >= 0.1) return usd.toFixed(2);
+  return usd.toFixed(Math.min(8, 1 - Math.floor(Math.log10(usd))));
+}

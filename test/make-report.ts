@@ -215,6 +215,35 @@ export function makeLive(text: string): NonNullable<Report['live']> {
   };
 }
 
+const makeEmbedding = (text: string): Report['embedding'] => ({
+  vector: `body ${text}`,
+  text: `{title}: {abstract} ${text}`,
+  which: 'all',
+  model: { provider: 'bedrock', name: 'amazon.titan-embed-text-v2:0', version: '2', dimensions: 512 },
+  old: { name: `all-MiniLM-L6-v2 ${text}` },
+  isNew: false,
+  mark: { model: 'embedding_model', version: 'embedding_version' },
+  records: 1_204_331,
+  completed: 1_204_300,
+  failed: 12,
+  withoutText: 19,
+  pending: 0,
+  copied: 0,
+  shared: 3_120,
+  texts: 1_201_180,
+  tokens: 310_204_118,
+  usd: 6.2041,
+  requests: 1_201_180,
+  throttled: 14,
+  seconds: 62_040,
+  estimate: { texts: 1_204_331, tokens: 322_118_004, usd: 6.4424, seconds: 64_424 },
+  budget: { usd: 10, tokens: null, minutes: 1_500 },
+  failures: Array.from({ length: 12 }, (_, i) => ({
+    id: i === 0 ? text : `${19_000 + i}`,
+    reason: `has 9,120 tokens, and amazon.titan-embed-text-v2:0 takes 8,192 ${i === 1 ? text : ''}`,
+  })),
+});
+
 /** A report with something in every part, and `text` wherever text of others can come in. Overrides replace whole parts. */
 export function makeReport(text: string, overrides: Partial<Report> = {}): Report {
   const named = (count: number, reason: string) =>
@@ -231,6 +260,7 @@ export function makeReport(text: string, overrides: Partial<Report> = {}): Repor
     tuning: makeTuning(text),
     drift: makeDrift(text),
     live: makeLive(text),
+    embedding: makeEmbedding(text),
     settings: makeSettings(text),
     timeline: makeTimeline(),
     run: 'articles-2026-11-21',
@@ -390,6 +420,7 @@ export function makeGoodReport(): Report {
     tuning: null,
     drift: null,
     live: null,
+    embedding: null,
     run: 'words',
     verdict: 'validated',
     summary:
@@ -538,6 +569,7 @@ export function makeEarlyReport(): Report {
     compare: null,
     spotCheck: null,
     live: null,
+    embedding: null,
     recall: null,
     tuning: null,
     drift: null,

@@ -2,13 +2,12 @@ import type { Answer, Move } from '../../lib/cutover-files.ts';
 import { flagNameOf, placeOf } from '../../lib/flag.ts';
 import { modelText } from '../../lib/model-id.ts';
 import type { Notice } from '../../lib/notices.ts';
-import { money } from '../../lib/plan-embed.ts';
 import type { Plan } from '../../lib/run-files.ts';
 import type { ShardHeader } from '../../lib/shard.ts';
 import type { Stage } from '../../lib/stage.ts';
 import type { RunStatus } from '../../lib/status.ts';
 import type { StoreKind } from '../../lib/stores/port.ts';
-import { count, duration, plural } from '../../lib/words.ts';
+import { count, duration, money, plural } from '../../lib/words.ts';
 import { type Place, shownCommand } from './shown-command.ts';
 
 /** What the looking commands print for people; with --json the same objects go out as they are. */

@@ -1,3 +1,4 @@
+import type { EmbeddingReport } from '../embedding-report.ts';
 import type { Gold } from '../gold-files.ts';
 import { html, join, type Markup } from '../html.ts';
 import type { Finding, LiveReport, Report, Verdict } from '../report-schema.ts';
@@ -19,7 +20,8 @@ export function checksSection(report: Report): Markup {
   const live = report.live === null ? [] : [liveCheck(report.live, report.findings)];
   const gold = (report.recall?.sets ?? []).flatMap((each) => each.gold ?? []);
   const judged = gold.length === 0 ? [] : [goldCheck(gold, report.findings)];
-  const own = [countsCheck(report), compareCheck(report), sourceCheck(report), ...live, recallCheck(report)];
+  const made = report.embedding === null ? [] : [embeddingCheck(report.embedding, report.findings)];
+  const own = [countsCheck(report), compareCheck(report), sourceCheck(report), ...live, ...made, recallCheck(report)];
   const list = [...own, ...judged, ...driftChecks(report)];
   return html`<section aria-label="Checks"><ul class="checks">${join(
     list.map(
@@ -64,6 +66,15 @@ function sourceCheck({ spotCheck, findings }: Report): Check {
 function liveCheck({ changed, added, deleted, mended }: LiveReport, findings: readonly Finding[]): Check {
   const text = `${count(changed)} changed, ${count(added)} added, ${count(deleted)} deleted; ${count(mended)} mended.`;
   return { name: 'Live writes on both sides', state: stateOf(findings, ['live']), text };
+}
+
+function embeddingCheck(
+  { completed, failed, withoutText, model }: EmbeddingReport,
+  findings: readonly Finding[],
+): Check {
+  const rest = withoutText === 0 ? '' : `, ${count(withoutText)} without text`;
+  const text = `${count(completed)} by ${model.name}, ${count(failed)} failed${rest}.`;
+  return { name: 'Embedded', state: stateOf(findings, ['embedding']), text };
 }
 
 function recallCheck({ recall, findings }: Report): Check {

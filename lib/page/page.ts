@@ -2,6 +2,7 @@ import { html, type Markup, raw } from '../html.ts';
 import type { Report } from '../report-schema.ts';
 import { checksSection } from './checks.ts';
 import { driftSection } from './drift.ts';
+import { embeddingSection } from './embedding.ts';
 import { findingsSection } from './findings.ts';
 import { goldSection } from './gold.ts';
 import { latencySection } from './latency.ts';
@@ -35,6 +36,7 @@ ${checksSection(report)}
 ${findingsSection(report)}
 ${figuresPair(countsSection(report), compareSection(report))}
 ${liveSection(report)}
+${embeddingSection(report.embedding)}
 ${recordLists(report)}
 ${recallSection(report.recall)}
 ${goldSection(report.recall)}
