@@ -2,6 +2,8 @@ import { denseVector, hasVector } from '../batch.ts';
 import { distanceBetween } from '../distance.ts';
 import { fetchRecords, type Located, patiently } from '../fetch-records.ts';
 import { allowedAt, recallAt } from '../measures.ts';
+import { searchedVectors } from '../query-sets.ts';
+import { querySpace } from '../query-space.ts';
 import type { Cause, Plan } from '../run-files.ts';
 import type { Distance } from '../schema.ts';
 import { openSide, type Side } from '../search-side.ts';
@@ -15,6 +17,12 @@ import type { Found } from './settings.ts';
 const maxQueries = 20;
 /** The target ranks as it is said to when so much of its answer is what that ranking gives. */
 const leastAgreement = 0.9;
+
+/** True where the source holds the vectors that the target got. Else the target's stand for both: they were compared with those that were made. */
+function holdsSame({ plan, entry }: Experiment): boolean {
+  const searched = searchedVectors(plan).find((each) => each.vector === entry.vector);
+  return searched === undefined || querySpace(plan, searched).source === undefined;
+}
 
 /** One query, and the vectors of the records that either ranking puts in front, by their ids in the source. */
 interface Case {
@@ -49,10 +57,11 @@ export async function distanceCauses(experiment: Experiment): Promise<readonly F
   const found: Found[] = [];
   const lengths = { source: rangeText(cases.map(source)), target: rangeText(cases.map(target)) };
   const ranked = rank(declared, source);
+  const owner = holdsSame(experiment) ? "the source's own" : 'the same';
   const isRankedSo = declared !== entry.distance && agreement(shared) >= leastAgreement;
   if (isRankedSo && explains(ranked, 1)) {
     const unit = rank(declared, (each) => mapValues(source(each), scaledTo(1)));
-    const seen = `Ranked by ${declared}, the source's own vectors give ${percent(ranked)} of the true neighbours by ${entry.distance}, and ${percent(agreement(shared))} of what an exact search of the target answers.`;
+    const seen = `Ranked by ${declared}, ${owner} vectors give ${percent(ranked)} of the true neighbours by ${entry.distance}, and ${percent(agreement(shared))} of what an exact search of the target answers.`;
     if (explains(ranked, unit)) {
       found.push({
         gain: unit - ranked,
@@ -108,7 +117,9 @@ function notNormalised(about: About, declared: Distance, lengths: string, eviden
   };
 }
 
-async function casesOf({ plan, source, target, entry, truths }: Experiment): Promise<readonly Case[]> {
+async function casesOf(experiment: Experiment): Promise<readonly Case[]> {
+  const { plan, source, target, entry, truths } = experiment;
+  const hasOwn = holdsSame(experiment);
   const side = await openSide({ plan, side: 'target', store: target, vector: entry.vector, exact: true });
   const cases: Case[] = [];
   for (const truth of truths.slice(0, maxQueries)) {
@@ -119,7 +130,7 @@ async function casesOf({ plan, source, target, entry, truths }: Experiment): Pro
     const sourceIdOf = (id: string): string => known.get(id) ?? originalId(plan, records.get(id)) ?? id;
     const inTarget = new Map([...vectorsOf(records, entry.targetVector)].map(([id, each]) => [sourceIdOf(id), each]));
     const ids = [...truth.nearest.map(({ id }) => id), ...inTarget.keys()];
-    const inSource = vectorsOf((await fetchRecords(source, ids)).records, entry.vector);
+    const inSource = hasOwn ? vectorsOf((await fetchRecords(source, ids)).records, entry.vector) : inTarget;
     cases.push({ truth, depth, hits: found.map(({ id }) => sourceIdOf(id)), inSource, inTarget });
   }
   return cases;
