@@ -69,10 +69,16 @@ export function statusLines(status: RunStatus, place: Place): readonly string[] 
       ({ shard, error, message, final }) =>
         `failed   shard ${shard}${final ? '' : ' (tried again)'}: ${error}: ${message}`,
     ),
+    ...(status.embedding?.failures ?? [])
+      .slice(0, maxFailuresShown)
+      .map(({ id, reason }) => `failed   the text of record ${id}: ${reason}`),
     ...(status.lastMove === undefined ? [] : [`readers  ${moveLine(status.lastMove)}`]),
     ...answerLines(place, status),
   ];
 }
+
+/** Texts that could not be embedded; --json names a hundred, and the run's objects all. */
+const maxFailuresShown = 10;
 
 function stageText({ name, state, done, total, unit, detail }: Stage): string {
   // What a cutover is at says more than that it is under way, and so does why it ended.
@@ -82,7 +88,7 @@ function stageText({ name, state, done, total, unit, detail }: Stage): string {
   return `${state}${figures}${detail === undefined ? '' : `  ${detail}`}`;
 }
 
-export function moveLine({ action, kind, name, from, to, percent, reason }: Move): string {
+export function moveLine({ action, kind, name, from, to, percent, reason, note }: Move): string {
   const pointer = `${kind} '${name}'`;
   const moved = `${pointer} moved from ${from ?? 'nothing'} to ${to ?? 'nothing'}`;
   const texts = {
@@ -93,7 +99,7 @@ export function moveLine({ action, kind, name, from, to, percent, reason }: Move
     finish: `finished: reads and writes go to ${to} alone: ${pointer}`,
     retire: `retired: ${from} is dropped for good; readers stay on ${to}`,
   };
-  return `${texts[action]}${reason === undefined ? '' : `; ${reason}`}`;
+  return [texts[action], ...[reason, note].filter((each) => each !== undefined)].join('; ');
 }
 
 /** What can be read of a run, and what the person can type whom it waits for. */
@@ -144,8 +150,10 @@ function flat(header: ShardHeader): Readonly<Record<string, string>> {
     [
       'vectors',
       schema.vectors
-        .map(({ name, kind, dimension, distance }) =>
-          `${name === '' ? '(unnamed)' : name} ${kind} ${dimension ?? ''} ${distance ?? ''}`.trim(),
+        .map(({ name, kind, dimension, distance, model }) =>
+          [name === '' ? '(unnamed)' : name, kind, dimension, distance, model && `by ${modelText(model)}`]
+            .filter((part) => part !== undefined)
+            .join(' '),
         )
         .join('; '),
     ],
