@@ -6,7 +6,8 @@ import { embedText } from './embedding-models.ts';
  * A server that speaks OpenAI's protocol (`/v1/embeddings`, `/v1/models`) and Bedrock's (`/model/{id}/invoke`), with models
  * of real meaning (embedding-models.ts), that counts what it was asked and fails as it is told.
  *
- * Models: `glove-N` of N floats (`glove-100`, `glove-50`, `glove-384`, `glove-512`, …), and the providers' own names.
+ * Models: `glove-N` of N floats (`glove-100`, `glove-50`, `glove-384`, `glove-512`, …), and the providers' own names;
+ * `hash-N`, whose vectors mean nothing.
  */
 export interface EmbeddingServer {
   /** Base URL of OpenAI's protocol, ending in /v1. */
@@ -39,7 +40,13 @@ export interface Counts {
 export type Fault =
   /** 429; `headers` may say when to come back. */
   | { readonly kind: 'throttle'; readonly headers?: Readonly<Record<string, string>> }
-  | { readonly kind: 'error'; readonly status: number; readonly body?: unknown }
+  /** `body` may be an answer as it was recorded, with status 200 too. */
+  | {
+      readonly kind: 'error';
+      readonly status: number;
+      readonly body?: unknown;
+      readonly headers?: Readonly<Record<string, string>>;
+    }
   /** Credit used up: 429 that no waiting mends. */
   | { readonly kind: 'quota' }
   /** The second half of the texts is left out; one alone is answered. */
@@ -88,7 +95,7 @@ const dimensionsOf: Readonly<Record<string, number>> = {
 };
 
 const floatsOf = (model: string): number | undefined =>
-  dimensionsOf[model] ?? (/^glove-\d+$/.test(model) ? Number(model.slice('glove-'.length)) : undefined);
+  dimensionsOf[model] ?? (/^(?:glove|hash)-\d+$/.test(model) ? Number(model.slice(model.indexOf('-') + 1)) : undefined);
 
 const tokensOf = (texts: readonly string[]): number => texts.reduce((sum, text) => sum + Math.ceil(text.length / 4), 0);
 
@@ -96,6 +103,7 @@ interface Asked {
   readonly protocol: 'openai' | 'titan' | 'cohere';
   readonly texts: readonly string[];
   readonly floats: number;
+  readonly isHash?: boolean;
 }
 
 interface Reply {
@@ -148,7 +156,9 @@ export async function startEmbeddings(options: EmbeddingServerOptions = {}): Pro
     if (fault?.kind === 'hang') return;
     const early = fault === undefined ? undefined : replyOf(fault, asked);
     if (early !== undefined) return send(response, early);
-    const vectors = await Promise.all(asked.texts.map(async (text) => await embedText(text, asked.floats)));
+    const vectors = await Promise.all(
+      asked.texts.map(async (text) => await embedText(asked.isHash ? spelt(text) : text, asked.floats)),
+    );
     const rows = spoil(vectors, fault);
     for (const { index, isGood } of rows) {
       const text = asked.texts[index];
@@ -233,8 +243,16 @@ function readAsked(path: string, body: Record<string, unknown>): Asked | Reply {
   const input =
     known.protocol === 'openai' ? body['input'] : known.protocol === 'cohere' ? body['texts'] : body['inputText'];
   const texts: string[] = Array.isArray(input) ? input.map(String) : [String(input)];
-  return { ...known, texts, floats: typeof wanted === 'number' ? wanted : floats };
+  return {
+    ...known,
+    texts,
+    floats: typeof wanted === 'number' ? wanted : floats,
+    isHash: model.startsWith('hash-'),
+  };
 }
+
+/** Without a word that the models know. */
+const spelt = (text: string): string => [...text].map((each) => each.codePointAt(0)).join(' ');
 
 function replyOf(fault: Fault, asked: Asked): Reply | undefined {
   switch (fault.kind) {
@@ -251,7 +269,11 @@ function replyOf(fault: Fault, asked: Asked): Reply | undefined {
     case 'error':
       return fault.body === undefined
         ? refusal(asked, fault.status, 'The server had an error')
-        : { status: fault.status, body: fault.body };
+        : {
+            status: fault.status,
+            body: fault.body,
+            ...(fault.headers === undefined ? {} : { headers: fault.headers }),
+          };
     default:
       return undefined;
   }
