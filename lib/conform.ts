@@ -2,6 +2,7 @@ import { isLosslessNumber, parse, stringify } from 'lossless-json';
 import { type Batch, denseVector, hasVector, type VectorColumn } from './batch.ts';
 import { InvalidEvent, RecordRefused, SchemaMismatch } from './errors.ts';
 import type { RunEvent } from './event.ts';
+import type { Names } from './event-names.ts';
 import { fingerprintOf } from './fingerprint.ts';
 import { jsonEqual } from './json-equal.ts';
 import { renamesFields, stableName, stableSchema } from './names.ts';
@@ -258,6 +259,12 @@ function merged(
 function twoValues(id: string, what: string, name: string, where: string): RecordRefused {
   const text = `record '${id}' of ${where} has ${what} '${name}' by its stable and an old name, with two values`;
   return new RecordRefused(`${text}; mend the record, or take the old name out of names`, { ids: [id] });
+}
+
+/** A payload with stable names, for a search by them: of two names the later value counts. */
+export function stablePayload(text: string, names: Names): string {
+  const fields = Object.entries(Object(parse(text))).map(([name, value]) => [stableName(names, 'fields', name), value]);
+  return stringify(Object.fromEntries(fields)) ?? '{}';
 }
 
 /** What the payloads of a batch are made into. */

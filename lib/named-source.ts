@@ -1,4 +1,4 @@
-import type { Batch } from './batch.ts';
+import { type Batch, concatBatches } from './batch.ts';
 import { type ConformPlan, conform } from './conform.ts';
 import { NotFound } from './errors.ts';
 import type { RunEvent } from './event.ts';
@@ -94,8 +94,10 @@ function renamed(store: Store, event: RunEvent, plan: Pick<Plan, 'event' | 'sour
     const there = (schema[kind] ?? []).map((each) => each.name);
     return namesOf(names, kind, name).find((each) => there.includes(each)) ?? name;
   };
+  // Values are counted by the store's own names; a plan then looks at a sample, which it sees under the stable ones.
+  const { values: _, ...others } = store;
   return {
-    ...store,
+    ...others,
     describe: async () => {
       const { schema, withoutVector, ...rest } = await store.describe();
       known = schema;
@@ -111,6 +113,9 @@ function renamed(store: Store, event: RunEvent, plan: Pick<Plan, 'event' | 'sour
     },
     schema: async () => stableSchema(await rawSchema(), names, where),
     fetch: async (ids) => {
+      const parts = await store.fetchParts?.(ids);
+      if (parts !== undefined && parts.length > 0)
+        return concatBatches(parts.map(({ batch, schema }) => asOfRun(batch, schema)));
       const schema = await rawSchema();
       return asOfRun(await store.fetch(ids), schema);
     },

@@ -10,10 +10,12 @@ export function readOnly(store: Store, { title }: StoreKind, collection: string)
   const refuse = async (): Promise<never> => {
     throw new InvalidEvent(`mode "validate" changes nothing, and ${where} was about to be changed`, { ids: [where] });
   };
-  const { schema } = store;
+  const { schema, fetchParts, values } = store;
   return {
     describe: () => store.describe(),
     ...(schema && { schema }),
+    ...(fetchParts && { fetchParts }),
+    ...(values && { values }),
     count: () => store.count(),
     fetch: (ids) => store.fetch(ids),
     search: (request) => store.search(request),

@@ -1,22 +1,25 @@
-import { z } from 'zod';
-import { type Batch, concatBatches, noRecords, selectRecords, sliceBatch } from '../batch.ts';
-import { Incompatible, NotFound, RecordRefused, ShardDamaged } from '../errors.ts';
-import { parseAs } from '../event.ts';
-import { type CollectionSchema, collectionSchema, fieldTypeSchema } from '../schema.ts';
+import { type Batch, column, concatBatches, noRecords, selectRecords, sliceBatch } from '../batch.ts';
+import { stablePayload } from '../conform.ts';
+import { Incompatible, NotFound, RecordRefused, SchemaMismatch } from '../errors.ts';
+import type { Names } from '../event-names.ts';
+import { namesOf, stableName } from '../names.ts';
+import { type CollectionSchema, fieldTypeSchema } from '../schema.ts';
 import { encodeShard } from '../shard.ts';
 import { plural } from '../words.ts';
 import { exactKept, exactTuning, searchExactly } from './exact-search.ts';
-import { type FilesOptions, type Folder, openFolder, parseFilesOptions } from './files/folder.ts';
-import { fileStart, type RecordFile } from './files/format.ts';
-import { type Entry, makeFileIndex } from './files/index.ts';
-import { describeJsonLines, jsonLines, writeJsonLines } from './files/jsonl.ts';
-import { describeParquet, foreignParquet, ownShard, shardHeader } from './files/parquet.ts';
+import { type Folder, openFolder, parseFilesOptions } from './files/folder.ts';
+import { fileStart } from './files/format.ts';
+import { makeFileIndex } from './files/index.ts';
+import { writeJsonLines } from './files/jsonl.ts';
 import { cutRanges, readRange, recordsOf, type Snapshot } from './files/read.ts';
-import { fileNameOf, markRun, supersededIn, writtenHere } from './files/runs.ts';
+import { fileNameOf, markRun, writtenHere } from './files/runs.ts';
+import { type Header, headerName, makeSnapshots, notesOf, readHeader } from './files/snapshot.ts';
 import type {
   Capabilities,
   Dropping,
+  FetchedPart,
   ResolvedEndpoint,
+  SearchRequest,
   Store,
   StoreKind,
   WriteOptions,
@@ -69,74 +72,59 @@ export const files: StoreKind = {
   open: async (endpoint) => openFiles(endpoint),
 };
 
-/** Written by prepare; a folder without it is of others, and described by its first file. */
-const headerName = 'collection.json';
-const headerSchema = z.strictObject({
-  format: z.literal(1),
-  files: z.enum(['parquet', 'jsonl']),
-  schema: collectionSchema,
-});
-type Header = z.infer<typeof headerSchema>;
-
 function openFiles(endpoint: ResolvedEndpoint): Store {
   const options = parseFilesOptions(endpoint.options);
   const folder = openFolder(endpoint);
   const index = makeFileIndex();
-  const opened = new Map<string, Entry>();
-  let foreign: CollectionSchema | undefined;
-  let known: { readonly tags: string; readonly snapshot: Snapshot } | undefined;
+  const { names } = endpoint;
+  const snapshot = makeSnapshots({ folder, options, names }, endpoint.collection);
 
-  /** The folder as it is now; worked out anew only when a file came, went or changed. */
-  const snapshot = async (): Promise<Snapshot> => {
-    const header = await readHeader(folder);
-    const listed = await folder.list();
-    const first = listed[0];
-    if (header === undefined && first === undefined) {
-      throw new NotFound(`${folder.locate('')} holds no .parquet, .jsonl or .ndjson files`, {
-        ids: [endpoint.collection],
-      });
+  const fetchParts = async (ids: readonly string[]): Promise<FetchedPart[]> => {
+    const { entries, isSuperseded } = await snapshot();
+    const wanted = new Set(ids);
+    const found: FetchedPart[] = [];
+    for (const entry of entries) {
+      if (wanted.size === 0 || !(await index.mayHoldAny(entry, wanted))) continue;
+      for await (const { batch } of index.pieces(entry)) {
+        const isWanted = (id: string): boolean => wanted.has(id) && isSuperseded?.(entry.file.name, id) !== true;
+        const at = batch.ids.flatMap((id, position) => (isWanted(id) ? [position] : []));
+        for (const position of at) wanted.delete(batch.ids[position] ?? '');
+        if (at.length > 0) found.push({ batch: selectRecords(batch, at), schema: entry.schema });
+      }
     }
-    const tags = JSON.stringify([header, listed]);
-    if (known?.tags === tags) return known.snapshot;
-    foreign = header === undefined && first !== undefined ? await describeFile(folder, first, options) : undefined;
-    const schema = header?.schema ?? foreign ?? emptySchema;
-    const entries: Entry[] = [];
-    for (const each of listed) {
-      const there = opened.get(each.key);
-      const isSame = there?.tag === each.tag;
-      entries.push(isSame ? there : { file: await openFile(folder, each, schema, options), tag: each.tag });
-    }
-    for (const entry of entries) opened.set(entry.file.name, entry);
-    const isSuperseded = header === undefined ? undefined : await supersededIn(folder, entries);
-    known = { tags, snapshot: { schema, entries, isSuperseded } };
-    return known.snapshot;
+    return found;
   };
 
   return {
     async describe() {
       const now = await snapshot();
-      return { schema: now.schema, count: await countRecords(now), payloadBytes: await payloadBytes(now) };
+      return {
+        schema: now.schema,
+        count: await countRecords(now),
+        payloadBytes: await payloadBytes(now),
+        notes: notesOf(now),
+      };
     },
+    schema: async () => (await snapshot()).schema,
     count: async () => await countRecords(await snapshot()),
     async fetch(ids) {
-      const { schema, entries, isSuperseded } = await snapshot();
-      const wanted = new Set(ids);
-      const found: Batch[] = [];
-      for (const entry of entries) {
-        if (wanted.size === 0 || !(await index.mayHoldAny(entry, wanted))) continue;
-        for await (const { batch } of index.pieces(entry)) {
-          const isWanted = (id: string): boolean => wanted.has(id) && isSuperseded?.(entry.file.name, id) !== true;
-          const at = batch.ids.flatMap((id, position) => (isWanted(id) ? [position] : []));
-          for (const position of at) wanted.delete(batch.ids[position] ?? '');
-          if (at.length > 0) found.push(selectRecords(batch, at));
-        }
-      }
-      return found.length === 0 ? noRecords(schema.vectors) : concatBatches(found);
+      const found = await fetchParts(ids);
+      const [first] = found;
+      if (first === undefined) return noRecords((await snapshot()).schema.vectors);
+      const other = found.find(({ schema }) => schema !== first.schema);
+      if (other !== undefined)
+        throw new SchemaMismatch(`${folder.locate('')} holds records of several schemas, which are not read as one`, {
+          ids: [first.batch.ids[0] ?? '', other.batch.ids[0] ?? ''],
+        });
+      return concatBatches(found.map(({ batch }) => batch));
     },
+    fetchParts,
     search: async (request) => {
       const now = await snapshot();
       const distance = now.schema.vectors.find(({ name }) => name === request.vector)?.distance;
-      return await searchExactly(recordsOf(now, index), request, {
+      const records = recordsOf(now, index);
+      const asked = names === undefined ? request : stableRequest(request, names);
+      return await searchExactly(names === undefined ? records : stableRecords(records, asked, names), asked, {
         distance: distance ?? capabilities.defaultDistance,
         title: files.title,
       });
@@ -175,7 +163,7 @@ function openFiles(endpoint: ResolvedEndpoint): Store {
         throw new Incompatible('the files store takes shards alone; an application cannot write single records to it', {
           ids: batch.ids,
         });
-      await writeFile(folder, header, batch, position, mode);
+      await writeFile(folder, { ...header, collection: endpoint.collection }, batch, position, mode);
       return { written: batch.count };
     },
     delete: async (ids) => {
@@ -187,7 +175,6 @@ function openFiles(endpoint: ResolvedEndpoint): Store {
     buildIndex: async () => {},
     indexProgress: async () => ({ done: true, fraction: 1 }),
     drop: async ({ dryRun = false } = {}) => {
-      known = undefined;
       return await dropFolder(folder, endpoint.collection, dryRun);
     },
   };
@@ -211,59 +198,29 @@ async function dropFolder(folder: Folder, name: string, dryRun: boolean): Promis
   return { name, what: `${plural(own.length + 1, 'file')} in ${where}${left}`, isThere: true, bytes };
 }
 
-const emptySchema: CollectionSchema = {
-  store: 'files',
-  idType: 'string',
-  key: [],
-  vectors: [],
-  payloadIndexes: [],
-  native: {},
-};
+/** A search by stable names: files may hold what it asks for under any. */
+function stableRequest(request: SearchRequest, names: Names): SearchRequest {
+  const filter = request.filter?.map((each) => ({ ...each, field: stableName(names, 'fields', each.field) }));
+  return { ...request, vector: stableName(names, 'vectors', request.vector), ...(filter && { filter }) };
+}
 
-async function readHeader(folder: Folder): Promise<Header | undefined> {
-  const body = await folder.get(headerName);
-  if (body === undefined) return undefined;
-  const where = folder.locate(headerName);
-  try {
-    return parseAs(headerSchema, JSON.parse(Buffer.from(body).toString()), where, ShardDamaged);
-  } catch (cause) {
-    if (!(cause instanceof SyntaxError)) throw cause;
-    throw new ShardDamaged(
-      `${where} is not JSON: it was cut short or altered; delete the folder and start the run again`,
-      { ids: [where], cause },
-    );
+async function* stableRecords(
+  batches: AsyncIterable<Batch>,
+  { vector, filter = [] }: SearchRequest,
+  names: Names,
+): AsyncGenerator<Batch> {
+  const hasOldFields = filter.length > 0 && Object.keys(names.fields).length > 0;
+  for await (const batch of batches) {
+    const own = namesOf(names, 'vectors', vector).find((each) => batch.vectors.has(each));
+    if (own === undefined) continue;
+    const payloads = hasOldFields ? batch.payloads.map((payload) => stablePayload(payload, names)) : batch.payloads;
+    yield { ...batch, payloads, vectors: new Map([[vector, column(batch, own)]]) };
   }
-}
-
-type Listed = Awaited<ReturnType<Folder['list']>>[number];
-
-/** A shard of a run carries the schema of its source: the same store makes the same columns of it again. */
-async function describeFile(folder: Folder, file: Listed, options: FilesOptions): Promise<CollectionSchema> {
-  const [bytes, where] = [folder.bytesOf(file), folder.locate(file.key)];
-  if (!file.key.endsWith('.parquet')) return await describeJsonLines(bytes, where, options);
-  const header = await shardHeader(bytes, where);
-  if (header === undefined) return await describeParquet(bytes, where, options);
-  const { schema } = header;
-  return { ...schema, store: 'files', ...(schema.store === 'files' ? {} : { origin: schema.origin ?? schema.store }) };
-}
-
-async function openFile(
-  folder: Folder,
-  listed: Listed,
-  schema: CollectionSchema,
-  options: FilesOptions,
-): Promise<RecordFile> {
-  const [bytes, where] = [folder.bytesOf(listed), folder.locate(listed.key)];
-  if (!listed.key.endsWith('.parquet')) return jsonLines(listed.key, bytes, where, schema, options);
-  const header = await shardHeader(bytes, where);
-  return header === undefined
-    ? foreignParquet(listed.key, bytes, where, schema, options)
-    : ownShard(listed.key, bytes, where);
 }
 
 async function writeFile(
   folder: Folder,
-  { files: format, schema }: Header,
+  { files: format, schema, collection }: Header & { readonly collection: string },
   batch: Batch,
   position: WritePosition,
   mode: WriteOptions['mode'],
@@ -284,7 +241,14 @@ async function writeFile(
   const name = fileNameOf(position, format);
   if (format === 'jsonl') return await folder.put(name, writeJsonLines(batch, schema), 'application/jsonl');
   const { run, shard } = position;
-  const bytes = await encodeShard(batch, { run, shard, range: { from: null, to: null }, rest: null, schema });
+  const bytes = await encodeShard(batch, {
+    run,
+    shard,
+    range: { from: null, to: null },
+    rest: null,
+    schema,
+    collection,
+  });
   await folder.put(name, bytes, 'application/vnd.apache.parquet');
 }
 

@@ -1,6 +1,6 @@
 import type { Batch } from '../batch.ts';
 import type { Names } from '../event-names.ts';
-import type { Condition } from '../filter.ts';
+import type { Condition, Filter } from '../filter.ts';
 import type {
   CollectionSchema,
   Distance,
@@ -95,6 +95,11 @@ export interface Hit {
   readonly score: number;
 }
 
+export interface FetchedPart {
+  readonly batch: Batch;
+  readonly schema: CollectionSchema;
+}
+
 /** What source and target can both do: they are both read when a run is validated. */
 export interface Reader {
   /** @throws NotFound when the collection does not exist. */
@@ -105,6 +110,8 @@ export interface Reader {
   count(): Promise<number>;
   /** The records with these ids (at most 1,000), in any order; ids that are not there are left out. */
   fetch(ids: readonly string[]): Promise<Batch>;
+  /** The same where records of several schemas lie side by side (files): each part with its own. */
+  readonly fetchParts?: (ids: readonly string[]) => Promise<readonly FetchedPart[]>;
   /** The k nearest records, nearest first, through the call that an application makes. */
   search(request: SearchRequest): Promise<readonly Hit[]>;
   /** @param vector the dense vector's name */
@@ -126,6 +133,27 @@ export interface Source extends Reader {
    * Left out: a read is always of its moment.
    */
   readonly renew?: () => Promise<(range: Range) => Range>;
+  /** Left out: a plan looks at a sample of the values. */
+  readonly values?: FieldValues;
+}
+
+/** What a store can count of a payload field without handing out records. Fields are as lib/mapping/paths.ts finds them. */
+export interface FieldValues {
+  /**
+   * Each value but null, as JSON text, with its records; undefined where there are more than `limit`, or the store cannot
+   * tell of this field. Records that meet one of the filters are not counted.
+   */
+  distinct(
+    field: string,
+    options: { readonly limit: number; readonly except: readonly Filter[] },
+  ): Promise<readonly ValueCount[] | undefined>;
+  /** The first ids in key order, at most `limit`, of the records that hold it. @param value as `distinct` gave it */
+  idsWith(field: string, value: string, limit: number): Promise<readonly string[]>;
+}
+
+export interface ValueCount {
+  readonly value: string;
+  readonly records: number;
 }
 
 export interface ReadOptions {

@@ -2,7 +2,8 @@ import { S3Client } from '@aws-sdk/client-s3';
 import { z } from 'zod';
 import { InvalidEvent } from '../../errors.ts';
 import { parseAs } from '../../event.ts';
-import { type ListedObject, type ListingObjectStore, openFileObjects } from '../../objects-files.ts';
+import { collectionsOf } from '../../names.ts';
+import { byBytes, type ListedObject, type ListingObjectStore, openFileObjects } from '../../objects-files.ts';
 import { openS3Objects } from '../../objects-s3.ts';
 import type { ByteRanges } from '../../parquet-file.ts';
 import { distanceSchema, idTypeSchema } from '../../schema.ts';
@@ -10,6 +11,8 @@ import type { ResolvedEndpoint } from '../port.ts';
 
 /** The files of one collection: a folder below the connection's, or one file. */
 export interface Folder {
+  /** Where its files lie below it, each with a / at its end: '' alone, or a folder for the stable name and each old one, in the order of names. */
+  readonly parts: readonly string[];
   /** The data files, in the order of their names. Names with a part that begins with _ or . are not data, as Hive has it. */
   list(): Promise<readonly ListedObject[]>;
   bytesOf(file: ListedObject): ByteRanges;
@@ -34,13 +37,23 @@ export const filesOptions = z.strictObject({
   vectors: z.array(z.string()).optional(),
   /** Files do not say how their vectors are compared; left out: the mapping or the target's default decides. */
   distance: distanceSchema.optional(),
+  /** The file whose schema is the collection's, where files have several; left out: the first by name. */
+  schemaOf: z.string().min(1).optional(),
 });
 export type FilesOptions = z.infer<typeof filesOptions>;
 
 const dataFile = /\.(parquet|jsonl|ndjson)$/;
 
 /** @throws InvalidEvent when the connection is neither {"path"} nor {"url": "s3://…"}, or the collection leads out of it. */
-export function openFolder({ connection, collection }: ResolvedEndpoint): Folder {
+export function openFolder({ connection, collection, names }: ResolvedEndpoint): Folder {
+  const collections = collectionsOf(collection, names);
+  if (collections.length === 1) return openOne({ connection, collection });
+  return joinFolders(
+    collections.map((each) => ({ part: `${each}/`, folder: openOne({ connection, collection: each }) })),
+  );
+}
+
+function openOne({ connection, collection }: Pick<ResolvedEndpoint, 'connection' | 'collection'>): Folder {
   const parts = collection.split('/').filter((part) => part !== '' && part !== '.');
   if (parts.includes('..'))
     throw new InvalidEvent(`collection '${collection}' leads out of its folder`, { ids: [collection] });
@@ -67,6 +80,7 @@ function folderOf(objects: ListingObjectStore, parts: readonly string[], close: 
   const prefix = (only === undefined ? parts : parts.slice(0, -1)).map((part) => `${part}/`).join('');
   const isData = (name: string): boolean => dataFile.test(name) && !name.split('/').some((part) => /^[_.]/.test(part));
   return {
+    parts: [''],
     list: async () => {
       const found = await objects.entries(prefix);
       const named = found.map((each) => ({ ...each, key: each.key.slice(prefix.length) }));
@@ -86,5 +100,42 @@ function folderOf(objects: ListingObjectStore, parts: readonly string[], close: 
     delete: (name) => objects.delete(prefix + name),
     locate: (name) => objects.locate(prefix + name),
     close,
+  };
+}
+
+interface Part {
+  readonly part: string;
+  readonly folder: Folder;
+}
+
+/** One collection that was written under several names. What is no name of a file below one of them is the first folder's. */
+function joinFolders(parts: readonly Part[]): Folder {
+  const [first] = parts;
+  if (first === undefined) throw new InvalidEvent('the files store needs a folder');
+  const at = (name: string): Part & { readonly rest: string } => {
+    const found = parts.find(({ part }) => name.startsWith(part));
+    return found === undefined ? { ...first, rest: name } : { ...found, rest: name.slice(found.part.length) };
+  };
+  const listed = async (list: (folder: Folder) => Promise<readonly ListedObject[]>): Promise<ListedObject[]> => {
+    const all = await Promise.all(
+      parts.map(async ({ part, folder }) => (await list(folder)).map((each) => ({ ...each, key: part + each.key }))),
+    );
+    return all.flat().sort((a, b) => byBytes(a.key, b.key));
+  };
+  return {
+    parts: parts.map(({ part }) => part),
+    list: async () => await listed((folder) => folder.list()),
+    bytesOf: (file) => {
+      const { folder, rest } = at(file.key);
+      return folder.bytesOf({ ...file, key: rest });
+    },
+    get: (name) => at(name).folder.get(at(name).rest),
+    put: (name, ...body) => at(name).folder.put(at(name).rest, ...body),
+    under: async (start) => await at(start).folder.under(at(start).rest),
+    delete: (name) => at(name).folder.delete(at(name).rest),
+    locate: (name) => at(name).folder.locate(at(name).rest),
+    close: () => {
+      for (const { folder } of parts) folder.close();
+    },
   };
 }

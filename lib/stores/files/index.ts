@@ -1,4 +1,5 @@
 import { batchBytes } from '../../batch.ts';
+import type { CollectionSchema } from '../../schema.ts';
 import { type FilePiece, fileStart, type RecordFile } from './format.ts';
 
 /** Finding records by id in files that have no index: what is kept in memory, and for how long. */
@@ -7,6 +8,8 @@ import { type FilePiece, fileStart, type RecordFile } from './format.ts';
 export interface Entry {
   readonly file: RecordFile;
   readonly tag: string;
+  /** What its records hold: the folder's own object where it is the same. */
+  readonly schema: CollectionSchema;
 }
 
 export interface FileIndex {

@@ -63,6 +63,25 @@ export async function describeParquet(
   };
 }
 
+/** The schema of a file that others wrote: `folder`'s, without a look at a record, where its columns are the same. @throws as describeParquet */
+export async function schemaOfForeign(
+  bytes: ByteRanges,
+  where: string,
+  folder: CollectionSchema,
+  options: FilesOptions,
+): Promise<CollectionSchema> {
+  const { fields } = (await openForeign(bytes, where)).schema;
+  const isVector = vectorTest(options);
+  const own = fields.filter(({ name }) => name !== options.id);
+  const said = own.map((field) => `${field.name} ${isVector(field) ? 'vector' : fieldTypeOf(field.type)}`);
+  const known = [
+    ...folder.vectors.map(({ name }) => `${name} vector`),
+    ...(folder.fields ?? []).map(({ name, type }) => `${name} ${type}`),
+  ];
+  const isSame = said.toSorted().join('\n') === known.toSorted().join('\n');
+  return isSame ? folder : await describeParquet(bytes, where, options);
+}
+
 /** A file that others wrote, read as `schema` says. Every method throws RecordRefused for what it cannot read, naming file and record. */
 export function foreignParquet(
   name: string,

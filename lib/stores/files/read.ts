@@ -64,17 +64,20 @@ export async function cutRanges({ entries }: Snapshot, records: number): Promise
 
 /** Pieces follow each other in the order of files and records; a piece is handed out once it is known where the next begins. */
 export async function* readRange(snapshot: Snapshot, range: Range, limits: ReadOptions): AsyncGenerator<Piece> {
-  let held: FilePiece | undefined;
-  for await (const { file, piece } of piecesOf(snapshot, range, limits)) {
-    if (held !== undefined)
-      yield { batch: held.batch, rest: { from: keyText({ file, at: piece.positionOf(0) }), to: range.to } };
-    held = piece;
+  let held: PlacedPiece | undefined;
+  for await (const placed of piecesOf(snapshot, range, limits)) {
+    if (held !== undefined) {
+      const from = keyText({ file: placed.file, at: placed.piece.positionOf(0) });
+      yield { batch: held.piece.batch, schema: held.schema, rest: { from, to: range.to } };
+    }
+    held = placed;
   }
-  if (held !== undefined) yield { batch: held.batch, rest: null };
+  if (held !== undefined) yield { batch: held.piece.batch, schema: held.schema, rest: null };
 }
 
 interface PlacedPiece {
   readonly file: string;
+  readonly schema: CollectionSchema;
   readonly piece: FilePiece;
 }
 
@@ -92,7 +95,7 @@ async function* piecesOf(snapshot: Snapshot, range: Range, limits: ReadOptions):
 
 async function* filePieces(
   { isSuperseded }: Snapshot,
-  { file }: Entry,
+  { file, schema }: Entry,
   { start, end }: { readonly start: Position; readonly end: Position | undefined },
   limits: ReadOptions,
 ): AsyncGenerator<PlacedPiece> {
@@ -101,7 +104,7 @@ async function* filePieces(
     const within = end === undefined ? piece : before(piece, end);
     const current =
       isSuperseded === undefined ? within : withoutSuperseded(within, (id) => isSuperseded(file.name, id));
-    for (const part of splitPiece(current, limits)) yield { file: file.name, piece: part };
+    for (const part of splitPiece(current, limits)) yield { file: file.name, schema, piece: part };
     if (within.batch.count < piece.batch.count) return;
   }
 }

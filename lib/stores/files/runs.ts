@@ -36,20 +36,36 @@ async function runsIn(folder: Folder): Promise<ReadonlySet<string>> {
 export async function writtenHere(folder: Folder): Promise<readonly ListedObject[]> {
   const runs = await runsIn(folder);
   const isOurs = ({ key }: ListedObject): boolean =>
-    /^[^/.]+\.[^/.]+\.\d{9}\.[a-z]+$/.test(key) && runs.has(runOf(key));
+    /^[^/.]+\.[^/.]+\.\d{9}\.[a-z]+$/.test(key) && runs.has(runNameOf(key));
   return [...(await folder.list()).filter(isOurs), ...(await folder.under('_runs/'))];
 }
 
 /** True for an id in a file when a later run wrote the id too. */
 export type IsSuperseded = (file: string, id: string) => boolean;
 
-/** undefined when all files are of one run, as they are unless a run moved `into` an existing collection. Keeps the ids of all but the first run. */
-export async function supersededIn(folder: Folder, entries: readonly Entry[]): Promise<IsSuperseded | undefined> {
+/**
+ * undefined when all files are of one run, as they are unless a run moved `into` an existing collection, or a collection has
+ * been written under several names: what stands under a later one of these is older. Keeps the ids of all but the first run.
+ * @param isOurs whether a part of the folder was written by runs; the files of another one are of one age
+ */
+export async function supersededIn(
+  folder: Folder,
+  entries: readonly Entry[],
+  isOurs: (part: string) => boolean,
+): Promise<IsSuperseded | undefined> {
+  const partOf = (file: string): string => folder.parts.find((part) => file.startsWith(part)) ?? '';
+  const runOf = (file: string): string => (isOurs(partOf(file)) ? runNameOf(file) : `${partOf(file)}.`);
   const names = [...new Set(entries.map(({ file }) => runOf(file.name)))];
   if (names.length <= 1) return undefined;
-  const started = await Promise.all(names.map(async (run) => ({ run, at: await firstWriteOf(folder, run) })));
+  const started = await Promise.all(
+    names.map(async (run) => {
+      const part = partOf(run);
+      const at = await firstWriteOf(folder, part, run.slice(part.length));
+      return { run, age: folder.parts.indexOf(part), at };
+    }),
+  );
   const runs = started
-    .sort((a, b) => (a.at === b.at ? (a.run < b.run ? -1 : 1) : a.at < b.at ? -1 : 1))
+    .sort((a, b) => b.age - a.age || (a.at === b.at ? (a.run < b.run ? -1 : 1) : a.at < b.at ? -1 : 1))
     .map(({ run }) => run);
   const idsOf = new Map(runs.slice(1).map((run) => [run, new Set<string>()]));
   for (const { file } of entries) {
@@ -61,14 +77,15 @@ export async function supersededIn(folder: Folder, entries: readonly Entry[]): P
   return (file, id) => later.get(runOf(file))?.some((ids) => ids.has(id)) === true;
 }
 
-function runOf(file: string): string {
+function runNameOf(file: string): string {
   return file.slice(0, file.indexOf('.'));
 }
 
 /** '' for files that came here by another way: they are older than any run. */
-async function firstWriteOf(folder: Folder, run: string): Promise<string> {
-  const marker = await folder.get(markerName(run));
+async function firstWriteOf(folder: Folder, part: string, run: string): Promise<string> {
+  const name = part + markerName(run);
+  const marker = await folder.get(name);
   if (marker === undefined) return '';
-  const where = folder.locate(markerName(run));
+  const where = folder.locate(name);
   return parseAs(markerSchema, JSON.parse(Buffer.from(marker).toString()), where, ShardDamaged).firstWriteAt;
 }

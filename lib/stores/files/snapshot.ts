@@ -1,0 +1,193 @@
+import { z } from 'zod';
+import { NotFound, SchemaMismatch, ShardDamaged } from '../../errors.ts';
+import { parseAs } from '../../event.ts';
+import type { Names } from '../../event-names.ts';
+import { fingerprintOf } from '../../fingerprint.ts';
+import { isNamedCollection } from '../../names.ts';
+import { type CollectionSchema, collectionSchema } from '../../schema.ts';
+import { schemaDifferences } from '../../schema-differences.ts';
+import type { ShardHeader } from '../../shard.ts';
+import type { FilesOptions, Folder } from './folder.ts';
+import type { Entry } from './index.ts';
+import { describeJsonLines, jsonLines } from './jsonl.ts';
+import { describeParquet, foreignParquet, ownShard, schemaOfForeign, shardHeader } from './parquet.ts';
+import type { Snapshot } from './read.ts';
+import { supersededIn } from './runs.ts';
+
+/** The folder as it is now: its files, what each holds, and what the collection is taken to be. */
+
+/** Written by prepare; a folder without it is of others, and described by its first file. */
+export const headerName = 'collection.json';
+const headerSchema = z.strictObject({
+  format: z.literal(1),
+  files: z.enum(['parquet', 'jsonl']),
+  schema: collectionSchema,
+});
+export type Header = z.infer<typeof headerSchema>;
+
+export interface Look {
+  readonly folder: Folder;
+  readonly options: FilesOptions;
+  readonly names: Names | undefined;
+}
+
+/** Worked out anew only when a file came, went or changed. @throws NotFound when there is neither a file nor a collection.json */
+export function makeSnapshots(look: Look, collection: string): () => Promise<Snapshot> {
+  const { folder, options } = look;
+  const opened = new Map<string, Entry>();
+  let known: { readonly tags: string; readonly snapshot: Snapshot } | undefined;
+  return async () => {
+    const headers = await readHeaders(folder);
+    const listed = await folder.list();
+    const first = firstOf(listed, folder, options);
+    const header = options.schemaOf === undefined ? headerOf(headers, folder, first) : undefined;
+    if (header === undefined && first === undefined)
+      throw new NotFound(`${folder.locate('')} holds no .parquet, .jsonl or .ndjson files`, { ids: [collection] });
+    const tags = JSON.stringify([[...headers], listed]);
+    if (known?.tags === tags) return known.snapshot;
+    const described = header === undefined && first !== undefined ? await describeFile(look, first) : undefined;
+    const schema = header?.schema ?? described ?? emptySchema;
+    const open = async (file: Listed): Promise<Entry[]> => {
+      const there = opened.get(file.key);
+      const under = headers.get(partOf(folder, file.key))?.schema ?? schema;
+      const entry = there?.tag === file.tag ? there : await openFile(look, file, under);
+      if (entry !== undefined) opened.set(file.key, entry);
+      return entry === undefined ? [] : [entry];
+    };
+    const entries: Entry[] = [];
+    for (const each of listed) entries.push(...(await open(each)));
+    const isOne = header === undefined && folder.parts.length === 1;
+    const isSuperseded = isOne ? undefined : await supersededIn(folder, entries, (part) => headers.has(part));
+    known = { tags, snapshot: { schema, entries: withOneObjectEach(entries, schema), isSuperseded } };
+    return known.snapshot;
+  };
+}
+
+const partOf = (folder: Folder, key: string): string => folder.parts.find((part) => key.startsWith(part)) ?? '';
+
+async function readHeaders(folder: Folder): Promise<ReadonlyMap<string, Header>> {
+  const headers = new Map<string, Header>();
+  for (const part of folder.parts) {
+    const found = await readHeader(folder, part);
+    if (found !== undefined) headers.set(part, found);
+  }
+  return headers;
+}
+
+/** One object a schema, so that whoever reads can tell them apart at once. */
+function withOneObjectEach(entries: readonly Entry[], schema: CollectionSchema): readonly Entry[] {
+  const schemas = new Map([[fingerprintOf(schema), schema]]);
+  return entries.map((entry) => {
+    const fingerprint = fingerprintOf(entry.schema);
+    const same = schemas.get(fingerprint) ?? entry.schema;
+    schemas.set(fingerprint, same);
+    return same === entry.schema ? entry : { ...entry, schema: same };
+  });
+}
+
+const emptySchema: CollectionSchema = {
+  store: 'files',
+  idType: 'string',
+  key: [],
+  vectors: [],
+  payloadIndexes: [],
+  native: {},
+};
+
+export async function readHeader(folder: Folder, part = folder.parts[0] ?? ''): Promise<Header | undefined> {
+  const body = await folder.get(part + headerName);
+  if (body === undefined) return undefined;
+  const where = folder.locate(part + headerName);
+  try {
+    return parseAs(headerSchema, JSON.parse(Buffer.from(body).toString()), where, ShardDamaged);
+  } catch (cause) {
+    if (!(cause instanceof SyntaxError)) throw cause;
+    throw new ShardDamaged(
+      `${where} is not JSON: it was cut short or altered; delete the folder and start the run again`,
+      { ids: [where], cause },
+    );
+  }
+}
+
+/** The file that says what the collection is: the one that the options name, else the first under the first name that has any. */
+function firstOf(listed: readonly Listed[], folder: Folder, { schemaOf }: FilesOptions): Listed | undefined {
+  if (schemaOf !== undefined) {
+    const named = listed.find(({ key }) => key === schemaOf);
+    if (named !== undefined) return named;
+    throw new NotFound(`options.schemaOf names '${schemaOf}', which is no file of ${folder.locate('')}`, {
+      ids: [schemaOf],
+    });
+  }
+  for (const part of folder.parts) {
+    const first = listed.find(({ key }) => key.startsWith(part));
+    if (first !== undefined) return first;
+  }
+  return undefined;
+}
+
+/** collection.json of the part that the first file lies in; of a folder without files the first there is. */
+function headerOf(headers: ReadonlyMap<string, Header>, folder: Folder, first: Listed | undefined): Header | undefined {
+  const part = folder.parts.find((start) => (first === undefined ? headers.has(start) : first.key.startsWith(start)));
+  return headers.get(part ?? '');
+}
+
+/** Where files have several schemas: which is taken, and how the others differ. */
+export function notesOf({ schema, entries }: Snapshot): string[] {
+  const others = Map.groupBy(
+    entries.filter((entry) => entry.schema !== schema),
+    (entry) => entry.schema,
+  );
+  return [...others].map(([other, [first, ...more]]) => {
+    const differences = schemaDifferences(other, schema, () => true).map(({ text }) => text);
+    const which = `${first?.file.name}${more.length === 0 ? '' : ` and ${more.length} more files`}`;
+    const own = entries.find((entry) => entry.schema === schema)?.file.name;
+    const said = own === undefined ? 'collection.json' : own;
+    return `${which} differ from the schema taken for the folder, that of ${said}: ${differences.join('; ') || 'vectors of no known length'}; options.schemaOf takes another file's`;
+  });
+}
+
+type Listed = Awaited<ReturnType<Folder['list']>>[number];
+
+/** A shard of a run carries the schema of its source: the same store makes the same columns of it again. */
+async function describeFile({ folder, options }: Look, file: Listed): Promise<CollectionSchema> {
+  const [bytes, where] = [folder.bytesOf(file), folder.locate(file.key)];
+  if (!file.key.endsWith('.parquet')) return await describeJsonLines(bytes, where, options);
+  const header = await shardHeader(bytes, where);
+  if (header === undefined) return await describeParquet(bytes, where, options);
+  return asFiles(header);
+}
+
+function asFiles({ schema }: ShardHeader): CollectionSchema {
+  return { ...schema, store: 'files', ...(schema.store === 'files' ? {} : { origin: schema.origin ?? schema.store }) };
+}
+
+/** undefined for a shard of another collection where that is left out. @throws SchemaMismatch where it is refused */
+async function openFile(
+  { folder, options, names }: Look,
+  listed: Listed,
+  schema: CollectionSchema,
+): Promise<Entry | undefined> {
+  const [bytes, where] = [folder.bytesOf(listed), folder.locate(listed.key)];
+  const { key, tag } = listed;
+  if (!key.endsWith('.parquet')) {
+    // Without old names a line's own names say what it is.
+    const own = names === undefined ? schema : await describeJsonLines(bytes, where, options);
+    return { file: jsonLines(key, bytes, where, own, options), tag, schema: own };
+  }
+  const header = await shardHeader(bytes, where);
+  if (header === undefined) {
+    const own = await schemaOfForeign(bytes, where, schema, options);
+    return { file: foreignParquet(key, bytes, where, own, options), tag, schema: own };
+  }
+  if (isNamedCollection(header.collection, names))
+    return { file: ownShard(key, bytes, where), tag, schema: asFiles(header) };
+  if (names?.strict !== true) return undefined;
+  const known = [names.collection, ...names.aliases].join(', ');
+  const text = `${where} is a shard of collection '${header.collection}', and the names of this one are ${known}`;
+  throw new SchemaMismatch(
+    `${text}; add it to names.aliases, move the file elsewhere, or leave it out with names.strict false`,
+    {
+      ids: [key],
+    },
+  );
+}
