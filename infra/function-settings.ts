@@ -53,7 +53,7 @@ export const functionSettings = {
   'embed-texts': {
     memoryMiB: 1769,
     minutes: 15,
-    may: ['read the run', 'write the run', 'open stores', 'queue shards', 'embed texts'],
+    may: ['read the run', 'write the run', 'delete of the run', 'open stores', 'queue shards', 'embed texts'],
   },
   'catch-up': { memoryMiB: 1024, minutes: 15, may: ['read the run', 'write the run', 'open stores', 'embed texts'] },
   'await-import': { memoryMiB: 512, minutes: 5, may: ['read the run', 'look at dead letters'] },
@@ -106,10 +106,11 @@ export const functionSettings = {
   },
   /** Fed by the repair queue. */
   'mend-records': { memoryMiB: 1024, minutes: 5, may: ['read the run', 'open stores', 'read flags'] },
+  /** Of a run in place it embeds what was written right before, which may be called for by hand long after the run. */
   'cut-over': {
-    memoryMiB: 512,
-    minutes: 5,
-    may: ['read the run', 'write the run', 'open stores', 'read flags', 'write flags'],
+    memoryMiB: 1024,
+    minutes: 15,
+    may: ['read the run', 'write the run', 'open stores', 'read flags', 'write flags', 'embed texts'],
   },
   /** Called by hand, not by the state machine: docs/runbook.md. */
   'roll-back': {

@@ -63,6 +63,7 @@ export async function embedShards(input: EmbedStageInput): Promise<{ readonly do
         progress.addRequests(1, 0);
         asked += 1;
       },
+      hasAnswered: texts.texts > 0,
       deadline,
       log,
     });

@@ -17,9 +17,13 @@ const triesAtMost = 3;
 /** So many texts failed one by one, and none answered: then it is the request that is wrong, not the texts. */
 const failedAtMost = 8;
 
-export function makeAnswers({ embedder: { card }, onAnswers }: Pick<SendOptions, 'embedder' | 'onAnswers'>): Answers {
+export function makeAnswers({
+  embedder: { card },
+  onAnswers,
+  hasAnswered = false,
+}: Pick<SendOptions, 'embedder' | 'onAnswers' | 'hasAnswered'>): Answers {
   let count = 0;
-  let answered = false;
+  let answered = hasAnswered;
   let failedAlone = 0;
   const expectSome = (words: string, cause?: Error): void => {
     failedAlone += 1;

@@ -72,6 +72,8 @@ export interface SendOptions {
    * throws BudgetExceeded to stop: what is under way is still kept.
    */
   readonly mayAsk?: (tokens: number) => void;
+  /** True where the model has answered other texts of the run: then texts that fail one by one are at fault, not the model. */
+  readonly hasAnswered?: boolean;
   /** No request is begun near it. */
   readonly deadline: Deadline;
   readonly log: Log;
