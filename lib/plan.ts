@@ -13,6 +13,7 @@ import { type Flag, type FlagStore, placeOf } from './flag.ts';
 import { forgetFinished } from './forget.ts';
 import { runKeys } from './keys.ts';
 import { madeSchema } from './made.ts';
+import { checkRules } from './mapping/check.ts';
 import { matchCollections } from './match.ts';
 import { withSaidModel } from './model-id.ts';
 import { readMoves, refuseFinished, refuseRetired } from './moves.ts';
@@ -93,6 +94,7 @@ export async function planRun(given: PlanInput): Promise<Plan> {
   const fit = await fitTarget(input, made);
   const fitted = withMarkFields({
     fit,
+  const checkedMapping = await checkRules(input, fit.mapping, described.count);
     target: input.targetKind,
     mark: embedding?.mark,
     sample: embedding?.sample ?? [],
@@ -120,6 +122,7 @@ export async function planRun(given: PlanInput): Promise<Plan> {
     records: described.count,
     withoutVector: { ...made.withoutVector },
     notes: [...(described.notes ?? []), ...(embedding?.notes ?? []), ...fitted.notes, ...liveNotes(event)],
+    ...(checkedMapping && { checkedMapping }),
     guarantee: guaranteeOf(input.sourceKind.capabilities.reads, event),
     hasLiveWrites: false,
     estimate: estimateRun({

@@ -60,6 +60,27 @@ export const mappingPlanSchema = z.strictObject({
 });
 export type MappingPlan = z.infer<typeof mappingPlanSchema>;
 
+/** What a look at the source's records said of the rules: lib/mapping/check.ts. */
+export const mappingFindingSchema = z.strictObject({
+  /** refused: the run would fail at these records. dropped: a rule leaves them out. lost: they lose something. */
+  kind: z.enum(['refused', 'dropped', 'lost']),
+  /** Of the source, or the rule's name. */
+  field: z.string(),
+  what: z.string().describe('A sentence, with how many records and the first ids.'),
+  records: tally,
+  ids: z.array(z.string()),
+  isWhole: z.boolean().describe('False: seen in a sample alone.'),
+});
+export type MappingFinding = z.infer<typeof mappingFindingSchema>;
+
+export const checkedMappingSchema = z.strictObject({
+  looked: tally.describe('Records that the rules were tried on.'),
+  records: tally,
+  counted: z.array(z.string()).describe('Fields whose values were all counted by the store.'),
+  findings: z.array(mappingFindingSchema),
+});
+export type CheckedMapping = z.infer<typeof checkedMappingSchema>;
+
 export const estimateSchema = z.strictObject({
   records: tally,
   bytes: tally,
@@ -85,6 +106,8 @@ export const planSchema = z.strictObject({
   source: collectionSchema,
   target: collectionSchema,
   mapping: mappingPlanSchema,
+  /** Left out: the mapping has nothing that depends on the records. */
+  checkedMapping: checkedMappingSchema.optional(),
   /** How vectors are made; left out: none are. */
   embed: embedPlanSchema.optional(),
   records: tally,

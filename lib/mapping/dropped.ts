@@ -19,7 +19,7 @@ export function addDropped(one: WithDropped, other: WithDropped): { dropped?: Dr
   return { dropped: sumDropped([one, other], idsKept) };
 }
 
-/** One entry a rule, in the order that they come, with the first `most` ids of each. */
+/** One entry a rule, by its name, with the first `most` ids of each. */
 export function sumDropped(all: readonly WithDropped[], most: number): Dropped[] {
   const sums = new Map<string, Dropped>();
   for (const { rule, records, ids } of all.flatMap(({ dropped = [] }) => dropped)) {
@@ -27,5 +27,5 @@ export function sumDropped(all: readonly WithDropped[], most: number): Dropped[]
     const kept = sum.ids.length < most ? [...sum.ids, ...ids].slice(0, most) : sum.ids;
     sums.set(rule, { rule, records: sum.records + records, ids: kept });
   }
-  return [...sums.values()];
+  return [...sums.values()].sort((a, b) => (a.rule < b.rule ? -1 : 1));
 }

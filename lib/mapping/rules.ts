@@ -61,10 +61,14 @@ export const fieldRuleName = (field: string): string => `payload.${field}`;
 
 const compiled = new WeakMap<MappingPlan, CompiledRules>();
 
+interface Rules extends Pick<MappingPlan, 'dropFields' | 'castFields'> {
+  readonly rules: MappingRules;
+}
+
 /** undefined where the mapping has none. */
 export function compiledRules(mapping: MappingPlan): CompiledRules | undefined {
   if (mapping.rules === undefined) return undefined;
-  const there = compiled.get(mapping) ?? compileRules(mapping, mapping.rules);
+  const there = compiled.get(mapping) ?? compileRules({ ...mapping, rules: mapping.rules });
   compiled.set(mapping, there);
   return there;
 }
@@ -100,7 +104,8 @@ interface Sink {
   readonly losses?: Loss[];
 }
 
-function compileRules({ dropFields, castFields }: MappingPlan, rules: MappingRules): CompiledRules {
+/** @param mapping its payload's part, with rules */
+export function compileRules({ dropFields, castFields, rules }: Rules): CompiledRules {
   const steps = [
     ...Object.entries(castFields).map(([field, to]) => shortCast(field, to)),
     ...rules.fields.map(({ from, rule }) => fieldStep(from, rule)),

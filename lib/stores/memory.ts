@@ -1,9 +1,12 @@
 import { type Batch, batchBytes, column, concatBatches, hasVector, noRecords, selectRecords } from '../batch.ts';
 import { Incompatible, InvalidEvent, NotFound, RecordRefused } from '../errors.ts';
+import { conditionsOf, type Filter, meets } from '../filter.ts';
+import { locate, readingOf, valueAt } from '../mapping/paths.ts';
 import { type CollectionSchema, fieldTypeSchema } from '../schema.ts';
 import { exactKept, exactTuning, searchExactly } from './exact-search.ts';
 import type {
   Capabilities,
+  FieldValues,
   Piece,
   Pointer,
   Range,
@@ -129,6 +132,7 @@ function openMemory({ connection, collection: name }: ResolvedEndpoint): Store {
         .map((to, at) => ({ from: bounds[at] ?? null, to, records: Math.min(perRange, ids.length - at * perRange) }));
     },
     read: (range, options) => readRange(existing(), range, options),
+    values: valuesOf(existing),
     prepare: async (schema) => {
       const there = space.collections.get(name);
       if (there === undefined) space.collections.set(name, { schema, records: new Map() });
@@ -164,6 +168,33 @@ function refusePointed({ pointers }: Space, name: string): void {
     throw new Incompatible(`the pointer '${pointer}' stands for collection '${name}'; move it first`, {
       ids: [pointer],
     });
+}
+
+function valuesOf(existing: () => Collection): FieldValues {
+  const held = (field: string, except: readonly Filter[] = []): (readonly [id: string, value: string])[] => {
+    const filters = except.map(conditionsOf);
+    const { records } = existing();
+    return sortedIds(existing()).flatMap((id) => {
+      const payload = records.get(id)?.payloads[0] ?? '{}';
+      if (filters.some((conditions) => meets(conditions, payload))) return [];
+      const reading = readingOf(payload);
+      const place = locate(reading, field, field.split('.'));
+      const value = place && valueAt(reading, place);
+      return value === undefined || value === 'null' ? [] : [[id, value] as const];
+    });
+  };
+  return {
+    distinct: async (field, { limit, except }) => {
+      const counts = new Map<string, number>();
+      for (const [, value] of held(field, except)) counts.set(value, (counts.get(value) ?? 0) + 1);
+      return counts.size > limit ? undefined : [...counts].map(([value, records]) => ({ value, records }));
+    },
+    idsWith: async (field, value, limit) =>
+      held(field)
+        .filter((each) => each[1] === value)
+        .slice(0, limit)
+        .map(([id]) => id),
+  };
 }
 
 function pointerOf(space: Space): Pointer {

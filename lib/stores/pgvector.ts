@@ -33,6 +33,7 @@ import {
   readRange,
   schemaOf,
 } from './pgvector/source.ts';
+import { fieldValues } from './pgvector/values.ts';
 import { viewPointer } from './pgvector/view.ts';
 import { type WriteMemory, writeBatch } from './pgvector/write.ts';
 import type { Capabilities, Piece, Range, ReadOptions, ResolvedEndpoint, Store, StoreKind } from './port.ts';
@@ -250,6 +251,7 @@ function openTable(
         const { layout, wanted } = await indexes(schema);
         return await progressOf(database, layout, wanted, builds);
       }),
+    values: fieldValues((work) => withLayout('counting the values of', work)),
     pointer: viewPointer(database, guard),
     drop: async ({ dryRun = false } = {}) =>
       database.isMissing?.() === true
