@@ -11,8 +11,8 @@ export const handler = makeHandler({
   run: async ({ run }, { services, deadline, log }) => {
     const { objects } = services;
     const plan = await readPlan(objects, run);
-    const [source, target] = await Promise.all([services.openSource(plan), services.openTarget(plan)]);
+    const { store: target } = await services.openTarget(plan);
     const embedder = await services.openModel(...askedModel(plan));
-    return await catchUp({ plan, objects, source: source.store, target: target.store, embedder, deadline, log });
+    return await catchUp({ plan, objects, target, embedder, deadline, log });
   },
 });

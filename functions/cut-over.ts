@@ -1,6 +1,9 @@
+import { catchUp } from '../lib/catch-up.ts';
 import { cutOver } from '../lib/cutover.ts';
 import { moveSchema } from '../lib/cutover-files.ts';
+import { askedModel } from '../lib/made.ts';
 import { hasPassed } from '../lib/passed.ts';
+import { isInPlace } from '../lib/place.ts';
 import { readPlan } from '../lib/plan.ts';
 import { pointerOf } from '../lib/pointer.ts';
 import { cutOverInput } from '../lib/states.ts';
@@ -8,17 +11,24 @@ import { makeHandler } from './lambda.ts';
 
 /**
  * State "Cut over", the last; also called by hand, with {"run": ID}: where the event's cutover is null, or after a rollback.
+ * A run in place catches up with what was written right before.
  * @throws ValidationFailed when the run's report has not passed: nothing was moved; not retried.
  * @throws TakenBack when somebody rolled back since the execution began; not retried.
  */
 export const handler = makeHandler({
   input: cutOverInput,
   output: moveSchema,
-  run: async ({ run, since }, { services }) => {
+  run: async ({ run, since }, { services, deadline, log }) => {
     const { objects, flags } = services;
     const plan = await readPlan(objects, run);
     const passed = await hasPassed(objects, run);
-    const pointer = await pointerOf({ plan, flags, openTarget: () => services.openTarget(plan) });
+    const openTarget = () => services.openTarget(plan);
+    const catchUpNow = async (): Promise<void> => {
+      const embedder = await services.openModel(...askedModel(plan));
+      await catchUp({ plan, objects, target: (await openTarget()).store, embedder, deadline, log });
+    };
+    const pointer = await pointerOf({ plan, flags, openTarget, catchUp: catchUpNow });
+    if (passed && isInPlace(plan.event)) await catchUpNow();
     return await cutOver({ plan, objects, flags, pointer, passed, since, now: () => new Date() });
   },
 });

@@ -1,5 +1,6 @@
 import { parseEvent, parseRunId, wayOf } from '../lib/event.ts';
 import { runKeys } from '../lib/keys.ts';
+import { inPlaceOf } from '../lib/place.ts';
 import { planRun } from '../lib/plan.ts';
 import { planInput, planOutput } from '../lib/states.ts';
 import { makeHandler } from './lambda.ts';
@@ -14,8 +15,8 @@ export const handler = makeHandler({
   run: async ({ execution, event: input }, { services }) => {
     const event = parseEvent(input);
     const run = event.run ?? parseRunId(execution);
-    const source = await services.openPlanned(event);
-    const target = await services.open(event.target);
+    const source = await services.openPlanned(event, inPlaceOf({ run, event }, 'source'));
+    const target = await services.open(event.target, { place: inPlaceOf({ run, event }, 'target') });
     const plan = await planRun({
       run,
       event,

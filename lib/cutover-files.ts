@@ -73,7 +73,7 @@ export const moveSchema = z.strictObject({
    * replaced is about to be dropped, and nothing is taken back any more.
    */
   action: z.enum(['double', 'step', 'cutover', 'rollback', 'finish', 'retire']),
-  kind: z.enum(['alias', 'view', 'flag']),
+  kind: z.enum(['alias', 'view', 'flag', 'column']),
   name: z.string(),
   /** What reads went to before and go to now; of a step the store that the rest goes to; of retire what is dropped, and the target. */
   from: z.string().nullable(),
@@ -82,6 +82,8 @@ export const moveSchema = z.strictObject({
   percent: z.number().optional(),
   /** Why, where somebody or the watch says so. */
   reason: z.string().optional(),
+  /** What a person should know of it: records that have no vector after a rollback in place. */
+  note: z.string().optional(),
 });
 export type Move = z.infer<typeof moveSchema>;
 

@@ -159,12 +159,18 @@ export async function rollBack(input: MoveInput): Promise<RolledBack> {
     const to = first === undefined ? placeOf(plan.event.source) : first.from;
     const from = readers === 'source' ? to : (earlier?.to ?? null);
     const why = reason === undefined ? {} : { reason };
-    const rollback: Move = { at: now().toISOString(), action: 'rollback', kind, name, from, to, ...why };
+    const noted = readers === 'source' ? {} : await noteOf(pointer);
+    const rollback: Move = { at: now().toISOString(), action: 'rollback', kind, name, from, to, ...why, ...noted };
     const move = await logMoveAfter(objects, plan.run, rollback, moves);
     if (move === undefined) continue;
     await settle(input);
     return { move, isNew: true };
   }
+}
+
+async function noteOf(pointer: NamedPointer): Promise<Pick<Move, 'note'>> {
+  const note = await pointer.noteOfReturn?.();
+  return note === undefined ? {} : { note };
 }
 
 function refuseNothing(plan: Plan, moves: readonly Move[], isMoved: boolean): void {

@@ -191,7 +191,7 @@ const event = z.strictObject({
   /** True: stop after the plan. */
   dryRun: z.boolean().default(false),
 });
-export const eventSchema = event
+const checkedEvent = event
   .refine(
     ({ mode, cutover: asked }) => mode === 'migrate' || (asked?.pointer === undefined && asked?.flag === undefined),
     {
@@ -233,8 +233,42 @@ export const eventSchema = event
     path: ['cutover', 'pointer'],
     message:
       'is moved at once, and neither canary nor live goes with it: both need the routing flag; leave pointer out',
+  })
+  .refine(
+    ({ cutover: asked, target }) => target.into !== 'place' || !(asked?.pointer ?? asked?.flag ?? asked?.canary),
+    {
+      path: ['cutover'],
+      message:
+        'of a run in place renames columns, all at once: readers follow the name of the column; leave pointer, flag and canary out',
+    },
+  )
+  .refine(({ cutover: asked, target, embed }) => !(target.into === 'place' && embed?.records === 'missing' && asked), {
+    path: ['cutover'],
+    message: 'has nothing to switch where "records": "missing" fills the column that readers use; leave it out',
   });
+export const eventSchema = z.preprocess(withPlace, checkedEvent);
 export type RunEvent = z.infer<typeof eventSchema>;
+
+/** Of a run in place the target is the source, which need not be said twice; one that fills what is missing cuts nothing over. */
+function withPlace(input: unknown): unknown {
+  const { source, target, embed, cutover: asked, ...others } = fieldsOf(input);
+  if (fieldsOf(target)['into'] !== 'place') return input;
+  const { store, connection, collection, options } = fieldsOf(source);
+  const said = { store, collection, ...(connection !== undefined && { connection }), ...fieldsOf(target) };
+  const both = { ...fieldsOf(options), ...fieldsOf(fieldsOf(target)['options']) };
+  const isFill = asked === undefined && fieldsOf(embed)['records'] === 'missing';
+  const cut = isFill ? null : asked;
+  return {
+    ...others,
+    source,
+    target: { ...said, options: both },
+    ...(embed !== undefined && { embed }),
+    ...(cut !== undefined && { cutover: cut }),
+  };
+}
+
+const fieldsOf = (value: unknown): Record<string, unknown> =>
+  typeof value === 'object' && value !== null && !Array.isArray(value) ? { ...value } : {};
 
 function renames(names: z.infer<typeof namesSchema> | undefined): boolean {
   return Object.keys({ ...names?.fields, ...names?.vectors }).length > 0;

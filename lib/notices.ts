@@ -46,6 +46,7 @@ export interface TakenBackOptions {
 
 /** Where writes are that were made while readers were moved: the flag doubles them, an alias or a view knows nothing of them. */
 export function writesMeanwhile({ event }: Plan): string {
+  if (event.target.into === 'place') return 'Every write is in the table, which is one for both sides.';
   return event.cutover?.pointer === undefined
     ? 'Writes went to both sides, the source first, and go on to do so: no write was lost, and readers can be moved again.'
     : 'Nothing was deleted. What was written to the target alone while readers were there is in the target alone.';

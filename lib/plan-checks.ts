@@ -12,6 +12,7 @@ import { plural } from './words.ts';
 
 /** @throws InvalidEvent */
 export function refuseSameCollection({ source, target }: RunEvent): void {
+  if (target.into === 'place') return;
   const place = ({ store, connection, collection }: typeof source): string =>
     JSON.stringify([store, connection, collection]);
   if (place(source) !== place(target)) return;
@@ -58,7 +59,7 @@ export function refuseLiveTarget({ live, target: { store } }: RunEvent, { title,
 
 /** What a live run does not look for. */
 export function liveNotes({ live, target: { into, collection } }: RunEvent): string[] {
-  if (live === false || into === 'new') return [];
+  if (live === false || into !== 'existing') return [];
   return [
     `'${collection}' may hold records of its own ("into": "existing"), so records that it holds and the source does not are not looked for: a delete that did not go through the client stays there`,
   ];
@@ -121,7 +122,7 @@ export function refuseUnknownVectors(
 
 /** @throws TargetNotEmpty when the target holds records that this run did not write. */
 export async function refuseFullTarget(event: RunEvent, target: Target): Promise<void> {
-  if (event.mode === 'validate' || event.target.into === 'existing') return;
+  if (event.mode === 'validate' || event.target.into !== 'new') return;
   const held = await countOrNone(target);
   if (held === 0) return;
   const { collection, store } = event.target;

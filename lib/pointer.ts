@@ -1,9 +1,12 @@
 import type { Move } from './cutover-files.ts';
 import { flagFinished, flagOnSource, flagOnTarget } from './cutover-flag.ts';
-import { Incompatible } from './errors.ts';
+import { Incompatible, InvalidEvent, StoreUnavailable } from './errors.ts';
 import { type FlagStore, flagNameOf, placeOf } from './flag.ts';
+import { isBackfill, isInPlace } from './place.ts';
 import type { Plan } from './run-files.ts';
+import { placeStands } from './stores/place-stands.ts';
 import type { StoreKind, Target } from './stores/port.ts';
+import { plural } from './words.ts';
 
 /** What readers follow: the store's own pointer when the event names one, else the routing flag. */
 export interface NamedPointer {
@@ -19,6 +22,8 @@ export interface NamedPointer {
   share(percent: number): Promise<void>;
   /** Moves it to where it was. */
   takeBack(to: string | null): Promise<void>;
+  /** What a person should know of taking it back now: of a run in place how many records have no old vector. */
+  readonly noteOfReturn?: () => Promise<string | undefined>;
   /** Lets reads and writes go to one place alone; only a flag can, and one that another run has taken up since stays. */
   finish(place: string): Promise<void>;
 }
@@ -28,11 +33,15 @@ export interface PointerInput {
   readonly flags: FlagStore;
   /** Called only where the event names a pointer of the store: a flag is moved back while the target is down, too. */
   readonly openTarget: () => Promise<{ readonly store: Target; readonly kind: StoreKind }>;
+  /** Of a run in place: makes the vectors that records lack by now. Left out: it is not switched while any do. */
+  readonly catchUp?: () => Promise<void>;
 }
 
 /** @throws Incompatible when the event names a pointer and the store has none. */
-export async function pointerOf({ plan, flags, openTarget }: PointerInput): Promise<NamedPointer> {
+export async function pointerOf(input: PointerInput): Promise<NamedPointer> {
+  const { plan, flags, openTarget } = input;
   const { cutover, target: endpoint } = plan.event;
+  if (isInPlace(plan.event)) return await columnPointer(input);
   const name = cutover?.pointer;
   if (name === undefined) return flagPointer(plan, flags);
   const { store, kind: storeKind } = await openTarget();
@@ -57,6 +66,54 @@ export async function pointerOf({ plan, flags, openTarget }: PointerInput): Prom
     finish: async () => {
       throw new Incompatible(`the ${kind} '${name}' knows nothing of writes, so there is nothing to finish`);
     },
+  };
+}
+
+/** Tries of the switch: between the last look for records that lack their vector and the lock an application may write one. */
+const maxSwitches = 50;
+
+/** The name of the vector's column. @throws InvalidEvent where the run only fills it */
+async function columnPointer({ plan, openTarget, catchUp }: PointerInput): Promise<NamedPointer> {
+  const { run, event, embed } = plan;
+  if (isBackfill(event) || embed === undefined) {
+    const text = `run '${run}' fills what was missing in the column that readers use`;
+    throw new InvalidEvent(`${text}, so there is nothing to cut over or to take back`, { ids: [run] });
+  }
+  const { store, kind } = await openTarget();
+  const { pointer } = store;
+  const { vector: name } = embed;
+  if (pointer === undefined || !kind.capabilities.inPlace)
+    throw new Incompatible(`${kind.title} has no columns to switch`, { ids: [name] });
+  const to = placeStands.made(run);
+  const never = async (): Promise<never> => {
+    throw new Incompatible(`the column '${name}' is switched at once, for reads and writes`, { ids: [name] });
+  };
+  return {
+    kind: 'column',
+    name,
+    to,
+    read: async () => (await pointer.read(name)) ?? null,
+    advance: async () => {
+      for (let tried = 1; ; tried++) {
+        try {
+          return await pointer.move(name, to);
+        } catch (error) {
+          // Records lack their vector: they were written since.
+          if (!(error instanceof StoreUnavailable) || error.ids.length === 0) throw error;
+          if (catchUp === undefined || tried === maxSwitches) throw error;
+          await catchUp();
+        }
+      }
+    },
+    share: never,
+    takeBack: (before) => pointer.move(name, before ?? placeStands.old),
+    noteOfReturn: async () => {
+      const lost = (await pointer.lost?.(name)) ?? 0;
+      if (lost === 0) return undefined;
+      const lack = `${plural(lost, 'record')} ${lost === 1 ? 'was' : 'were'} added or had their text changed since the switch`;
+      return `${lack}, and ${lost === 1 ? 'has' : 'have'} no vector in the old column: the application, or a backfill, has to make ${lost === 1 ? 'it' : 'them'}`;
+    },
+    finish: never,
   };
 }
 

@@ -21,6 +21,7 @@ import { type Notices, objectNotices, snsNotices } from './notices.ts';
 import type { ObjectStore } from './objects.ts';
 import { openFileObjects } from './objects-files.ts';
 import { openS3Objects } from './objects-s3.ts';
+import { inPlaceOf } from './place.ts';
 import { openQueryFiles, type QueryFiles } from './query-file.ts';
 import { type ShardQueue, sqsQueue } from './queue.ts';
 import type { ReadMetrics } from './read-metrics.ts';
@@ -30,7 +31,7 @@ import { readOnly } from './read-only.ts';
 import { type RepairDeliveries, sqsRepairDeliveries } from './repair-deliveries.ts';
 import type { Plan } from './run-files.ts';
 import { resolveConnection, secretsOf } from './secrets.ts';
-import type { Store, StoreKind } from './stores/port.ts';
+import type { InPlace, Store, StoreKind } from './stores/port.ts';
 import { storeKind } from './stores/registry.ts';
 import { fileTasks, stepFunctionsTasks, type TaskTokens } from './task-tokens.ts';
 import { parseTemplate } from './template.ts';
@@ -55,7 +56,7 @@ export interface Services {
   /** The endpoint's store, opened once a process: a warm function keeps its connections. */
   open(endpoint: Endpoint, more?: OpenMore): Promise<OpenStore>;
   /** The source of a run that is not planned yet, under its stable names. */
-  openPlanned(event: RunEvent): Promise<OpenStore>;
+  openPlanned(event: RunEvent, place?: InPlace): Promise<OpenStore>;
   /** Both sides of a run, the source under its stable names and with the run's schema unless it is wanted as stored; fields that its mapping leaves out are not read from the source. A run that only validates cannot write to either. */
   openSource(plan: Plan, options?: { readonly asStored?: boolean }): Promise<OpenStore>;
   openTarget(plan: Plan): Promise<OpenStore>;
@@ -69,6 +70,8 @@ export interface OpenMore {
   /** Fields that are not read. */
   readonly omitFields?: readonly string[];
   readonly names?: Names | undefined;
+  /** Of a run in place. */
+  readonly place?: InPlace | undefined;
 }
 
 export interface OpenStore {
@@ -99,9 +102,13 @@ function makeServices(environment: Environment): Services {
     return await there;
   };
   /** A folder of files holds what was written under every name; of another store's collection one name is there. */
-  const openNamed = async ({ source, names }: RunEvent, omitted: readonly string[]): Promise<OpenStore> => {
+  const openNamed = async (
+    { source, names }: RunEvent,
+    omitted: readonly string[],
+    place?: InPlace,
+  ): Promise<OpenStore> => {
     const omitFields = omitted.flatMap((name) => namesOf(names, 'fields', name));
-    if (source.store === 'files' || names === undefined) return await open(source, { omitFields, names });
+    if (source.store === 'files' || names === undefined) return await open(source, { omitFields, names, place });
     const collections = collectionsOf(source.collection, names);
     const [first, ...others] = await Promise.all(
       collections.map(async (collection) => await open({ ...source, collection }, { omitFields })),
@@ -121,16 +128,17 @@ function makeServices(environment: Environment): Services {
     queue: () => openQueue(environment),
     repairs: openRepairs(environment),
     open,
-    openPlanned: async (event) => {
-      const { kind, store } = await openNamed(event, []);
+    openPlanned: async (event, place) => {
+      const { kind, store } = await openNamed(event, [], place);
       return { kind, store: sourceToPlan(store, event) };
     },
     openSource: async (plan, { asStored = false } = {}) => {
-      const opened = await openNamed(plan.event, unreadOf(plan));
+      const opened = await openNamed(plan.event, unreadOf(plan), inPlaceOf(plan, 'source'));
       const store = asStored ? opened.store : sourceOfRun(opened.store, plan);
       return guarded({ ...opened, store }, plan.event.source, plan);
     },
-    openTarget: async (plan) => guarded(await open(plan.event.target), plan.event.target, plan),
+    openTarget: async (plan) =>
+      guarded(await open(plan.event.target, { place: inPlaceOf(plan, 'target') }), plan.event.target, plan),
     openModel: async (model, limits = {}) => {
       const key = JSON.stringify([model, limits]);
       const there = models.get(key) ?? openModel(model, limits, environment);
@@ -160,7 +168,7 @@ function guarded({ kind, store }: OpenStore, { collection }: Endpoint, { event }
 
 async function openStore(
   endpoint: Endpoint,
-  { omitFields = [], names }: OpenMore,
+  { omitFields = [], names, place }: OpenMore,
   environment: Environment,
 ): Promise<OpenStore> {
   const isLocal = environment.VECFERRY_RUNS.startsWith('file://');
@@ -183,6 +191,7 @@ async function openStore(
       options: endpoint.options,
       omitFields,
       ...(names && { names }),
+      ...(place && { place }),
     }),
   };
 }

@@ -262,6 +262,8 @@ export interface InPlace {
   readonly dimension: number | undefined;
   /** Payload fields that its text is made of, as a template names them. */
   readonly fields: readonly string[];
+  /** True: white space alone is no text, since nothing is written around the fields. */
+  readonly needsLetters: boolean;
   /**
    * all: a new vector beside the old one. missing: the vector that is there is filled where a record lacks it; the source
    * then has those records alone, and shows them without it.
@@ -272,12 +274,17 @@ export interface InPlace {
 export interface PlaceTarget {
   /**
    * Looks whether the collection can take the vector that `schema` has, before anything is changed. @param isNew false: an
-   * earlier start of the run may have made it. @returns what a person should know: locks, space, what stays.
+   * earlier start of the run may have made it. @param isSearched false: validation searches nothing. @returns what a person should know: locks, space, what stays.
    * @throws Incompatible, AccessDenied with every reason why it cannot.
    */
-  check(schema: CollectionSchema, options: { readonly isNew: boolean }): Promise<readonly string[]>;
+  check(schema: CollectionSchema, options: PlaceCheck): Promise<readonly string[]>;
   /** Records that lack the vector and may have a text, in key order, after the key of an earlier answer. */
   lacking(after: string | null, limit: number): Promise<Lacking>;
+}
+
+export interface PlaceCheck {
+  readonly isNew: boolean;
+  readonly isSearched: boolean;
 }
 
 export interface Lacking {

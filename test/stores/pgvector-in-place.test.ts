@@ -2,8 +2,8 @@ import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import pg from 'pg';
 import { type Batch, concatBatches, denseVector, hasVector } from '../../lib/batch.ts';
 import type { CollectionSchema } from '../../lib/schema.ts';
-import { placeStands } from '../../lib/stores/pgvector/in-place-switch.ts';
 import { pgvector } from '../../lib/stores/pgvector.ts';
+import { placeStands } from '../../lib/stores/place-stands.ts';
 import type { InPlace, Lacking, Store } from '../../lib/stores/port.ts';
 import { makeDatabase } from '../servers/database.ts';
 
@@ -31,7 +31,15 @@ describe('a table that gets a new vector in place', () => {
 
   const query = async (sql: string): Promise<Record<string, unknown>[]> => (await client.query(sql)).rows;
   const open = async (table: string, change: Partial<InPlace> = {}, options = {}): Promise<Store> => {
-    const place = { side: 'target', run: 'a-run', vector: undefined, dimension: newSize, fields: ['title'], ...change };
+    const place = {
+      side: 'target',
+      run: 'a-run',
+      vector: undefined,
+      dimension: newSize,
+      fields: ['title'],
+      needsLetters: true,
+      ...change,
+    };
     const store = await pgvector.open({
       connection: { url },
       collection: `public.${table}`,
@@ -115,7 +123,9 @@ describe('a table that gets a new vector in place', () => {
     const { source, target } = await sides(table);
     const exported = await readAll(source);
     const schema = await madeSchema(source);
-    expect((await target.place?.check(schema, { isNew: true }))?.join('\n')).toContain('ACCESS EXCLUSIVE');
+    expect((await target.place?.check(schema, { isNew: true, isSearched: false }))?.join('\n')).toContain(
+      'ACCESS EXCLUSIVE',
+    );
     await target.prepare(schema);
     await target.prepare(schema);
     expect((await source.describe()).schema.vectors.map(({ name, dimension }) => [name, dimension])).toEqual([
@@ -318,7 +328,9 @@ describe('a table that gets a new vector in place', () => {
     );
     const { source, target } = await sides(table, { fields: ['title', 'nowhere'] });
     const schema = await madeSchema(source);
-    const refusal = await target.place?.check(schema, { isNew: true }).catch((error: unknown) => String(error));
+    const refusal = await target.place
+      ?.check(schema, { isNew: true, isSearched: false })
+      .catch((error: unknown) => String(error));
     expect(refusal).toMatch(/view .*_view/);
     expect(refusal).toMatch(/constraint/);
     expect(refusal).toMatch(/default/);
@@ -328,9 +340,9 @@ describe('a table that gets a new vector in place', () => {
       CREATE TABLE parts_1 PARTITION OF parts FOR VALUES FROM (0) TO (10)`);
     for (const part of ['parts', 'parts_1']) {
       const side = await sides(part);
-      await expect(side.target.place?.check(await madeSchema(side.source), { isNew: true })).rejects.toThrow(
-        /partition/,
-      );
+      await expect(
+        side.target.place?.check(await madeSchema(side.source), { isNew: true, isSearched: false }),
+      ).rejects.toThrow(/partition/);
     }
   });
 
@@ -350,7 +362,9 @@ describe('a table that gets a new vector in place', () => {
       expect(count).toBe(25);
       expect(schema.vectors.map(({ name }) => name)).toEqual(['embedding']);
       const wanted = { ...schema, vectors: schema.vectors.map((each) => ({ ...each, dimension: newSize })) };
-      expect((await target.place?.check(wanted, { isNew: true }))?.[0]).toContain('is filled where it is NULL');
+      expect((await target.place?.check(wanted, { isNew: true, isSearched: false }))?.[0]).toContain(
+        'is filled where it is NULL',
+      );
       await target.prepare(wanted);
       const exported = await readAll(source);
       expect(exported.count).toBe(25);

@@ -1,6 +1,7 @@
 import { Incompatible } from '../../errors.ts';
 import type { CollectionSchema } from '../../schema.ts';
 import { count } from '../../words.ts';
+import type { PlaceCheck } from '../port.ts';
 import type { Column } from './catalog.ts';
 import type { Database, Session } from './connect.ts';
 import { isRunsColumn, type PlacedLayout } from './in-place.ts';
@@ -14,12 +15,11 @@ interface CheckInput {
   readonly database: Database;
   readonly readPlaced: ReadPlaced;
   readonly schema: CollectionSchema;
-  /** False: an earlier start of the run may have made its column. */
-  readonly isNew: boolean;
+  readonly options: PlaceCheck;
 }
 
 /** @returns what a person should know. @throws Incompatible with every reason why it cannot. */
-export async function checkPlace({ database, readPlaced, schema, isNew }: CheckInput): Promise<readonly string[]> {
+export async function checkPlace({ database, readPlaced, schema, options }: CheckInput): Promise<readonly string[]> {
   if (database.embedded) {
     const text = 'PGlite has one connection, so no application could use the table meanwhile';
     throw new Incompatible(`${text}; "into": "place" needs a PostgreSQL server`, { ids: ['target.into'] });
@@ -30,8 +30,8 @@ export async function checkPlace({ database, readPlaced, schema, isNew }: CheckI
       ...(await kindProblems(session, layout)),
       ...textProblems(layout),
       ...(layout.placed.state === 'fill'
-        ? await fillProblems(session, layout, schema)
-        : [...(await columnProblems(session, layout, schema, isNew)), ...(await dependents(session, layout))]),
+        ? await fillProblems(session, layout, schema, options)
+        : [...(await columnProblems(session, layout, schema, options)), ...(await dependents(session, layout))]),
     ];
     if (problems.length > 0) {
       const where = `table ${tableOf(layout)} cannot be changed in place`;
@@ -102,7 +102,12 @@ function textProblems({ placed }: PlacedLayout): Problem[] {
 /** Dimensions that a column holds already, looked for in so many rows. */
 const lookedAt = 1000;
 
-async function fillProblems(session: Session, layout: PlacedLayout, schema: CollectionSchema): Promise<Problem[]> {
+async function fillProblems(
+  session: Session,
+  layout: PlacedLayout,
+  schema: CollectionSchema,
+  { isSearched }: PlaceCheck,
+): Promise<Problem[]> {
   const { made, column } = layout.placed;
   const { dimension = 0 } = specOf(schema, layout.placed);
   const name = quoteName(column);
@@ -111,12 +116,17 @@ async function fillProblems(session: Session, layout: PlacedLayout, schema: Coll
     return [{ id: column, text }];
   }
   if (made.column.isGenerated) return [{ id: column, text: `column ${name} is generated` }];
+  const isArray = made.form.endsWith('[]');
+  if (isArray && isSearched) {
+    const text = `column ${name} is an array, which PostgreSQL cannot search: set validate.recall to null`;
+    return [{ id: 'validate.recall', text }];
+  }
   const other = `column ${name} takes`;
-  if (made.dimension !== undefined && made.form !== 'float4[]' && made.form !== 'float8[]') {
+  if (made.dimension !== undefined && !isArray) {
     const text = `${other} ${made.dimension} dimensions, and the model's vectors have ${dimension}`;
     return made.dimension === dimension ? [] : [{ id: column, text }];
   }
-  const measure = made.form.endsWith('[]') ? `array_length(${name}, 1)` : `vector_dims(${name})`;
+  const measure = isArray ? `array_length(${name}, 1)` : `vector_dims(${name})`;
   const rows = await session.rows(
     `SELECT DISTINCT ${measure}::text AS size FROM (SELECT ${name} FROM ${tableOf(layout)} WHERE ${name} IS NOT NULL LIMIT ${lookedAt}) held`,
   );
@@ -129,7 +139,7 @@ async function columnProblems(
   session: Session,
   layout: PlacedLayout,
   schema: CollectionSchema,
-  isNew: boolean,
+  { isNew }: PlaceCheck,
 ): Promise<Problem[]> {
   const { placed } = layout;
   const name = quoteName(placed.column);

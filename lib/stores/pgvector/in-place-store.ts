@@ -61,8 +61,8 @@ export function placeStore(input: PlaceInput): Store {
       }),
     pointer: placePointer({ database, name, readPlaced }, guard, forget),
     place: {
-      check: async (schema, { isNew }) =>
-        await guard('looking at', async () => await checkPlace({ database, readPlaced, schema, isNew })),
+      check: async (schema, options) =>
+        await guard('looking at', async () => await checkPlace({ database, readPlaced, schema, options })),
       lacking: async (after, limit) =>
         await guard(
           'reading what is missing of',

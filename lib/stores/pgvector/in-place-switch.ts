@@ -1,5 +1,6 @@
 import { Incompatible, StoreUnavailable } from '../../errors.ts';
 import { plural } from '../../words.ts';
+import { placeStands } from '../place-stands.ts';
 import type { Dropping, Pointer } from '../port.ts';
 import { markOf, markText, type VectorField } from './catalog.ts';
 import type { Database, Session } from './connect.ts';
@@ -14,12 +15,6 @@ import { keyList, tableOf } from './read.ts';
  * Readers follow the name of a column. The switch gives the old column another name and its own to the run's, and the same
  * to their indexes, in one transaction; rollback is the same in reverse. Neither touches a row.
  */
-
-/** What the name stands for. */
-export const placeStands = {
-  old: 'the old column',
-  made: (run: string): string => `the column of run ${run}`,
-} as const;
 
 /** Of the look for rows that lack their vector, while nobody else may write: it reads an index of a few rows. */
 const lookTimeout = '2s';

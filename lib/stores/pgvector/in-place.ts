@@ -114,7 +114,7 @@ function findPlaced(layout: Layout, place: InPlace): Placed {
   const names = placeNames(place.run, layout.table, column);
   const called = (name: string): VectorField | undefined => layout.vectors.find((each) => each.column.name === name);
   const [beside, backup] = [called(names.made), called(names.backup)];
-  const texts = place.fields.map((field) => textColumn(layout, field));
+  const texts = place.fields.map((field) => textColumn(layout, field, place.needsLetters));
   const common = {
     ...{ place, names, vector, column },
     texts: texts.filter((each) => typeof each !== 'string'),
@@ -136,7 +136,7 @@ function arrayField({ fields }: Layout, vector: string, dimension: number | unde
 }
 
 /** The field itself where no column holds it. */
-function textColumn({ fields, payload }: Layout, field: string): TextColumn | string {
+function textColumn({ fields, payload }: Layout, field: string, needsLetters: boolean): TextColumn | string {
   const steps = field.split('.');
   if (payload !== undefined) {
     const within = (row: string): string[] => membersOf(`${row}${quoteName(payload.name)}`, [[field], steps]);
@@ -153,7 +153,8 @@ function textColumn({ fields, payload }: Layout, field: string): TextColumn | st
   // json has no operator for equality, and other types may have none.
   const of = (row: string): string => `${row}.${name}::text`;
   if (column.isArray) return { field, column, of, filled: `cardinality(${name}) > 0` };
-  if (column.base !== 'jsonb' && column.base !== 'json') return { field, column, of, filled: `${name}::text <> ''` };
+  if (column.base !== 'jsonb' && column.base !== 'json')
+    return { field, column, of, filled: `${name}::text ${needsLetters ? "~ '\\S'" : "<> ''"}` };
   const path = column.name === field ? [] : steps.slice(1);
   return { field, column, of, filled: isFilled(membersOf(`${name}::jsonb`, [path])) };
 }
