@@ -18,6 +18,7 @@ import { matchCollections } from './match.ts';
 import { withSaidModel } from './model-id.ts';
 import { readMoves, refuseFinished, refuseRetired } from './moves.ts';
 import { getJson, type ObjectStore, putJson } from './objects.ts';
+import { checkPlace, isInPlace, placeGuarantee, refusePlace } from './place.ts';
 import {
   countOrNone,
   liveNotes,
@@ -74,6 +75,7 @@ export async function planRun(given: PlanInput): Promise<Plan> {
   const input = { ...given, event: stableEvent(given.event) };
   const { run, event, objects } = input;
   refuseSameCollection(event);
+  refusePlace(event, input.targetKind);
   refuseSamePlace(event);
   refuseMissingPointer(event, input.targetKind);
   refuseLiveTarget(event, input.targetKind);
@@ -101,6 +103,8 @@ export async function planRun(given: PlanInput): Promise<Plan> {
   });
   await checkSets(input, { ...fitted, source, records: described.count, embed });
   await refuseFullTarget(event, input.target);
+  const placed = { event, target: input.target, records: described.count, source, embed, isNew: true };
+  const placeNotes = await checkPlace({ ...placed, schema: fitted.target });
   const flag = await refuseFlag(input);
   if (isFinishedOnTarget(input, flag)) throw isOlder(event);
   if (event.live !== false) await input.target.checkInserts?.();
@@ -121,9 +125,15 @@ export async function planRun(given: PlanInput): Promise<Plan> {
     ...(embed === undefined ? {} : { embed }),
     records: described.count,
     withoutVector: { ...made.withoutVector },
-    notes: [...(described.notes ?? []), ...(embedding?.notes ?? []), ...fitted.notes, ...liveNotes(event)],
+    notes: [
+      ...(described.notes ?? []),
+      ...(embedding?.notes ?? []),
+      ...fitted.notes,
+      ...liveNotes(event),
+      ...placeNotes,
+    ],
     ...(checkedMapping && { checkedMapping }),
-    guarantee: guaranteeOf(input.sourceKind.capabilities.reads, event),
+    guarantee: isInPlace(event) ? placeGuarantee(event) : guaranteeOf(input.sourceKind.capabilities.reads, event),
     hasLiveWrites: false,
     estimate: estimateRun({
       records: described.count,
@@ -152,7 +162,8 @@ async function planTexts(
   return await planEmbedding({ event, source, described, embedder, target, queries });
 }
 
-function movesFlag({ mode, cutover, live }: RunEvent): boolean {
+function movesFlag({ mode, cutover, live, target }: RunEvent): boolean {
+  if (target.into === 'place') return false;
   return mode === 'migrate' && (live !== false || (cutover !== null && cutover.pointer === undefined));
 }
 
@@ -301,11 +312,13 @@ async function resume(earlier: Plan, input: PlanInput): Promise<Plan> {
     ...(await matchAgain(earlier, input)),
     ...embedAgain(earlier, input),
     event: asked,
-    guarantee: guaranteeOf(input.sourceKind.capabilities.reads, asked),
+    guarantee: isInPlace(event) ? placeGuarantee(event) : guaranteeOf(input.sourceKind.capabilities.reads, asked),
     hasLiveWrites,
     attempt: earlier.attempt + 1,
   };
   if (hasExported && event.mode === 'migrate') await forgetWhatIsGone(input, plan, ranges);
+  const { source, target: schema, embed, records } = plan;
+  await checkPlace({ event, target: input.target, records, source, embed, schema, isNew: false });
   await checkSets(input, plan);
   await forgetFinished(objects, run);
   await putJson(objects, runKeys(run).plan, plan);
