@@ -94,9 +94,9 @@ export async function planRun(given: PlanInput): Promise<Plan> {
   const made = asEmbedded(described, embedding);
   const source = embedding?.source ?? described.schema;
   const fit = await fitTarget(input, made);
+  const checkedMapping = await checkRules(input, fit.mapping, described.count);
   const fitted = withMarkFields({
     fit,
-  const checkedMapping = await checkRules(input, fit.mapping, described.count);
     target: input.targetKind,
     mark: embedding?.mark,
     sample: embedding?.sample ?? [],
@@ -122,6 +122,7 @@ export async function planRun(given: PlanInput): Promise<Plan> {
     source,
     target: fitted.target,
     mapping: fitted.mapping,
+    ...(checkedMapping && { checkedMapping }),
     ...(embed === undefined ? {} : { embed }),
     records: described.count,
     withoutVector: { ...made.withoutVector },
@@ -132,7 +133,6 @@ export async function planRun(given: PlanInput): Promise<Plan> {
       ...liveNotes(event),
       ...placeNotes,
     ],
-    ...(checkedMapping && { checkedMapping }),
     guarantee: isInPlace(event) ? placeGuarantee(event) : guaranteeOf(input.sourceKind.capabilities.reads, event),
     hasLiveWrites: false,
     estimate: estimateRun({
