@@ -120,7 +120,7 @@ export const timelineSchema = z.strictObject({
   stages: z.array(
     z.strictObject({
       stage: z
-        .enum(['export', 'import', 'compare', 'search'])
+        .enum(['export', 'embed', 'import', 'compare', 'search'])
         .describe('search: the shards searched through for the exact neighbours of the queries.'),
       records: tally,
       perSecond: z.array(z.number().nonnegative()),

@@ -1,5 +1,15 @@
 /** A part of a run as people follow it: lib/status.ts works it out from the run's objects. */
-export type StageName = 'export' | 'import' | 'index' | 'compare' | 'live' | 'recall' | 'cutover';
+export type StageName =
+  | 'export'
+  | 'embed'
+  | 'import'
+  | 'catch up'
+  | 'index'
+  | 'compare'
+  | 'live'
+  | 'recall'
+  | 'drift'
+  | 'cutover';
 
 export interface Stage {
   readonly name: StageName;
@@ -10,6 +20,6 @@ export interface Stage {
   /** Expected in all; an estimate until the manifest is sealed. 0 for an empty collection. */
   readonly total: number;
   readonly unit: 'records' | 'shards' | 'steps';
-  /** What the target says of its index, how far tuning is, what a live run's writes and its cutover are at. */
+  /** What embedding took so far, what the target says of its index, how far tuning is, what a live run's writes and its cutover are at. */
   readonly detail?: string;
 }

@@ -1,6 +1,8 @@
 import { z } from 'zod';
 import { type Approval, answerSchema, approvalSchema, canarySchema, type Move } from './cutover-files.ts';
 import { cutoverStage } from './cutover-stage.ts';
+import type { Embedding } from './embed-files.ts';
+import { readEmbedStatus } from './embed-status.ts';
 import { NotFound } from './errors.ts';
 import { approvalAnswerKey, nameOfKey, runKeys } from './keys.ts';
 import { appliedSchema, liveSchema, sweepSchema } from './live-files.ts';
@@ -43,6 +45,8 @@ export interface RunStatus {
   }[];
   /** Records left out by the mapping so far. */
   readonly skipped: number;
+  /** How far the texts are embedded; undefined where the run embeds none, or has not begun. */
+  readonly embedding: Embedding | undefined;
   /** Where the report is, once it is written. */
   readonly report: string | undefined;
   readonly reportPage: string | undefined;
@@ -90,14 +94,17 @@ export async function runStatus(options: {
   const isTuning = tuning?.done === false && report === undefined;
   const tried = tuning?.sets.reduce((sum, { curve }) => sum + curve.length, 0) ?? 0;
   const cutover = await readCutover(objects, run);
-
   const records = manifest?.records ?? plan.records;
   const shards = manifest?.shards.length ?? plan.estimate.shards;
   const isCompared = manifest !== undefined && compared.filter(({ done }) => done).length >= shards;
+  const isIndexed = index !== undefined || has.has(keys.queries);
+  const embedded = await readEmbedStatus(objects, plan, { records, isIndexed });
   const loadedNames = new Set(loaded.map(({ shard }) => shard));
   const stages = [
     stage('export', sum(exported, 'records'), records, 'records', manifest !== undefined),
+    ...embedded.embed,
     stage('import', sum(loaded, 'records'), records, 'records', manifest !== undefined && loaded.length >= shards),
+    ...embedded.catchUp,
     {
       ...stage('index', 0, 1, 'steps', index?.done === true || has.has(keys.queries)),
       ...(index !== undefined && index.detail !== '' && { detail: index.detail }),
@@ -114,6 +121,7 @@ export async function runStatus(options: {
       ...stage('recall', neighbours, shards, 'shards', has.has(keys.recall) && !isTuning),
       ...(isTuning && { detail: `tuning the search, ${plural(tried, 'setting')} tried` }),
     },
+    ...embedded.drift,
   ];
   const end = report === undefined ? 'under way' : isFailure(report) ? 'failed' : 'over';
   const moving = cutoverStage({ plan, verdict: report?.verdict, moves, now, ...cutover });
@@ -128,6 +136,7 @@ export async function runStatus(options: {
       .filter(({ shard }) => !loadedNames.has(shard))
       .map(({ shard, error, message, final }) => ({ shard, error, message, final })),
     skipped: sum(loaded, 'skipped'),
+    embedding: embedded.embedding,
     report: has.has(keys.report) ? objects.locate(keys.report) : undefined,
     reportPage: has.has(keys.reportPage) ? objects.locate(keys.reportPage) : undefined,
     lastMove: moves.at(-1),
@@ -207,7 +216,7 @@ function order(stages: readonly Stage[], plan: Plan, end: 'under way' | 'failed'
 
 /** Two collections that are held against each other are both there already. */
 function isSkipped(name: StageName, { event }: Plan): boolean {
-  if (name === 'recall') return event.validate.recall === null;
+  if (name === 'recall' || name === 'drift') return event.validate.recall === null;
   return event.mode === 'validate' && (name === 'import' || name === 'index');
 }
 

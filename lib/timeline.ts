@@ -20,7 +20,7 @@ export interface Span {
 }
 export type Spans = Readonly<Record<Stage, readonly Span[]>>;
 
-const noSpans: Spans = { export: [], import: [], compare: [], search: [] };
+const noSpans: Spans = { export: [], embed: [], import: [], compare: [], search: [] };
 
 /** What the markers of every stage have in common; `written` in those of the import. The rest is not looked at. */
 const markerSchema = z.object({
@@ -37,7 +37,7 @@ const markerSchema = z.object({
 export async function readSpans(objects: ObjectStore, run: string): Promise<Spans> {
   const keys = runKeys(run);
   const markersUnder = async (prefix: string) =>
-    await readEach(await objects.list(prefix), async (key) => ({
+    await readEach((await objects.list(prefix)).filter(isMarker), async (key) => ({
       shard: nameOfKey(key),
       marker: await getJson(objects, key, markerSchema),
     }));
@@ -48,11 +48,15 @@ export async function readSpans(objects: ObjectStore, run: string): Promise<Span
   return {
     ...noSpans,
     export: exported.flatMap(({ marker }) => spanOf(marker)),
+    embed: await spansUnder(keys.embedded),
     import: await spansUnder(keys.loaded),
     compare: await spansUnder(keys.compared),
     search: await spansUnder(keys.neighbours),
   };
 }
+
+/** Beside the vectors of a shard lies what says so. */
+const isMarker = (key: string): boolean => key.endsWith('.json');
 
 function spanOf(marker: z.infer<typeof markerSchema> | undefined, shardRecords = 0): Span[] {
   if (marker === undefined) return [];
@@ -60,8 +64,11 @@ function spanOf(marker: z.infer<typeof markerSchema> | undefined, shardRecords =
   return [{ startedAt, at, records: written }];
 }
 
-/** Seconds that functions were seen to work: the spans of all shards, one after another. */
-export function workedSeconds(spans: Spans): number {
+/**
+ * Seconds that functions were seen to work: the spans of all shards, one after another. Not those of the embedding, where one
+ * call works on several at once: embedding.json says how long that took.
+ */
+export function workedSeconds({ embed: _, ...spans }: Spans): number {
   return Object.values(spans)
     .flat()
     .reduce((sum, { startedAt, at }) => sum + Math.max(0, Date.parse(at) - Date.parse(startedAt)) / 1000, 0);
@@ -74,7 +81,7 @@ export function timelineOf(spans: Spans): Timeline | null {
   const start = all.reduce((least, { startedAt }) => Math.min(least, Date.parse(startedAt)), Infinity);
   const end = all.reduce((most, { at }) => Math.max(most, Date.parse(at)), start);
   const stepSeconds = Math.max((end - start) / 1000 / steps, 0.001);
-  const stages = (['export', 'import', 'compare', 'search'] as const).flatMap((stage) => {
+  const stages = (['export', 'embed', 'import', 'compare', 'search'] as const).flatMap((stage) => {
     const own = spans[stage];
     if (own.length === 0) return [];
     const perSecond = ratesOf(own, start, stepSeconds);

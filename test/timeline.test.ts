@@ -8,7 +8,14 @@ import { load, makeWorld } from './world.ts';
 
 const at = (seconds: number): string => new Date(Date.UTC(2026, 0, 1) + seconds * 1000).toISOString();
 const span = (from: number, to: number, records: number): Span => ({ startedAt: at(from), at: at(to), records });
-const spans = (parts: Partial<Spans>): Spans => ({ export: [], import: [], compare: [], search: [], ...parts });
+const spans = (parts: Partial<Spans>): Spans => ({
+  export: [],
+  embed: [],
+  import: [],
+  compare: [],
+  search: [],
+  ...parts,
+});
 
 const total = (perSecond: readonly number[], stepSeconds: number): number =>
   perSecond.reduce((sum, each) => sum + each * stepSeconds, 0);

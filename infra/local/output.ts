@@ -46,7 +46,17 @@ export type OutputEvent =
     }
   /** The command's answer, where it only looks: a plan, a status, a shard, a store, a move, the answer to a question, what is dropped; a setting that was tried, and what was chosen. */
   | {
-      readonly type: 'plan' | 'status' | 'shard' | 'store' | 'moved' | 'answered' | 'retired' | 'tried' | 'tuned' | 'shadow';
+      readonly type:
+        | 'plan'
+        | 'status'
+        | 'shard'
+        | 'store'
+        | 'moved'
+        | 'answered'
+        | 'retired'
+        | 'tried'
+        | 'tuned'
+        | 'shadow';
       readonly [field: string]: unknown;
     }
   /** Something went wrong and is tried again. */

@@ -161,22 +161,23 @@ const sayAgainMs = 30_000;
 function lineView(output: Output): View {
   const shown = new Set<string>();
   const said = new Map<string, { readonly what: string; readonly at: number }>();
-  /** Live writes and canary steps go on for long: what they are at is said when it is something else, and now and then. */
-  const say = ({ name, state, done, detail }: Stage): void => {
+  /** Live writes, canary steps and embedding go on for long: what they are at is said when it is something else, and now and then. */
+  const say = (timed: Timed): void => {
+    const { name, state, done, detail } = timed.stage;
     if (state !== 'running' || detail === undefined || detail === said.get(`${name} detail`)?.what) return;
     // But for its counts: an application that deletes all the time leaves another number of tombstones at each look.
-    const what = `${done} ${detail.replace(/; [\d,]+ /, '; ').split(',')[0]}`;
+    const what = name === 'embed' ? name : `${done} ${detail.replace(/; [\d,]+ /, '; ').split(',')[0]}`;
     const before = said.get(name);
     const now = performance.now();
     if (before?.what === what && now - before.at < sayAgainMs) return;
     said.set(name, { what, at: now }).set(`${name} detail`, { what: detail, at: now });
-    output.line(`${name.padEnd(8)} ${detail}`);
+    output.line(`${name.padEnd(8)} ${figures(timed)}`);
   };
   return {
     show: (stages) => {
       for (const timed of stages) {
         const { name, state } = timed.stage;
-        if (name === 'live' || name === 'cutover') say(timed.stage);
+        if (name === 'live' || name === 'cutover' || name === 'embed') say(timed);
         // Where readers are at the end is the outcome's to say.
         if (name === 'cutover' || state !== 'done' || shown.has(name)) continue;
         shown.add(name);
@@ -235,8 +236,15 @@ function figures({ stage, seconds, perSecond, secondsLeft }: Timed): string {
   if (stage.name === 'live' || stage.name === 'cutover') return stage.detail ?? '';
   const isDone = stage.state === 'done';
   const took = seconds === null ? '' : `  ${duration(seconds)}`;
-  if (stage.unit === 'steps') return `${stage.detail ?? (isDone ? 'built' : 'building')}${isDone ? took : ''}`;
+  if (stage.unit === 'steps') return `${stage.detail ?? stepWord(stage.name, isDone)}${isDone ? took : ''}`;
   const rate = perSecond !== null && stage.unit === 'records' ? `  ${count(Math.round(perSecond))}/s` : '';
   const left = secondsLeft === null || secondsLeft === 0 ? '' : `  ${duration(secondsLeft)} left`;
-  return `${count(stage.done)} of ${count(stage.total)} ${stage.unit}${rate}${isDone ? took : left}`;
+  const spent = stage.name === 'embed' && stage.detail !== undefined ? `  ${stage.detail}` : '';
+  return `${count(stage.done)} of ${count(stage.total)} ${stage.unit}${rate}${isDone ? took : left}${spent}`;
+}
+
+/** What a stage without figures is at. */
+function stepWord(name: Stage['name'], isDone: boolean): string {
+  if (name === 'index') return isDone ? 'built' : 'building';
+  return isDone ? 'done' : 'under way';
 }

@@ -7,6 +7,7 @@ import { colours, type Drawing, figure, quiet, type Shape, wordSeries } from './
 
 const stageWords: Readonly<Record<Timeline['stages'][number]['stage'], string>> = {
   export: 'Export',
+  embed: 'Embed',
   import: 'Import',
   compare: 'Compare',
   search: 'Exact neighbours',

@@ -11,7 +11,7 @@ import { runKeys } from '../../lib/keys.ts';
 import { putJson } from '../../lib/objects.ts';
 import { openFileObjects } from '../../lib/objects-files.ts';
 import { runStatus } from '../../lib/status.ts';
-import { makePlan } from '../make-plan.ts';
+import { makeEmbedding, makeEmbedPlan, makePlan } from '../make-plan.ts';
 
 const directory = mkdtempSync(join(tmpdir(), 'vecferry-progress-'));
 afterAll(() => rm(directory, { recursive: true }));
@@ -42,4 +42,35 @@ test('what live writes are at is a line when it is something else, not one for e
   // "1 tombstone" and "2 tombstones" may each have been seen.
   expect(told.length).toBeGreaterThan(0);
   expect(told.length).toBeLessThanOrEqual(2);
+});
+
+test('how far the texts are embedded is a line now and then, with rate and price, not one a look', async () => {
+  const objects = openFileObjects(directory);
+  const lines: string[] = [];
+  const output: Output = {
+    json: false,
+    event: () => undefined,
+    line: (text) => void lines.push(text),
+    fail: () => undefined,
+  };
+  const event = { embed: { text: 'word', model: { provider: 'openai', name: 'small', dimensions: 8 } } };
+  await putJson(objects, runKeys('r2').plan, { ...makePlan(event, 'r2'), embed: makeEmbedPlan() });
+  const following = followRun({ objects, run: 'r2', output, isTerminal: false, intervalMs: 10, place: { directory } });
+  for (let completed = 10; completed <= 100; completed += 10) {
+    const seen = {
+      completed,
+      pending: 100 - completed,
+      texts: completed,
+      tokens: completed * 5,
+      usd: completed / 1000,
+    };
+    await putJson(objects, runKeys('r2').embedding, makeEmbedding({ ...seen, done: completed === 100 }));
+    await sleep(30);
+  }
+  await following.stop();
+  const told = lines.filter((line) => line.startsWith('embed'));
+  expect(told).toEqual([
+    expect.stringMatching(/^embed {4}\d+ of 100 records .*texts of \d+ tokens, 0\.\d+ USD$/),
+    expect.stringMatching(/^embed {4}100 of 100 records {2}\d+\/s {2}.* s {2}100 texts of 500 tokens, 0\.10 USD$/),
+  ]);
 });

@@ -1,0 +1,70 @@
+import { z } from 'zod';
+import { type Embedding, embeddingSchema } from './embed-files.ts';
+import { runKeys } from './keys.ts';
+import { getJson, type ObjectStore } from './objects.ts';
+import type { Plan } from './run-files.ts';
+import type { Stage } from './stage.ts';
+import { count, money, plural } from './words.ts';
+
+/** Of drift.json: whether it is measured. */
+const driftDoneSchema = z.looseObject({ done: z.boolean() });
+
+/** What a run of another model has besides the stages of every run; empty lists where it has none. */
+export interface EmbedStatus {
+  /** undefined: none, or not begun. */
+  readonly embedding: Embedding | undefined;
+  /** Before the import, which goes on beside it. */
+  readonly embed: readonly Stage[];
+  /** In place, before the index: what was written to the table meanwhile. */
+  readonly catchUp: readonly Stage[];
+  /** After the recall. */
+  readonly drift: readonly Stage[];
+}
+
+/** @param seen records of the run, an estimate until the manifest is sealed; and whether its index is begun */
+export async function readEmbedStatus(
+  objects: ObjectStore,
+  { run, embed, event }: Plan,
+  seen: { readonly records: number; readonly isIndexed: boolean },
+): Promise<EmbedStatus> {
+  if (embed === undefined) return { embedding: undefined, embed: [], catchUp: [], drift: [] };
+  const keys = runKeys(run);
+  // Both are overwritten while they grow, so they are never remembered.
+  const [embedding, drift] = await Promise.all([
+    getJson(objects, keys.embedding, embeddingSchema),
+    getJson(objects, keys.drift, driftDoneSchema),
+  ]);
+  const isInPlace = event.target.into === 'place';
+  const measured = drift?.done === true;
+  return {
+    embedding,
+    embed: [embedStage(embedding, seen.records)],
+    catchUp: isInPlace ? [step('catch up', seen.isIndexed ? 'done' : 'waiting')] : [],
+    drift: [step('drift', measured ? 'done' : drift === undefined ? 'waiting' : 'running')],
+  };
+}
+
+/** How far the texts are embedded: records that have an answer, of all. */
+function embedStage(embedding: Embedding | undefined, records: number): Stage {
+  const stage = { name: 'embed', unit: 'records' } as const;
+  if (embedding === undefined) return { ...stage, state: 'waiting', done: 0, total: records };
+  const { completed, failed, withoutText } = embedding;
+  const done = embedding.done ? embedding.records : completed + failed + withoutText;
+  const state = embedding.done ? 'done' : 'running';
+  return { ...stage, state, done, total: embedding.records, detail: spentText(embedding) };
+}
+
+/** What it took so far, and what could not be embedded. */
+function spentText({ texts, tokens, usd, failed, withoutText, throttled }: Embedding): string {
+  return [
+    `${plural(texts, 'text')} of ${plural(tokens, 'token')}`,
+    ...(usd === null || usd === 0 ? [] : [`${money(usd)} USD`]),
+    ...(failed === 0 ? [] : [`${count(failed)} failed`]),
+    ...(withoutText === 0 ? [] : [`${count(withoutText)} without text`]),
+    ...(throttled === 0 ? [] : [`throttled ${count(throttled)} times`]),
+  ].join(', ');
+}
+
+function step(name: Stage['name'], state: Stage['state']): Stage {
+  return { name, state, done: state === 'done' ? 1 : 0, total: 1, unit: 'steps' };
+}
