@@ -150,6 +150,7 @@ function emptyReport(run: string, createdAt: string, plan: Plan | undefined): Re
     settings: null,
     timeline: null,
     skipped: null,
+    schema: null,
     throttled: 0,
     estimate: plan === undefined ? null : estimateOf(plan),
     actual: null,

@@ -3,6 +3,7 @@ import { driftReportSchema } from './drift-files.ts';
 import { embeddingReportSchema } from './embedding-report.ts';
 import { errorNames } from './errors.ts';
 import { causeSchema, recallSchema, tuningSchema } from './run-files.ts';
+import { schemaReportSchema } from './schema-report.ts';
 import { droppedSchema } from './states.ts';
 
 /**
@@ -218,6 +219,11 @@ export const reportSchema = z.strictObject({
         .describe('Those that a rule of the mapping left out, by its name, with the first ids.'),
     })
     .nullable(),
+  schema: schemaReportSchema
+    .nullable()
+    .describe(
+      'Records that were read under another schema than the run’s, or under old names, and what was done for it; null: none were.',
+    ),
   throttled: tally.describe('How often the target asked the import to slow down.'),
   estimate: sizeSchema.nullable().describe('What the plan expected.'),
   actual: sizeSchema

@@ -23,6 +23,7 @@ import {
   type Tuning,
   tuningSchema,
 } from './run-files.ts';
+import { schemaReport } from './schema-report.ts';
 import { readSettings, type SettingsTable } from './settings-table.ts';
 import type { Reader } from './stores/port.ts';
 import { readSpans, type Spans, timelineOf } from './timeline.ts';
@@ -149,6 +150,7 @@ function buildReport(parts: Parts): Report {
     settings: [...settings.rows],
     timeline: timelineOf(spans),
     skipped: { records: counts.skipped, ids: skippedIds, dropped: sumDropped(skipping, maxNamed) },
+    schema: schemaReport(plan, loaded),
     throttled: sum(loaded, (each) => each.throttled),
     estimate: estimateOf(plan),
     actual: actualOf({ plan, spans, createdAt, shards: manifest.shards, embedding }),

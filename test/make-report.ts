@@ -53,7 +53,9 @@ export function makeTuning(text: string): NonNullable<Report['tuning']> {
 
 /** A set with examples side by side, and one that could not be asked. */
 export function makeDrift(text: string): NonNullable<Report['drift']> {
-  const shown = (id: string, words: string, isCommon: boolean) => ({ id, text: words, isCommon });
+  const shown = (id: string, words: string, isCommon: boolean) => {
+    return { id, text: words, isCommon, isExpected: id === '12158443-n' };
+  };
   const example = (id: string, words: string, overlap: number) => ({
     id,
     text: words,
@@ -397,6 +399,19 @@ export function makeReport(text: string, overrides: Partial<Report> = {}): Repor
       ],
     },
     skipped: { records: 12, ids: ['411', '988', text] },
+    schema: {
+      fingerprint: 'b8c1',
+      shards: 2,
+      changes: [
+        {
+          name: `rank ${text}`,
+          how: 'defaulted',
+          records: 1234,
+          said: `field 'rank ${text}': default taken in 1,234 records`,
+        },
+        { name: 'note', how: 'removed', records: 1200, said: "field 'note': skipped in 1,200 records" },
+      ],
+    },
     throttled: 3,
     estimate: { records: 1_204_000, bytes: 1_850_000_000, shards: 58, seconds: 1700, usd: 0.42 },
     actual: { records: 1_204_331, bytes: 1_851_204_881, shards: 59, seconds: 1572, usd: 0.39 },
@@ -477,6 +492,7 @@ export function makeGoodReport(): Report {
       ],
     },
     skipped: { records: 0, ids: [] },
+    schema: null,
     throttled: 0,
     estimate: { records: 10_000, bytes: 4_400_000, shards: 1, seconds: 12, usd: 0 },
     actual: { records: 10_000, bytes: 4_412_000, shards: 1, seconds: 9.4, usd: 0 },
@@ -576,6 +592,7 @@ export function makeEarlyReport(): Report {
     settings: null,
     timeline: null,
     skipped: null,
+    schema: null,
     importedAt: null,
     actual: null,
     throttled: 0,

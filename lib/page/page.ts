@@ -10,6 +10,7 @@ import { liveSection } from './live.ts';
 import { recallSection } from './recall.ts';
 import { compareSection, countsSection, figuresPair, recordLists } from './records.ts';
 import { notesSection, runSection } from './run.ts';
+import { schemaSection } from './schema.ts';
 import { settingsSection } from './settings.ts';
 import { pageStyle } from './style.ts';
 import { takenBackSection } from './taken-back.ts';
@@ -37,6 +38,7 @@ ${findingsSection(report)}
 ${figuresPair(countsSection(report), compareSection(report))}
 ${liveSection(report)}
 ${embeddingSection(report.embedding)}
+${schemaSection(report.schema)}
 ${recordLists(report)}
 ${recallSection(report.recall)}
 ${goldSection(report.recall)}
