@@ -1,4 +1,5 @@
 import { BedrockRuntimeClient, InvokeModelCommand } from '@aws-sdk/client-bedrock-runtime';
+import { NodeHttpHandler } from '@smithy/node-http-handler';
 import { fromBedrock } from './bedrock-errors.ts';
 import { coherePayload, countCohere, readCohere } from './cohere.ts';
 import type { Embedder, EmbedRequest, EmbedResponse } from './port.ts';
@@ -24,6 +25,7 @@ export interface BedrockAnswer {
 
 export function openBedrock({
   card,
+  modelId = card.name,
   limits,
   connection,
   region,
@@ -35,7 +37,12 @@ export function openBedrock({
     maxAttempts: 1,
     ...(region === undefined ? {} : { region }),
     ...(connection.url === undefined ? {} : { endpoint: connection.url }),
-    requestHandler: { requestTimeout: requestMs, connectionTimeout: 5_000, throwOnRequestTimeout: true },
+    // The client's own handler speaks HTTP/2 alone, which few proxies and no test server do.
+    requestHandler: new NodeHttpHandler({
+      requestTimeout: requestMs,
+      connectionTimeout: 5_000,
+      throwOnRequestTimeout: true,
+    }),
   });
   const form: BedrockForm = card.name.includes('cohere.')
     ? { payload: coherePayload, read: readCohere, countTokens: countCohere }
@@ -46,7 +53,7 @@ export function openBedrock({
     limits,
     countTokens: form.countTokens,
     embed: async (request: EmbedRequest): Promise<EmbedResponse> => {
-      const { body, tokens } = await invoke(client, card.name, form.payload(request, askedDimensions));
+      const { body, tokens } = await invoke(client, modelId, form.payload(request, askedDimensions));
       const answer = form.read(body, request.texts.length);
       return { answers: check(answer.vectors), tokens: answer.tokens ?? tokens };
     },

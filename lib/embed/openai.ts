@@ -75,12 +75,12 @@ async function post({
   requestMs,
   where,
 }: Post): Promise<{ readonly response: Response; readonly text: string }> {
+  const signal = AbortSignal.timeout(requestMs);
   try {
-    const signal = AbortSignal.timeout(requestMs);
     const response = await fetch(url, { method: 'POST', headers, body: JSON.stringify(body), signal });
     return { response, text: await response.text() };
   } catch (error) {
-    if (error instanceof Error && error.name === 'TimeoutError') {
+    if (signal.aborted) {
       throw new StoreUnavailable(`${where} has not answered within ${requestMs / 1000} seconds`, { cause: error });
     }
     const reason = error instanceof Error && error.cause instanceof Error ? error.cause.message : String(error);

@@ -15,6 +15,8 @@ export interface Pressure {
   readonly pausedUntil: number;
   /** It answered, be it with a refusal. */
   succeeded(): void;
+  /** It does not take so many texts in a request, ever. */
+  tooMany(texts: number): void;
   /** @throws the error when the provider has been in this state for too long, or asks for a longer wait than we keep a function for. */
   failed(error: Throttled | StoreUnavailable, begunAt: number, now: number): void;
   readonly throttled: number;
@@ -37,7 +39,8 @@ export interface PressureOptions {
 
 export function makePressure({ limits, log, random = Math.random }: PressureOptions): Pressure {
   let concurrency = limits.concurrency;
-  let texts = limits.textsPerRequest;
+  let mostTexts = limits.textsPerRequest;
+  let texts = mostTexts;
   let inARow = 0;
   let troubleSince: number | undefined;
   let lastFailedAt = Number.NEGATIVE_INFINITY;
@@ -57,7 +60,11 @@ export function makePressure({ limits, log, random = Math.random }: PressureOpti
       inARow = 0;
       troubleSince = undefined;
       concurrency = Math.min(limits.concurrency, concurrency + 1 / concurrency);
-      texts = Math.min(limits.textsPerRequest, texts + Math.ceil(limits.textsPerRequest / 10));
+      texts = Math.min(mostTexts, texts + Math.ceil(limits.textsPerRequest / 10));
+    },
+    tooMany: (count) => {
+      mostTexts = Math.max(1, Math.min(mostTexts, Math.floor(count / 2)));
+      texts = Math.min(texts, mostTexts);
     },
     failed: (error, begunAt, now) => {
       lastError = error;

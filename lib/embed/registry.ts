@@ -17,6 +17,8 @@ export interface OpenEmbedder {
 /** What a provider's file makes an embedder of. */
 export interface EmbedderOptions {
   readonly card: ModelCard;
+  /** Who is asked, where it is not the card's name: an inference profile of Bedrock. */
+  readonly modelId?: string;
   readonly limits: EmbedLimits;
   readonly connection: ResolvedConnection;
   readonly region: string | undefined;
@@ -44,6 +46,7 @@ export async function openEmbedder({ model, limits = {}, connection, isLocal }: 
   const known = findKnown(model);
   const options: EmbedderOptions = {
     card,
+    modelId: model.name,
     limits: {
       ...own,
       requestsPerMinute: limits.requestsPerMinute ?? own.requestsPerMinute,
@@ -129,7 +132,7 @@ function describeUnknown(model: Model): { readonly card: ModelCard; readonly lim
   };
 }
 
-/** A Bedrock model is found by its inference profile too: `us.cohere.embed-v4:0`. */
+/** A Bedrock model is found by its inference profile too (`us.cohere.embed-v4:0`), and is the same model: its vectors are. */
 function findKnown({ provider, name }: Model): KnownModel | undefined {
   return knownModels.find(({ card }) => card.provider === provider && card.name === baseName(provider, name));
 }

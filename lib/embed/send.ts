@@ -53,6 +53,7 @@ export async function sendTexts(options: SendOptions): Promise<Sent> {
   const recover = async (error: unknown, request: Request, begunAt: number): Promise<void> => {
     if (error instanceof RecordRefused) {
       pressure.succeeded();
+      if (saysTooMany(error)) pressure.tooMany(request.length);
       again.unshift(...(await answers.refused(request, error)));
     } else if (error instanceof Throttled || error instanceof StoreUnavailable) {
       pressure.failed(error, begunAt, clock.now());
@@ -121,3 +122,9 @@ async function settle(asked: Promise<EmbedResponse>): Promise<Asked> {
     return { error };
   }
 }
+
+/**
+ * Servers with a limit of their own say so in words alone: "batch size 64 > maximum allowed batch size 32" (Text Embeddings
+ * Inference), "batch size is invalid, it should not be larger than 10" (DashScope).
+ */
+const saysTooMany = (error: RecordRefused): boolean => /batch.?size/i.test(error.message);

@@ -1,3 +1,4 @@
+import { afterAll, beforeAll } from '@jest/globals';
 import type { EmbeddedText, Embedder, SendOptions, TextToEmbed } from '../../lib/embed/port.ts';
 import { openEmbedder } from '../../lib/embed/registry.ts';
 import { sendTexts } from '../../lib/embed/send.ts';
@@ -52,4 +53,20 @@ export function collect(into: Collected, answers: readonly EmbeddedText[]): void
     into.keys.push(key);
     into.tokens += tokens;
   }
+}
+
+/** AWS' client signs with any; without these it would look for a machine's own. */
+export function useTestCredentials(): void {
+  const names = ['AWS_ACCESS_KEY_ID', 'AWS_SECRET_ACCESS_KEY'];
+  const before = names.map((name) => process.env[name]);
+  beforeAll(() => {
+    for (const name of names) process.env[name] = 'test';
+  });
+  afterAll(() => {
+    for (const [i, name] of names.entries()) {
+      const value = before[i];
+      if (value === undefined) delete process.env[name];
+      else process.env[name] = value;
+    }
+  });
 }

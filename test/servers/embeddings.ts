@@ -33,6 +33,7 @@ export interface Counts {
   /** Bodies of the requests, in their order. */
   readonly bodies: Record<string, unknown>[];
   readonly headers: IncomingMessage['headers'][];
+  readonly paths: string[];
   /** When each request came, milliseconds. */
   readonly at: number[];
 }
@@ -121,6 +122,7 @@ export async function startEmbeddings(options: EmbeddingServerOptions = {}): Pro
     embedded: new Map(),
     bodies: [],
     headers: [],
+    paths: [],
     at: [],
   };
   const planned = makeFaults();
@@ -138,7 +140,9 @@ export async function startEmbeddings(options: EmbeddingServerOptions = {}): Pro
     counts.at.push(Date.now());
     counts.bodies.push(body);
     counts.headers.push(request.headers);
-    const asked = readAsked(decodeURIComponent(request.url ?? ''), body);
+    const path = decodeURIComponent(request.url ?? '');
+    counts.paths.push(path);
+    const asked = readAsked(path, body);
     if ('status' in asked) return send(response, asked);
     for (const text of asked.texts) count(counts.asked, text);
     if (options.delayMs !== undefined) await sleep(options.delayMs);
