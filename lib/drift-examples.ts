@@ -38,14 +38,19 @@ export async function examplesOf(
   ]);
   const { records } = await fetchRecords(source, ids);
   const textOf = textMaker(plan);
-  const shownOf = ({ id, isCommon }: Omit<Shown, 'text'>): Shown => ({ id, isCommon, text: textOf(records.get(id)) });
+  const shownOf = ({ id, isCommon }: Pick<Shown, 'id' | 'isCommon'>, { expected = [] }: Truth['query']): Shown => ({
+    id,
+    text: textOf(records.get(id)),
+    isExpected: expected.includes(id),
+    isCommon,
+  });
   return chosen.map(({ query, answer }) => ({
     id: query.id,
     // A query that was given may have the number of a record for its name.
     text: isGiven(plan, query.set) ? shorten(query.text ?? '') : textOf(records.get(query.id)),
     overlap: answer.overlaps[0] ?? 0,
-    source: answer.source.map(shownOf),
-    target: answer.target.map(({ id, isCommon }) => shownOf({ id: sourceIdOf(id), isCommon })),
+    source: answer.source.map((each) => shownOf(each, query)),
+    target: answer.target.map(({ id, isCommon }) => shownOf({ id: sourceIdOf(id), isCommon }, query)),
   }));
 }
 

@@ -10,6 +10,7 @@ export type DriftMean = z.infer<typeof meanSchema>;
 const shownSchema = z.strictObject({
   id: z.string().describe("The record's id in the source."),
   text: z.string().describe("What is embedded of it, shortened; '' where it could not be read."),
+  isExpected: z.boolean().describe('True of a record that a gold query expects.'),
   isCommon: z.boolean().describe('False: the other side does not name it among its first k. It is new, or gone.'),
 });
 export type Shown = z.infer<typeof shownSchema>;

@@ -70,6 +70,7 @@ const found = ({
     run: 'r1',
     mode: 'migrate',
     live: null,
+    embedding: null,
     counts: {
       source: 9,
       manifest: 9,
@@ -152,6 +153,53 @@ describe('a set that missed its goal', () => {
 
   test('is no finding once it passed', () => {
     expect(found({ sets: [entry({ outcome: 'passed' })], tuning: [tuned({ kept: true })] })).toEqual([]);
+  });
+});
+
+describe('a gold set that missed its goal', () => {
+  const goldSide = { measured: true, queries: 80, recall: 0.5, low: 0.4, high: 0.6, ndcg: 0.5 } as const;
+  const gold: NonNullable<RecallEntry['gold']> = {
+    queries: 80,
+    k: 10,
+    atLeast: 0.8,
+    source: { measured: false, reason: 'r' },
+    target: goldSide,
+    exact: { recall: 0.55, ndcg: 0.5 },
+    difference: null,
+    worst: [{ id: 'q7', recall: 0 }],
+    outcome: 'failed',
+    note: 'The target finds 50.00%.',
+  };
+  const of = (change: Partial<typeof gold>) =>
+    found({ sets: [entry({ outcome: 'passed', gold: { ...gold, ...change } })] });
+
+  test('is the model where its exact neighbours miss it too, and the search where they do not', () => {
+    expect(of({})).toMatchObject([
+      {
+        check: 'gold',
+        severity: 'failed',
+        what: 'gold set sampled, vector embedding: the target finds 50.00%.',
+        ids: ['q7'],
+        next: expect.stringMatching(/^No search of these vectors does better: their exact neighbours hold 55\.00%\./),
+      },
+    ]);
+    expect(of({ exact: { recall: 0.9, ndcg: 0.9 } })[0]?.next).toMatch(
+      /^The vectors are good enough, the search is not/,
+    );
+    // Without a goal of its own it is what the source finds.
+    const beside = { atLeast: null, source: { ...goldSide, recall: 0.9 }, exact: { recall: 0.85, ndcg: 0.8 } };
+    expect(of(beside)[0]?.next).toMatch(/^No search of these vectors does better/);
+  });
+
+  test('is unproven, and no finding at all where it is only reported', () => {
+    expect(of({ outcome: 'unproven' })).toMatchObject([
+      { severity: 'unproven', next: expect.stringMatching(/^Give more gold/) },
+    ]);
+    expect(of({ outcome: 'unproven', atLeast: null })[0]?.next).toMatch(
+      /^Mend what keeps the source from being searched/,
+    );
+    expect(of({ outcome: 'reported' })).toEqual([]);
+    expect(of({ outcome: 'passed' })).toEqual([]);
   });
 });
 

@@ -9,11 +9,9 @@ import { drawSpread, spreadTable, stepNames } from './spread.ts';
 /** The part of the page on drift: what the target's vectors find beside what the source's do, where these are others. */
 export function driftSection(drift: DriftReport | null): Markup {
   if (drift === null) return html``;
-  return html`<section><h2>Drift</h2><p>${capital(drift.changed)}. Other vectors are meant to find other records: nothing here is held against a goal, and how good an answer is a gold set says.</p>
+  return html`<section><h2>Drift</h2><p>The vectors of the target: ${drift.changed}. Other vectors are meant to find other records: nothing here is held against a goal, and how good an answer is a gold set says.</p>
 ${join(drift.sets.map((each, at) => driftSet(each, at === 0)))}</section>`;
 }
-
-const capital = (text: string): string => text.charAt(0).toUpperCase() + text.slice(1);
 
 function driftSet(found: DriftSet, isFirst: boolean): Markup {
   const title = `${found.set} · ${found.vector === '' ? 'the unnamed vector' : found.vector}`;
@@ -46,7 +44,7 @@ function measures({ k, overlap, depths, rbo, correlation }: DriftMeasured): Mark
     row('rank-biased overlap', between(rbo, percent)),
     row('rank correlation (Kendall)', between(correlation, signed)),
   ];
-  return html`<table class="measures"><thead><tr><th scope="col">source and target</th><th scope="col" class="number">mean, 95% interval</th></tr></thead><tbody>${join(rows)}</tbody></table>`;
+  return html`<table class="measures"><thead><tr><th scope="col">measure</th><th scope="col" class="number">mean, 95% interval</th></tr></thead><tbody>${join(rows)}</tbody></table>`;
 }
 
 function overlapFigure({ k, spread, queries }: DriftMeasured): Markup {
@@ -75,8 +73,8 @@ function answers(shown: readonly Shown[], word: 'gone' | 'new'): Markup {
   if (shown.length === 0) return html`<p class="dim">Nothing.</p>`;
   return html`<ol>${join(
     shown.map(
-      ({ id, text, isCommon }) =>
-        html`<li>${isCommon ? html`` : html`<b class="${word}">${word}</b> `}${text === '' ? html`` : html`${text} `}${idCode(id)}</li>`,
+      ({ id, text, isExpected, isCommon }) =>
+        html`<li>${isCommon ? html`` : html`<b class="${word}">${word}</b> `}${isExpected ? html`<b class="expected">expected</b> ` : html``}${text === '' ? html`` : html`${text} `}${idCode(id)}</li>`,
     ),
   )}</ol>`;
 }

@@ -86,16 +86,19 @@ function goldTable(sets: readonly GoldSet[]): Markup {
 
 function goldPart({ entry, gold }: GoldSet): Markup {
   const { exact, queries, source, target, outcome, note, worst } = gold;
-  const cell = (side: GoldSide, of: (found: Extract<GoldSide, { measured: true }>) => string): Markup =>
-    html`<td class="number">${side.measured ? of(side) : '–'}</td>`;
-  const row = (name: string, of: (found: Extract<GoldSide, { measured: true }>) => string, best: string): Markup =>
+  type Of = (found: Extract<GoldSide, { measured: true }>) => string | Markup;
+  const cell = (side: GoldSide, of: Of): Markup => html`<td class="number">${side.measured ? of(side) : '–'}</td>`;
+  const row = (name: string, of: Of, best: string): Markup =>
     html`<tr><th scope="row">${name}</th>${cell(source, of)}${cell(target, of)}<td class="number">${best}</td></tr>`;
   const notAsked = sidesOf(gold).flatMap(([side, found]) =>
     found.measured ? [] : [html`<p class="dim">The ${side} was not asked: ${found.reason}.</p>`],
   );
   return html`<h3>${entryTitle(entry)} <span class="state ${outcome}">${outcome}</span></h3><p>${note}</p>
-<table class="measures"><thead><tr><th scope="col">${queries === 1 ? 'of 1 query' : `of ${count(queries)} queries`}</th><th scope="col" class="number">source</th><th scope="col" class="number">target</th><th scope="col" class="number">exact</th></tr></thead><tbody>${row('expected ids found', (found) => percent(found.recall), percent(exact.recall))}${row('NDCG', (found) => percent(found.ndcg), percent(exact.ndcg))}</tbody></table>${join(notAsked)}${worstPart(worst)}`;
+<table class="measures"><thead><tr><th scope="col">${queries === 1 ? 'of 1 query' : `of ${count(queries)} queries`}</th><th scope="col" class="number">source</th><th scope="col" class="number">target</th><th scope="col" class="number">exact</th></tr></thead><tbody>${row('expected ids found', meanAndInterval, percent(exact.recall))}${row('NDCG', (found) => percent(found.ndcg), percent(exact.ndcg))}</tbody></table>${join(notAsked)}${worstPart(worst)}`;
 }
+
+const meanAndInterval = ({ recall, low, high }: Extract<GoldSide, { measured: true }>): Markup =>
+  html`${percent(recall)} <span class="range">${percent(low).slice(0, -1)}–${percent(high)}</span>`;
 
 function worstPart(worst: Gold['worst']): Markup {
   if (worst.length === 0) return html``;
