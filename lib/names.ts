@@ -55,9 +55,7 @@ export function stableSchema(schema: CollectionSchema, names: Names | undefined,
     vectors: renamed(vectors, names, 'vectors', ({ kind, dimension }) => `${kind} ${dimension ?? ''}`, where),
     fields: fields && renamed(fields, names, 'fields', ({ type }) => type, where),
   };
-  const isSame =
-    named.vectors.every((each, at) => each === vectors[at]) &&
-    (named.fields ?? []).every((each, at) => each === fields?.[at]);
+  const isSame = isEach(named.vectors, vectors) && isEach(named.fields ?? [], fields ?? []);
   if (isSame) return schema;
   const isOld = (kind: Kind, name: string): boolean => stableName(names, kind, name) !== name;
   return {
@@ -74,6 +72,9 @@ export function stableSchema(schema: CollectionSchema, names: Names | undefined,
     ),
   };
 }
+
+const isEach = <T>(some: readonly T[], others: readonly T[]): boolean =>
+  some.length === others.length && some.every((each, at) => each === others[at]);
 
 function renamed<T extends { readonly name: string }>(
   all: readonly T[],
