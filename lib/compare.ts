@@ -3,6 +3,7 @@ import { type Batch, selectRecords, sliceBatch } from './batch.ts';
 import { bothSides } from './both-sides.ts';
 import { settleSpots, settleSuspects } from './compare-live.ts';
 import { asNowOf } from './compare-made.ts';
+import { comparePlace } from './compare-place.ts';
 import { NotFound } from './errors.ts';
 import { fetchRecords, maxFetch, split } from './fetch-records.ts';
 import type { FlagStore } from './flag.ts';
@@ -15,6 +16,7 @@ import { mapBatch, mapId } from './mapping.ts';
 import { asCompared, nullsOf } from './match.ts';
 import { getJson, type ObjectStore, putJson } from './objects.ts';
 import { releaseMemory } from './parquet-wasm.ts';
+import { isInPlace, spotChecksOf } from './place.ts';
 import { type Treatments, targetTreatments, untreated } from './record-equal.ts';
 import { type Compared, comparedSchema, type Difference, type Manifest, type Plan } from './run-files.ts';
 import { drawPositions } from './sample.ts';
@@ -97,7 +99,7 @@ export async function compareShard(options: CompareOptions): Promise<ShardOutput
     secondLooks: 0,
   };
   const compare = positionsToCompare(plan, manifest, shard, batch.count);
-  const spots = positionsOf(manifest, shard, plan.event.validate.spotCheck, plan.event.validate.seed + 1);
+  const spots = positionsOf(manifest, shard, spotChecksOf(plan), plan.event.validate.seed + 1);
   const tallies: Tallies = goesOn ? earlier : noTallies(shard, of, batch, compare);
   const begun = tallies.offset;
   const save = async (): Promise<void> => {
@@ -219,6 +221,7 @@ function findDoubled(batch: Batch, { mapping }: Plan, ids: Capabilities['ids']):
 
 async function comparePositions(comparison: Comparison, positions: readonly number[], tallies: Tallies): Promise<void> {
   const { plan, batch, ids, doubled, failed } = comparison;
+  if (isInPlace(plan.event) && plan.embed !== undefined) return await comparePlace(comparison, positions, tallies);
   const isSingle = (at: number): boolean => !doubled.has(at) && !failed.has(at);
   const single = doubled.size + failed.size === 0 ? positions : positions.filter(isSingle);
   for (const at of positions) {

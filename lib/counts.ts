@@ -9,6 +9,7 @@ import { type Deadline, isNear } from './log.ts';
 import { readEach, readLoaded } from './manifest.ts';
 import { leavesOut, mapId } from './mapping.ts';
 import { getJson, type ObjectStore } from './objects.ts';
+import { isInPlace } from './place.ts';
 import type { Counts } from './report-schema.ts';
 import { type Compared, comparedSchema, type Manifest, type Plan } from './run-files.ts';
 import type { Store } from './stores/port.ts';
@@ -50,6 +51,12 @@ export async function countSides(options: CountOptions): Promise<Counts> {
   const sweep = await readSweep(plan, objects);
   if (sweep !== undefined) return liveCounts({ plan, manifest, sweep, source: inSource, target: inTarget, skipped });
   const gone = sum(compared, (each) => each.gone);
+  if (isInPlace(plan.event)) {
+    const note =
+      'Source and target are one table, which applications write: there is nothing to hold against each other.';
+    const held = { source: inSource, manifest: manifest.records, skipped, gone, target: inTarget, expected: inTarget };
+    return { ...held, agree: true, extra: null, extraIds: [], addedIds: [], note };
+  }
   const expected = manifest.records - skipped - gone;
   const counts = { source: inSource, manifest: manifest.records, skipped, gone, target: inTarget, expected };
   const isSourceSame = inSource === manifest.records - gone;

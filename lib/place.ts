@@ -18,6 +18,10 @@ export const isInPlace = ({ target }: Pick<RunEvent, 'target'>): boolean => targ
 export const isBackfill = ({ target, embed }: RunEvent): boolean =>
   target.into === 'place' && embed?.records === 'missing';
 
+/** Records that are read back from the source. In place the two sides are one: what a fault of the export has spoiled shows in the vectors. */
+export const spotChecksOf = ({ event, embed }: Pick<Plan, 'event' | 'embed'>): number =>
+  isInPlace(event) && embed !== undefined ? 0 : event.validate.spotCheck;
+
 /** What holds while applications go on. */
 export function placeGuarantee(event: RunEvent): string {
   if (isBackfill(event)) {

@@ -8,6 +8,7 @@ import { liveReport, liveSummary, readSweep } from './live-report.ts';
 import { readLoaded } from './manifest.ts';
 import { sumDropped } from './mapping/dropped.ts';
 import { getJson, type ObjectStore } from './objects.ts';
+import { spotChecksOf } from './place.ts';
 import { maxNamed, sum, sumCompared, withoutVerdict } from './report-compared.ts';
 import { actualOf, endpointsOf, estimateOf, placeOf, putReport } from './report-put.ts';
 import { type CompareReport, type Counts, type Report, reportSchemaId, type Verdict } from './report-schema.ts';
@@ -106,7 +107,7 @@ function buildReport(parts: Parts): Report {
   const { validate } = plan.event;
   const compare = sumCompared(compared, counts, validate.compare === 'all' ? 'all' : validate.compare.sample);
   const spotCheck = {
-    asked: Math.min(validate.spotCheck, manifest.records),
+    asked: Math.min(spotChecksOf(plan), manifest.records),
     checked: sum(compared, (each) => each.spotChecked),
     different: sum(compared, (each) => each.spotDifferent),
     first: compared.flatMap((each) => each.spotDifferences.map(withoutVerdict)).slice(0, maxNamed),
