@@ -36,7 +36,8 @@ describe('dropping a folder', () => {
   test('of others is refused: vecferry deletes what it wrote and nothing else', async () => {
     await put('others/words.jsonl');
     const refusal = { name: 'Incompatible', message: expect.stringMatching(/did not write/) };
-    for (const collection of ['others', 'others/words.jsonl']) {
+    await put('loose.jsonl');
+    for (const collection of ['others', 'others/words.jsonl', '.', 'loose.jsonl']) {
       const store = await open(collection);
       await expect(store.drop?.({ dryRun: true })).rejects.toMatchObject(refusal);
       await expect(store.drop?.()).rejects.toMatchObject(refusal);

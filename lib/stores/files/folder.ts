@@ -57,7 +57,8 @@ function openOne({ connection, collection }: Pick<ResolvedEndpoint, 'connection'
   const parts = collection.split('/').filter((part) => part !== '' && part !== '.');
   if (parts.includes('..'))
     throw new InvalidEvent(`collection '${collection}' leads out of its folder`, { ids: [collection] });
-  if (connection.path !== undefined) return folderOf(openFileObjects(connection.path), parts, () => {});
+  if (connection.path !== undefined)
+    return folderOf(openFileObjects(connection.path), parts, connection.path, () => {});
   const url = connection.url === undefined ? null : URL.parse(connection.url);
   if (url?.protocol !== 's3:' || url.hostname === '') {
     throw new InvalidEvent('the files store needs connection {"path": FOLDER} or {"url": "s3://BUCKET/PREFIX"}');
@@ -66,7 +67,8 @@ function openOne({ connection, collection }: Pick<ResolvedEndpoint, 'connection'
     .split('/')
     .filter((part) => part !== '');
   const client = new S3Client({});
-  return folderOf(openS3Objects(url.hostname, client), [...prefix, ...parts], () => client.destroy());
+  const root = `s3://${url.hostname}`;
+  return folderOf(openS3Objects(url.hostname, client), [...prefix, ...parts], root, () => client.destroy());
 }
 
 /** The options of an event. @throws InvalidEvent */
@@ -74,7 +76,8 @@ export function parseFilesOptions(options: unknown): FilesOptions {
   return parseAs(filesOptions, options ?? {}, "the files store's options", InvalidEvent);
 }
 
-function folderOf(objects: ListingObjectStore, parts: readonly string[], close: () => void): Folder {
+/** @param root what the folder of no parts is called */
+function folderOf(objects: ListingObjectStore, parts: readonly string[], root: string, close: () => void): Folder {
   const last = parts.at(-1);
   const only = last !== undefined && dataFile.test(last) ? last : undefined;
   const prefix = (only === undefined ? parts : parts.slice(0, -1)).map((part) => `${part}/`).join('');
@@ -98,7 +101,7 @@ function folderOf(objects: ListingObjectStore, parts: readonly string[], close: 
     under: async (start) =>
       (await objects.entries(prefix + start)).map((each) => ({ ...each, key: each.key.slice(prefix.length) })),
     delete: (name) => objects.delete(prefix + name),
-    locate: (name) => objects.locate(prefix + name),
+    locate: (name) => (prefix + name === '' ? root : objects.locate(prefix + name)),
     close,
   };
 }
