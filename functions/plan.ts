@@ -1,3 +1,4 @@
+import { hasOtherVectors } from '../lib/drift.ts';
 import { parseEvent, parseRunId, wayOf } from '../lib/event.ts';
 import { runKeys } from '../lib/keys.ts';
 import { inPlaceOf } from '../lib/place.ts';
@@ -38,6 +39,7 @@ export const handler = makeHandler({
       exporters: event.parallel.exporters,
       ...wayOf(plan.event),
       embeds: plan.embed !== undefined,
+      drifts: hasOtherVectors(plan),
       validateOnly: event.mode === 'validate',
       rangesKey: ranges,
       shardListKey: shardList,

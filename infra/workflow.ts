@@ -27,7 +27,7 @@ import { workflowParts } from './workflow-parts.ts';
  * 17. Sweep the live writes   of a live run: what is in no shard is held against the source too; until done
  * 18. Measure recall          again and again until done
  * 19. Tune the search         where the event asks for it and the goal was missed; until done
- * 20. Measure the drift       of another model: what it finds beside what the old one does; until done
+ * 20. Measure the drift       of other vectors, made by another model or truncated: what they find beside what the source's do; until done
  * 21. Find the causes         of what failed
  * 22. Write the report
  * 23. Passed?                 if not, the run fails with the report: nothing is cut over, the source is untouched
@@ -71,6 +71,7 @@ export function runWorkflow(scope: Construct, props: WorkflowProps): IChainable 
   const validateOnly = booleanEquals('$.validateOnly', true);
   const notLive = booleanEquals('$.live', false);
   const notEmbedded = booleanEquals('$.embeds', false);
+  const notDrifting = booleanEquals('$.drifts', false);
   const notInPlace = booleanEquals('$.inPlace', false);
   const loadTarget = skipIf('Vectors as they are?', notEmbedded, repeatUntilDone('Embed the texts', 'embed-texts'))
     .next(lookUntilDone('Await the import', 'await-import'))
@@ -103,7 +104,7 @@ export function runWorkflow(scope: Construct, props: WorkflowProps): IChainable 
     .next(skipIf('Nothing to sweep?', notLive, repeatUntilDone('Sweep the live writes', 'sweep-writes')))
     .next(repeatUntilDone('Measure recall', 'measure-recall'))
     .next(repeatUntilDone('Tune the search', 'tune-search'))
-    .next(skipIf('The same model?', notEmbedded, repeatUntilDone('Measure the drift', 'measure-drift')))
+    .next(skipIf('The same vectors?', notDrifting, repeatUntilDone('Measure the drift', 'measure-drift')))
     .next(call('Find the causes', 'find-causes'))
     .next(call('Write the report', 'write-report', { resultPath: '$.report' }))
     .next(leaveIf('Passed?', booleanEquals('$.report.passed', false), invalid))

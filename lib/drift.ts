@@ -60,6 +60,11 @@ export async function measureDrift(input: DriftInput): Promise<{ readonly done: 
   return { done: true };
 }
 
+/** True where drift is measured: a vector that is searched is other in the target. */
+export function hasOtherVectors(plan: Plan): boolean {
+  return changedSets(plan).length > 0;
+}
+
 interface Work extends DriftInput {
   hasAsked: boolean;
   writtenAt: number;

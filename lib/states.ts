@@ -39,6 +39,8 @@ export const planOutput = z.strictObject({
   canary: z.boolean(),
   /** True where texts are embedded by a model. */
   embeds: z.boolean(),
+  /** True where the target gets other vectors than the source has: of another model, or truncated. */
+  drifts: z.boolean(),
   /** True where the target is the source itself, with a new vector beside the old one. */
   inPlace: z.boolean(),
   /** True where two collections are held against each other and nothing is moved. */

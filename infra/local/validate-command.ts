@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import type { z } from 'zod';
 import { refuseUnlessBoth } from '../../lib/cutover-flag.ts';
+import { hasOtherVectors } from '../../lib/drift.ts';
 import { InvalidEvent } from '../../lib/errors.ts';
 import { parseAs, parseEvent, parseRunId, runIdSchema, wayOf } from '../../lib/event.ts';
 import { fileFlags } from '../../lib/flag.ts';
@@ -91,6 +92,7 @@ async function validateRun(context: CommandContext, given: string, search: strin
     exporters: plan.event.parallel.exporters,
     ...wayOf({ ...plan.event, cutover: null }),
     embeds: plan.embed !== undefined,
+    drifts: hasOtherVectors(plan),
     validateOnly: plan.event.mode === 'validate',
     rangesKey: keys.ranges,
     shardListKey: keys.shardList,

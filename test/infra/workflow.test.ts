@@ -72,7 +72,7 @@ describe('the state machine', () => {
       'Done: Measure recall?',
       'Tune the search',
       'Done: Tune the search?',
-      'The same model?',
+      'The same vectors?',
       'Measure the drift',
       'Done: Measure the drift?',
       'Find the causes',
@@ -106,7 +106,8 @@ describe('the state machine', () => {
   test('leads a run that copies its vectors past the model, and one with a target of its own past what looks after a run in place', () => {
     const copied = { Variable: '$.embeds', BooleanEquals: false };
     expect(away('Vectors as they are?')).toEqual([{ ...copied, Next: 'Await the import' }]);
-    expect(away('The same model?')).toEqual([{ ...copied, Next: 'Find the causes' }]);
+    const same = { Variable: '$.drifts', BooleanEquals: false };
+    expect(away('The same vectors?')).toEqual([{ ...same, Next: 'Find the causes' }]);
     const apart = { Variable: '$.inPlace', BooleanEquals: false };
     expect(away('A table of its own?')).toEqual([{ ...apart, Next: 'Build the index' }]);
   });
