@@ -138,6 +138,8 @@ async function refuseReaders(
       ids: [name],
     });
   }
+  // A column that is half gone stands for nothing, and nobody could have switched it back since.
+  if (isInPlace(plan) && retireOf(moves) !== undefined) return;
   const now = await pointer.read();
   if (now === to) return;
   // A later run may have moved them on; then neither of this run's sides is read by that name.

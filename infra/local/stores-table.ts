@@ -34,6 +34,8 @@ const rows: readonly (readonly [string, (capabilities: Capabilities) => string])
   ['keeps search settings', ({ keepsSearch }) => (keepsSearch ? 'where the options ask for it' : 'no')],
   ['insert what is absent', ({ insertOnly }) => yes(insertOnly)],
   ['delete by id', ({ deletes }) => yes(deletes)],
+  ['dropped by `retire`', ({ drops }) => yes(drops)],
+  ['new vector in place', ({ inPlace }) => yes(inPlace)],
   ['pointer for readers', ({ pointer }) => (pointer === false ? 'routing flag' : pointer)],
   ['reads', ({ reads }) => (reads === 'snapshot' ? 'a snapshot a range' : 'live')],
 ];
