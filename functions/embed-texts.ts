@@ -1,3 +1,4 @@
+import { type Spent, tellSpent } from '../lib/embed-spent.ts';
 import { embedShards } from '../lib/embed-stage.ts';
 import { askedModel } from '../lib/made.ts';
 import { readManifest } from '../lib/manifest.ts';
@@ -13,11 +14,18 @@ import { makeHandler } from './lambda.ts';
 export const handler = makeHandler({
   input: runInput,
   output: repeatOutput,
-  run: async ({ run }, { services, deadline, log }) => {
+  run: async ({ run }, { services, deadline, log, count }) => {
     const { objects } = services;
     const [plan, manifest] = await Promise.all([readPlan(objects, run), readManifest(objects, run)]);
     const embedder = await services.openModel(...askedModel(plan));
     const now = (): Date => new Date();
-    return await embedShards({ plan, manifest, objects, queue: services.queue(), embedder, deadline, log, now });
+    const input = { plan, manifest, objects, queue: services.queue(), embedder, deadline, log, now };
+    const tell = ({ texts, tokens, failed, throttled }: Spent): void => {
+      count('TextsEmbedded', texts);
+      count('TokensEmbedded', tokens);
+      if (failed > 0) count('RecordsNotEmbedded', failed);
+      if (throttled > 0) count('Throttled', throttled);
+    };
+    return await tellSpent({ objects, run, tell }, () => embedShards(input));
   },
 });

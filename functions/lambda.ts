@@ -22,7 +22,15 @@ export interface Around {
   readonly log: Log;
   /** Adds to a metric of the namespace `vecferry`. */
   count(
-    metric: 'RecordsExported' | 'RecordsImported' | 'ShardsLoaded' | 'ShardsFailed' | 'Throttled',
+    metric:
+      | 'RecordsExported'
+      | 'RecordsImported'
+      | 'ShardsLoaded'
+      | 'ShardsFailed'
+      | 'Throttled'
+      | 'TextsEmbedded'
+      | 'TokensEmbedded'
+      | 'RecordsNotEmbedded',
     value: number,
   ): void;
 }

@@ -65,7 +65,12 @@ export function runDashboard(scope: Construct, props: DashboardProps): Dashboard
         ]),
       ],
       [
-        graph('Throttled by the store', [counted('Throttled')]),
+        graph('Texts embedded', [counted('TextsEmbedded'), counted('RecordsNotEmbedded')]),
+        graph('Tokens embedded', [counted('TokensEmbedded')]),
+        graph('Embedding, duration', [functions['embed-texts'].metricDuration({ period, statistic: Stats.MAXIMUM })]),
+      ],
+      [
+        graph('Throttled by store or model', [counted('Throttled')]),
         graph(
           'Duration, p90',
           busiest.map((fn) => fn.metricDuration({ period, statistic: Stats.p(90) })),
