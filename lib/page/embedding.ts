@@ -34,30 +34,34 @@ function recordsTable(embedding: EmbeddingReport): Markup {
   ]);
 }
 
-function costTable({ texts, tokens, usd, seconds, estimate, budget }: EmbeddingReport): Markup {
+function costTable({ texts, tokens, usd, seconds, estimate }: EmbeddingReport): Markup {
   const price = (value: number | null): string => (value === null ? 'not known' : `$${money(value)}`);
-  const bound = (value: number | null, text: (value: number) => string): string => (value === null ? '–' : text(value));
   const rows = [
-    ['texts', count(estimate.texts), count(texts), '–'],
-    ['tokens', count(estimate.tokens), count(tokens), bound(budget.tokens, count)],
-    ['cost', price(estimate.usd), price(usd), bound(budget.usd, (value) => `$${money(value)}`)],
-    ['time', duration(estimate.seconds), duration(seconds), bound(budget.minutes, (value) => duration(value * 60))],
+    ['texts', count(estimate.texts), count(texts)],
+    ['tokens', count(estimate.tokens), count(tokens)],
+    ['cost', price(estimate.usd), price(usd)],
+    ['time', duration(estimate.seconds), duration(seconds)],
   ];
-  const heads = ['planned at most', 'actual', 'budget'];
-  return html`<div class="scroll"><table class="figures"><thead><tr><td></td>${join(heads.map((each) => html`<th scope="col" class="number">${each}</th>`))}</tr></thead><tbody>${join(
+  return html`<table class="figures"><thead><tr><td></td><th scope="col" class="number">planned</th><th scope="col" class="number">actual</th></tr></thead><tbody>${join(
     rows.map(
-      ([name = '', ...values]) =>
-        html`<tr><th scope="row">${name}</th>${join(values.map((each) => html`<td class="number">${each}</td>`))}</tr>`,
+      ([name = '', plan = '', real = '']) =>
+        html`<tr><th scope="row">${name}</th><td class="number">${plan}</td><td class="number">${real}</td></tr>`,
     ),
-  )}</tbody></table></div>`;
+  )}</tbody></table>`;
 }
 
-function notes({ requests, throttled, mark }: EmbeddingReport): Markup {
+function notes({ requests, throttled, mark, budget }: EmbeddingReport): Markup {
+  const bounds = [
+    ...(budget.usd === null ? [] : [`$${money(budget.usd)}`]),
+    ...(budget.tokens === null ? [] : [plural(budget.tokens, 'token')]),
+    ...(budget.minutes === null ? [] : [duration(budget.minutes * 60)]),
+  ];
+  const bound = bounds.length === 0 ? '' : ` The event’s budget: ${bounds.join(', ')}.`;
   const slowed = throttled === 0 ? '' : ` The provider asked ${plural(throttled, 'time')} for fewer.`;
   const names = [mark.model, mark.version].flatMap((name) => (name === null ? [] : [name]));
   const marked =
     names.length === 0
       ? html``
       : html` Records of the target name the model in ${join(names.map((name, at) => html`${at === 0 ? '' : ' and '}<code>${name}</code>`))}.`;
-  return html`<p class="dim">${plural(requests, 'request')}.${slowed} The cost is no bill: it is the tokens at the price of the plan.${marked}</p>`;
+  return html`<p class="dim">${plural(requests, 'request')}.${slowed} What was planned is an upper end. The cost is no bill: it is the tokens at the price of the plan.${bound}${marked}</p>`;
 }
