@@ -87,6 +87,9 @@ const yesLeadsAway = [
   'Nothing to sweep?',
   'Approved?',
   'At once?',
+  'Vectors as they are?',
+  'A table of its own?',
+  'The same vectors?',
 ];
 const isLoop = (name: string): boolean => name.startsWith('Done: ') || name === 'All readers moved?';
 function drawState(name: string, { Type, ItemProcessor }: State, indent: string): string[] {
