@@ -56,6 +56,14 @@ describe('a request to an endpoint that speaks OpenAI’s protocol', () => {
     }
   });
 
+  test('indices that do not exist, or stand there twice, are not trusted: these texts have no answer, the others have theirs', async () => {
+    const model = { provider: 'openai', name: 'glove-100', dimensions: 100 } as const;
+    const embedder = await openEmbedder({ model, connection: withKey(), isLocal: true });
+    server.faults.next({ kind: 'indices' });
+    const { answers } = await embedder.embed({ texts: ['one', 'two', 'three'], purpose: 'document' });
+    expect(answers).toEqual([undefined, await embedText('two', 100), await embedText('three', 100)]);
+  });
+
   test('a base URL with a slash at its end is the same', async () => {
     const model = { provider: 'openai', name: 'glove-100', dimensions: 100 } as const;
     const embedder = await openEmbedder({
