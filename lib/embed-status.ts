@@ -1,7 +1,9 @@
 import { z } from 'zod';
+import { hasOtherVectors } from './drift.ts';
 import { type Embedding, embeddingSchema } from './embed-files.ts';
 import { runKeys } from './keys.ts';
 import { getJson, type ObjectStore } from './objects.ts';
+import { isInPlace } from './place.ts';
 import type { Plan } from './run-files.ts';
 import type { Stage } from './stage.ts';
 import { count, money, plural } from './words.ts';
@@ -9,7 +11,7 @@ import { count, money, plural } from './words.ts';
 /** Of drift.json: whether it is measured. */
 const driftDoneSchema = z.looseObject({ done: z.boolean() });
 
-/** What a run of another model has besides the stages of every run; empty lists where it has none. */
+/** What a run that makes vectors has besides the stages of every run; empty lists where it has none. */
 export interface EmbedStatus {
   /** undefined: none, or not begun. */
   readonly embedding: Embedding | undefined;
@@ -24,24 +26,26 @@ export interface EmbedStatus {
 /** @param seen records of the run, an estimate until the manifest is sealed; and whether its index is begun */
 export async function readEmbedStatus(
   objects: ObjectStore,
-  { run, embed, event }: Plan,
+  plan: Plan,
   seen: { readonly records: number; readonly isIndexed: boolean },
 ): Promise<EmbedStatus> {
-  if (embed === undefined) return { embedding: undefined, embed: [], catchUp: [], drift: [] };
-  const keys = runKeys(run);
+  const { embedding: embeddingKey, drift: driftKey } = runKeys(plan.run);
   // Both are overwritten while they grow, so they are never remembered.
   const [embedding, drift] = await Promise.all([
-    getJson(objects, keys.embedding, embeddingSchema),
-    getJson(objects, keys.drift, driftDoneSchema),
+    plan.embed && getJson(objects, embeddingKey, embeddingSchema),
+    hasOtherVectors(plan) ? getJson(objects, driftKey, driftDoneSchema) : undefined,
   ]);
-  const isInPlace = event.target.into === 'place';
-  const measured = drift?.done === true;
   return {
     embedding,
-    embed: [embedStage(embedding, seen.records)],
-    catchUp: isInPlace ? [step('catch up', seen.isIndexed ? 'done' : 'waiting')] : [],
-    drift: [step('drift', measured ? 'done' : drift === undefined ? 'waiting' : 'running')],
+    embed: plan.embed === undefined ? [] : [embedStage(embedding, seen.records)],
+    catchUp: isInPlace(plan.event) ? [step('catch up', seen.isIndexed ? 'done' : 'waiting')] : [],
+    drift: hasOtherVectors(plan) ? [step('drift', driftState(drift))] : [],
   };
+}
+
+function driftState(drift: z.infer<typeof driftDoneSchema> | undefined): Stage['state'] {
+  if (drift === undefined) return 'waiting';
+  return drift.done ? 'done' : 'running';
 }
 
 /** How far the texts are embedded: records that have an answer, of all. */
@@ -55,10 +59,13 @@ function embedStage(embedding: Embedding | undefined, records: number): Stage {
 }
 
 /** What it took so far, and what could not be embedded. */
-function spentText({ texts, tokens, usd, failed, withoutText, throttled }: Embedding): string {
+function spentText({ done, texts, tokens, usd, failed, withoutText, throttled, attempt, at }: Embedding): string {
+  const seconds = attempt === undefined ? 0 : (Date.parse(at) - Date.parse(attempt.startedAt)) / 1000;
+  const perSecond = Math.round((attempt?.texts ?? 0) / Math.max(1, seconds));
   return [
     `${plural(texts, 'text')} of ${plural(tokens, 'token')}`,
     ...(usd === null || usd === 0 ? [] : [`${money(usd)} USD`]),
+    ...(done || perSecond === 0 ? [] : [`${count(perSecond)} texts a second`]),
     ...(failed === 0 ? [] : [`${count(failed)} failed`]),
     ...(withoutText === 0 ? [] : [`${count(withoutText)} without text`]),
     ...(throttled === 0 ? [] : [`throttled ${count(throttled)} times`]),

@@ -4,7 +4,7 @@ import { InvalidEvent, NotFound } from '../../lib/errors.ts';
 import { parseRunId } from '../../lib/event.ts';
 import { openFileObjects } from '../../lib/objects-files.ts';
 import type { CommandContext } from './commands.ts';
-import { newRunId, readEvent, shownEvent } from './event-input.ts';
+import { newRunId, onlyOf, readEvent, shownEvent } from './event-input.ts';
 import { exitCodes, failureFrom } from './exit-codes.ts';
 import { makeOutput } from './output.ts';
 import { shownCommand, usualDirectory } from './shown-command.ts';
@@ -18,6 +18,7 @@ const load = {
   cutover: () => import('./cutover-commands.ts'),
   deployed: () => import('./deployed.ts'),
   describe: () => import('./describe.ts'),
+  failed: () => import('./failed-command.ts'),
   shadow: () => import('./shadow-command.ts'),
   shard: () => import('../../lib/shard.ts'),
   status: () => import('../../lib/status.ts'),
@@ -68,10 +69,11 @@ program
   .description('plan, export, import, build the index, validate and cut over')
   .argument('<event>')
   .option('--run <id>', "the run's id; that of an earlier run goes on with it")
+  .option('--only <what>', 'failed: take up the records whose text could not be embedded, and nothing else')
   .addOption(stack)
-  .action((argument: string, options: { run?: string; stack?: string }) =>
+  .action((argument: string, options: { run?: string; only?: string; stack?: string }) =>
     work(async (context) => {
-      const event = await readEvent(argument);
+      const event = onlyOf(await readEvent(argument), options.only);
       const run = options.run === undefined ? (event.parsed.run ?? newRunId()) : parseRunId(options.run);
       if (options.stack !== undefined)
         return await (await load.deployed()).deployedRun(context, options.stack, run, event);
@@ -85,12 +87,16 @@ program
   .command('status')
   .description('how far a run is, from its objects')
   .argument('<run>')
+  .option('--failed', 'list every record whose text could not be embedded, and why', false)
   .addOption(stack)
-  .action((given: string, options: { stack?: string }) =>
+  .action((given: string, options: { failed: boolean; stack?: string }) =>
     work(async (context) => {
       const { output, directory } = context;
       const run = parseRunId(given);
-      if (options.stack !== undefined) return await (await load.deployed()).deployedStatus(context, options.stack, run);
+      const { failed } = options;
+      if (options.stack !== undefined)
+        return await (await load.deployed()).deployedStatus(context, options.stack, run, failed);
+      if (failed) return await (await load.failed()).failedCommand(output, openFileObjects(directory), run);
       const [{ runStatus }, { statusLines }] = await Promise.all([load.status(), load.describe()]);
       const status = await runStatus({ objects: openFileObjects(directory), run });
       output.event({ type: 'status', ...status });

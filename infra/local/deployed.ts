@@ -17,6 +17,7 @@ import { type CommandContext, refusalIn } from './commands.ts';
 import { moveLine, statusLines } from './describe.ts';
 import type { GivenEvent } from './event-input.ts';
 import { exitCodes, failureOf } from './exit-codes.ts';
+import { failedCommand } from './failed-command.ts';
 import { StateFailure } from './limits.ts';
 import { followRun } from './progress.ts';
 
@@ -84,10 +85,17 @@ export async function deployedRun(
   return refused === undefined ? exitCodes.ok : exitCodes.readers;
 }
 
-export async function deployedStatus(context: CommandContext, stack: string, run: string): Promise<number> {
+export async function deployedStatus(
+  context: CommandContext,
+  stack: string,
+  run: string,
+  failed = false,
+): Promise<number> {
   const { output } = context;
   const deployed = await openStack(stack);
-  const status = await runStatus({ objects: openS3Objects(deployed.output('runs'), new S3Client({})), run });
+  const objects = openS3Objects(deployed.output('runs'), new S3Client({}));
+  if (failed) return await failedCommand(output, objects, run);
+  const status = await runStatus({ objects, run });
   output.event({ type: 'status', ...status });
   for (const line of statusLines(status, { directory: context.directory, stack })) output.line(line);
   return exitCodes.ok;

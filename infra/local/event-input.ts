@@ -21,6 +21,13 @@ export async function readEvent(argument: string): Promise<GivenEvent> {
   return { raw: { ...Object(raw) }, parsed };
 }
 
+/** The event of a start that takes up the failed texts alone. @throws InvalidEvent when it embeds none, or `only` is something else */
+export function onlyOf({ raw, parsed }: GivenEvent, only: string | undefined): GivenEvent {
+  if (only === undefined) return { raw, parsed };
+  const asked = { ...raw, only };
+  return { raw: asked, parsed: parseEvent(asked) };
+}
+
 /** The argument as it can be typed again in a shell. */
 export function shownEvent(argument: string): string {
   return argument.trimStart().startsWith('{') ? `'${argument}'` : argument;

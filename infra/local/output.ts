@@ -35,6 +35,8 @@ export type OutputEvent =
     }
   /** What people were told: a question, an approval that was not given, readers that were taken back. */
   | ({ readonly type: 'notice' } & Notice)
+  /** status --failed: a record whose text could not be embedded. */
+  | { readonly type: 'failed'; readonly run: string; readonly id: string; readonly reason: string }
   /** The end of a command that runs something. */
   | {
       readonly type: 'result';
