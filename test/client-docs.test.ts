@@ -12,6 +12,7 @@ import pg from 'pg';
 import { bucketOf } from '../lib/route.ts';
 import { builtProject, oldestNode, type PackedProject, run } from './packed.ts';
 import { makeDatabase } from './servers/database.ts';
+import { type EmbeddingServer, startEmbeddings } from './servers/embeddings.ts';
 import { qdrantGrpcUrl, qdrantUrl } from './servers/urls.ts';
 
 /** The applications of docs/client.md, run as they stand there. */
@@ -262,6 +263,66 @@ describe('the Lambda application', () => {
     const request = new ReceiveMessageCommand({ QueueUrl: queueUrl, WaitTimeSeconds: 1 });
     const { Messages = [] } = await new SQSClient({ endpoint, region, credentials }).send(request);
     expect(Messages.map(({ Body = '' }) => JSON.parse(Body))).toEqual([{ version: 1, run: 'r1', ids: ['13'] }]);
+  }, 60_000);
+});
+
+describe('the application of two models', () => {
+  const places = ['pgvector:articles_old', 'pgvector:articles_new'] as const;
+  let models: EmbeddingServer;
+  beforeAll(async () => {
+    models = await startEmbeddings();
+    for (const [table, floats] of [
+      ['articles_old', 50],
+      ['articles_new', 100],
+    ] as const)
+      await sql.query(`CREATE TABLE ${table} (id bigint PRIMARY KEY, title text, embedding vector(${floats}))`);
+    const source = block('models')
+      .replaceAll("'articles'", "'articles_old'")
+      .replaceAll(":articles'", ":articles_old'");
+    writeFileSync(inProject('models.mjs'), source);
+    const calls = `import { articles } from './models.mjs';
+      const titles = ['a dog that barks', 'a ship on the sea', 'a king and his crown'];
+      await articles.upsert(titles.map((title, at) => ({ id: String(at + 1), title })));
+      const found = {};
+      for (const key of JSON.parse(process.argv[2])) found[key] = await articles.search({ text: 'queen and throne', k: 1 }, { key });
+      process.stdout.write('\\n' + JSON.stringify(found) + '\\n');
+      await articles.close();
+      process.exit();`;
+    writeFileSync(inProject('ask.mjs'), calls);
+    mkdirSync(inProject('two/flags'), { recursive: true });
+    const [active, candidate] = places;
+    const flag = { active, candidate, weight: 50, shadow: 0, writes: places, run: 'r1' };
+    writeFileSync(inProject('two/flags/articles_old.json'), JSON.stringify(flag));
+  });
+  afterAll(async () => {
+    await models.close();
+  });
+
+  test('embeds each write and each query by the model of the side that it goes to', async () => {
+    const users = ['ann', 'bob', 'cleo', 'dan', 'eve', 'fay', 'gus', 'hal'];
+    const env = {
+      ...process.env,
+      NODE_OPTIONS: '',
+      POSTGRES_URL: database.url,
+      EMBEDDINGS_URL: models.url,
+      OLD_MODEL: 'glove-50',
+      NEW_MODEL: 'glove-100',
+      VECFERRY_DIR: 'two',
+    };
+    const child = spawn(oldestNode(), ['ask.mjs', JSON.stringify(users)], { cwd: project.directory, env });
+    let words = '';
+    for (const stream of [child.stdout, child.stderr]) stream.on('data', (data: Buffer) => (words += data.toString()));
+    expect([await new Promise((resolve) => child.once('close', resolve)), words]).toEqual([0, expect.anything()]);
+    const found = JSON.parse(words.split('\n').find((line) => line.startsWith('{"ann"')) ?? '{}');
+    for (const user of users) expect([user, found[user]?.[0]?.title]).toEqual([user, 'a king and his crown']);
+    const { rows } = await sql.query(
+      `SELECT vector_dims(a.embedding) AS old, vector_dims(b.embedding) AS new FROM articles_old a JOIN articles_new b USING (id, title)`,
+    );
+    expect(rows).toEqual([1, 2, 3].map(() => ({ old: 50, new: 100 })));
+    const asked = models.counts.bodies.map(({ model, input }) => `${model} ${[input].flat().length}`);
+    const isNew = (user: string): boolean => bucketOf('articles_old', user) < 50;
+    expect(asked.filter((each) => each === 'glove-100 1')).toHaveLength(users.filter(isNew).length);
+    expect(asked.filter((each) => each === 'glove-50 1')).toHaveLength(users.filter((user) => !isNew(user)).length);
   }, 60_000);
 });
 
