@@ -15,6 +15,8 @@ export interface Snapshot {
   readonly entries: readonly Entry[];
   /** undefined when no record stands for another one. */
   readonly isSuperseded: IsSuperseded | undefined;
+  /** Shards of other collections, which the event's names leave out. */
+  readonly leftOut: readonly string[];
 }
 
 /** Where a range begins or ends: a file and a place in it, as JSON: ["a.jsonl",1000,523467]. */

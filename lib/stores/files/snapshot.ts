@@ -35,10 +35,13 @@ export interface Look {
 export function makeSnapshots(look: Look, collection: string): () => Promise<Snapshot> {
   const { folder, options } = look;
   const opened = new Map<string, Entry>();
+  const asked = new Map<string, boolean>();
   let known: { readonly tags: string; readonly snapshot: Snapshot } | undefined;
   return async () => {
     const headers = await readHeaders(folder);
-    const listed = await folder.list();
+    const all = await folder.list();
+    const leftOut = await othersIn(look, all, asked);
+    const listed = all.filter(({ key }) => !leftOut.includes(key));
     const first = firstOf(listed, folder, options);
     const header = options.schemaOf === undefined ? headerOf(headers, folder, first) : undefined;
     if (header === undefined && first === undefined)
@@ -47,18 +50,17 @@ export function makeSnapshots(look: Look, collection: string): () => Promise<Sna
     if (known?.tags === tags) return known.snapshot;
     const described = header === undefined && first !== undefined ? await describeFile(look, first) : undefined;
     const schema = header?.schema ?? described ?? emptySchema;
-    const open = async (file: Listed): Promise<Entry[]> => {
-      const there = opened.get(file.key);
-      const under = headers.get(partOf(folder, file.key))?.schema ?? schema;
-      const entry = there?.tag === file.tag ? there : await openFile(look, file, under);
-      if (entry !== undefined) opened.set(file.key, entry);
-      return entry === undefined ? [] : [entry];
-    };
     const entries: Entry[] = [];
-    for (const each of listed) entries.push(...(await open(each)));
+    for (const each of listed) {
+      const there = opened.get(each.key);
+      const under = headers.get(partOf(folder, each.key))?.schema ?? schema;
+      const entry = there?.tag === each.tag ? there : await openFile(look, each, under);
+      opened.set(each.key, entry);
+      entries.push(entry);
+    }
     const isOne = header === undefined && folder.parts.length === 1;
     const isSuperseded = isOne ? undefined : await supersededIn(folder, entries, (part) => headers.has(part));
-    known = { tags, snapshot: { schema, entries: withOneObjectEach(entries, schema), isSuperseded } };
+    known = { tags, snapshot: { schema, entries: withOneObjectEach(entries, schema), isSuperseded, leftOut } };
     return known.snapshot;
   };
 }
@@ -72,6 +74,26 @@ async function readHeaders(folder: Folder): Promise<ReadonlyMap<string, Header>>
     if (found !== undefined) headers.set(part, found);
   }
   return headers;
+}
+
+/** Shards of collections that have none of the names, where they are left out. @param asked what is known of files by name and tag */
+async function othersIn(
+  { folder, names }: Look,
+  listed: readonly Listed[],
+  asked: Map<string, boolean>,
+): Promise<readonly string[]> {
+  if (names?.collection === undefined || names.strict) return [];
+  const others: string[] = [];
+  for (const file of listed) {
+    if (!file.key.endsWith('.parquet')) continue;
+    const key = JSON.stringify([file.key, file.tag]);
+    const isOurs =
+      asked.get(key) ??
+      isNamedCollection((await shardHeader(folder.bytesOf(file), folder.locate(file.key)))?.collection, names);
+    asked.set(key, isOurs);
+    if (!isOurs) others.push(file.key);
+  }
+  return others;
 }
 
 /** One object a schema, so that whoever reads can tell them apart at once. */
@@ -132,18 +154,22 @@ function headerOf(headers: ReadonlyMap<string, Header>, folder: Folder, first: L
 }
 
 /** Where files have several schemas: which is taken, and how the others differ. */
-export function notesOf({ schema, entries }: Snapshot): string[] {
+export function notesOf({ schema, entries, leftOut }: Snapshot): string[] {
+  const [other] = leftOut;
+  const left = leftOut.length === 1 ? `${other} is a shard` : `${other} and ${leftOut.length - 1} more are shards`;
+  const notes = other === undefined ? [] : [`${left} of another collection than names says, and left out`];
   const others = Map.groupBy(
     entries.filter((entry) => entry.schema !== schema),
     (entry) => entry.schema,
   );
-  return [...others].map(([other, [first, ...more]]) => {
+  const differing = [...others].map(([other, [first, ...more]]) => {
     const differences = schemaDifferences(other, schema, () => true).map(({ text }) => text);
     const which = `${first?.file.name}${more.length === 0 ? '' : ` and ${more.length} more files`}`;
     const own = entries.find((entry) => entry.schema === schema)?.file.name;
     const said = own === undefined ? 'collection.json' : own;
     return `${which} differ from the schema taken for the folder, that of ${said}: ${differences.join('; ') || 'vectors of no known length'}; options.schemaOf takes another file's`;
   });
+  return [...notes, ...differing];
 }
 
 type Listed = Awaited<ReturnType<Folder['list']>>[number];
@@ -161,12 +187,8 @@ function asFiles({ schema }: ShardHeader): CollectionSchema {
   return { ...schema, store: 'files', ...(schema.store === 'files' ? {} : { origin: schema.origin ?? schema.store }) };
 }
 
-/** undefined for a shard of another collection where that is left out. @throws SchemaMismatch where it is refused */
-async function openFile(
-  { folder, options, names }: Look,
-  listed: Listed,
-  schema: CollectionSchema,
-): Promise<Entry | undefined> {
+/** @throws SchemaMismatch for a shard of another collection */
+async function openFile({ folder, options, names }: Look, listed: Listed, schema: CollectionSchema): Promise<Entry> {
   const [bytes, where] = [folder.bytesOf(listed), folder.locate(listed.key)];
   const { key, tag } = listed;
   if (!key.endsWith('.parquet')) {
@@ -181,8 +203,7 @@ async function openFile(
   }
   if (isNamedCollection(header.collection, names))
     return { file: ownShard(key, bytes, where), tag, schema: asFiles(header) };
-  if (names?.strict !== true) return undefined;
-  const known = [names.collection, ...names.aliases].join(', ');
+  const known = [names?.collection, ...(names?.aliases ?? [])].join(', ');
   const text = `${where} is a shard of collection '${header.collection}', and the names of this one are ${known}`;
   throw new SchemaMismatch(
     `${text}; add it to names.aliases, move the file elsewhere, or leave it out with names.strict false`,
