@@ -346,7 +346,8 @@ function startedBeforeLive(run: string): RunMismatch {
  * @param moves of the flag, oldest first
  */
 function asItIsWritten({ event, targetKind }: PlanInput, moves: readonly Move['action'][]): RunEvent {
-  if (event.mode !== 'migrate' || event.live !== false) return event;
+  // What is mended is copied from the source, whose vectors are of another model.
+  if (event.mode !== 'migrate' || event.live !== false || event.embed !== undefined) return event;
   const beganLive = moves[0] === 'double';
   const hasCanary = (event.cutover?.canary ?? null) !== null;
   const isSteered = hasCanary && moves.at(-1) !== 'cutover' && targetKind.capabilities.insertOnly;

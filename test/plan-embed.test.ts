@@ -1,6 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
 import type { Embedder } from '../lib/embed/port.ts';
-import { planRun } from '../lib/plan.ts';
+import { logMove } from '../lib/moves.ts';
+import { planRun, readPlan } from '../lib/plan.ts';
 import type { Plan } from '../lib/run-files.ts';
 import type { CollectionSchema, ModelId } from '../lib/schema.ts';
 import { memory } from '../lib/stores/memory.ts';
@@ -395,6 +396,17 @@ describe('a run that goes on', () => {
       ).rejects.toMatchObject({
         name: 'RunMismatch',
       });
+  });
+});
+
+describe('a run in the middle of its canary', () => {
+  test('is not made live when it is started again, because what is mended would get vectors of the old model', async () => {
+    const { input, plan } = await makePlanned({ event: { cutover: { canary: {} } } });
+    await plan();
+    const move = { at: new Date().toISOString(), action: 'step', kind: 'flag', name: 'f', from: 'a', to: 'b' } as const;
+    await logMove(input.objects, 'r1', move);
+    await plan();
+    expect(await readPlan(input.objects, 'r1')).toMatchObject({ attempt: 2, hasLiveWrites: true, event: { live: false } });
   });
 });
 
