@@ -406,7 +406,11 @@ describe('a run in the middle of its canary', () => {
     const move = { at: new Date().toISOString(), action: 'step', kind: 'flag', name: 'f', from: 'a', to: 'b' } as const;
     await logMove(input.objects, 'r1', move);
     await plan();
-    expect(await readPlan(input.objects, 'r1')).toMatchObject({ attempt: 2, hasLiveWrites: true, event: { live: false } });
+    expect(await readPlan(input.objects, 'r1')).toMatchObject({
+      attempt: 2,
+      hasLiveWrites: true,
+      event: { live: false },
+    });
   });
 });
 
