@@ -1,6 +1,7 @@
 import { Incompatible } from './errors.ts';
 import type { RunEvent } from './event.ts';
 import type { Fit } from './fit.ts';
+import { fitDimension } from './fit-dimensions.ts';
 import { compilePayload, ruleProblems, rulesOf, sourceField, targetsOf } from './mapping/compile.ts';
 import { mapBatch } from './mapping.ts';
 import { type Nulls, sourceTreatments, type Treatments } from './record-equal.ts';
@@ -31,10 +32,16 @@ interface Findings {
 export function matchCollections(input: MatchInput): Fit {
   const { source, target, targetKind, event } = input;
   const found: Findings = { problems: [], notes: [] };
-  const vectors = matchVectors(input, found);
+  const { schema, floats } = shortened(input, found);
+  const vectors = matchVectors({ ...input, source: { ...source, schema } }, found);
+  const cut = Object.entries(floats).flatMap(([name, kept]) => {
+    const to = vectors[name];
+    return to === undefined ? [] : [[to, kept] as const];
+  });
   checkFields(source.schema, target.schema, event, found);
   const mapping: MappingPlan = {
     vectors,
+    ...(cut.length > 0 && { truncate: Object.fromEntries(cut) }),
     ...compilePayload({ event, fields: source.schema.fields }),
     ids: targetKind.capabilities.ids.string === false ? 'uuid5' : 'keep',
     originalId: event.mapping.originalId,
@@ -54,6 +61,21 @@ export function matchCollections(input: MatchInput): Fit {
     });
   }
   return { target: target.schema, mapping, notes: found.notes };
+}
+
+/** The source with its vectors as long as the event asks for them, and how many floats that is of each. */
+function shortened({ source: { schema }, event }: MatchInput, found: Findings) {
+  const floats: Record<string, number> = {};
+  const vectors = schema.vectors.map((vector) => {
+    const fitted = fitDimension(vector, event.mapping.vectors[vector.name]?.dimensions, false);
+    const { dimension, truncate, problem, note } = fitted;
+    const about = `vector '${vector.name}'`;
+    if (problem !== undefined) found.problems.push({ field: vector.name, text: `${about} ${problem}` });
+    if (note !== undefined) found.notes.push(`${about}: ${note}`);
+    if (truncate !== undefined) floats[vector.name] = truncate;
+    return dimension === undefined ? vector : { ...vector, dimension };
+  });
+  return { schema: { ...schema, vectors }, floats };
 }
 
 const quoted = (vectors: readonly VectorSpec[]): string =>

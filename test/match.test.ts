@@ -37,6 +37,22 @@ function match({ source, target, sourceKind, targetKind, mapping = {}, withoutVe
   });
 }
 
+describe('vectors of which the target has the first floats', () => {
+  const mapping = { vectors: { embedding: { dimensions: 2 } } };
+  const target = { vectors: [named('', { dimension: 2 })] };
+
+  test('are held against it as they are truncated, where their model allows it', () => {
+    const model = { name: 'ours', isMatryoshka: true };
+    const found = match({ source: { vectors: [named('embedding', { model })] }, target, mapping });
+    expect(found.mapping).toMatchObject({ vectors: { embedding: '' }, truncate: { '': 2 } });
+    expect(found.notes.join()).toMatch(/first 2 of 4 floats/);
+  });
+
+  test('are refused where nothing says that the model does', () => {
+    expect(() => match({ source: { vectors: [named('embedding')] }, target, mapping })).toThrow(/Matryoshka/);
+  });
+});
+
 describe('vectors are held against each other', () => {
   const two = [named('title'), named('body')];
   test.each<[string, Parts, Record<string, string>]>([
