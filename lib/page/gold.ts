@@ -85,16 +85,20 @@ function goldTable(sets: readonly GoldSet[]): Markup {
 }
 
 function goldPart({ entry, gold }: GoldSet): Markup {
-  const { exact, queries, source, target, outcome, note, worst } = gold;
-  type Of = (found: Extract<GoldSide, { measured: true }>) => string | Markup;
-  const cell = (side: GoldSide, of: Of): Markup => html`<td class="number">${side.measured ? of(side) : '–'}</td>`;
-  const row = (name: string, of: Of, best: string): Markup =>
-    html`<tr><th scope="row">${name}</th>${cell(source, of)}${cell(target, of)}<td class="number">${best}</td></tr>`;
+  const { exact, queries, outcome, note, worst } = gold;
+  const row = (name: string, recall: string | Markup, ndcg: string): Markup =>
+    html`<tr><th scope="row">${name}</th><td class="number">${recall}</td><td class="number">${ndcg}</td></tr>`;
+  const rows = [
+    ...sidesOf(gold).map(([side, found]) =>
+      found.measured ? row(side, meanAndInterval(found), percent(found.ndcg)) : row(side, '–', '–'),
+    ),
+    row('exact neighbours', percent(exact.recall), percent(exact.ndcg)),
+  ];
   const notAsked = sidesOf(gold).flatMap(([side, found]) =>
     found.measured ? [] : [html`<p class="dim">The ${side} was not asked: ${found.reason}.</p>`],
   );
   return html`<h3>${entryTitle(entry)} <span class="state ${outcome}">${outcome}</span></h3><p>${note}</p>
-<table class="measures"><thead><tr><th scope="col">${queries === 1 ? 'of 1 query' : `of ${count(queries)} queries`}</th><th scope="col" class="number">source</th><th scope="col" class="number">target</th><th scope="col" class="number">exact</th></tr></thead><tbody>${row('expected ids found', meanAndInterval, percent(exact.recall))}${row('NDCG', (found) => percent(found.ndcg), percent(exact.ndcg))}</tbody></table>${join(notAsked)}${worstPart(worst)}`;
+<table class="measures"><thead><tr><th scope="col">${queries === 1 ? 'of 1 query' : `of ${count(queries)} queries`}</th><th scope="col" class="number">expected ids found</th><th scope="col" class="number">NDCG</th></tr></thead><tbody>${join(rows)}</tbody></table>${join(notAsked)}${worstPart(worst)}`;
 }
 
 const meanAndInterval = ({ recall, low, high }: Extract<GoldSide, { measured: true }>): Markup =>
