@@ -55,7 +55,7 @@ export async function countSides(options: CountOptions): Promise<Counts> {
     const note =
       'Source and target are one table, which applications write: there is nothing to hold against each other.';
     const held = { source: inSource, manifest: manifest.records, skipped, gone, target: inTarget, expected: inTarget };
-    return { ...held, agree: true, extra: null, extraIds: [], addedIds: [], note };
+    return { ...held, agree: true, isOneTable: true, extra: null, extraIds: [], addedIds: [], note };
   }
   const expected = manifest.records - skipped - gone;
   const counts = { source: inSource, manifest: manifest.records, skipped, gone, target: inTarget, expected };

@@ -163,6 +163,7 @@ function sourceFindings({ asked, checked, different, first }: Findings['spotChec
 
 function countFindings(counts: Counts, compare: CompareReport, { whileQuiet }: Advice): Found[] {
   const found: Found[] = [];
+  if (counts.isOneTable === true) return found;
   const exported = counts.manifest - counts.gone;
   const { addedIds: added = [] } = counts;
   if (counts.source !== exported) {

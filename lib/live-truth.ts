@@ -3,6 +3,7 @@ import { distanceBetween } from './distance.ts';
 import { type Fetched, fetchRecords, type Located } from './fetch-records.ts';
 import { meets } from './filter.ts';
 import { compiledRules } from './mapping/rules.ts';
+import { isInPlace } from './place.ts';
 import type { Plan } from './run-files.ts';
 import type { Distance } from './schema.ts';
 import {
@@ -31,8 +32,17 @@ export interface LiveTruth {
   readonly source: Pick<Reader, 'fetch'>;
 }
 
-/** undefined where the run is not live, and the truth from the shards stands. */
-export function liveTruthOf({ plan, source }: LiveTruth): LiveTruth | undefined {
+export interface LiveSides extends LiveTruth {
+  /** Needed of a run in place. */
+  readonly target?: Pick<Reader, 'fetch'>;
+}
+
+/**
+ * undefined where nobody writes meanwhile, and the truth from the shards stands. Of a run in place the table is what it is held
+ * against, with the vectors that are made: applications write it all the time.
+ */
+export function liveTruthOf({ plan, source, target }: LiveSides): LiveTruth | undefined {
+  if (isInPlace(plan.event)) return target && { plan, source: target };
   return plan.event.live === false ? undefined : { plan, source };
 }
 
@@ -155,7 +165,7 @@ const misses = (answer: Answer | undefined): boolean =>
   answer !== undefined && (answer.recall < 1 || answer.rbo < 1 - sameDistance);
 
 /** Asks one side for a query, in a live run by the truth as it is now. @throws what askSide throws */
-export function askerOf(options: LiveTruth): (side: Side, truth: Truth, asked: Asked) => Promise<Answer> {
+export function askerOf(options: LiveSides): (side: Side, truth: Truth, asked: Asked) => Promise<Answer> {
   const live = liveTruthOf(options);
   if (live === undefined) return askSide;
   return async (side, truth, asked) => {

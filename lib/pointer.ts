@@ -110,8 +110,8 @@ async function columnPointer({ plan, openTarget, catchUp }: PointerInput): Promi
     noteOfReturn: async () => {
       const lost = (await pointer.lost?.(name)) ?? 0;
       if (lost === 0) return undefined;
-      const lack = `${plural(lost, 'record')} ${lost === 1 ? 'was' : 'were'} added or had their text changed since the switch`;
-      return `${lack}, and ${lost === 1 ? 'has' : 'have'} no vector in the old column: the application, or a backfill, has to make ${lost === 1 ? 'it' : 'them'}`;
+      const which = `${plural(lost, 'record')} with a vector of the new model ${lost === 1 ? 'has' : 'have'} none of the old one`;
+      return `${which}: they were added, or their text changed, while the run went on or since the switch; the application, or a backfill, has to make ${lost === 1 ? 'it' : 'them'}`;
     },
     finish: never,
   };

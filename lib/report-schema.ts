@@ -35,6 +35,10 @@ export const countsSchema = z.strictObject({
     .array(z.string())
     .optional()
     .describe('Records of the source that are in no shard, the first hundred; looked for when the source has changed.'),
+  isOneTable: z
+    .boolean()
+    .optional()
+    .describe('True of a run in place, whose target is its source: applications write it, and nothing has to agree.'),
   note: z.string().describe("What was not looked at, and why; '' where nothing was left out."),
 });
 export type Counts = z.infer<typeof countsSchema>;

@@ -91,7 +91,7 @@ async function current(
   { plan, source, target, entry }: Omit<ExperimentOptions, 'truths'>,
   truths: readonly Truth[],
 ): Promise<readonly Truth[]> {
-  const live = liveTruthOf({ plan, source });
+  const live = liveTruthOf({ plan, source, target });
   if (live === undefined) return truths;
   const { k, distance, vector } = entry;
   const as = { plan, side: 'target', store: target, vector } as const;
@@ -134,7 +134,7 @@ export async function tryTarget(
 ): Promise<Trial> {
   const { k, distance, vector } = entry;
   const side = await openSide({ plan, side: 'target', store: target, vector, ...options });
-  const ask = askerOf({ plan, source });
+  const ask = askerOf({ plan, source, target });
   let [recall, short] = [0, 0];
   const millis: number[] = [];
   for (const truth of truths) {

@@ -300,7 +300,7 @@ export interface Pointer {
   read(name: string): Promise<string | undefined>;
   /** Makes `name` stand for `collection`, atomically; undefined removes the name. */
   move(name: string, collection: string | undefined): Promise<void>;
-  /** Of a run in place: records that would have no vector once readers are taken back, added or changed since the switch. */
+  /** Of a run in place: records with a vector that would have none once readers are taken back: added or changed since their export. */
   readonly lost?: (name: string) => Promise<number>;
 }
 
