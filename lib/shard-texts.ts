@@ -1,5 +1,6 @@
 import { type Batch, hasVector } from './batch.ts';
 import type { Embedder } from './embed/port.ts';
+import { truncateText } from './embed/tokens.ts';
 import type { EmbedPlan } from './embed-files.ts';
 import { textKey } from './made.ts';
 import { parseTemplate, payloadFields } from './template.ts';
@@ -30,25 +31,15 @@ export function textsOf(batch: Batch, plan: EmbedPlan, embedder: Embedder): (at:
     const whole = template.render(payloadFields(batch.payloads[at] ?? '{}'));
     if (whole.trim() === '') return { record: { status: 'without text' }, text: '' };
     const tokens = whole.length * tokensPerUnit <= maxInputTokens ? 0 : embedder.countTokens(whole);
-    if (tokens > maxInputTokens && plan.longText === 'fail') {
+    const isLong = tokens > maxInputTokens;
+    // Where the count is an estimate and the provider refuses what is too long, it is the one to say so.
+    if (isLong && plan.longText === 'fail' && embedder.refusesLongTexts !== true) {
       const what = `its text has ${count(tokens)} tokens, and ${plan.model.name} takes ${count(maxInputTokens)}`;
       const reason = `${what}; shorten it, or set embed.longText to "truncate"`;
       return { record: { status: 'failed', reason }, text: '' };
     }
-    const text = tokens > maxInputTokens ? cutOff(whole, embedder, maxInputTokens) : whole;
+    const isCut = isLong && plan.longText === 'truncate';
+    const text = isCut ? truncateText(whole, maxInputTokens, embedder.countTokens) : whole;
     return { record: { status: 'text', key: textKey(plan.model, text) }, text };
   };
-}
-
-/** The longest beginning of a text that the model takes. */
-function cutOff(text: string, embedder: Embedder, maxTokens: number): string {
-  let [fits, tooLong] = [0, text.length];
-  while (tooLong - fits > 1) {
-    const middle = (fits + tooLong) >> 1;
-    if (embedder.countTokens(text.slice(0, middle)) <= maxTokens) fits = middle;
-    else tooLong = middle;
-  }
-  // Half of a pair is no character.
-  const last = text.charCodeAt(fits - 1);
-  return text.slice(0, last >= 0xd800 && last < 0xdc00 ? fits - 1 : fits);
 }

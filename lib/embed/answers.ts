@@ -14,8 +14,11 @@ export interface Answers {
 
 /** Once with the others, once together with what else was left out, once alone. */
 const triesAtMost = 3;
-/** So many texts failed one by one, and none answered: then it is the request that is wrong, not the texts. */
-const failedAtMost = 8;
+/**
+ * So many texts failed one by one for the same reason in the same words, and none answered: then it is the request that is
+ * wrong, not the texts. (Of texts that are too long each is told its own length.)
+ */
+const failedAtMost = 16;
 
 export function makeAnswers({
   embedder: { card },
@@ -24,11 +27,13 @@ export function makeAnswers({
 }: Pick<SendOptions, 'embedder' | 'onAnswers' | 'hasAnswered'>): Answers {
   let count = 0;
   let answered = hasAnswered;
-  let failedAlone = 0;
+  let lastWords: string | undefined;
+  let inARow = 0;
   const expectSome = (words: string, cause?: Error): void => {
-    failedAlone += 1;
-    if (answered || failedAlone < failedAtMost) return;
-    const text = `${words}; none of ${failedAlone} texts asked one by one was answered`;
+    inARow = words === lastWords ? inARow + 1 : 1;
+    lastWords = words;
+    if (answered || inARow < failedAtMost) return;
+    const text = `${words}; so it was for ${inARow} texts asked one by one, and none was answered`;
     throw new InvalidEvent(`${text}: check embed.model and its server`, { ids: ['embed.model'], cause });
   };
   const handOver = async (answers: readonly EmbeddedText[]): Promise<void> => {

@@ -52,6 +52,8 @@ export function openBedrock({
     card,
     limits,
     countTokens: form.countTokens,
+    // Titan has no parameter to cut off by, and Cohere is told not to.
+    refusesLongTexts: true,
     embed: async (request: EmbedRequest): Promise<EmbedResponse> => {
       const { body, tokens } = await invoke(client, modelId, form.payload(request, askedDimensions));
       const answer = form.read(body, request.texts.length);

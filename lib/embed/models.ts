@@ -3,6 +3,7 @@ import type { EmbedLimits } from './port.ts';
 
 /** What is known of a model without asking it. Prices are list prices on demand, in USD a million tokens. */
 export interface KnownModel {
+  /** isMatryoshka: OpenAI's third generation by its announcement (openai.com/index/new-embedding-models-and-api-updates), Cohere's v4 by Cohere's own listing of it. */
   readonly card: ModelCard;
   /** Lengths its vectors can be asked for. */
   readonly dimensions: readonly number[] | 'any up to its own';
@@ -52,7 +53,8 @@ export const knownModels: readonly KnownModel[] = [
       dimensions: 1024,
       maxInputTokens: 8_192,
       usdPerMillionTokens: 0.02,
-      isMatryoshka: true,
+      // AWS offers three lengths, but says nowhere that the shorter vectors are the beginnings of the longer.
+      isMatryoshka: false,
     }),
     dimensions: [1024, 512, 256],
     limits: { ...titan, ...bedrockQuota },

@@ -10,6 +10,8 @@ export interface Embedder {
   readonly limits: EmbedLimits;
   /** Tokens of a text: exact where the tokenizer is at hand, else an estimate that errs on the high side. */
   countTokens(text: string): number;
+  /** True where the provider itself refuses a text that is too long, for nothing; others cut it off unseen. */
+  readonly refusesLongTexts?: boolean;
   /**
    * One request, asked once. @throws Throttled (with retryAfterMs where the provider says), StoreUnavailable, AccessDenied,
    * InvalidEvent (the provider knows no such model, or not these dimensions).

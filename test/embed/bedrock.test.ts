@@ -13,7 +13,11 @@ let server: EmbeddingServer;
 beforeAll(async () => {
   server = await startEmbeddings();
 });
-afterAll(async () => await server.close());
+const opened: Embedder[] = [];
+afterAll(async () => {
+  for (const embedder of opened) await embedder.close();
+  await server.close();
+});
 afterEach(() => {
   server.faults.clear();
   server.counts.bodies.length = 0;
@@ -22,12 +26,12 @@ afterEach(() => {
   server.counts.embedded.clear();
 });
 
-const open = async (name: string, more: Partial<Model> = {}): Promise<Embedder> =>
-  await openEmbedder({
-    model: { provider: 'bedrock', name, region: 'us-east-1', ...more },
-    connection: { url: server.bedrockUrl },
-    isLocal: false,
-  });
+const open = async (name: string, more: Partial<Model> = {}): Promise<Embedder> => {
+  const model: Model = { provider: 'bedrock', name, region: 'us-east-1', ...more };
+  const embedder = await openEmbedder({ model, connection: { url: server.bedrockUrl }, isLocal: false });
+  opened.push(embedder);
+  return embedder;
+};
 
 describe('Titan', () => {
   test('takes one text a request, and dimensions only where the event says others', async () => {
@@ -40,6 +44,16 @@ describe('Titan', () => {
     await short.embed({ texts: ['a small dog'], purpose: 'document' });
     expect(server.counts.bodies).toEqual([{ inputText: 'a small dog' }, { inputText: 'a small dog', dimensions: 256 }]);
   });
+});
+
+test('a text is judged too long by Bedrock, which refuses it for nothing, not by our estimate, which is too high', async () => {
+  const embedder = await open('amazon.titan-embed-text-v2:0');
+  expect(embedder.refusesLongTexts).toBe(true);
+  const words = 'Too many input tokens. Max input tokens: 8192, request input token count: 11530';
+  server.faults.refuse((text) => (text.length > 20 ? words : undefined));
+  const { answers } = await sendAndCollect(embedder, ['short', 'a text of more than twenty characters']);
+  expect(answers.get('short')).toBeInstanceOf(Float32Array);
+  expect(answers.get('a text of more than twenty characters')).toEqual({ failed: expect.stringContaining(words) });
 });
 
 describe('Cohere', () => {

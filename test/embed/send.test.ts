@@ -66,7 +66,7 @@ function failAsPlanned(planned: readonly Planned[]): Script {
 describe('whatever a provider does', () => {
   const anyRun = fc.record({
     good: fc.uniqueArray(fc.string({ minLength: 1, maxLength: 40 }), { maxLength: 60 }),
-    // Eight refused before the first answer say that the event is wrong, which has its own test.
+    // Sixteen refused before the first answer say that the event is wrong, which has its own test.
     bad: fc.uniqueArray(fc.string({ maxLength: 10 }), { maxLength: 7 }),
     planned: fc.array(fc.constantFrom<Planned[]>('none', 'none', 'throttle', 'away', 'half', 'nothing', 'first'), {
       maxLength: 30,
@@ -318,9 +318,22 @@ describe('a request that is refused as a whole', () => {
     );
     const sent = sendAndCollect(embedder, numbered(1_000), { clock });
     await expect(sent).rejects.toThrow(InvalidEvent);
-    await expect(sent).rejects.toThrow(/this model takes images alone; none of 8 texts/);
-    expect(begun.length).toBeLessThan(40);
+    await expect(sent).rejects.toThrow(/this model takes images alone; so it was for 16 texts/);
+    expect(begun.length).toBeLessThan(60);
   });
+});
+
+test('texts that are each too long by themselves are named one by one, however many come before the first answer', async () => {
+  const script: Script = (_, { texts }) => {
+    const [long] = texts.filter((text) => text.length > 10);
+    if (long !== undefined) throw new RecordRefused(`too many tokens: ${long}`);
+    return texts.map(vectorOf);
+  };
+  const { embedder, clock } = makeScripted(script, { textsPerRequest: 1 });
+  const texts = [...numbered(100).map((text) => `a very long ${text}`), 'short'];
+  const { answers } = await sendAndCollect(embedder, texts, { clock });
+  expect([...answers.values()].filter((answer) => answer instanceof Float32Array).length).toBe(1);
+  expect(answers.size).toBe(101);
 });
 
 test('a text that is never answered fails with the reason after the third time, and holds up no other', async () => {
