@@ -21,7 +21,8 @@ export type Permission =
   | 'send notices'
   | 'answer states'
   | 'read metrics'
-  | 'embed texts';
+  | 'embed texts'
+  | 'drop collections';
 
 /**
  * Time: those that hand back a cursor take all that Lambda gives, 15 minutes, since each call costs a start; the others
@@ -53,7 +54,7 @@ export const functionSettings = {
   'embed-texts': {
     memoryMiB: 1769,
     minutes: 15,
-    may: ['read the run', 'write the run', 'delete of the run', 'open stores', 'queue shards', 'embed texts'],
+    may: ['read the run', 'write the run', 'delete of the run', 'queue shards', 'embed texts'],
   },
   'catch-up': { memoryMiB: 1024, minutes: 15, may: ['read the run', 'write the run', 'open stores', 'embed texts'] },
   'await-import': { memoryMiB: 512, minutes: 5, may: ['read the run', 'look at dead letters'] },
@@ -119,7 +120,11 @@ export const functionSettings = {
     may: ['read the run', 'write the run', 'open stores', 'read flags', 'write flags', 'send notices'],
   },
   /** Called by hand, not by the state machine: docs/cutover.md. */
-  retire: { memoryMiB: 512, minutes: 5, may: ['read the run', 'write the run', 'open stores', 'read flags'] },
+  retire: {
+    memoryMiB: 512,
+    minutes: 5,
+    may: ['read the run', 'write the run', 'open stores', 'drop collections', 'read flags'],
+  },
   'report-failure': { memoryMiB: 512, minutes: 5, may: ['read the run', 'write the run'] },
 } as const satisfies Record<string, FunctionSettings>;
 

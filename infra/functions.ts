@@ -145,6 +145,16 @@ export class AllFunctions extends Construct {
     const allow = (actions: string[], resources: string[]): void => {
       role.addToPolicy(new PolicyStatement({ actions, resources }));
     };
+    const readSecrets = (): void =>
+      allow(
+        ['secretsmanager:GetSecretValue'],
+        secrets.map((secret) =>
+          stack.formatArn({
+            service: 'secretsmanager',
+            resource: `secret:${secret.endsWith('*') ? secret : `${secret}-??????`}`,
+          }),
+        ),
+      );
     logGroup.grantWrite(role);
     if (network !== undefined) {
       role.addManagedPolicy(ManagedPolicy.fromAwsManagedPolicyName('service-role/AWSLambdaVPCAccessExecutionRole'));
@@ -164,18 +174,19 @@ export class AllFunctions extends Construct {
           allow(['s3:DeleteObject'], [runs.arnForObjects('runs/*')]);
           break;
         case 'open stores':
-          allow(
-            ['secretsmanager:GetSecretValue'],
-            secrets.map((secret) =>
-              stack.formatArn({
-                service: 'secretsmanager',
-                resource: `secret:${secret.endsWith('*') ? secret : `${secret}-??????`}`,
-              }),
-            ),
-          );
+          readSecrets();
           for (const arn of bucketArns) {
             allow(['s3:ListBucket'], [arn]);
             allow(['s3:GetObject', 's3:PutObject'], [`${arn}/*`]);
+          }
+          break;
+        case 'drop collections':
+          // Of the `files` store; others are dropped with the credentials in their secret.
+          if (bucketArns.length > 0) {
+            allow(
+              ['s3:DeleteObject'],
+              bucketArns.map((arn) => `${arn}/*`),
+            );
           }
           break;
         case 'read query files':
@@ -211,6 +222,8 @@ export class AllFunctions extends Construct {
           break;
         case 'embed texts':
           allow(['bedrock:InvokeModel'], embeddingModels(stack));
+          // The key of a server that speaks OpenAI's protocol.
+          readSecrets();
           break;
         case 'answer states':
           // The machine calls these functions, so its ARN cannot stand in what they wait for: stack.ts adds it.
@@ -235,7 +248,13 @@ function embeddingModels(stack: Stack): string[] {
 }
 
 /** Functions that open an embedding model, some to ask it and the plan to count tokens. */
-export const functionsWithModels: readonly FunctionName[] = ['plan', 'embed-texts', 'catch-up', 'choose-queries'];
+export const functionsWithModels: readonly FunctionName[] = [
+  'plan',
+  'embed-texts',
+  'catch-up',
+  'choose-queries',
+  'cut-over',
+];
 
 /** What only those need, a quarter of a bundle; the local model stays out of all, since it is loaded past the bundler. */
 const ofModels = ['@aws-sdk/client-bedrock-runtime', 'gpt-tokenizer/encoding/cl100k_base'];

@@ -14,7 +14,12 @@ const keys = runKeys(run);
 const at = (seconds: number): string => new Date(Date.UTC(2026, 0, 1) + seconds * 1000).toISOString();
 
 const event = { embed: { text: 'word', model: { provider: 'openai', name: 'small', dimensions: 8 } } };
-const plan: Plan = { ...makePlan(event), embed: makeEmbedPlan() };
+const made = makePlan(event);
+const plan: Plan = {
+  ...made,
+  embed: makeEmbedPlan(),
+  mapping: { ...made.mapping, vectors: { embedding: 'embedding' } },
+};
 const embedding = (changes: Partial<Embedding>) => makeEmbedding({ records: 120, pending: 120, ...changes });
 async function statusOf(files: Record<string, unknown>, of: Plan = plan) {
   const objects = memoryObjects({});

@@ -23,6 +23,8 @@ const withBucket = synthesize({ buckets: ['team-queries'] });
 const run = 'permissions';
 const live = 'permissions-live';
 const secret = 'vecferry/permissions';
+/** Of an endpoint of one's own, or a server that speaks OpenAI's protocol. */
+const modelSecret = 'vecferry/model';
 const used = new Map<string, Need[]>(Object.keys(functionSettings).map((name) => [name, []]));
 
 let aws: RecordedAws;
@@ -70,7 +72,7 @@ async function query(text: string): Promise<readonly unknown[]> {
 }
 
 /** Validation, from the queries on to the report. */
-async function validate(of: string, shards: readonly string[], isLive = false): Promise<void> {
+async function validate(of: string, shards: readonly string[], { isLive = false, drifts = false } = {}): Promise<void> {
   await call('choose-queries', { run: of });
   for (const shard of shards) {
     await untilDone('compare-shard', { run: of, shard });
@@ -79,6 +81,7 @@ async function validate(of: string, shards: readonly string[], isLive = false): 
   if (isLive) await untilDone('sweep-writes', { run: of });
   await untilDone('measure-recall', { run: of });
   await untilDone('tune-search', { run: of });
+  if (drifts) await untilDone('measure-drift', { run: of });
   await call('find-causes', { run: of });
   expect(await call('write-report', { run: of })).toMatchObject({ passed: true });
 }
@@ -137,7 +140,11 @@ beforeAll(async () => {
   await query('CREATE TABLE drafts AS SELECT * FROM articles WHERE id <= 2000');
   await query('ALTER TABLE drafts ADD PRIMARY KEY (id)');
   const [machine = ''] = ofType(template, 'AWS::StepFunctions::StateMachine').map(([id]) => id);
-  aws = recordAws(new Map([[secret, JSON.stringify({ url: database.url })]]), resolve(template, { Ref: machine }));
+  const secrets = new Map([
+    [secret, JSON.stringify({ url: database.url })],
+    [modelSecret, JSON.stringify({ url: 'https://models.example' })],
+  ]);
+  aws = recordAws(secrets, resolve(template, { Ref: machine }));
 });
 
 afterAll(async () => {
@@ -239,7 +246,7 @@ test('a live run with approval and canary, a breach, an alarm, repairs and its e
     // What comparing mends, and what the sweep does, as of an application that died between its two writes.
     await query("UPDATE live_drafts SET title = 'old' WHERE id = 5");
     await query("INSERT INTO drafts VALUES (3001, 'added', '[1, 2, 3]')");
-    await validate(live, json(planned.shardListKey), true);
+    await validate(live, json(planned.shardListKey), { isLive: true });
 
     await call('ask-approval', { run: live, token: 'first' });
     await call('answer-approval', { run: live, answer: 'approved', by: 'a person' });
@@ -268,12 +275,69 @@ test('a live run with approval and canary, a breach, an alarm, repairs and its e
   expect(refusedCalls()).toEqual([]);
 });
 
+const recall = { k: 3, queries: 20, atLeast: 0.5 };
+/** Queries that are texts have the models called too. */
+const asked = { name: 'asked', queries: [{ text: 'title 7' }, { text: 'title 70' }], atLeast: null };
+
+test('a run that embeds by Titan, and one in place by an inference profile of Cohere, call nothing that their roles do not allow', async () => {
+  const connection = { secret: modelSecret };
+  const titan = { provider: 'bedrock', name: 'amazon.titan-embed-text-v2:0', dimensions: 256, connection };
+  const cohere = { provider: 'bedrock', name: 'eu.cohere.embed-v4:0', dimensions: 256 };
+  await query('CREATE TABLE notes AS SELECT * FROM articles WHERE id <= 300');
+  await query('ALTER TABLE notes ADD PRIMARY KEY (id)');
+  const sets = [{ name: 'sampled' }, asked];
+  const events = {
+    titan: {
+      source: side('public.notes'),
+      target: side('public.embedded'),
+      embed: { text: 'title', model: titan },
+      parallel: { exporters: 1 },
+      validate: { recall: { ...recall, sets } },
+      cutover: { pointer: 'public.current_notes' },
+    },
+    place: {
+      source: side('public.notes'),
+      target: { ...side('public.notes'), into: 'place' },
+      embed: { text: 'title', model: cohere },
+      parallel: { exporters: 1 },
+      validate: { recall: { ...recall, sets } },
+    },
+  };
+  for (const [of, event] of Object.entries(events)) {
+    const since = new Date().toISOString();
+    const planned = await call<{ rangesKey: string; shardListKey: string }>('plan', { execution: of, event });
+    await call('prepare', { run: of });
+    for (const range of json(planned.rangesKey)) await call('export-range', { run: of, range });
+    await call('seal', { run: of });
+    await untilDone('embed-texts', { run: of });
+    await importAll();
+    expect(await call('await-import', { run: of, since })).toMatchObject({ done: true });
+    if (of === 'place') {
+      await query("UPDATE notes SET title = 'written meanwhile' WHERE id = 5");
+      await untilDone('catch-up', { run: of });
+    }
+    await call('build-index', { run: of });
+    await untilDone('watch-index', { run: of, since });
+    await validate(of, json(planned.shardListKey), { drifts: true });
+    if (of === 'place') await query("UPDATE notes SET title = 'written late' WHERE id = 6");
+    await call('cut-over', { run: of, since });
+  }
+  expect(await call('retire', { run: 'titan' })).toMatchObject({ dropped: false, name: 'public.notes' });
+  const { name } = await call<{ name: string }>('retire', { run: 'place' });
+  expect(await call('retire', { run: 'place', confirm: name })).toMatchObject({ dropped: true });
+  expect(refusedCalls()).toEqual([]);
+});
+
 test('no role allows what its function never calls', () => {
-  const idle = [...used].flatMap(([name, needs]) =>
-    allowedTo(template, name)
-      .filter((each) => !isOfPoller(template, name, each) && !needs.some((need) => covers(each, need)))
-      .map(({ action, resource }) => `${name}: ${action} on ${resource}`),
-  );
+  // Which of the models a function calls is the event's to say: all together call each, and each of them one.
+  const ofModels = (need: Need): boolean => need.action === 'bedrock:InvokeModel';
+  const modelCalls = [...used.values()].flat().filter(ofModels);
+  const idle = [...used].flatMap(([name, needs]) => {
+    const calls = needs.some(ofModels) ? [...needs, ...modelCalls] : needs;
+    return allowedTo(template, name)
+      .filter((each) => !isOfPoller(template, name, each) && !calls.some((need) => covers(each, need)))
+      .map(({ action, resource }) => `${name}: ${action} on ${resource}`);
+  });
   expect(idle).toEqual([]);
 });
 

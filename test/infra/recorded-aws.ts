@@ -1,8 +1,10 @@
+import { BedrockRuntimeClient, InvokeModelCommand } from '@aws-sdk/client-bedrock-runtime';
 import { CloudWatchClient, GetMetricDataCommand, type MetricDataQuery } from '@aws-sdk/client-cloudwatch';
 import {
   DeleteObjectCommand,
   GetObjectCommand,
   ListObjectsV2Command,
+  type ListObjectsV2CommandInput,
   NoSuchKey,
   PutObjectCommand,
   type PutObjectCommandInput,
@@ -48,6 +50,22 @@ export interface RecordedAws {
 }
 
 const account = 'eu-west-1:123456789012';
+
+/** What Titan, or Cohere, answers: vectors of the length that is asked for, another for each text. */
+function answerOf(body: {
+  readonly inputText?: string;
+  readonly dimensions?: number;
+  readonly texts?: readonly string[];
+  readonly output_dimension?: number;
+}): unknown {
+  const vectorOf = (text: string, dimensions: number): number[] =>
+    Array.from({ length: dimensions }, (_, at) =>
+      Math.sin(((at + 1) * [...text].reduce((sum, each) => sum * 31 + each.charCodeAt(0), 7)) % 1000),
+    );
+  const { inputText, dimensions = 1024, texts = [], output_dimension: length = 1536 } = body;
+  if (inputText !== undefined) return { embedding: vectorOf(inputText, dimensions), inputTextTokenCount: 3 };
+  return { embeddings: { float: texts.map((text) => vectorOf(text, length)) } };
+}
 
 /** AWS's side of the SDK's clients, in memory: what the functions call is answered, and written down as the permission it needs. */
 export function recordAws(secrets: ReadonlyMap<string, string>, machineArn: string): RecordedAws {
@@ -106,9 +124,16 @@ export function recordAws(secrets: ReadonlyMap<string, string>, machineArn: stri
     objects.delete(Key);
     return {};
   });
-  s3.on(ListObjectsV2Command).callsFake(async ({ Bucket, Prefix = '' }: { Bucket?: string; Prefix?: string }) => {
+  s3.on(ListObjectsV2Command).callsFake(async (given: ListObjectsV2CommandInput) => {
+    const { Bucket, Prefix = '', Delimiter } = given;
     need('s3:ListBucket', bucketArn(Bucket));
     const keys = [...objects.keys()].filter((key) => key.startsWith(Prefix)).sort();
+    if (Delimiter !== undefined) {
+      const ends = keys
+        .map((key) => key.indexOf(Delimiter, Prefix.length))
+        .map((end, at) => keys[at]?.slice(0, end + 1));
+      return { CommonPrefixes: [...new Set(ends)].map((each) => ({ Prefix: each })) };
+    }
     return { Contents: keys.map((Key) => ({ Key, Size: objects.get(Key)?.byteLength, ETag: '"tag"' })) };
   });
 
@@ -212,6 +237,20 @@ export function recordAws(secrets: ReadonlyMap<string, string>, machineArn: stri
     return {};
   });
 
+  const bedrock = mockClient(BedrockRuntimeClient)
+    .onAnyCommand()
+    .callsFake(async () => refuse());
+  bedrock.on(InvokeModelCommand).callsFake(async ({ modelId = '', body = '' }: { modelId?: string; body?: string }) => {
+    const [, area, model] = /^(?:(us|eu|apac|global)\.)?(.*)$/.exec(modelId) ?? [];
+    if (area !== undefined) {
+      need('bedrock:InvokeModel', `arn:aws:bedrock:${account}:inference-profile/${modelId}`);
+      // The profile may choose another region than its own.
+      need('bedrock:InvokeModel', `arn:aws:bedrock:eu-north-1::foundation-model/${model}`);
+    }
+    need('bedrock:InvokeModel', `arn:aws:bedrock:eu-west-1::foundation-model/${model}`);
+    return { body: new TextEncoder().encode(JSON.stringify(answerOf(JSON.parse(body)))) };
+  });
+
   const manager = mockClient(SecretsManagerClient)
     .onAnyCommand()
     .callsFake(async () => refuse());
@@ -229,7 +268,7 @@ export function recordAws(secrets: ReadonlyMap<string, string>, machineArn: stri
     metrics,
     heldBack,
     restore: () => {
-      for (const each of [s3, sqs, sns, sfn, cloudWatch, ssm, manager]) each.restore();
+      for (const each of [s3, sqs, sns, sfn, cloudWatch, ssm, bedrock, manager]) each.restore();
     },
   };
 }

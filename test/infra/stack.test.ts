@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, test } from '@jest/globals';
-import { functionSettings } from '../../infra/function-settings.ts';
+import { functionSettings, type Permission } from '../../infra/function-settings.ts';
 import { repairPauseSeconds } from '../../lib/repair-deliveries.ts';
 import { maxDeliveries, maxRepairDeliveries, rollBackInput } from '../../lib/states.ts';
 import { at, functionNames, listAt, ofType, synthesize, type Template } from './template.ts';
@@ -179,9 +179,10 @@ describe('what an application needs', () => {
 });
 
 describe('functions', () => {
-  const bucketReaders = Object.values(functionSettings).filter(({ may }) =>
-    may.some((each) => each === 'open stores' || each === 'read query files'),
-  ).length;
+  /** Statements that name a bucket of files: reading, or reading and writing; and deleting. */
+  const onBuckets: readonly Permission[] = ['open stores', 'read query files', 'drop collections'];
+  const permissions = Object.values(functionSettings).flatMap<Permission>(({ may }) => may);
+  const bucketStatements = permissions.filter((each) => onBuckets.includes(each)).length;
   const functions = ofType(template, 'AWS::Lambda::Function');
 
   test('are all of ours, on Node 24 and arm64, traced, with a log that ends', () => {
@@ -208,7 +209,7 @@ describe('functions', () => {
       JSON.stringify(ofType(made, 'AWS::IAM::Policy').map(([, { Properties }]) => Properties['PolicyDocument']));
     expect(statements(template)).not.toContain(':s3:::team-vectors');
     const named = statements(synthesize({ buckets: ['team-vectors'] }));
-    expect(named.split('team-vectors/*')).toHaveLength(1 + bucketReaders);
+    expect(named.split('team-vectors/*')).toHaveLength(1 + bucketStatements);
   });
 
   test('run in the VPC that cdk.json names, synthesized without an account', () => {
