@@ -3,6 +3,7 @@ import { parseEvent, parseRunId, wayOf } from '../lib/event.ts';
 import { runKeys } from '../lib/keys.ts';
 import { inPlaceOf } from '../lib/place.ts';
 import { planRun } from '../lib/plan.ts';
+import { modelOfQueries } from '../lib/plan-checks.ts';
 import { planInput, planOutput } from '../lib/states.ts';
 import { makeHandler } from './lambda.ts';
 
@@ -18,6 +19,7 @@ export const handler = makeHandler({
     const run = event.run ?? parseRunId(execution);
     const source = await services.openPlanned(event, inPlaceOf({ run, event }, 'source'));
     const target = await services.open(event.target, { place: inPlaceOf({ run, event }, 'target') });
+    const asked = modelOfQueries(event);
     const plan = await planRun({
       run,
       event,
@@ -29,6 +31,7 @@ export const handler = makeHandler({
       flags: services.flags,
       queryFiles: services.queryFiles,
       embedder: event.embed && (await services.openModel(event.embed.model, event.embed.limits)),
+      sourceModel: asked && (await services.openModel(asked)),
       now: new Date(),
     });
     const { ranges, shardList } = runKeys(run);

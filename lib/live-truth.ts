@@ -4,6 +4,7 @@ import { type Fetched, fetchRecords, type Located } from './fetch-records.ts';
 import { meets } from './filter.ts';
 import { compiledRules } from './mapping/rules.ts';
 import { isInPlace } from './place.ts';
+import { truncated } from './query-floats.ts';
 import type { Plan } from './run-files.ts';
 import type { Distance } from './schema.ts';
 import {
@@ -96,7 +97,9 @@ function distanceNow(
   if (mapping.missingVectors === 'skip' && !isCarried) return undefined;
   if (compiledRules(mapping)?.dropReason(batch.payloads[at] ?? '{}', batch.ids[at] ?? '') !== undefined)
     return undefined;
-  return distanceBetween[distance](values, denseVector(column, at));
+  const held = denseVector(column, at);
+  // A vector that the mapping truncates is whole in the source.
+  return distanceBetween[distance](values, held.length > values.length ? truncated(held, values.length) : held);
 }
 
 /** The truth as it is now, with what one side answers to the query. @throws what the store throws */

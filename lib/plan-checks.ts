@@ -1,12 +1,16 @@
+import type { ModelCard } from './embed-files.ts';
 import { Incompatible, InvalidEvent, NotFound, TargetNotEmpty } from './errors.ts';
 import type { RunEvent } from './event.ts';
+import type { Model } from './event-embed.ts';
 import type { QuerySet } from './event-queries.ts';
 import { placeOf } from './flag.ts';
 import { queriesNeeded } from './interval.ts';
+import { type GivenText, type Planned, searchedVectors } from './query-sets.ts';
+import { querySpace } from './query-space.ts';
 import type { MappingPlan } from './run-files.ts';
 import { type CollectionSchema, searchSettingNames } from './schema.ts';
 import type { StoreKind, Target } from './stores/port.ts';
-import { plural } from './words.ts';
+import { count, plural } from './words.ts';
 
 /** What the plan refuses before anything is read or written: each would fail the run at its very end. */
 
@@ -100,6 +104,34 @@ function tooFewQueries({ name, sample, queries: given }: QuerySet, queries: numb
     : 'no number of queries shows that; ask for a lower goal';
   const text = `${queries} queries cannot show a recall of ${goal} with 95 % confidence, even without a miss; ${choices}`;
   return new InvalidEvent(`${field}: ${text}`, { ids: [id] });
+}
+
+/** The source's model where texts of queries may be asked of it; a file may hold some. */
+export function modelOfQueries({ source: { model }, validate: { recall } }: RunEvent): Model | undefined {
+  const hasTexts = recall?.sets.some(({ file, queries }) => file ?? queries?.some(({ text }) => text !== undefined));
+  return hasTexts && model !== undefined && 'provider' in model ? model : undefined;
+}
+
+/**
+ * Sees that vectors which a model makes of texts have the length of those that they are searched among: before anything is
+ * moved, since another length tells that the event names another model. @throws InvalidEvent
+ */
+export function refuseOtherLength(
+  planned: Planned,
+  queries: readonly GivenText[],
+  { name, dimensions }: Pick<ModelCard, 'name' | 'dimensions'>,
+): void {
+  for (const searched of searchedVectors(planned)) {
+    const { source, whole, model } = querySpace(planned, searched);
+    const own = queries.filter(({ vector, text }) => vector === searched.vector && text !== undefined);
+    const isOther = source !== undefined && !source.isSameModel;
+    if ((isOther ? source.model : model) !== planned.event.source.model) continue;
+    const asked = isOther ? own.filter(({ asksSource }) => asksSource) : own;
+    const length = isOther ? source.dimension : whole;
+    if (asked.length === 0 || length === undefined || length === dimensions) continue;
+    const what = `source.model: ${name} makes vectors of ${count(dimensions)} floats, and vector '${source?.vector ?? searched.vector}' of the source has ${count(length)}`;
+    throw new InvalidEvent(`${what}; name the model that made them, and its dimensions`, { ids: ['source.model'] });
+  }
 }
 
 /** Query sets that search a vector which the target does not get: they would find nothing to measure. @throws InvalidEvent */

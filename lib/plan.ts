@@ -25,6 +25,7 @@ import {
   refuseFullTarget,
   refuseLiveTarget,
   refuseMissingPointer,
+  refuseOtherLength,
   refuseSameCollection,
   refuseSamePlace,
   refuseTooFewQueries,
@@ -62,6 +63,8 @@ export interface PlanInput {
   readonly lookAgainMs?: number;
   /** The model that the event's embed names; needed where it names one. It is asked nothing. */
   readonly embedder?: Pick<Embedder, 'card' | 'limits' | 'countTokens'> | undefined;
+  /** The model of the source, where the event says how it is asked; nothing is asked of it. */
+  readonly sourceModel?: Pick<Embedder, 'card'> | undefined;
 }
 
 /**
@@ -193,12 +196,13 @@ async function fitTarget({ event, target, targetKind, sourceKind }: PlanInput, s
 
 /** What is searched for, at a first start and at every other: the sets may be changed between them. @throws InvalidEvent, NotFound */
 async function checkSets(
-  { event, queryFiles = noFiles }: PlanInput,
+  { event, queryFiles = noFiles, sourceModel }: PlanInput,
   planned: Pick<Plan, 'source' | 'target' | 'mapping' | 'records' | 'embed'>,
 ): Promise<void> {
   refuseTooFewQueries(event, planned.records);
   refuseUnknownVectors(event, madeSchema(planned), planned.mapping);
-  await readGivenQueries({ ...planned, event }, queryFiles);
+  const given = await readGivenQueries({ ...planned, event }, queryFiles);
+  if (sourceModel !== undefined) refuseOtherLength({ ...planned, event }, [...given.values()].flat(), sourceModel.card);
 }
 
 /** The plan of a run. @throws NotFound when the run was never planned. */

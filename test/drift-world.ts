@@ -117,6 +117,7 @@ export async function makeDriftWorld({
     targetKind: memory,
     now: new Date(),
     embedder,
+    sourceModel: old,
   });
   await world.target.prepare(planned.target);
   await exportAll(world, planned);

@@ -171,15 +171,15 @@ describe('queries that are texts', () => {
     });
   });
 
-  test('of the wrong length are refused: another model made the vectors', async () => {
+  test('of the wrong length are refused by the plan: another model made the vectors', async () => {
     const [embedder, old] = [makeModel(newModel), makeModel({ ...oldModel, dimensions: 5 })];
-    const world = await makeDriftWorld({
-      recall: { sets: [{ name: 'asked', queries: texts(3) }] },
-      embedder,
-      old,
-      source: askable,
-    });
-    await expect(choose(world)).rejects.toThrow(/old made a vector of 5 floats, and those of the source have 4/);
+    const make = (query: object) =>
+      makeDriftWorld({ recall: { sets: [{ name: 'asked', queries: [query] }] }, embedder, old, source: askable });
+    await expect(make({ text: 'place 3' })).rejects.toThrow(
+      /source\.model: old makes vectors of 5 floats, and vector 'embedding' of the source has 4; name the model/,
+    );
+    // It is not asked for this one.
+    await make({ text: 'place 3', sourceVector: [1, 0, 0, 0] });
   });
 });
 
