@@ -1,0 +1,54 @@
+import { spawn } from 'node:child_process';
+import { existsSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+
+/** The command line as a process of its own, which can be killed. */
+export interface VecferryProcess {
+  /** @returns standard output @throws Error when it ends otherwise than with 0 */
+  run(...args: readonly string[]): Promise<string>;
+  /** Kills it, SIGKILL, as soon as a folder of the run's objects holds so many files. */
+  killWhen(args: readonly string[], folder: string, count: number): Promise<void>;
+  /** Files of a folder of the run's objects. */
+  files(folder: string): readonly string[];
+  readonly objects: (name: string) => string;
+}
+
+export function vecferryProcess(directory: string, run: string): VecferryProcess {
+  const start = (args: readonly string[]) => {
+    const child = spawn(process.execPath, ['infra/local/vecferry.mjs', '--dir', directory, ...args], {
+      stdio: ['ignore', 'pipe', 'pipe'],
+      env: { ...process.env, NODE_OPTIONS: '' },
+      // A group of its own: the kill reaches whatever the command has started.
+      detached: true,
+    });
+    const out: string[] = [];
+    child.stdout.on('data', (data: Buffer) => out.push(data.toString()));
+    child.stderr.on('data', (data: Buffer) => out.push(data.toString()));
+    const ended = new Promise<number | null>((resolve) => child.once('exit', (code) => resolve(code)));
+    return { child, ended, out };
+  };
+  const objects = (name: string): string => join(directory, 'runs', run, name);
+  const files = (folder: string): readonly string[] =>
+    existsSync(objects(folder)) ? readdirSync(objects(folder)).filter((name) => /\.(parquet|json)$/.test(name)) : [];
+  return {
+    objects,
+    files,
+    run: async (...args) => {
+      const { ended, out } = start(args);
+      const code = await ended;
+      if (code !== 0) throw new Error(`vecferry ${args[0]} ended with ${code}: ${out.join('').slice(-3000)}`);
+      return out.join('');
+    },
+    killWhen: async (args, folder, count) => {
+      const { child, ended, out } = start(args);
+      for (let waited = 0; files(folder).length < count; waited++) {
+        if (waited > 12_000 || child.exitCode !== null)
+          throw new Error(`never saw ${count} files in ${folder}: ${out.join('').slice(-2000)}`);
+        await sleep(5);
+      }
+      process.kill(-(child.pid ?? 0), 'SIGKILL');
+      await ended;
+    },
+  };
+}
