@@ -66,6 +66,27 @@ describe('a budget', () => {
   }, 120_000);
 });
 
+describe('texts that the model refuses', () => {
+  test('are in the report by id and reason, the others arrive, and they alone are asked for again', async () => {
+    const target = await endpointIn(runs, 'lancedb', 'refused');
+    const embed = { text: 'text', model: modelOf('glove-64', 64) };
+    const bad = glosses[17]!;
+    server.faults.refuse((text) => (text === bad.text ? 'this text is not allowed' : undefined));
+    const { run, outcome, report } = await runs.run({ source, target, embed, validate: { recall } });
+    expect(outcome).toMatchObject({ status: 'FAILED', error: 'ValidationFailed' });
+    expect(report?.embedding).toMatchObject({ completed: 119, failed: 1, failures: [{ id: bad.id }] });
+    expect(report?.findings).toMatchObject([{ check: 'embedding', ids: [bad.id] }]);
+    expect(report?.findings[0]?.next).toContain(`--run ${run} --only failed`);
+    expect(await (await runs.open(target)).count()).toBe(119);
+
+    server.faults.clear();
+    server.counts.asked.clear();
+    const again = await runs.run({ run, source, target, embed, validate: { recall }, only: 'failed' });
+    expect(expectValidated(again).embedding).toMatchObject({ completed: 120, failed: 0 });
+    expect([...server.counts.asked.keys()]).toEqual([bad.text]);
+  }, 120_000);
+});
+
 describe('the model of a collection', () => {
   test('is what its records and files say: the next run copies its vectors, and asks for nothing', async () => {
     const made = await endpointIn(runs, 'pgvector', 'made');
