@@ -3,6 +3,7 @@ import { setImmediate } from 'node:timers/promises';
 import type { EmbeddingsModel } from '@energetic-ai/embeddings';
 import type { Embedder, EmbedRequest, EmbedResponse } from './port.ts';
 import type { EmbedderOptions } from './registry.ts';
+import { countInPieces } from './tokens.ts';
 
 /**
  * Universal Sentence Encoder lite (Cer et al., 2018, arXiv 1803.11175) in TensorFlow.js' WebAssembly backend: no network,
@@ -21,22 +22,23 @@ export async function openLocal({ card, limits }: EmbedderOptions): Promise<Embe
     loading = undefined;
   });
   const model = await loading;
-  const countTokens = (text: string): number => Math.max(1, model.tokenizer.encode(text).length);
+  const count = (text: string): number =>
+    // Its tokenizer sets a space before each piece, and takes time that grows with the square of a piece's length.
+    countInPieces(text, (piece) => model.tokenizer.encode(piece.trimStart()).length);
   return {
     card,
     limits,
-    countTokens,
+    countTokens: (text) => Math.max(1, count(text)),
     embed: async ({ texts }: EmbedRequest): Promise<EmbedResponse> => {
       const answers: EmbedResponse['answers'][number][] = [];
-      let tokens = 0;
+      const counts = texts.map(count);
       for (let from = 0; from < texts.length; from += textsAtOnce) {
         // Others get a turn: a caller's heartbeat, a server in the same process.
         await setImmediate();
-        const some = texts.slice(from, from + textsAtOnce);
-        tokens += some.reduce((sum, text) => sum + countTokens(text), 0);
-        answers.push(...(await embedSome(model, some)));
+        const to = from + textsAtOnce;
+        answers.push(...(await embedSome(model, texts.slice(from, to), counts.slice(from, to))));
       }
-      return { answers, tokens };
+      return { answers, tokens: counts.reduce((sum, each) => sum + each, 0) };
     },
     close: async () => undefined,
   };
@@ -51,12 +53,15 @@ async function load(): Promise<EmbeddingsModel> {
 }
 
 /** The model stumbles over a text without a token. */
-async function embedSome(model: EmbeddingsModel, texts: readonly string[]): Promise<EmbedResponse['answers']> {
-  const isEmpty = texts.map((text) => model.tokenizer.encode(text).length === 0);
-  const full = texts.filter((_, i) => isEmpty[i] === false);
+async function embedSome(
+  model: EmbeddingsModel,
+  texts: readonly string[],
+  counts: readonly number[],
+): Promise<EmbedResponse['answers']> {
+  const full = texts.filter((_, i) => counts[i] !== 0);
   const vectors = full.length === 0 ? [] : await model.embed(full);
   let next = 0;
-  return isEmpty.map((empty) =>
-    empty ? { refused: 'the text has no tokens' } : Float32Array.from(vectors[next++] ?? []),
+  return counts.map((count) =>
+    count === 0 ? { refused: 'the text has no tokens' } : Float32Array.from(vectors[next++] ?? []),
   );
 }

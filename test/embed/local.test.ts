@@ -85,6 +85,15 @@ describe('the local model makes real embeddings without a network', () => {
     expect(longestMs).toBeLessThan(1_000);
   });
 
+  test('the tokens of a long text are counted in a time that grows with its length, not with the square of it', () => {
+    const text = 'the definition of a word in so many other words '.repeat(2_000);
+    const begun = performance.now();
+    const tokens = embedder.countTokens(text);
+    expect(performance.now() - begun).toBeLessThan(5_000);
+    expect(tokens / 2_000).toBeGreaterThan(9);
+    expect(tokens / 2_000).toBeLessThan(12);
+  });
+
   test('a text of no tokens is refused with a reason, and the others of its request are answered', async () => {
     const { answers } = await embedder.embed({ texts: ['one', '', 'two'], purpose: 'document' });
     expect(answers[0]).toBeInstanceOf(Float32Array);
