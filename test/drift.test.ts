@@ -1,6 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
 import { measureDrift } from '../lib/drift.ts';
 import { type Drift, type DriftMeasured, driftSchema } from '../lib/drift-files.ts';
+import { AccessDenied } from '../lib/errors.ts';
 import { runKeys } from '../lib/keys.ts';
 import { readManifest } from '../lib/manifest.ts';
 import { findNeighbours } from '../lib/neighbours.ts';
@@ -159,6 +160,30 @@ describe('queries that are texts', () => {
     expect(embedder.asked.query).toHaveLength(4);
   });
 
+  test('are kept as they come: what was answered before a fault or a deadline is not asked for again', async () => {
+    const embedder = makeModel(newModel);
+    const sets = [{ name: 'asked', queries: texts(60) }];
+    const world = await makeDriftWorld({ recall: { sets }, embedder });
+    let requests = 0;
+    const embed: typeof embedder.embed = async (request) => {
+      if (++requests > 2) throw new AccessDenied('the key was withdrawn');
+      return await embedder.embed(request);
+    };
+    const failing = { ...world.models, open: async () => ({ ...embedder, embed }) };
+    await expect(choose({ ...world, models: failing })).rejects.toMatchObject({ name: 'AccessDenied' });
+    const before = embedder.asked.query.length;
+    expect(before).toBeGreaterThan(0);
+    expect(before).toBeLessThan(60);
+    const late = { ...world.models, deadline: { remainingMs: () => 0 } };
+    await expect(choose({ ...world, models: late })).rejects.toMatchObject({
+      name: 'Throttled',
+      message: expect.stringMatching(/^\d+ texts of queries are still to be embedded by new; call again$/),
+    });
+    await choose(world);
+    expect(new Set(embedder.asked.query).size).toBe(60);
+    expect(embedder.asked.query).toHaveLength(60);
+  });
+
   test('count towards the budget', async () => {
     const embedder = makeModel(newModel);
     const sets = [{ name: 'asked', queries: texts(40) }];
@@ -271,6 +296,25 @@ describe('a gold set of another model', () => {
     expect(worse).toMatchObject({ outcome: 'failed', source: { recall: 1 }, atLeast: null });
     expect(worse.difference!.high).toBeLessThan(0);
     expect(worse.note).toMatch(/: the target is worse by 9\d\.\d\d%, with 95% confidence by \d+\.\d\d% or more\.$/);
+  });
+
+  test('is all that the source is asked when recall is measured, since its answers are not held against that truth', async () => {
+    const embedder = makeModel(newModel);
+    const sets = [
+      { name: 'sampled', sample: 80 },
+      { name: 'gold', queries: queries.slice(0, 30), k: 3 },
+    ];
+    const world = await makeDriftWorld({ recall: { sets }, embedder, old: makeModel(oldModel), source: askable });
+    await choose(world);
+    const asked: number[] = [];
+    const source = searching(world.source, async (request) => {
+      asked.push(request.k);
+      return await world.source.search(request);
+    });
+    const { sets: found } = await measureAll(world, world.plan, { source });
+    expect(found.map(({ target }) => target.measured)).toEqual([true, true]);
+    expect(asked).toEqual(Array.from({ length: 30 }, () => 3));
+    expect(found[1]?.gold).toMatchObject({ source: { measured: true, queries: 30, recall: 1 } });
   });
 
   test('is only reported where the event says so', async () => {
