@@ -3,7 +3,7 @@ import { Incompatible } from './errors.ts';
 import type { RunEvent } from './event.ts';
 import { fitDimension } from './fit-dimensions.ts';
 import { compilePayload, ruleProblems } from './mapping/compile.ts';
-import { targetFields, unknownColumns } from './mapping/fields.ts';
+import { misfits, targetFields, unknownColumns } from './mapping/fields.ts';
 import { followingDefaults, followingIndexes } from './mapping/followers.ts';
 import type { MappingPlan } from './run-files.ts';
 import type { CollectionSchema, FieldSpec, VectorIndex, VectorSpec } from './schema.ts';
@@ -276,6 +276,7 @@ function fitFields(
     const text = `mapping.columns names '${name}', which no field of the target is; those are ${made?.map((field) => field.name).join(', ')}`;
     found.problems.push({ field: name, text });
   }
+  found.problems.push(...misfits(event.mapping, made));
   noteUndeclared(event, made, found);
   for (const { name, type } of made ?? []) {
     if (!payload.types.includes(type))

@@ -1,6 +1,6 @@
 import type { AddedField, CastName, ColumnRule, FieldRule, Mapping } from '../event-mapping.ts';
 import type { FieldSpec, FieldType } from '../schema.ts';
-import { type Rule, rulesOf, sourceField, targetsOf } from './compile.ts';
+import { type Problem, type Rule, rulesOf, sourceField, targetsOf } from './compile.ts';
 
 /** What the fields of the target are, where it declares any: the source's, renamed, typed, left out and added as the rules say. */
 
@@ -150,3 +150,46 @@ export function pureRenames(rules: readonly Rule[]): ReadonlyMap<string, string>
 }
 
 const isPure = ({ to: _, ...rest }: FieldRule): boolean => Object.keys(rest).length === 0;
+
+/** Values that the event itself writes into a declared field of another type: a default, or what is added. */
+export function misfits(mapping: Mapping, made: readonly FieldSpec[] | undefined): Problem[] {
+  const written = [
+    ...rulesOf(mapping).flatMap((rule) =>
+      rule.rule?.default === undefined
+        ? []
+        : targetsOf(rule).map((to) => ({
+            to,
+            value: rule.rule?.default,
+            by: `mapping.payload '${rule.from}' has the default`,
+          })),
+    ),
+    ...Object.entries(mapping.add).flatMap(([to, field]) =>
+      'value' in field ? [{ to, value: field.value, by: `mapping.add '${to}' has the value` }] : [],
+    ),
+  ];
+  return written.flatMap(({ to, value, by }) => {
+    const type = made?.find(({ name }) => name === to)?.type;
+    if (type === undefined || value === null || isOfType(value, type)) return [];
+    const text = `${by} ${JSON.stringify(value)}, and '${to}' is of type ${type} in the target; correct it, or declare another type with mapping.columns {"${to}": {"type": …}}`;
+    return [{ field: to, text }];
+  });
+}
+
+function isOfType(value: unknown, type: FieldType): boolean {
+  switch (type) {
+    case 'json':
+      return true;
+    case 'list':
+      return Array.isArray(value);
+    case 'boolean':
+      return typeof value === 'boolean';
+    case 'integer':
+      return Number.isSafeInteger(value);
+    case 'float':
+      return typeof value === 'number';
+    case 'decimal':
+      return typeof value === 'number' || typeof value === 'string';
+    default:
+      return typeof value === 'string';
+  }
+}
