@@ -97,7 +97,7 @@ export async function planEmbedding(input: PlanEmbedInput): Promise<PlannedEmbed
     estimate,
   };
   refuseOverBudget(estimate, asked, card);
-  const texts = [...markNotes(embed), ...textNotes(found, embedder)];
+  const texts = [...markNotes(embed, found), ...textNotes(found, embedder), ...canaryNotes(event)];
   return {
     embed,
     source: schema,
@@ -237,9 +237,32 @@ function madeNotes(found: Found, old: ModelId | undefined, { lacking }: Kept): s
   ];
 }
 
-function markNotes({ mark, vector }: EmbedPlan): string[] {
-  const names = [mark.model, mark.version].flatMap((name) => (name === null ? [] : [`'${name}'`]));
-  return names.length === 0 ? [] : [`records of the target say in ${names.join(' and ')} which model made '${vector}'`];
+function markNotes({ mark, vector }: EmbedPlan, { sample, event }: Found): string[] {
+  const names = [mark.model, mark.version].flatMap((name) => (name === null ? [] : [name]));
+  const left = Object.values(marksOf).filter(
+    (name) =>
+      !names.includes(name) &&
+      event.mapping.payload[name] !== null &&
+      sample.some(({ fields }) => typeof fields[name] === 'string'),
+  );
+  const quoted = (list: readonly string[]): string => list.map((name) => `'${name}'`).join(' and ');
+  return [
+    ...(names.length === 0 ? [] : [`records of the target say in ${quoted(names)} which model made '${vector}'`]),
+    ...(left.length === 0
+      ? []
+      : [
+          `records of the source say in ${quoted(left)} which model made their vectors, and that is carried over as it is: it will not be that of '${vector}'; leave it out with mapping.payload, or let embed.mark write it`,
+        ]),
+  ];
+}
+
+/** An application that embeds every query by one model would search one of the two sides for nothing. */
+function canaryNotes({ cutover, target }: RunEvent): string[] {
+  if (cutover === null || cutover.pointer !== undefined || target.into === 'place') return [];
+  const when = cutover.canary === null ? 'as the flag moves' : 'while readers are moved in steps';
+  return [
+    `${when}, the application has to embed its queries, and what it writes, by the model of the side that they go to: docs/client.md, "Sides of two embedding models"`,
+  ];
 }
 
 const idsNamed = 5;

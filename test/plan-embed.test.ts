@@ -369,6 +369,32 @@ describe('the mark', () => {
   });
 });
 
+describe('what a person has to know before', () => {
+  test('is that each side needs queries of its own model, where the flag is moved', async () => {
+    const note = /by the model of the side that they go to/;
+    expect((await planned({ event: { cutover: { canary: {} } } })).notes.join()).toMatch(note);
+    expect((await planned({ event: { cutover: null } })).notes.join()).not.toMatch(note);
+  });
+
+  test('is that an earlier mark which nothing replaces will be wrong', async () => {
+    const parts: Parts = { payloads: texts(10, { embedding_model: 'old' }), embed: { mark: null } };
+    expect((await planned(parts)).notes.join()).toMatch(
+      /in 'embedding_model' which model made their vectors.*will not/,
+    );
+    const left = await planned({ ...parts, event: { mapping: { payload: { embedding_model: null } } } });
+    expect(left.notes.join()).not.toMatch(/will not/);
+  });
+
+  test('is nothing of an empty collection', async () => {
+    expect((await planned({ payloads: [] })).embed?.estimate).toMatchObject({
+      texts: 0,
+      tokens: 0,
+      usd: 0,
+      seconds: 0,
+    });
+  });
+});
+
 describe('a run that goes on', () => {
   test('may have another budget, price, place and limit of its model, and not another model or text', async () => {
     const { input, plan } = await makePlanned();
