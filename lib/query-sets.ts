@@ -168,13 +168,15 @@ function asQuery(
 
 /** A filter must mean the same on both sides. */
 function filterProblems(
-  { source, mapping }: Planned,
+  { source, mapping, event }: Planned,
   set: string,
   query: string | undefined,
   filter: Filter = {},
 ): Problem[] {
   return Object.keys(filter).flatMap((field) => {
-    const text = fieldProblem(source, mapping, field);
+    const hasOldNames = source.fields === undefined && Object.hasOwn(event.names?.fields ?? {}, field);
+    const unclear = `filters by '${field}', which each record of the source may hold under its stable or an old name, so a search there finds some alone; leave the filter out`;
+    const text = hasOldNames ? unclear : fieldProblem(source, mapping, field);
     return text === undefined ? [] : [{ where: nameOf(set, query), text }];
   });
 }

@@ -4,6 +4,8 @@ import { parseEvent } from '../lib/event.ts';
 import { flagNameOf } from '../lib/flag.ts';
 import { firstThere, sourceOfRun, sourceToPlan } from '../lib/named-source.ts';
 import { collectionsOf, isNamedCollection, stableSchema } from '../lib/names.ts';
+import { noFiles } from '../lib/query-file.ts';
+import { readGivenQueries } from '../lib/query-sets.ts';
 import type { FieldSpec, FieldType } from '../lib/schema.ts';
 import { stableEvent } from '../lib/stable-event.ts';
 import { memory } from '../lib/stores/memory.ts';
@@ -132,6 +134,16 @@ test('a schema gets stable names, and what hangs on a renamed column goes with i
 const inSpace = async (path: string, collection: string): Promise<Store> =>
   await memory.open({ connection: { path }, collection, options: {} });
 const position = { run: 'seed', shard: '00000-000', offset: 0 };
+
+test('a filter by a field with old names is refused where nothing declares which name a record has: the source would find some alone', async () => {
+  const sets = { validate: { recall: { sets: [{ name: 's', sample: 5, atLeast: null, filter: { title: 'a' } }] } } };
+  const plan = { ...makePlan({ names, ...sets }), source: makeSchema() };
+  await expect(readGivenQueries(plan, noFiles)).rejects.toThrow(
+    /filters by 'title', which each record of the source may hold/,
+  );
+  const declared = { ...plan, source: makeSchema({ fields: [field('title')] }) };
+  await expect(readGivenQueries(declared, noFiles)).resolves.toBeDefined();
+});
 
 describe('a source with old names', () => {
   const vectors = [{ name: 'emb', kind: 'dense', dimension: 4, distance: 'cosine', precision: 'float32' }] as const;
