@@ -86,6 +86,13 @@ test('the events shown in a page are those of the files that it names', () => {
   }
 });
 
+test('the events of docs/embedding.md are those of their files, as far as they are shown', () => {
+  const shown = [...read('docs/embedding.md').matchAll(/\[(events\/[\w-]+\.json)\][\s\S]*?```json\n([\s\S]*?)\n```/g)];
+  expect(shown.map(([, file]) => file)).toEqual(['events/reembed.json', 'events/matryoshka.json']);
+  for (const [, file = '', text = ''] of shown)
+    expect(JSON.parse(read(file))).toMatchObject(JSON.parse(text.startsWith('{') ? text : `{${text}}`));
+});
+
 test('the application in docs/client.md has a side for each place that the events of such runs name', () => {
   for (const file of ['events/live.json', 'events/canary.json']) {
     const { source, target, cutover } = parseEvent(JSON.parse(read(file)));

@@ -31,6 +31,46 @@ function fitted({
   return fitCollection({ source: { schema, count: 10, payloadBytes: 1, withoutVector }, target: kind, event });
 }
 
+describe('a vector of which the first floats are kept', () => {
+  const long = (more: object = {}) =>
+    makeSchema({
+      store: 'src',
+      vectors: [{ ...dense, dimension: 3072, model: { name: 'text-embedding-3-large', version: '3' }, ...more }],
+    });
+  const mapping = { vectors: { embedding: { dimensions: 1024 } } };
+  const kind = makeKind({ maxDimension: 2000, maxIndexedDimension: { float32: 2000 } });
+
+  test('is held against the limits of the target by what is left of it, because that is what is stored', () => {
+    const { target, mapping: planned, notes } = fitted({ schema: long({ index: { kind: 'hnsw' } }), kind, mapping });
+    expect(target.vectors).toMatchObject([{ dimension: 1024, index: { kind: 'hnsw' } }]);
+    expect(planned.truncate).toEqual({ embedding: 1024 });
+    expect(notes.join()).toMatch(/first 1024 of 3072 floats/);
+    expect(() => fitted({ schema: long(), kind })).toThrow(/3072 dimensions.*at most 2000/);
+  });
+
+  test('is known to be allowed by the name of its model, or by the word of the event', () => {
+    const ours = { name: 'ours' };
+    expect(() => fitted({ schema: long({ model: ours }), kind, mapping })).toThrow(/made by ours of unknown version/);
+    expect(() => fitted({ schema: long({ model: undefined }), kind, mapping })).toThrow(/a model that is not known/);
+    const said = fitted({ schema: long({ model: { ...ours, isMatryoshka: true } }), kind, mapping });
+    expect(said.mapping.truncate).toEqual({ embedding: 1024 });
+    const denied = { name: 'text-embedding-3-large', isMatryoshka: false };
+    expect(() => fitted({ schema: long({ model: denied }), kind, mapping })).toThrow(/not known for it/);
+  });
+
+  test('loses its length, and a note says so where the distance goes by that', () => {
+    expect(fitted({ schema: long({ distance: 'dot' }), kind, mapping }).notes.join()).toMatch(/lost to distance dot/);
+    expect(fitted({ schema: long(), kind, mapping }).notes.join()).not.toMatch(/lost to/);
+  });
+
+  test('is dense and longer than that', () => {
+    const asked = (dimensions: number) => ({ vectors: { embedding: { dimensions } } });
+    expect(() => fitted({ schema: long(), kind, mapping: asked(4000) })).toThrow(/asks for 4000; a vector can only be/);
+    expect(() => fitted({ schema: long({ kind: 'sparse' }), kind, mapping })).toThrow(/is sparse, and mapping\.vectors/);
+    expect(fitted({ schema: long({ dimension: 1024 }), kind, mapping }).mapping.truncate).toBeUndefined();
+  });
+});
+
 describe('what does not fit is refused with the field, the value and the choices', () => {
   const two = makeSchema({
     store: 'src',
