@@ -38,7 +38,7 @@ describe('a vector of which the first floats are kept', () => {
       vectors: [{ ...dense, dimension: 3072, model: { name: 'text-embedding-3-large', version: '3' }, ...more }],
     });
   const mapping = { vectors: { embedding: { dimensions: 1024 } } };
-  const kind = makeKind({ maxDimension: 2000, maxIndexedDimension: { float32: 2000 } });
+  const kind = makeKind({ maxDimension: 2000, maxIndexedDimension: { float32: 2000 }, indexes: ['hnsw'] });
 
   test('is held against the limits of the target by what is left of it, because that is what is stored', () => {
     const { target, mapping: planned, notes } = fitted({ schema: long({ index: { kind: 'hnsw' } }), kind, mapping });
@@ -66,7 +66,9 @@ describe('a vector of which the first floats are kept', () => {
   test('is dense and longer than that', () => {
     const asked = (dimensions: number) => ({ vectors: { embedding: { dimensions } } });
     expect(() => fitted({ schema: long(), kind, mapping: asked(4000) })).toThrow(/asks for 4000; a vector can only be/);
-    expect(() => fitted({ schema: long({ kind: 'sparse' }), kind, mapping })).toThrow(/is sparse, and mapping\.vectors/);
+    expect(() => fitted({ schema: long({ kind: 'sparse' }), kind, mapping })).toThrow(
+      /is sparse, and mapping\.vectors/,
+    );
     expect(fitted({ schema: long({ dimension: 1024 }), kind, mapping }).mapping.truncate).toBeUndefined();
   });
 });
