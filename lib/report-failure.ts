@@ -3,6 +3,7 @@ import { VecferryError } from './errors.ts';
 import { nextAfterError } from './findings.ts';
 import { runKeys } from './keys.ts';
 import { readEach } from './manifest.ts';
+import { mappingReport } from './mapping/words.ts';
 import { readMoves, rollbackSince } from './moves.ts';
 import { writesMeanwhile } from './notices.ts';
 import { getJson, type ObjectStore } from './objects.ts';
@@ -151,6 +152,7 @@ function emptyReport(run: string, createdAt: string, plan: Plan | undefined): Re
     timeline: null,
     skipped: null,
     schema: null,
+    mapping: plan === undefined ? null : mappingReport(plan),
     throttled: 0,
     estimate: plan === undefined ? null : estimateOf(plan),
     actual: null,

@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { driftReportSchema } from './drift-files.ts';
 import { embeddingReportSchema } from './embedding-report.ts';
 import { errorNames } from './errors.ts';
+import { mappingReportSchema } from './mapping/words.ts';
 import { causeSchema, recallSchema, tuningSchema } from './run-files.ts';
 import { schemaReportSchema } from './schema-report.ts';
 import { droppedSchema } from './states.ts';
@@ -194,6 +195,9 @@ export const reportSchema = z.strictObject({
   embedding: embeddingReportSchema
     .nullable()
     .describe('Vectors that a model made; null: the run makes none, or ended before it made any.'),
+  mapping: mappingReportSchema
+    .nullable()
+    .describe('What the mapping makes of payloads, and what the plan saw of it; null: it leaves them as they are.'),
   recall: recallSchema
     .nullable()
     .describe('One entry a query set and dense vector; docs/validation.md defines each measure.'),

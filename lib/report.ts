@@ -7,6 +7,7 @@ import { runKeys } from './keys.ts';
 import { liveReport, liveSummary, readSweep } from './live-report.ts';
 import { readLoaded } from './manifest.ts';
 import { sumDropped } from './mapping/dropped.ts';
+import { mappingReport } from './mapping/words.ts';
 import { getJson, type ObjectStore } from './objects.ts';
 import { spotChecksOf } from './place.ts';
 import { maxNamed, sum, sumCompared, withoutVerdict } from './report-compared.ts';
@@ -115,6 +116,7 @@ function buildReport(parts: Parts): Report {
   // What the import left out; a run that only validates has none, and left it out of the comparison.
   const skipping = plan.event.mode === 'validate' ? compared : loaded;
   const skippedIds = skipping.flatMap((each) => each.skippedIds).slice(0, maxNamed);
+  const dropped = sumDropped(skipping, maxNamed);
   const { run, event } = plan;
   const tuned = tuning?.sets ?? [];
   const found = { counts, compare, spotCheck, live, recall, tuning: tuned, diagnosis };
@@ -150,8 +152,9 @@ function buildReport(parts: Parts): Report {
     drift: driftOf(parts.drift),
     settings: [...settings.rows],
     timeline: timelineOf(spans),
-    skipped: { records: counts.skipped, ids: skippedIds, dropped: sumDropped(skipping, maxNamed) },
+    skipped: { records: counts.skipped, ids: skippedIds, ...(dropped.length > 0 && { dropped }) },
     schema: schemaReport(plan, loaded),
+    mapping: mappingReport(plan),
     throttled: sum(loaded, (each) => each.throttled),
     estimate: estimateOf(plan),
     actual: actualOf({ plan, spans, createdAt, shards: manifest.shards, embedding }),

@@ -246,6 +246,27 @@ const makeEmbedding = (text: string): Report['embedding'] => ({
   })),
 });
 
+const makeMappingReport = (text: string): Report['mapping'] => ({
+  rules: [
+    { field: 'rule archived', what: 'drops records with {"archived":true}' },
+    { field: `status ${text}`, what: 'becomes state; 2 values and 1 pattern mapped, others drop their record' },
+    { field: 'slug', what: `added: made of {category}-{id} ${text}` },
+  ],
+  looked: 5_000,
+  records: 1_204_331,
+  counted: ['status'],
+  findings: [
+    {
+      kind: 'dropped',
+      field: 'payload.status',
+      what: `rule 'payload.status' leaves out 5 of all 1,204,331 records; first ids 7, ${text}`,
+      records: 5,
+      ids: ['7', text],
+      isWhole: true,
+    },
+  ],
+});
+
 /** A report with something in every part, and `text` wherever text of others can come in. Overrides replace whole parts. */
 export function makeReport(text: string, overrides: Partial<Report> = {}): Report {
   const named = (count: number, reason: string) =>
@@ -263,6 +284,7 @@ export function makeReport(text: string, overrides: Partial<Report> = {}): Repor
     drift: makeDrift(text),
     live: makeLive(text),
     embedding: makeEmbedding(text),
+    mapping: makeMappingReport(text),
     settings: makeSettings(text),
     timeline: makeTimeline(),
     run: 'articles-2026-11-21',
@@ -398,7 +420,11 @@ export function makeReport(text: string, overrides: Partial<Report> = {}): Repor
         makeFilteredEntry(text),
       ],
     },
-    skipped: { records: 12, ids: ['411', '988', text] },
+    skipped: {
+      records: 12,
+      ids: ['411', '988', text],
+      dropped: [{ rule: `archived ${text}`, records: 5, ids: ['7', text] }],
+    },
     schema: {
       fingerprint: 'b8c1',
       shards: 2,

@@ -1,5 +1,6 @@
 import type { Answer, Move } from '../../lib/cutover-files.ts';
 import { flagNameOf, placeOf } from '../../lib/flag.ts';
+import { lookedWords, mappingReport } from '../../lib/mapping/words.ts';
 import { modelText } from '../../lib/model-id.ts';
 import type { Notice } from '../../lib/notices.ts';
 import type { Plan } from '../../lib/run-files.ts';
@@ -28,6 +29,7 @@ export function planLines(plan: Plan): readonly string[] {
     ...Object.entries(plan.withoutVector).map(
       ([name, records]) => `note     ${count(records)} records lack the vector '${name}'`,
     ),
+    ...mappingLines(plan),
     ...plan.notes.map((note) => `note     ${note}`),
     `changes meanwhile: ${plan.guarantee}`,
   ];
@@ -50,6 +52,17 @@ function embedLines({ embed, event, source }: Plan): readonly string[] {
     `embed    vector '${vector}' of '${text}' by ${model.provider} ${modelText(model)}, ${model.dimensions} dimensions; ${before}`,
     `         at most ${plural(estimate.texts, 'text')}, ${count(estimate.tokens)} tokens, about ${duration(estimate.seconds)} and ${costs}, both in the estimate above; budget ${allowed.join(', ') || 'none'}`,
     ...estimate.formula.map((line) => `         ${line}`),
+  ];
+}
+
+/** What becomes of payload fields, and what the plan saw of it in the records that are there. */
+function mappingLines(plan: Plan): readonly string[] {
+  const mapping = mappingReport(plan);
+  if (mapping === null) return [];
+  return [
+    ...mapping.rules.map(({ field, what }) => `mapping  ${field}: ${what}`),
+    ...(mapping.looked === 0 ? [] : [`         tried on ${lookedWords(mapping)}`]),
+    ...mapping.findings.map(({ what }) => `         ${what}`),
   ];
 }
 

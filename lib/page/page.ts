@@ -7,6 +7,7 @@ import { findingsSection } from './findings.ts';
 import { goldSection } from './gold.ts';
 import { latencySection } from './latency.ts';
 import { liveSection } from './live.ts';
+import { mappingSection } from './mapping.ts';
 import { recallSection } from './recall.ts';
 import { compareSection, countsSection, figuresPair, recordLists } from './records.ts';
 import { notesSection, runSection } from './run.ts';
@@ -38,6 +39,7 @@ ${findingsSection(report)}
 ${figuresPair(countsSection(report), compareSection(report))}
 ${liveSection(report)}
 ${embeddingSection(report.embedding)}
+${mappingSection(report)}
 ${schemaSection(report.schema)}
 ${recordLists(report)}
 ${recallSection(report.recall)}

@@ -59,12 +59,18 @@ export function recordLists({ compare, spotCheck, skipped }: Report): Markup {
     entries('Changed on both sides after the export', compare.first.changed, compare.changed),
     entries(
       'Left out, as the mapping says',
-      (skipped?.ids ?? []).map((id) => ({ id, reason: 'lacks a vector' })),
+      (skipped?.ids ?? []).map((id) => ({ id, reason: whyLeftOut(id, skipped?.dropped) })),
       skipped?.records ?? 0,
     ),
   ];
   const shown = join(lists);
   return shown.markup === '' ? shown : html`<section><h2>Which records</h2>${shown}</section>`;
+}
+
+function whyLeftOut(id: string, dropped: NonNullable<Report['skipped']>['dropped'] = []): string {
+  const rule = dropped.find(({ ids }) => ids.includes(id))?.rule;
+  if (rule !== undefined) return `rule '${rule}' drops it`;
+  return dropped.length === 0 ? 'lacks a vector' : 'lacks a vector, or a rule drops it';
 }
 
 /** Two small tables beside each other where there is room. */
