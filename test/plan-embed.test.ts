@@ -212,6 +212,11 @@ describe('the same model', () => {
       { source: { model: { name: 'new-model' } }, card: { ...four, version: 'unknown' } },
       /of unknown version/,
     ],
+    [
+      'a version that its files call unknown',
+      { schema: withModel({ name: 'new-model', version: 'unknown' }), card: { ...four, version: 'unknown' } },
+      /of unknown version/,
+    ],
     ['nothing that is known of it', { card: four }, /a model that is not known/],
     [
       'several models side by side',

@@ -87,6 +87,31 @@ describe('texts that the model refuses', () => {
   }, 120_000);
 });
 
+describe('records without text', () => {
+  test('are moved without a vector and without a mark where the target allows it, into columns too, and compared so', async () => {
+    const directory = join(runs.directory, 'some');
+    await mkdir(directory);
+    const lines = glosses.slice(0, 90).map(({ id, text }, at) => ({ id, ...(at % 9 === 0 ? {} : { text }), n: at }));
+    writeFileSync(join(directory, 'some.jsonl'), lines.map((line) => JSON.stringify(line)).join('\n'));
+    const from = { store: 'files', connection: { path: directory }, collection: 'some.jsonl' };
+    const embed = { text: 'text', model: modelOf('glove-64', 64) };
+    for (const store of ['pgvector', 'qdrant'] as const) {
+      const target = await endpointIn(runs, store, 'some');
+      const result = await runs.run({ source: from, target, embed, validate: { recall } });
+      const { embedding, compare, notes } = expectValidated(result);
+      expect(embedding).toMatchObject({ completed: 80, withoutText: 10, failed: 0 });
+      expect(compare).toMatchObject({ equal: 90 });
+      expect(notes.join()).toMatch(/10 of 90 sampled records have no text/);
+    }
+    const skipping = await endpointIn(runs, 'lancedb', 'some');
+    const mapping = { missingVectors: 'skip' };
+    const left = expectValidated(
+      await runs.run({ source: from, target: skipping, embed, mapping, validate: { recall } }),
+    );
+    expect(left).toMatchObject({ skipped: { records: 10 }, counts: { target: 80 } });
+  }, 120_000);
+});
+
 describe('the model of a collection', () => {
   test('is what its records and files say: the next run copies its vectors, and asks for nothing', async () => {
     const made = await endpointIn(runs, 'pgvector', 'made');
