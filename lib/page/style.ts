@@ -71,6 +71,7 @@ figure { margin: .9rem 0 .4rem; } figcaption, .legend { color: var(--dim); font-
 .causes { margin: .5rem 0; padding: .1rem .9rem; border-left: 2px solid var(--line); } .causes ul { list-style: none; padding: 0; margin: 0; } .causes li { border: 0; padding: .15rem 0; margin: .2rem 0; } .evidence { font-size: .9375rem; }
 .example { border-top: 1px solid var(--line); margin: .6rem 0 0; padding: .5rem 0 0; } .example:first-of-type { border-top: 0; } .example .pair { margin: .3rem 0 .6rem; }
 .example h4 { font-size: .875rem; color: var(--dim); font-weight: 400; margin: .2rem 0; } .example ol { padding-left: 1.4rem; margin: 0; font-size: .9375rem; }
+.example code { display: inline-block; }
 .new { color: var(--target); } .gone { color: var(--source); } .expected { color: var(--good); }
 .findings .validated { border-color: var(--good); background: var(--good-soft); }
 .settings { table-layout: fixed; } .settings th, .settings td { overflow-wrap: anywhere; } .settings .group th { font-weight: 600; padding-top: .9rem; } .settings .different > * { background: var(--open-soft); } .settings tr > * { padding-left: .5rem; } .settings .different th { font-weight: 600; }
