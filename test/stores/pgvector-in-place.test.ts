@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import pg from 'pg';
-import { type Batch, concatBatches, denseVector, hasVector } from '../../lib/batch.ts';
+import { type Batch, concatBatches, denseVector, hasVector, sliceBatch } from '../../lib/batch.ts';
 import type { CollectionSchema } from '../../lib/schema.ts';
 import { pgvector } from '../../lib/stores/pgvector.ts';
 import { placeStands } from '../../lib/stores/place-stands.ts';
@@ -320,6 +320,108 @@ describe('a table that gets a new vector in place', () => {
     expect((await source.describe()).count).toBe(50);
   });
 
+  test('is filled by two at once and switched by two at once, as it would be by one', async () => {
+    const table = await makeTable(1500);
+    const { source, target } = await sides(table);
+    const other = await open(table);
+    const schema = await madeSchema(source);
+    const exported = await readAll(source);
+    await Promise.all([target.prepare(schema), other.prepare(schema)]);
+    const made = withMade(exported);
+    await Promise.all([target.write(made, { mode: 'upsert' }), other.write(made, { mode: 'upsert' })]);
+    while ((await catchUp(target)) > 0);
+    await Promise.all([target.pointer?.move('embedding', stands), other.pointer?.move('embedding', stands)]);
+    expect(await lackingIn(table, 'embedding')).toEqual([]);
+    expect(await columnsOf(table)).toHaveLength(5);
+    await Promise.all([
+      target.pointer?.move('embedding', placeStands.old),
+      other.pointer?.move('embedding', placeStands.old),
+    ]);
+    expect((await query(`SELECT embedding::text AS text FROM ${table} WHERE id = 7`))[0]).toEqual({
+      text: '[7,1,2,3]',
+    });
+  });
+
+  test('never waits for a row that somebody has locked, so that nobody is caught in a deadlock with it', async () => {
+    const table = await makeTable(100);
+    const { source, target } = await sides(table);
+    const exported = await readAll(source);
+    await target.prepare(await madeSchema(source));
+    const holder = new pg.Client(url);
+    await holder.connect();
+    await holder.query(`BEGIN; UPDATE ${table} SET year = 7 WHERE id = 30`);
+    const from = performance.now();
+    await target.write(withMade(exported), { mode: 'upsert' });
+    expect(performance.now() - from).toBeLessThan(2000);
+    await holder.query('COMMIT');
+    await holder.end();
+    const [, , , , made = ''] = await columnsOf(table);
+    expect(await lackingIn(table, `"${made}"`)).toEqual([30]);
+    expect(await catchUp(target)).toBe(1);
+  });
+
+  test('sees a text that another trigger changes, and one that an upsert does', async () => {
+    const table = await makeTable(10);
+    await query(`CREATE FUNCTION shout_${table}() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN IF NEW.year = 1 THEN NEW.title := 'shouted ' || NEW.id; END IF; RETURN NEW; END $$;
+      CREATE TRIGGER shout BEFORE UPDATE ON ${table} FOR EACH ROW EXECUTE FUNCTION shout_${table}()`);
+    const { source, target } = await sides(table);
+    const exported = await readAll(source);
+    const schema = await madeSchema(source);
+    expect((await target.place?.check(schema, { isNew: true, isSearched: false }))?.join()).toContain('shout');
+    await target.prepare(schema);
+    await target.write(withMade(exported), { mode: 'upsert' });
+    await query(`UPDATE ${table} SET year = 1 WHERE id = 3`);
+    await query(
+      `INSERT INTO ${table} (id, title) VALUES (4, 'put again') ON CONFLICT (id) DO UPDATE SET title = EXCLUDED.title`,
+    );
+    const [, , , , made = ''] = await columnsOf(table);
+    expect(await lackingIn(table, `"${made}"`)).toEqual([3, 4]);
+  });
+
+  test('is filled no faster than was asked for, by however many', async () => {
+    const table = await makeTable(300);
+    const { source, target } = await sides(table);
+    const exported = await readAll(source);
+    await target.prepare(await madeSchema(source));
+    const slow = await Promise.all([0, 1].map(() => open(table, {}, { rowsPerSecond: 100 })));
+    const half = (from: number): Batch => withMade(sliceBatch(exported, from, from + 150));
+    const begun = performance.now();
+    await Promise.all(slow.map((each, at) => each.write(half(at * 150), { mode: 'upsert' })));
+    const seconds = (performance.now() - begun) / 1000;
+    expect(seconds).toBeGreaterThan(2.9);
+    expect(seconds).toBeLessThan(9);
+    expect(await catchUp(target)).toBe(0);
+  });
+
+  test('takes away what a build of its index that was ended has left, without a lock that readers feel', async () => {
+    const table = await makeTable(50);
+    const { source, target } = await sides(table);
+    const exported = await readAll(source);
+    const schema = await madeSchema(source);
+    await target.prepare(schema);
+    await target.write(withMade(exported), { mode: 'upsert' });
+    // A build waits for older snapshots, and is ended there.
+    const holder = new pg.Client(url);
+    await holder.connect();
+    await holder.query(`BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM ${table}`);
+    await target.buildIndex(schema);
+    const isBuilding = `SELECT pid FROM pg_stat_activity WHERE query LIKE 'CREATE INDEX CONCURRENTLY%"${table}"%' AND state = 'active'`;
+    for (let i = 0; i < 100 && (await query(isBuilding)).length === 0; i++)
+      await new Promise((next) => setTimeout(next, 50));
+    for (const { pid } of await query(isBuilding)) await query(`SELECT pg_terminate_backend(${pid})`);
+    const invalid = `SELECT count(*)::int AS count FROM pg_index WHERE indrelid = '${table}'::regclass AND NOT indisvalid`;
+    for (let i = 0; i < 100 && (await query(isBuilding)).length > 0; i++)
+      await new Promise((next) => setTimeout(next, 50));
+    expect((await query(invalid))[0]).toEqual({ count: expect.any(Number) });
+    expect((await query(invalid))[0]?.['count']).toBeGreaterThan(0);
+    await holder.query('COMMIT');
+    await holder.end();
+    const again = await open(table);
+    await built(again, schema);
+    expect((await query(invalid))[0]).toEqual({ count: 0 });
+  });
+
   test('refuses what would go on with the old column, or cannot be changed, with every reason', async () => {
     const table = await makeTable(5);
     await query(`CREATE VIEW ${table}_view AS SELECT id, embedding FROM ${table}`);
@@ -335,6 +437,14 @@ describe('a table that gets a new vector in place', () => {
     expect(refusal).toMatch(/constraint/);
     expect(refusal).toMatch(/default/);
     expect(refusal).toMatch(/'nowhere'/);
+
+    const left = await makeTable(5);
+    const former = await sides(left, { run: 'former' });
+    await former.target.prepare(await madeSchema(former.source));
+    const next = await sides(left);
+    await expect(
+      next.target.place?.check(await madeSchema(next.source), { isNew: true, isSearched: false }),
+    ).rejects.toThrow(/left by a run in place.*retire/);
 
     await query(`CREATE TABLE parts (id int PRIMARY KEY, title text, embedding vector(4)) PARTITION BY RANGE (id);
       CREATE TABLE parts_1 PARTITION OF parts FOR VALUES FROM (0) TO (10)`);

@@ -116,7 +116,9 @@ export async function readLayout(session: Session, oid: string, wantedKey?: read
     [oid],
   );
   const columns = await jsonRows(session, columnsQuery, oid, columnSchema);
-  const indexes = await jsonRows(session, indexesQuery, oid, indexSchema);
+  const found = await jsonRows(session, indexesQuery, oid, indexSchema);
+  // Somebody dropped it while this was read: pg_get_indexdef knows it no more.
+  const indexes = found.filter(({ definition }) => definition !== '');
   const name = table?.['name'] ?? '';
   const { key, index: keyIndex } = findKey(name, columns, indexes, wantedKey);
   const others = columns.filter((column) => !key.includes(column));
@@ -275,8 +277,8 @@ SELECT c.relname AS name, m.amname AS method, i.indisunique AS "isUnique", i.ind
     JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
     WHERE k.position <= i.indnkeyatts ORDER BY k.position) AS columns,
   coalesce((SELECT a.attname FROM pg_attribute a WHERE a.attrelid = i.indrelid AND a.attnum = i.indkey[0]),
-    pg_get_indexdef(i.indexrelid, 1, true)) AS subject,
+    pg_get_indexdef(i.indexrelid, 1, true), '') AS subject,
   (SELECT opcname FROM pg_opclass WHERE oid = i.indclass[0]) AS opclass,
-  c.reloptions AS options, pg_get_indexdef(i.indexrelid) AS definition
+  c.reloptions AS options, coalesce(pg_get_indexdef(i.indexrelid), '') AS definition
 FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_am m ON m.oid = c.relam
 WHERE i.indrelid = $1::oid ORDER BY c.relname`;

@@ -53,6 +53,7 @@ async function kindProblems(session: Session, { oid, schema, placed }: PlacedLay
     `SELECT relkind::text AS kind, relispartition::text AS "isPartition", relforcerowsecurity::text AS "isForced",
        pg_has_role(relowner, 'USAGE')::text AS "isOwner", has_schema_privilege($2::text, 'CREATE')::text AS "canCreate",
        has_table_privilege(oid, 'SELECT, UPDATE')::text AS "canWrite",
+       EXISTS (SELECT FROM pg_subscription_rel WHERE srrelid = pg_class.oid)::text AS "isReplica",
        EXISTS (SELECT FROM pg_inherits WHERE inhrelid = pg_class.oid OR inhparent = pg_class.oid)::text AS inherits
      FROM pg_class WHERE oid = $1::oid`,
     [oid, schema],
@@ -73,6 +74,11 @@ async function kindProblems(session: Session, { oid, schema, placed }: PlacedLay
   }
   if (row?.['isOwner'] !== 'true')
     add('rights', 'the connection’s role does not own it, and only an owner may ALTER a table and index it');
+  if (row?.['isReplica'] === 'true')
+    add(
+      'subscription',
+      'it is filled by logical replication, whose changes fire no trigger: an old vector would survive its text',
+    );
   if (row?.['canCreate'] !== 'true')
     add(
       'rights',
@@ -185,6 +191,7 @@ function ownProblems({ name, isGenerated, default: initial }: Column): Problem[]
  */
 async function dependents(session: Session, layout: PlacedLayout): Promise<Problem[]> {
   const { placed, oid } = layout;
+  if (placed.state === 'switched') return [];
   const rows = await session.rows(
     `SELECT DISTINCT pg_describe_object(d.classid, d.objid, 0)::text AS what
      FROM pg_depend d JOIN pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid

@@ -2,14 +2,14 @@ import { Incompatible } from '../../errors.ts';
 import type { CollectionSchema, Distance } from '../../schema.ts';
 import type { Store } from '../port.ts';
 import type { Database, Session } from './connect.ts';
-import { type PlacedLayout, requireMade } from './in-place.ts';
+import type { PlacedLayout } from './in-place.ts';
 import { checkPlace } from './in-place-check.ts';
+import { lackingIndex } from './in-place-lacking.ts';
 import { preparePlace } from './in-place-prepare.ts';
 import { dropPlace, placePointer } from './in-place-switch.ts';
 import { readLacking, writePlace } from './in-place-write.ts';
 import { type IndexMemory, progressOf, startIndexes, type WantedIndex, wantedIndexes } from './index.ts';
-import { quoteName, type TableName } from './names.ts';
-import { keyList, tableOf } from './read.ts';
+import type { TableName } from './names.ts';
 
 /** A table as a run in place has it: what it does otherwise than a table of its own. */
 
@@ -85,16 +85,14 @@ export function placeStore(input: PlaceInput): Store {
 function wantedInPlace(layout: PlacedLayout, schema: CollectionSchema, distance: Distance): readonly WantedIndex[] {
   const { placed } = layout;
   if (placed.state === 'fill' || placed.state === 'switched') return [];
-  const made = quoteName(requireMade(placed, tableOf(layout)).column.name);
   const vectors = schema.vectors.filter(({ name }) => name === placed.vector);
   const indexes = wantedIndexes(layout, { ...schema, vectors, payloadIndexes: [] }, distance);
-  const lacking = `CREATE INDEX ${quoteName(placed.names.lacking)} ON ${tableOf(layout)} (${keyList(layout)}) WHERE ${made} IS NULL`;
-  return [{ name: placed.names.lacking, sql: lacking }, ...indexes].map(concurrently);
+  return [lackingIndex(layout), ...indexes.map(concurrently)];
 }
 
 const concurrently = ({ name, sql }: WantedIndex): WantedIndex => ({
   name,
-  sql: sql.replace('CREATE INDEX ', 'CREATE INDEX CONCURRENTLY '),
+  sql: sql.replace('CREATE INDEX ', 'CREATE INDEX CONCURRENTLY IF NOT EXISTS '),
   isConcurrent: true,
 });
 

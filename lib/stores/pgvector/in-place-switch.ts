@@ -4,7 +4,9 @@ import { placeStands } from '../place-stands.ts';
 import type { Dropping, Pointer } from '../port.ts';
 import { markOf, markText, type VectorField } from './catalog.ts';
 import type { Database, Session } from './connect.ts';
+import { serverError } from './errors.ts';
 import { cutTo, mayHaveText, type PlacedLayout } from './in-place.ts';
+import { ensureLackingIndex } from './in-place-lacking.ts';
 import { withTableLocked } from './in-place-lock.ts';
 import { dropTriggerSql, type ReadPlaced, triggerSql } from './in-place-prepare.ts';
 import { indexName } from './index.ts';
@@ -39,8 +41,8 @@ export function placePointer(
     move: async (_, to) =>
       await guard('switching the columns of', async () => {
         const { placed } = await input.database.use(input.readPlaced);
-        if (to === placeStands.made(placed.place.run)) await advance(input);
-        else await takeBack(input);
+        const isForward = to === placeStands.made(placed.place.run);
+        await pastRenames(async () => await (isForward ? advance(input) : takeBack(input)));
         onMoved();
       }),
     lost: async () =>
@@ -54,9 +56,22 @@ export function placePointer(
   };
 }
 
+/** Somebody else may switch the same between a look at the columns and what is done by it: then all is looked at again. */
+async function pastRenames(work: () => Promise<void>): Promise<void> {
+  for (let tried = 1; ; tried++) {
+    try {
+      return await work();
+    } catch (error) {
+      // undefined_column
+      if (serverError(error)?.code !== '42703' || tried === 3) throw error;
+    }
+  }
+}
+
 /** @throws StoreUnavailable while rows lack their vector: they have to be caught up first. */
 async function advance({ database, name, readPlaced }: Switching): Promise<void> {
   if ((await database.use(readPlaced)).placed.state !== 'switched') {
+    await ensureLackingIndex(database, readPlaced);
     // Said before anybody has to wait; the same is looked at again once nobody can write.
     await database.use(async (session) =>
       refuseLacking(await readPlaced(session), await lackingIds(session, await readPlaced(session))),
