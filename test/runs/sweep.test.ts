@@ -240,7 +240,7 @@ test.each([
     const manifest = await readManifest(services().objects, plan.run);
     expect(manifest.shards.length).toBeGreaterThan(5);
     // In the source alone, by a writer of its own: the first and the last record and one between, as many added as deleted.
-    const writer = (await services().open(endpointSchema.parse(source), ['no field'])).store;
+    const writer = (await services().open(endpointSchema.parse(source), { omitFields: ['no field'] })).store;
     const added = ['9999', '99999', '1'];
     await writer.write(makeBatch({ ids: [...added, '10000', '10450', '10899'], vectors, seed: 7 }), { mode: 'upsert' });
     await writer.delete(['10050', '10250', '10850']);
