@@ -1,10 +1,9 @@
-import { Duration } from 'aws-cdk-lib';
 import { SqsEventSource } from 'aws-cdk-lib/aws-lambda-event-sources';
 import type { NodejsFunction } from 'aws-cdk-lib/aws-lambda-nodejs';
-import { Queue, QueueEncryption } from 'aws-cdk-lib/aws-sqs';
+import type { Queue } from 'aws-cdk-lib/aws-sqs';
 import { Construct } from 'constructs';
 import { maxRepairDeliveries } from '../lib/states.ts';
-import { functionSettings } from './function-settings.ts';
+import { keptQueue } from './kept-queue.ts';
 
 /**
  * Ids of records that an application could write to the source and not to the target, on their way to "mend-records", and
@@ -16,20 +15,11 @@ export class RepairQueue extends Construct {
 
   constructor(scope: Construct, id: string) {
     super(scope, id);
-    const kept = {
-      // The longest that SQS keeps a message.
-      retentionPeriod: Duration.days(14),
-      encryption: QueueEncryption.SQS_MANAGED,
-      enforceSSL: true,
-    };
-    this.deadLetters = new Queue(this, 'DeadLetters', kept);
-    this.queue = new Queue(this, 'Queue', {
-      ...kept,
-      // Six times the function's timeout: docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html. It holds where a
-      // call is lost; a message that failed is held back by the function, for as long as lib/repair-deliveries.ts says.
-      visibilityTimeout: Duration.minutes(6 * functionSettings['mend-records'].minutes),
-      deadLetterQueue: { queue: this.deadLetters, maxReceiveCount: maxRepairDeliveries },
-    });
+    // Its visibility holds where a call is lost; a message that failed is held back by the function, for as long as
+    // lib/repair-deliveries.ts says.
+    const { queue, deadLetters } = keptQueue(this, { feeds: 'mend-records', maxReceiveCount: maxRepairDeliveries });
+    this.queue = queue;
+    this.deadLetters = deadLetters;
   }
 
   /**

@@ -1,36 +1,14 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { describe, expect, test } from '@jest/globals';
 import pg from 'pg';
 import type { Batch } from '../../lib/batch.ts';
-import { connect, type Database } from '../../lib/stores/pgvector/connect.ts';
-import { pgvector } from '../../lib/stores/pgvector.ts';
 import type { Store, WriteOptions } from '../../lib/stores/port.ts';
 import { canonicalJson, makeBatch, makeSchema } from '../make.ts';
-import { makeDatabase } from '../servers/database.ts';
+import { useDatabase } from './pgvector-world.ts';
 
 /** A PostgreSQL table into which a live run imports, while its application writes there too. */
 
-let made: { readonly url: string; drop(): Promise<void> };
-let database: Database;
-const opened: Store[] = [];
-
-beforeAll(async () => {
-  made = await makeDatabase('pgvector_live');
-  database = await connect({ url: made.url }, 2);
-});
-afterAll(async () => {
-  await Promise.all(opened.map((store) => store.close()));
-  await database.close();
-  await made.drop();
-});
-
-const scalar = async (sql: string): Promise<string | null | undefined> =>
-  Object.values((await database.use((session) => session.rows(sql)))[0] ?? {})[0];
-const open = async (collection: string): Promise<Store> => {
-  const store = await pgvector.open({ connection: { url: made.url }, collection, options: {} });
-  opened.push(store);
-  return store;
-};
+const { open, scalar, url } = useDatabase('pgvector_live');
 const prepared = async (collection: string): Promise<Store> => {
   const store = await open(collection);
   await store.prepare(makeSchema({ store: 'pgvector' }));
@@ -85,7 +63,7 @@ describe('an application writes while an importer does', () => {
     const store = await prepared(`live_deadlock_${what.slice(2)}`);
     const table = `live_deadlock_${what.slice(2)}`;
     await store.write(numbered(2, '{}'), { mode: 'upsert' });
-    const other = new pg.Client(made.url);
+    const other = new pg.Client(url());
     other.on('error', () => undefined);
     await other.connect();
     const start = performance.now();

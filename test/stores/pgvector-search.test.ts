@@ -1,109 +1,21 @@
-/** Over 400 lines: one search on two servers, each setting with the collection that shows what it does. */
-import { mkdtempSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
-import pg from 'pg';
+import { describe, expect, test } from '@jest/globals';
 import type { Condition } from '../../lib/filter.ts';
-import { seededRandom } from '../../lib/sample.ts';
 import type { SearchSettings } from '../../lib/schema.ts';
 import { readLayout } from '../../lib/stores/pgvector/catalog.ts';
-import { connect, type Database } from '../../lib/stores/pgvector/connect.ts';
+import { connect } from '../../lib/stores/pgvector/connect.ts';
 import { filterSql } from '../../lib/stores/pgvector/filter.ts';
 import { pgvector } from '../../lib/stores/pgvector.ts';
-import type { ResolvedConnection, Store } from '../../lib/stores/port.ts';
 import { makeSchema } from '../make.ts';
 import { makeDatabase } from '../servers/database.ts';
+import { dimension, onTopic, query, useWords, values } from './pgvector-words.ts';
 
 /**
  * What a search of an index depends on, each made to happen: too few candidates, too few lists, a filter that leaves too
  * few. The tables are large enough that the planner takes the index by itself, as it would for an application.
  */
 
-const dimension = 64;
-const records = 4000;
-const clusters = 40;
-/**
- * Of the 40 candidates that a search keeps by default one or two pass. Half as many topics, and the planner would take the
- * vector's index though there is one on the topic; twice as many, and it would read the whole table even without.
- */
-const topics = 33;
-const onTopic: readonly Condition[] = [{ kind: 'in', field: 'topic', values: [3] }];
-
-/** Vectors around 40 centres, and a topic that has nothing to do with them. */
-function makeRows(): { readonly values: readonly string[]; readonly queries: readonly Float32Array[] } {
-  const random = seededRandom(4);
-  const around = (centre: Float32Array): Float32Array => centre.map((each) => each + 1.6 * (random() - 0.5));
-  const centres = Array.from({ length: clusters }, () =>
-    Float32Array.from({ length: dimension }, () => random() - 0.5),
-  );
-  const pick = (): Float32Array => around(centres[Math.floor(random() * clusters)] ?? new Float32Array(dimension));
-  const values = Array.from(
-    { length: records },
-    (_, at) => `(${at + 1}, ${Math.floor(random() * topics)}, '[${pick().join(',')}]')`,
-  );
-  return { values, queries: Array.from({ length: 40 }, pick) };
-}
-const { values, queries } = makeRows();
-
 describe.each(['a server', 'PGlite'])('searching in %s', (where) => {
-  let connection: ResolvedConnection;
-  let database: Database;
-  let drop = async (): Promise<void> => {};
-  const opened: Store[] = [];
-
-  beforeAll(async () => {
-    if (where === 'PGlite') connection = { path: mkdtempSync(join(tmpdir(), 'vecferry-search-')) };
-    else {
-      const made = await makeDatabase('pgvector_search');
-      drop = made.drop;
-      connection = { url: made.url };
-    }
-    database = await connect(connection, 2);
-    await run(`CREATE TABLE words (id int PRIMARY KEY, topic int NOT NULL, embedding vector(${dimension}) NOT NULL);
-      INSERT INTO words VALUES ${values.join(', ')}`);
-  });
-  afterAll(async () => {
-    await Promise.all(opened.map((store) => store.close()));
-    await database.close();
-    await drop();
-  });
-  beforeEach(async () => {
-    await run('DROP INDEX IF EXISTS words_index, words_topic');
-  });
-
-  const run = (sql: string): Promise<void> => database.use((session) => session.run(sql));
-  const rows = (sql: string) => database.use((session) => session.rows(sql));
-  const open = async (collection = 'words', options: unknown = {}): Promise<Store> => {
-    const store = await pgvector.open({ connection, collection, options });
-    opened.push(store);
-    return store;
-  };
-  const index = (using: string): Promise<void> =>
-    run(`CREATE INDEX words_index ON words USING ${using}; ANALYZE words`);
-  const hnsw = () => index('hnsw (embedding vector_l2_ops) WITH (m = 6, ef_construction = 16)');
-  const ivfflat = () => index('ivfflat (embedding vector_l2_ops) WITH (lists = 50)');
-  /** Recall@10 over all queries, and hits a query. */
-  const measure = async (
-    store: Store,
-    settings: SearchSettings = {},
-    filter: readonly Condition[] = [],
-  ): Promise<{ recall: number; hits: number }> => {
-    let [right, wanted, hits] = [0, 0, 0];
-    for (const query of queries) {
-      const request = { vector: 'embedding', query, k: 10, filter };
-      const nearest = new Set((await store.search({ ...request, exact: true })).map(({ id }) => id));
-      const found = await store.search({ ...request, settings });
-      expect(found.map(({ score }) => score)).toEqual(found.map(({ score }) => score).sort((a, b) => a - b));
-      right += found.filter(({ id }) => nearest.has(id)).length;
-      wanted += nearest.size;
-      hits += found.length;
-    }
-    return { recall: right / wanted, hits: hits / queries.length };
-  };
-  const query = queries[0] ?? new Float32Array(dimension);
-  const countOf = async (store: Store, k: number, settings: SearchSettings = {}): Promise<number> =>
-    (await store.search({ vector: 'embedding', query, k, settings })).length;
+  const { open, run, rows, database, hnsw, ivfflat, measure, countOf, index } = useWords('pgvector_search', where);
 
   test('an HNSW index with a low efSearch finds clearly less than with a high one', async () => {
     await hnsw();
@@ -177,11 +89,9 @@ describe.each(['a server', 'PGlite'])('searching in %s', (where) => {
       await expect(countOf(store, 10, settings)).rejects.toMatchObject({ name: 'InvalidEvent', ids: [named] });
       await expect(store.keepSearch('embedding', settings)).rejects.toMatchObject({ name: 'InvalidEvent' });
     }
-    await expect(pgvector.open({ connection, collection: 'words', options: { efSearch: 1001 } })).rejects.toMatchObject(
-      {
-        name: 'InvalidEvent',
-      },
-    );
+    await expect(open('words', { efSearch: 1001 })).rejects.toMatchObject({
+      name: 'InvalidEvent',
+    });
     await expect(store.tuning('no vector')).rejects.toMatchObject({ name: 'NotFound' });
   });
 
@@ -207,147 +117,6 @@ describe.each(['a server', 'PGlite'])('searching in %s', (where) => {
     });
     expect((await store.keepSearch('embedding', { efSearch: 100 })).how).toMatch(/no index/);
   });
-
-  test('PostgreSQL has no place for a table’s settings, so the application is told the words, and they work', async () => {
-    await hnsw();
-    const store = await open();
-    const { kept, how } = await store.keepSearch('embedding', { efSearch: 120, iterativeScan: true });
-    expect(kept).toBe(false);
-    expect(how).toContain('SET hnsw.ef_search = 120; SET hnsw.iterative_scan = strict_order');
-    expect(how).toContain("ALTER ROLE <the application's role> SET hnsw.ef_search = 120");
-    await ivfflatInstead();
-    const { how: words } = await store.keepSearch('embedding', { probes: 7, iterativeScan: true });
-    expect(words).toContain('SET ivfflat.probes = 7; SET ivfflat.iterative_scan = relaxed_order');
-    const [, sets = ''] = /^(.*?) --/.exec(`${how.split(' --')[0]}; ${words}`) ?? [];
-    const fresh = await connect(connection, 1);
-    await fresh.use(async (session) => {
-      await session.rows(`SELECT '[1]'::vector::text`);
-      await session.run(sets);
-      expect(
-        await session.rows(`SELECT current_setting('hnsw.ef_search') AS a, current_setting('ivfflat.probes') AS b`),
-      ).toEqual([{ a: '120', b: '7' }]);
-      await session.run('RESET ALL');
-    });
-    await fresh.close();
-  });
-
-  test('where the options ask for it, a database keeps the settings for every new session, and for ours that are open', async () => {
-    await hnsw();
-    const store = await open('words', { keepSearch: 'database' });
-    const plain = await open();
-    const before = await plain.tuning('embedding');
-    const wanted = { efSearch: 120, iterativeScan: true };
-    const dry = await store.keepSearch('embedding', wanted, { dryRun: true });
-    expect(dry).toEqual(await plain.keepSearch('embedding', wanted));
-    const { kept, how } = await store.keepSearch('embedding', wanted);
-    expect(kept).toBe(where === 'a server');
-    const [standing] = await rows('SELECT count(*)::text AS count FROM pg_db_role_setting');
-    if (where === 'PGlite') {
-      // PGlite takes ALTER DATABASE without a word, and starts as if it had not been said.
-      expect(how).toMatch(/PGlite.*SET hnsw.ef_search = 120/);
-      expect([standing, await store.tuning('embedding')]).toEqual([{ count: '0' }, before]);
-      return;
-    }
-    expect((await store.tuning('embedding')).current).toEqual(wanted);
-    // Without iterative scans an HNSW index hands over as many as efSearch.
-    await store.keepSearch('embedding', { iterativeScan: false });
-    expect(await countOf(store, 200)).toBe(120);
-    expect(await countOf(store, 200, { efSearch: 50 })).toBe(50);
-    expect(await newSession('SET enable_seqscan = off')).toEqual({ efSearch: '120', found: 120 });
-    const again = await store.keepSearch('embedding', { efSearch: 60 });
-    const back = (said: string): string => said.split('To take it back: ')[1] ?? '';
-    await run(back(again.how));
-    expect((await newSession()).efSearch).toBe('120');
-    await run(back(how));
-    expect((await newSession()).efSearch).toBe('40');
-    expect((await store.tuning('embedding')).current).toEqual(before.current);
-  });
-
-  const newSession = async (first = ''): Promise<{ efSearch: unknown; found: number }> => {
-    const client = new pg.Client(connection.url);
-    await client.connect();
-    await client.query(first);
-    const select = `SELECT id FROM words ORDER BY embedding <-> '[${query.join(',')}]' LIMIT 200`;
-    const found = (await client.query(select)).rows.length;
-    const shown = await client.query('SHOW hnsw.ef_search');
-    await client.end();
-    return { efSearch: shown.rows[0]['hnsw.ef_search'], found };
-  };
-
-  test('nothing is kept where the endpoint, the role or the connection would hide it', async () => {
-    if (where === 'PGlite') return;
-    await hnsw();
-    const own = await open('words', { keepSearch: 'database', efSearch: 20 });
-    expect(await own.keepSearch('embedding', { efSearch: 120 })).toMatchObject({
-      kept: false,
-      how: expect.stringMatching(/options say efSearch.*SET hnsw.ef_search = 120/),
-    });
-    const url = `${connection.url}?options=-c%20hnsw.ef_search%3D30`;
-    const store = await pgvector.open({
-      connection: { url },
-      collection: 'words',
-      options: { keepSearch: 'database' },
-    });
-    opened.push(store);
-    expect(await store.keepSearch('embedding', { efSearch: 120 })).toMatchObject({
-      kept: false,
-      how: expect.stringMatching(/connection sets hnsw.ef_search.*SET hnsw.ef_search = 120/),
-    });
-    expect((await store.tuning('embedding')).current.efSearch).toBe(30);
-    expect(await rows('SELECT setconfig::text FROM pg_db_role_setting')).toEqual([]);
-  });
-
-  test('a role keeps them for its own sessions alone; who may not alter it is told what to grant', async () => {
-    if (where === 'PGlite') return;
-    await hnsw();
-    const [app, other] = [`app_${process.pid}`, `other_${process.pid}`];
-    await run(`CREATE ROLE ${app} LOGIN PASSWORD 'x'; CREATE ROLE ${other} LOGIN PASSWORD 'x';
-      GRANT SELECT ON words TO ${app}, ${other}`);
-    const as = (role: string): ResolvedConnection => ({ ...connection, user: role, password: 'x' });
-    const openAs = async (role: string, keepSearch: string): Promise<Store> => {
-      const store = await pgvector.open({ connection: as(role), collection: 'words', options: { keepSearch } });
-      opened.push(store);
-      return store;
-    };
-    try {
-      // An administrator keeps it for the application, and searches as the application does from now on.
-      const admin = await open('words', { keepSearch: `role:${app}` });
-      expect((await admin.keepSearch('embedding', { efSearch: 90 })).kept).toBe(true);
-      expect((await admin.tuning('embedding')).current.efSearch).toBe(90);
-      expect(await countOf(admin, 200)).toBe(90);
-      const current = async (store: Store) => (await store.tuning('embedding')).current.efSearch;
-      expect(await current(await openAs(app, `role:${app}`))).toBe(90);
-      expect(await current(await openAs(other, `role:${other}`))).toBe(40);
-      expect(await current(await open())).toBe(40);
-      // A role may alter itself.
-      expect((await (await openAs(other, `role:${other}`)).keepSearch('embedding', { efSearch: 70 })).kept).toBe(true);
-      const mine = (await openAs(other, `role:${app}`)).keepSearch('embedding', { efSearch: 80 });
-      await expect(mine).rejects.toMatchObject({
-        name: 'AccessDenied',
-        message: expect.stringMatching(/ADMIN OPTION.*CREATEROLE/),
-      });
-      // A setting of the role goes before the database's.
-      const hidden = await (await openAs(other, 'database')).keepSearch('embedding', { efSearch: 80 });
-      expect(hidden).toMatchObject({ kept: false, how: expect.stringMatching(/the role or the connection sets/) });
-      await run(
-        `ALTER ROLE ${other} IN DATABASE ${(await rows('SELECT current_database()::text AS name'))[0]?.['name']} RESET ALL`,
-      );
-      const owned = (await openAs(other, 'database')).keepSearch('embedding', { efSearch: 80 });
-      await expect(owned).rejects.toMatchObject({
-        name: 'AccessDenied',
-        message: expect.stringMatching(/ALTER DATABASE.*owner of database.*GRANT/),
-      });
-      const nobody = await open('words', { keepSearch: 'role:nobody_there' });
-      await expect(nobody.keepSearch('embedding', { efSearch: 80 })).rejects.toMatchObject({ name: 'NotFound' });
-    } finally {
-      await run(`DROP OWNED BY ${app}, ${other}; DROP ROLE ${app}, ${other}`);
-    }
-    await expect(open('words', { keepSearch: 'table' })).rejects.toMatchObject({ name: 'InvalidEvent' });
-  });
-  const ivfflatInstead = async (): Promise<void> => {
-    await run('DROP INDEX words_index');
-    await ivfflat();
-  };
 
   test('a table made by hand tells its index, with its distance, and the indexes on its other columns', async () => {
     await run(`CREATE TABLE described (id int PRIMARY KEY, topic int, at timestamptz, tags text[], meta jsonb, embedding vector(3), half halfvec(2));
@@ -431,10 +200,10 @@ describe.each(['a server', 'PGlite'])('searching in %s', (where) => {
     await run(`DROP TABLE IF EXISTS indexed; CREATE TABLE indexed (id int PRIMARY KEY, field ${type}, embedding vector(1));
       CREATE INDEX indexed_field ON indexed USING ${method} (field)`);
     const [row] = await rows(`SELECT 'indexed'::regclass::oid::text AS oid`);
-    const layout = await database.use((session) => readLayout(session, row?.['oid'] ?? ''));
+    const layout = await database().use((session) => readLayout(session, row?.['oid'] ?? ''));
     for (const filter of filters) {
       const [where] = filterSql(layout, [{ field: 'field', ...filter }]);
-      const plan = await database.use((session) =>
+      const plan = await database().use((session) =>
         session.rowsWith(['enable_seqscan = off'], `EXPLAIN SELECT id FROM indexed WHERE ${where}`),
       );
       expect(plan.map((line) => line['QUERY PLAN']).join('\n')).toMatch(/Index Cond: /);
@@ -470,7 +239,6 @@ test('what the database or the role says is in effect, and is not raised by a la
   await database.close();
   const store = await pgvector.open({ connection: { url: made.url }, collection: 'words', options: {} });
   expect((await store.tuning('embedding')).current).toEqual({ efSearch: 30, iterativeScan: true });
-  const query = queries[0] ?? new Float32Array(dimension);
   const hits = async (settings: SearchSettings): Promise<number> =>
     (await store.search({ vector: 'embedding', query, k: 100, settings })).length;
   expect(await hits({ iterativeScan: false })).toBe(30);

@@ -1,37 +1,15 @@
-import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { describe, expect, test } from '@jest/globals';
 import type { Batch } from '../../lib/batch.ts';
 import { distanceBetween } from '../../lib/distance.ts';
 import type { CollectionSchema, Distance } from '../../lib/schema.ts';
-import { connect, type Database } from '../../lib/stores/pgvector/connect.ts';
 import { pgvector } from '../../lib/stores/pgvector.ts';
 import type { Store, WriteOptions } from '../../lib/stores/port.ts';
 import { canonicalJson, makeBatch, makeSchema } from '../make.ts';
-import { makeDatabase } from '../servers/database.ts';
+import { useDatabase } from './pgvector-world.ts';
 
 /** What only a server with several connections can show: writers at once, builds that die, faults and rights. */
 
-let made: Awaited<ReturnType<typeof makeDatabase>>;
-let database: Database;
-const opened: Store[] = [];
-
-beforeAll(async () => {
-  made = await makeDatabase('pgvector_server');
-  database = await connect({ url: made.url }, 4);
-});
-afterAll(async () => {
-  await Promise.all(opened.map((store) => store.close()));
-  await database.close();
-  await made.drop();
-});
-
-const run = (sql: string): Promise<void> => database.use((session) => session.run(sql));
-const scalar = async (sql: string): Promise<string | null | undefined> =>
-  Object.values((await database.use((session) => session.rows(sql)))[0] ?? {})[0];
-const open = async (collection: string, options: unknown = {}): Promise<Store> => {
-  const store = await pgvector.open({ connection: { url: made.url }, collection, options });
-  opened.push(store);
-  return store;
-};
+const { open, run, scalar, url: serverUrl } = useDatabase('pgvector_server', { connections: 4 });
 const schema = makeSchema({ store: 'pgvector' });
 const prepared = async (collection: string, of: CollectionSchema = schema): Promise<Store> => {
   const store = await open(collection);
@@ -144,7 +122,7 @@ describe('building an index', () => {
 
   test('it goes on in the server when the client that started it is gone, and another one sees it through', async () => {
     const store = await fill('index_left', 6000);
-    const other = await pgvector.open({ connection: { url: made.url }, collection: 'index_left', options: {} });
+    const other = await pgvector.open({ connection: { url: serverUrl() }, collection: 'index_left', options: {} });
     await other.buildIndex(large);
     expect(await isBuilding('index_left')).toBe('1');
     await other.close();
@@ -268,7 +246,7 @@ describe('reading', () => {
 
   test('a read that is left early gives its connection back', async () => {
     const store = await pgvector.open({
-      connection: { url: made.url },
+      connection: { url: serverUrl() },
       collection: 'snapshot',
       options: { maxConnections: 1 },
     });
@@ -314,7 +292,7 @@ describe('faults', () => {
   });
 
   test('a database that is not there is NotFound', async () => {
-    const url = new URL(made.url);
+    const url = new URL(serverUrl());
     url.pathname = '/no_such_database';
     const store = await failing(url.href);
     await expect(store.count()).rejects.toMatchObject({ name: 'NotFound' });
@@ -324,7 +302,7 @@ describe('faults', () => {
   test('connection slots used up is Throttled, missing rights are AccessDenied', async () => {
     const role = `vecferry_limited_${process.pid}`;
     await run(`CREATE TABLE secret_table (id int PRIMARY KEY); CREATE ROLE ${role} LOGIN CONNECTION LIMIT 0`);
-    const url = new URL(made.url);
+    const url = new URL(serverUrl());
     url.username = role;
     const store = await failing(url.href, 'secret_table');
     await expect(store.count()).rejects.toMatchObject({ name: 'Throttled', retryable: true });

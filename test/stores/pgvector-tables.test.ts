@@ -1,46 +1,16 @@
-import { mkdtempSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { describe, expect, test } from '@jest/globals';
 import { type Batch, concatBatches, hasVector } from '../../lib/batch.ts';
 import type { CollectionSchema } from '../../lib/schema.ts';
-import { connect, type Database } from '../../lib/stores/pgvector/connect.ts';
 import { pgvector } from '../../lib/stores/pgvector.ts';
-import type { ResolvedConnection, Store } from '../../lib/stores/port.ts';
+import type { Store } from '../../lib/stores/port.ts';
 import { canonicalJson, makeBatch, makeSchema } from '../make.ts';
-import { makeDatabase } from '../servers/database.ts';
+import { useDatabase } from './pgvector-world.ts';
 
 const everything = { from: null, to: null };
 const limits = { maxRecords: 500, maxBytes: 1 << 22 };
 
 describe.each(['a server', 'PGlite'])('tables in %s', (where) => {
-  let connection: ResolvedConnection;
-  let database: Database;
-  let drop = async (): Promise<void> => {};
-  const opened: Store[] = [];
-
-  beforeAll(async () => {
-    if (where === 'PGlite') connection = { path: mkdtempSync(join(tmpdir(), 'vecferry-tables-')) };
-    else {
-      const made = await makeDatabase('pgvector_tables');
-      drop = made.drop;
-      connection = { url: made.url };
-    }
-    database = await connect(connection, 2);
-  });
-  afterAll(async () => {
-    await Promise.all(opened.map((store) => store.close()));
-    await database.close();
-    await drop();
-  });
-
-  const run = (sql: string): Promise<void> => database.use((session) => session.run(sql));
-  const rows = (sql: string) => database.use((session) => session.rows(sql));
-  const open = async (collection: string, options: unknown = {}): Promise<Store> => {
-    const store = await pgvector.open({ connection, collection, options });
-    opened.push(store);
-    return store;
-  };
+  const { open, run, rows, connection } = useDatabase('pgvector_tables', { where });
   const readAll = async (store: Store): Promise<Batch> => {
     const batches: Batch[] = [];
     for await (const { batch } of store.read(everything, limits)) batches.push(batch);
@@ -210,7 +180,7 @@ describe.each(['a server', 'PGlite'])('tables in %s', (where) => {
     const { batch } = await copyTable(from, '"My ""S"."Ta.ble copy"');
     expect(batch.payloads).toEqual(['{"select":"x","naïve \\"col":2}']);
     expect(await contents('"My ""S"."Ta.ble copy"')).toEqual(['(1,"[1,2]",x,2)']);
-    await expect(pgvector.open({ connection, collection: 'a.b.c', options: {} })).rejects.toMatchObject({
+    await expect(pgvector.open({ connection: connection(), collection: 'a.b.c', options: {} })).rejects.toMatchObject({
       name: 'InvalidEvent',
     });
   });

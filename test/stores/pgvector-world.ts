@@ -12,12 +12,14 @@ export interface DatabaseWorld {
   /** There once the tests run. */
   readonly connection: () => ResolvedConnection;
   readonly database: () => Database;
+  /** Of a server. */
+  readonly url: () => string;
   readonly run: (sql: string) => Promise<void>;
   readonly rows: (sql: string) => Promise<readonly Row[]>;
   /** The first column of the first row. */
   readonly scalar: (sql: string) => Promise<string | null | undefined>;
-  /** A store that is closed after the tests. */
-  readonly open: (collection: string, options?: unknown) => Promise<Store>;
+  /** A store that is closed after the tests; `as` is another way into the same database. */
+  readonly open: (collection: string, options?: unknown, as?: ResolvedConnection) => Promise<Store>;
 }
 
 /** Makes it before the tests around this call, and drops it after them. */
@@ -47,11 +49,12 @@ export function useDatabase(
   return {
     connection: () => connection,
     database: () => database,
+    url: () => connection.url ?? '',
     run: (sql) => database.use((session) => session.run(sql)),
     rows,
     scalar: async (sql) => Object.values((await rows(sql))[0] ?? {})[0],
-    open: async (collection, options = {}) => {
-      const store = await pgvector.open({ connection, collection, options });
+    open: async (collection, options = {}, as = connection) => {
+      const store = await pgvector.open({ connection: as, collection, options });
       opened.push(store);
       return store;
     },
