@@ -8,7 +8,7 @@ import { idCode } from './ids.ts';
 export function mappingSection({ mapping, skipped }: Pick<Report, 'mapping' | 'skipped'>): Markup {
   if (mapping === null) return html``;
   const rules = mapping.rules.map(({ field, what }) => html`<tr><th scope="row">${field}</th><td>${what}</td></tr>`);
-  return html`<section><h2>Mapping</h2><div class="scroll"><table class="figures"><thead><tr><th scope="col">field or rule</th><th scope="col">what becomes of it</th></tr></thead><tbody>${join(rules)}</tbody></table></div>${dropped(skipped?.dropped ?? [])}${planned(mapping)}</section>`;
+  return html`<section><h2>Mapping</h2><div class="scroll" tabindex="0" role="group" aria-label="Mapping"><table class="figures"><thead><tr><th scope="col">field or rule</th><th scope="col">what becomes of it</th></tr></thead><tbody>${join(rules)}</tbody></table></div>${dropped(skipped?.dropped ?? [])}${planned(mapping)}</section>`;
 }
 
 function dropped(rules: NonNullable<NonNullable<Report['skipped']>['dropped']>): Markup {
@@ -17,7 +17,7 @@ function dropped(rules: NonNullable<NonNullable<Report['skipped']>['dropped']>):
     ({ rule, records, ids }) =>
       html`<tr><th scope="row">${rule}</th><td class="number">${count(records)}</td><td>${join(ids.slice(0, 5).map((id) => html`${idCode(id)} `))}</td></tr>`,
   );
-  return html`<h3>Records left out by a rule</h3><div class="scroll"><table class="figures"><thead><tr><th scope="col">rule</th><th scope="col" class="number">records</th><th scope="col">first ids</th></tr></thead><tbody>${join(rows)}</tbody></table></div>`;
+  return html`<h3>Records left out by a rule</h3><div class="scroll" tabindex="0" role="group" aria-label="Records left out by a rule"><table class="figures"><thead><tr><th scope="col">rule</th><th scope="col" class="number">records</th><th scope="col">first ids</th></tr></thead><tbody>${join(rows)}</tbody></table></div>`;
 }
 
 function planned(mapping: MappingReport): Markup {

@@ -10,5 +10,5 @@ export function schemaSection(schema: SchemaReport | null): Markup {
     ({ name, how, records }) =>
       html`<tr><th scope="row">${name}</th><td>${words[how]}</td><td class="number">${count(records)}</td></tr>`,
   );
-  return html`<section><h2>Records of another schema</h2><p>${plural(schema.shards, 'shard')} held records that were read under another schema or other names. They were carried as the event’s mapping.schema and names say.</p><div class="scroll"><table class="figures"><thead><tr><th scope="col">field or vector</th><th scope="col">what was done</th><th scope="col" class="number">records</th></tr></thead><tbody>${join(rows)}</tbody></table></div></section>`;
+  return html`<section><h2>Records of another schema</h2><p>${plural(schema.shards, 'shard')} held records that were read under another schema or other names. They were carried as the event’s mapping.schema and names say.</p><div class="scroll" tabindex="0" role="group" aria-label="Records of another schema"><table class="figures"><thead><tr><th scope="col">field or vector</th><th scope="col">what was done</th><th scope="col" class="number">records</th></tr></thead><tbody>${join(rows)}</tbody></table></div></section>`;
 }
