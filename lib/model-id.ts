@@ -4,6 +4,7 @@ import type { Embed } from './event-embed.ts';
 import type { ModelId } from './schema.ts';
 import type { Description } from './stores/port.ts';
 import { type Fields, textOf, valueAt } from './template.ts';
+import { plural } from './words.ts';
 
 /** Which model made the vectors of a collection, and when two are the same. */
 
@@ -39,28 +40,35 @@ export interface SourceModelInput {
 /** The model of a vector of the source: what the event, its shards or its files say, else what its records' mark says. */
 export function sourceModel({ event, described, vector, sample }: SourceModelInput): {
   readonly model: ModelId | undefined;
+  /** Who says it, as the end of a sentence; '' where nobody does. */
+  readonly by: string;
   readonly notes: readonly string[];
 } {
   const own = described.schema.vectors.find(({ name }) => name === vector);
-  if (own === undefined || own.model !== undefined) return { model: own?.model, notes: [] };
-  const marks = markedModels(event.embed?.mark, sample);
+  if (own?.model !== undefined) {
+    const by = event.source.model === undefined ? 'its files or shards say so' : 'source.model says so';
+    return { model: own.model, by, notes: [] };
+  }
+  if (own === undefined) return { model: undefined, by: '', notes: [] };
+  const marked = sample.filter(({ has }) => has);
+  const marks = markedModels(event.embed?.mark, marked);
   const [only, ...others] = marks;
-  if (only === undefined) return { model: undefined, notes: [] };
-  if (others.length === 0) return { model: only, notes: [] };
-  const names = marks.map(modelText).join('; ');
-  return {
-    model: undefined,
-    notes: [`vectors '${vector}' of the source are of several models, as its records say: ${names}`],
-  };
+  if (only === undefined || marks.every(({ name }) => name === '')) return { model: undefined, by: '', notes: [] };
+  if (others.length === 0) {
+    const by = `so say the ${plural(marked.length, 'sampled record')} that have it; source.model would say it of all`;
+    return { model: only, by, notes: [] };
+  }
+  const names = marks.map((each) => (each.name === '' ? 'some say nothing' : modelText(each))).join('; ');
+  const text = `vectors '${vector}' of the source are of several models, as its records say: ${names}`;
+  return { model: undefined, by: '', notes: [text] };
 }
 
-/** The different models that sampled records with the vector name. */
+/** The different models that records name; one that names none is of a model of the name ''. */
 function markedModels(mark: Embed['mark'], sample: SourceModelInput['sample']): ModelId[] {
   const names = mark ?? marksOf;
   const found = new Map<string, ModelId>();
-  for (const { fields, has } of sample) {
-    const name = has && names.model !== null ? textOf(valueAt(fields, names.model)) : '';
-    if (name === '') continue;
+  for (const { fields } of sample) {
+    const name = names.model === null ? '' : textOf(valueAt(fields, names.model));
     const version = names.version === null ? '' : textOf(valueAt(fields, names.version));
     found.set(`${name}\0${version}`, version === '' ? { name } : { name, version });
   }

@@ -68,7 +68,7 @@ export async function planEmbedding(input: PlanEmbedInput): Promise<PlannedEmbed
       source: schema,
       mark,
       sample: batches,
-      notes: [...notes, ...copyNotes(found, old.model, keeps)],
+      notes: [...notes, ...copyNotes(found, old, keeps)],
     };
   }
   refuseTextless(found, target);
@@ -205,8 +205,8 @@ function keptRecords({ described, vector, sample }: Found): Kept {
   return { some: has > 0 || !isWhole, lacking: isWhole ? records - has : undefined };
 }
 
-function copyNotes({ vector, card }: Found, old: ModelId | undefined, { lacking = 0 }: Kept): string[] {
-  const whose = `vector '${vector}' was made by ${modelText(old)}, the model that embed names (${modelText(card)})`;
+function copyNotes({ vector }: Found, { model, by }: ReturnType<typeof sourceModel>, { lacking = 0 }: Kept): string[] {
+  const whose = `vector '${vector}' was made by ${modelText(model)}, the model that embed names (${by})`;
   const without =
     lacking === 0 ? [] : [`${plural(lacking, 'record')} have no vector '${vector}'; "records": "missing" makes theirs`];
   return [`${whose}: it is copied, and nothing is embedded or paid for`, ...without];

@@ -188,7 +188,9 @@ describe('the same model', () => {
   ])('is copied, and nothing is paid for, where %s', async (_, parts) => {
     const plan = await planned({ ...parts, card: four });
     expect(plan.embed).toBeUndefined();
-    expect(plan.notes.join('\n')).toMatch(/made by new-model, version 2.*copied/);
+    expect(plan.notes.join('\n')).toMatch(
+      /made by new-model, version 2.*(says? so|so say the 100 sampled records).*copied/,
+    );
     expect(plan.source.vectors[0]?.model).toEqual(model);
     expect(plan.target.vectors[0]?.model).toEqual(model);
     expect(Object.values(plan.mapping.mark?.fields ?? {})).toEqual(['new-model', '2']);
@@ -218,6 +220,14 @@ describe('the same model', () => {
       /of unknown version/,
     ],
     ['nothing that is known of it', { card: four }, /a model that is not known/],
+    [
+      'a mark that one sampled record lacks',
+      {
+        payloads: [...texts(99, { embedding_model: 'new-model', embedding_version: '2' }), '{"title":"t 3"}'],
+        card: four,
+      },
+      /several models.*new-model, version 2; some say nothing/,
+    ],
     [
       'several models side by side',
       {
