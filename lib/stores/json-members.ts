@@ -14,12 +14,12 @@ export function splitObject(text: string): Map<string, string> {
   if (text[at] === '}') return members;
   for (;;) {
     const keyEnd = endOfString(text, at);
-    const key: unknown = JSON.parse(text.slice(at, keyEnd));
+    const key = stringOf(text.slice(at, keyEnd));
     at = skipSpace(text, keyEnd);
     if (text[at] !== ':') throw new SyntaxError(`no ':' at ${at} of a JSON object`);
     const start = skipSpace(text, at + 1);
     const end = endOfValue(text, start);
-    members.set(String(key), text.slice(start, end));
+    members.set(key, text.slice(start, end));
     at = skipSpace(text, end);
     if (text[at] === '}') return members;
     if (text[at] !== ',') throw new SyntaxError(`no ',' or '}' at ${at} of a JSON object`);
@@ -46,10 +46,18 @@ export function splitArray(text: string): string[] {
 
 /** The reverse of splitObject. */
 export function joinObject(members: Iterable<readonly [string, string]>): string {
-  let text = '';
-  for (const [name, value] of members) text += `${text === '' ? '' : ','}${JSON.stringify(name)}:${value}`;
-  return `{${text}}`;
+  // Joined at once into a flat text: one that grows piece by piece is a tree of pieces, which costs more to collect than to make.
+  const parts: string[] = [];
+  for (const [name, value] of members) parts.push(parts.length === 0 ? '{' : ',', quoted(name), ':', value);
+  if (parts.length === 0) return '{}';
+  parts.push('}');
+  return parts.join('');
 }
+
+/** Letters that stand in JSON as they are: most names of fields are made of them. */
+const plainName = /^[\w .-]*$/;
+
+const quoted = (name: string): string => (plainName.test(name) ? `"${name}"` : JSON.stringify(name));
 
 /** The text of a JSON string literal. */
 export function stringOf(raw: string): string {
@@ -72,17 +80,21 @@ export function fitsDouble(raw: string): boolean {
 
 function skipSpace(text: string, from: number): number {
   let at = from;
-  while (at < text.length && ' \t\n\r'.includes(text.charAt(at))) at++;
+  while (isSpace(text.charCodeAt(at))) at++;
   return at;
 }
+
+/** False also for NaN, the code past the end. */
+const isSpace = (code: number): boolean => code === 32 || (code >= 9 && code <= 13 && code !== 11 && code !== 12);
 
 /** The position after the string literal that begins at `start`. */
 function endOfString(text: string, start: number): number {
   if (text[start] !== '"') throw new SyntaxError(`no string at ${start} of a JSON object`);
-  for (let quote = text.indexOf('"', start + 1); quote !== -1; quote = text.indexOf('"', quote + 1)) {
+  for (let end = text.indexOf('"', start + 1); end !== -1; end = text.indexOf('"', end + 1)) {
+    if (text.charCodeAt(end - 1) !== backslash) return end + 1;
     let slashes = 0;
-    while (text[quote - 1 - slashes] === '\\') slashes++;
-    if (slashes % 2 === 0) return quote + 1;
+    while (text[end - 1 - slashes] === '\\') slashes++;
+    if (slashes % 2 === 0) return end + 1;
   }
   throw new SyntaxError(`a string without an end at ${start} of a JSON object`);
 }
@@ -93,18 +105,24 @@ export function endOfValue(text: string, start: number): number {
   if (first === '"') return endOfString(text, start);
   if (first === '{' || first === '[') return endOfNested(text, start);
   let at = start;
-  while (at < text.length && !',]} \t\n\r'.includes(text.charAt(at))) at++;
+  while (at < text.length && !endsScalar(text.charCodeAt(at))) at++;
   if (at === start) throw new SyntaxError(`no value at ${start} of a JSON object`);
   return at;
 }
 
+const [quote, comma, backslash] = [34, 44, 92];
+const [openBracket, closeBracket, openBrace, closeBrace] = [91, 93, 123, 125];
+
+const endsScalar = (code: number): boolean =>
+  code === comma || code === closeBracket || code === closeBrace || isSpace(code);
+
 function endOfNested(text: string, start: number): number {
   let depth = 0;
   for (let at = start; at < text.length; at++) {
-    const char = text[at];
-    if (char === '"') at = endOfString(text, at) - 1;
-    else if (char === '{' || char === '[') depth++;
-    else if (char === '}' || char === ']') {
+    const code = text.charCodeAt(at);
+    if (code === quote) at = endOfString(text, at) - 1;
+    else if (code === openBrace || code === openBracket) depth++;
+    else if (code === closeBrace || code === closeBracket) {
       depth--;
       if (depth === 0) return at + 1;
     }
