@@ -2,8 +2,8 @@ import { BedrockRuntimeClient, InvokeModelCommand } from '@aws-sdk/client-bedroc
 import { NodeHttpHandler } from '@smithy/node-http-handler';
 import { fromBedrock } from './bedrock-errors.ts';
 import { coherePayload, countCohere, readCohere } from './cohere.ts';
+import { type EmbedderOptions, longestRequestMs } from './options.ts';
 import type { Embedder, EmbedRequest, EmbedResponse } from './port.ts';
-import { type EmbedderOptions, longestRequestMs } from './registry.ts';
 import { readTitan, titanPayload } from './titan.ts';
 import { estimateTokens } from './tokens.ts';
 import { checkLengths } from './vectors.ts';

@@ -1,8 +1,8 @@
 import { createRequire } from 'node:module';
 import { setImmediate } from 'node:timers/promises';
 import type { EmbeddingsModel } from '@energetic-ai/embeddings';
+import type { EmbedderOptions } from './options.ts';
 import type { Embedder, EmbedRequest, EmbedResponse } from './port.ts';
-import type { EmbedderOptions } from './registry.ts';
 import { countInPieces } from './tokens.ts';
 
 /**

@@ -1,8 +1,9 @@
 import { z } from 'zod';
-import { StoreUnavailable } from '../errors.ts';
+import { InvalidEvent, StoreUnavailable } from '../errors.ts';
+import type { ResolvedConnection } from '../stores/port.ts';
 import { errorOf } from './openai-errors.ts';
+import { type EmbedderOptions, longestRequestMs } from './options.ts';
 import type { Embedder, EmbedRequest, EmbedResponse } from './port.ts';
-import { type EmbedderOptions, longestRequestMs } from './registry.ts';
 import { estimateTokens } from './tokens.ts';
 import { checkLengths, readVector } from './vectors.ts';
 
@@ -29,7 +30,7 @@ export async function openOpenai({
   askedDimensions,
   requestMs = longestRequestMs,
 }: EmbedderOptions): Promise<Embedder> {
-  const url = `${(connection.url ?? defaultUrl).replace(/\/+$/, '')}/embeddings`;
+  const url = endpointOf(connection);
   const check = checkLengths(card.name, card.dimensions);
   const headers = {
     'content-type': 'application/json',
@@ -41,14 +42,14 @@ export async function openOpenai({
     encoding_format: 'float',
     ...(askedDimensions === undefined ? {} : { dimensions: askedDimensions }),
   };
-  const where = `the model '${card.name}' at ${new URL(url).host}`;
+  const where = `the model '${card.name}' at ${url.host}`;
   return {
     card,
     limits,
     countTokens: isKnown ? (await import('./openai-tokens.ts')).countOpenaiTokens : estimateTokens,
     embed: async ({ texts }: EmbedRequest): Promise<EmbedResponse> => {
       const { response, text } = await post({ url, headers, body: { ...options, input: texts }, requestMs, where });
-      if (!response.ok) throw errorOf(response.status, response.headers, text, where);
+      if (!response.ok) throw errorOf(response.status, response.headers, withoutKey(text, connection.apiKey), where);
       const answer = readAnswer(text);
       if (answer === undefined) return { answers: texts.map(() => undefined), tokens: undefined };
       return {
@@ -60,8 +61,26 @@ export async function openOpenai({
   };
 }
 
+/** The base URL's path with /embeddings behind it; what it has for a query stays. @throws InvalidEvent */
+function endpointOf({ url: base = defaultUrl, path }: ResolvedConnection): URL {
+  const url = URL.parse(base);
+  if (path !== undefined || url === null || !/^https?:$/.test(url.protocol)) {
+    const text = 'embed.model.connection has no http or https URL';
+    throw new InvalidEvent(`${text}; write {"url": "http://127.0.0.1:8080/v1"}, or a secret with "url" and "apiKey"`, {
+      ids: ['embed.model.connection'],
+    });
+  }
+  url.pathname = `${url.pathname.replace(/\/+$/, '')}/embeddings`;
+  return url;
+}
+
+/** Some servers say in their error which key was wrong. */
+function withoutKey(text: string, key: string | undefined): string {
+  return key === undefined || key === '' ? text : text.replaceAll(key, '…');
+}
+
 interface Post {
-  readonly url: string;
+  readonly url: URL;
   readonly headers: Record<string, string>;
   readonly body: unknown;
   readonly requestMs: number;

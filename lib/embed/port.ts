@@ -71,7 +71,7 @@ export interface SendOptions {
   readonly onAnswers: (answers: readonly EmbeddedText[]) => Promise<void>;
   /**
    * Asked before each request with the tokens that it and those under way would take, beyond what onAnswers was told of;
-   * throws BudgetExceeded to stop: what is under way is still kept.
+   * throws BudgetExceeded to stop: it is asked again once what was under way has arrived, and its word counts when nothing is.
    */
   readonly mayAsk?: (tokens: number) => void;
   /** True where the model has answered other texts of the run: then texts that fail one by one are at fault, not the model. */

@@ -3,6 +3,7 @@ import { InvalidEvent } from '../errors.ts';
 import type { Embed, Model } from '../event-embed.ts';
 import type { ResolvedConnection } from '../stores/port.ts';
 import { type KnownModel, knownModels, unknownModel, unknownVersion } from './models.ts';
+import type { EmbedderOptions } from './options.ts';
 import type { Embedder, EmbedLimits } from './port.ts';
 
 export interface OpenEmbedder {
@@ -13,28 +14,6 @@ export interface OpenEmbedder {
   /** False on AWS, where the local model has no place. */
   readonly isLocal: boolean;
 }
-
-/** What a provider's file makes an embedder of. */
-export interface EmbedderOptions {
-  readonly card: ModelCard;
-  /** Who is asked, where it is not the card's name: an inference profile of Bedrock. */
-  readonly modelId?: string;
-  readonly limits: EmbedLimits;
-  readonly connection: ResolvedConnection;
-  readonly region: string | undefined;
-  /** False where all that is known of the model stands in the event. */
-  readonly isKnown: boolean;
-  /** Floats that the provider is to be asked for; undefined: the model's own, which it gives unasked. */
-  readonly askedDimensions: number | undefined;
-  /** Milliseconds that a request may take; for tests. */
-  readonly requestMs?: number;
-}
-
-/**
- * Below lib/log.ts's handOverMs: a request that is begun at the last moment ends before the function is stopped. One that
- * takes longer is asked again with half as many texts.
- */
-export const longestRequestMs = 25_000;
 
 /**
  * Makes an embedder ready; asks the provider nothing. Each provider's code is loaded when it is first asked for, so that no

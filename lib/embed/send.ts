@@ -67,13 +67,16 @@ export async function sendTexts(options: SendOptions): Promise<Sent> {
     return Math.max(pressure.pausedUntil - now, limiter.waitMs(tokens, now));
   };
 
+  /** Undefined where there is none, or no room for one. */
+  const nextRequest = async (): Promise<Request | undefined> => {
+    if (underWay.size >= pressure.concurrency()) return undefined;
+    return again.shift() ?? (await packer.next(pressure.textsPerRequest()));
+  };
+
   /** One request begun, or a wait for what is under way; false at the end. */
   const step = async (): Promise<boolean> => {
     if (isNear(deadline)) return false;
-    const request =
-      underWay.size >= pressure.concurrency()
-        ? undefined
-        : (again.shift() ?? (await packer.next(pressure.textsPerRequest())));
+    const request = await nextRequest();
     if (request === undefined) {
       // One that failed while texts were drawn has put its own back.
       if (underWay.size === 0) return again.length > 0 || (await packer.hasMore());
@@ -89,7 +92,15 @@ export async function sendTexts(options: SendOptions): Promise<Sent> {
       await clock.sleep(Math.min(ms, longestSleepMs));
       return true;
     }
-    options.mayAsk?.(tokens + tokensUnderWay);
+    try {
+      options.mayAsk?.(tokens + tokensUnderWay);
+    } catch (error) {
+      if (underWay.size === 0) throw error;
+      // What is under way may turn out to be less than was counted for it.
+      again.unshift(request);
+      await Promise.race(underWay);
+      return true;
+    }
     limiter.took(tokens, clock.now());
     tokensUnderWay += tokens;
     requests += 1;

@@ -117,9 +117,21 @@ describe('an event that is wrong costs one request', () => {
   test('a key never stands in an error, whatever the server says', async () => {
     const model = { provider: 'openai', name: 'glove-100', dimensions: 100 } as const;
     const embedder = await openEmbedder({ model, connection: { ...withKey(), apiKey: 'sk-secret' }, isLocal: true });
-    const error = await embedder.embed({ texts: ['one'], purpose: 'document' }).catch((each: unknown) => each);
-    expect(String(error)).not.toContain('sk-secret');
+    await expect(embedder.embed({ texts: ['one'], purpose: 'document' })).rejects.toThrow(AccessDenied);
+    const keyed = await openEmbedder({ model, connection: withKey(), isLocal: true });
+    server.faults.next({ kind: 'error', status: 401, body: { error: { message: 'wrong: Bearer sk-test' } } });
+    const error = await keyed.embed({ texts: ['one'], purpose: 'document' }).catch((each: unknown) => each);
+    expect(String(error)).toContain('wrong: Bearer …');
+    expect(String(error)).not.toContain('sk-test');
   });
+});
+
+test('a connection that is no URL is refused before anything is asked, and never means OpenAI’s own', async () => {
+  const model = { provider: 'openai', name: 'glove-100', dimensions: 100 } as const;
+  for (const connection of [{ path: '/models' }, { url: 'postgres://here/v1' }, { url: 'nonsense' }]) {
+    const opened = openEmbedder({ model, connection, isLocal: true });
+    await expect(opened).rejects.toThrow(/embed.model.connection has no http or https URL/);
+  }
 });
 
 describe('a server that is away', () => {

@@ -230,6 +230,34 @@ describe('what is under way is kept', () => {
     expect(collected.tokens).toBe(scripted.charged);
   });
 
+  test('when the budget is near: a request waits for what those under way really cost, instead of stopping a run that fits', async () => {
+    const script: Script = async (n, request, now) => {
+      await new Promise((resolve) => setTimeout(resolve, 1));
+      return answerAll(n, request, now);
+    };
+    const { embedder, clock } = makeScripted(script, { concurrency: 4, textsPerRequest: 3 });
+    const texts = numbered(60);
+    const [charged, request] = [texts.join('').length, 2 * 3 * 'text 60'.length];
+    let spent = 0;
+    const sent = await sendTexts({
+      // It counts twice what is charged.
+      embedder: { ...embedder, countTokens: (text) => 2 * text.length },
+      purpose: 'document',
+      texts: toEmbed(texts),
+      onAnswers: async (answers) => {
+        for (const { tokens } of answers) spent += tokens;
+      },
+      mayAsk: (tokens) => {
+        if (spent + tokens > charged + request) throw new BudgetExceeded(`${spent} + ${tokens}`);
+      },
+      deadline: noDeadline,
+      log: quiet,
+      clock,
+    });
+    expect(sent.done).toBe(true);
+    expect(spent).toBe(charged);
+  });
+
   test('when keeping the answers fails, that ends it: they are not asked and paid for again', async () => {
     const { embedder, clock, begun } = makeScripted(answerAll, { concurrency: 1 });
     const sent = sendAndCollect(embedder, numbered(4), {
