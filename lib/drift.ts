@@ -96,7 +96,9 @@ function changedText({ source, embed, event, mapping }: Plan): string {
   );
   if (embed === undefined) return truncated.join('; ');
   const old = source.vectors.find((each) => each.name === embed.vector)?.model ?? event.source.model;
-  const made = `${modelText(embed.model)}, ${embed.model.dimensions} floats, in place of ${modelText(old)}`;
+  const by = `${modelText(embed.model)}, ${embed.model.dimensions} floats`;
+  const made =
+    embed.records === 'missing' ? `${by}, those too that the source lacks` : `${by}, in place of ${modelText(old)}`;
   return [made, ...truncated].join('; ');
 }
 

@@ -87,6 +87,7 @@ export async function makeDriftWorld({
   old,
   source = {},
   event = {},
+  without,
 }: {
   /** validate.recall; no set has a goal for its recall. */
   readonly recall: Record<string, unknown> & { readonly sets?: readonly Record<string, unknown>[] };
@@ -94,12 +95,15 @@ export async function makeDriftWorld({
   readonly old?: Embedder;
   readonly source?: Record<string, unknown>;
   readonly event?: Record<string, unknown>;
+  /** Places whose records have no vector in the source. */
+  readonly without?: (place: number) => boolean;
 }): Promise<DriftWorld> {
   const { sets = [{ name: 'sampled' }] } = recall;
   const ids = Array.from({ length: places }, (_, place) => idOf(place));
   const payloads = ids.map((_, place) => JSON.stringify({ title: `place ${place}`, rank: place }));
   const values = Float32Array.from(ids.flatMap((_, place) => onCurve(place, 4)));
-  const vectors = new Map([['embedding', { kind: 'dense', dimension: 4, values } as const]]);
+  const present = without && { present: Uint8Array.from(ids, (_, place) => (without(place) ? 0 : 1)) };
+  const vectors = new Map([['embedding', { kind: 'dense', dimension: 4, values, ...present } as const]]);
   const made = await makeWorld({
     schema: makeSchema(),
     records: { ...makeBatch({ ids, payloads }), vectors },

@@ -95,6 +95,42 @@ describe('drift of sampled queries', () => {
     ]);
   });
 
+  test('leaves out, and counts, the queries whose records had no vector in the source', async () => {
+    const embedder = makeModel(newModel);
+    const without = (place: number): boolean => place % 4 === 0;
+    const world = await makeDriftWorld({ recall: { queries: places, k: 2, depths: [] }, embedder, without });
+    const { set, recall } = await found(world);
+    expect(set).toMatchObject({ queries: 90, without: 30 });
+    // What the source lacks is new in the target.
+    expect(set.overlap.mean).toBeLessThan(1);
+    expect(recall.sets).toMatchObject([{ target: { queries: places, mean: 1 } }]);
+  });
+
+  test('of a run that makes the missing vectors alone is that of one model: a text is embedded once', async () => {
+    const model = { ...newModel, dimensions: 4 };
+    const embedder = makeModel(model);
+    const queries = Array.from({ length: 30 }, (_, at) => ({ text: `where is place ${at}`, expected: [idOf(at)] }));
+    const world = await makeDriftWorld({
+      recall: { sets: [{ name: 'asked', queries, k: 2 }], depths: [] },
+      embedder,
+      without: (place) => place % 4 === 0,
+      source: { model: { name: 'new', version: '1' } },
+      event: { embed: { text: 'title', model, records: 'missing' } },
+    });
+    const { set, recall } = await found(world);
+    expect(embedder.asked.document).toHaveLength(30);
+    expect(embedder.asked.query).toHaveLength(30);
+    expect(set).toMatchObject({ queries: 30, without: 0 });
+    expect(recall.sets).toMatchObject([
+      {
+        source: { measured: false, reason: 'it lacks the vectors that the run makes' },
+        target: { mean: 1 },
+        gold: { outcome: 'passed', target: { recall: 1 }, source: { measured: true } },
+      },
+    ]);
+    expect(recall.sets[0]!.gold!.difference!.mean).toBeGreaterThan(0.2);
+  });
+
   test('goes on where the deadline came, and asks no query twice', async () => {
     const world = await makeDriftWorld({ recall: { queries: 30, k: 3, depths: [] }, embedder: makeModel(newModel) });
     await choose(world);
