@@ -1,3 +1,4 @@
+import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
 import pg from 'pg';
 import { column, denseVector } from '../../lib/batch.ts';
@@ -7,6 +8,7 @@ import { mapId } from '../../lib/mapping.ts';
 import { getJson } from '../../lib/objects.ts';
 import { readPlan } from '../../lib/plan.ts';
 import { qdrant } from '../../lib/stores/qdrant.ts';
+import { commandLine } from '../local/command-line.ts';
 import { embedText } from '../servers/embedding-models.ts';
 import { type EmbeddingServer, startEmbeddings } from '../servers/embeddings.ts';
 import { postgresUrl } from '../servers/urls.ts';
@@ -123,6 +125,12 @@ describe('a provider that', () => {
     expect(report?.compare?.first.missing[0]).toMatchObject({ reason: expect.stringContaining('no birds here') });
     expect(await embeddingOf(run)).toMatchObject({ failed: odd.length, completed: records - odd.length });
     expect(await (await runs.open(target)).count()).toBe(records - odd.length);
+
+    const status = commandLine(join(runs.directory, 'objects'));
+    const listed = await status(['--json', 'status', run, '--failed']);
+    expect(listed.events().map(({ type, id }) => [type, id])).toEqual(odd.map(({ id }) => ['failed', id]));
+    expect((await status(['status', run, '--failed'])).out).toContain(`${odd[0]?.id}\t`);
+    expect((await status(['status', run])).out).toMatch(/embed +done.*failed/);
 
     server.faults.clear();
     const asked = new Map(server.counts.asked);
