@@ -221,10 +221,12 @@ describe('a collection of texts alone can be embedded, because it has no vectors
   test('a table of LanceDB', async () => {
     const path = join(runs.directory, 'lance-texts');
     const database = await connect(path);
-    await database.createTable(
+    const table = await database.createTable(
       'texts',
       rows.map(({ gloss, text }) => ({ id: gloss, text })),
     );
+    table.close();
+    database.close();
     await embedInto({ store: 'lancedb', connection: { path }, collection: 'texts' });
   }, 120_000);
 
