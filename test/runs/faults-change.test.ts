@@ -1,11 +1,11 @@
 import { existsSync, readdirSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
-import pg from 'pg';
+import type pg from 'pg';
 import { runKeys } from '../../lib/keys.ts';
 import { readMoves } from '../../lib/moves.ts';
 import { services } from '../../lib/services.ts';
-import { postgresUrl } from '../servers/urls.ts';
+import { connectServer } from '../servers/database.ts';
 import { deadLettersOf } from './fault-tools.ts';
 import { type EndpointInput, endpointIn, expectValidated, type Result, type Runs, startRuns } from './world.ts';
 
@@ -16,10 +16,7 @@ let sql: pg.Client;
 let url: string;
 beforeAll(async () => {
   runs = await startRuns();
-  url = await postgresUrl();
-  sql = new pg.Client(url);
-  await sql.connect();
-  await sql.query('CREATE EXTENSION IF NOT EXISTS vector');
+  ({ sql, url } = await connectServer());
 }, 120_000);
 afterAll(async () => {
   await sql.end();

@@ -1,12 +1,12 @@
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
-import pg from 'pg';
+import type pg from 'pg';
 import { bothSides, lookAtSides } from '../../lib/both-sides.ts';
 import { runKeys } from '../../lib/keys.ts';
 import { mapBatch, mapId } from '../../lib/mapping.ts';
 import { readPlan } from '../../lib/plan.ts';
 import { services } from '../../lib/services.ts';
 import { qdrant } from '../../lib/stores/qdrant.ts';
-import { postgresUrl } from '../servers/urls.ts';
+import { connectServer } from '../servers/database.ts';
 import { endpointIn, expectValidated, type Runs, startRuns } from './world.ts';
 
 /** A live run from PostgreSQL to Qdrant that is started again under its id, while its application has gone on writing. */
@@ -16,10 +16,7 @@ let sql: pg.Client;
 let url: string;
 beforeAll(async () => {
   runs = await startRuns();
-  url = await postgresUrl();
-  sql = new pg.Client(url);
-  await sql.connect();
-  await sql.query('CREATE EXTENSION IF NOT EXISTS vector');
+  ({ sql, url } = await connectServer());
 }, 120_000);
 afterAll(async () => {
   await sql.end();

@@ -1,12 +1,13 @@
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
-import pg from 'pg';
+import type pg from 'pg';
 import { makeSampleDatabase } from '../../infra/local/sample.ts';
 import { column, hasVector } from '../../lib/batch.ts';
 import { mapId } from '../../lib/mapping.ts';
 import type { VectorSpec } from '../../lib/schema.ts';
 import { qdrant } from '../../lib/stores/qdrant.ts';
 import { makeBatch, makeSchema } from '../make.ts';
+import { connectServer } from '../servers/database.ts';
 import { postgresUrl } from '../servers/urls.ts';
 import { endpointIn, expectValidated, payloadsOf, type Runs, startRuns } from './world.ts';
 
@@ -16,9 +17,7 @@ let runs: Runs;
 let sql: pg.Client;
 beforeAll(async () => {
   runs = await startRuns();
-  sql = new pg.Client(await postgresUrl());
-  await sql.connect();
-  await sql.query('CREATE EXTENSION IF NOT EXISTS vector');
+  ({ sql } = await connectServer());
 }, 120_000);
 afterAll(async () => {
   await sql.end();

@@ -1,7 +1,7 @@
 import { existsSync, readdirSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
-import pg from 'pg';
+import type pg from 'pg';
 import { bothSides, lookAtSides } from '../../lib/both-sides.ts';
 import { storeSide } from '../../lib/client/store-side.ts';
 import { endpointSchema } from '../../lib/event.ts';
@@ -18,7 +18,7 @@ import type { Store } from '../../lib/stores/port.ts';
 import { qdrant } from '../../lib/stores/qdrant.ts';
 import { sweepWrites } from '../../lib/sweep.ts';
 import { makeBatch, makeSchema } from '../make.ts';
-import { postgresUrl } from '../servers/urls.ts';
+import { connectServer } from '../servers/database.ts';
 import { nearAfter, noDeadline } from '../world.ts';
 import { type EndpointInput, endpointIn, expectValidated, type Runs, startRuns } from './world.ts';
 
@@ -29,10 +29,7 @@ let sql: pg.Client;
 let url: string;
 beforeAll(async () => {
   runs = await startRuns();
-  url = await postgresUrl();
-  sql = new pg.Client(url);
-  await sql.connect();
-  await sql.query('CREATE EXTENSION IF NOT EXISTS vector');
+  ({ sql, url } = await connectServer());
 }, 120_000);
 afterAll(async () => {
   await sql.end();

@@ -3,9 +3,10 @@ import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { connect } from '@lancedb/lancedb';
-import pg from 'pg';
+import type pg from 'pg';
 import { runKeys } from '../../lib/keys.ts';
 import { runStatus } from '../../lib/status.ts';
+import { connectServer } from '../servers/database.ts';
 import { chromaUrl, postgresUrl, qdrantUrl } from '../servers/urls.ts';
 import { type EndpointInput, endpointIn, expectValidated, type Result, type Runs, startRuns } from './world.ts';
 
@@ -21,9 +22,7 @@ let runs: Runs;
 let sql: pg.Client;
 beforeAll(async () => {
   runs = await startRuns();
-  sql = new pg.Client(await postgresUrl());
-  await sql.connect();
-  await sql.query('CREATE EXTENSION IF NOT EXISTS vector');
+  ({ sql } = await connectServer());
 }, 120_000);
 afterAll(async () => {
   await sql.end();

@@ -21,3 +21,15 @@ export async function makeDatabase(name: string): Promise<{ readonly url: string
   await run(url.href, 'CREATE EXTENSION vector');
   return { url: url.href, drop: () => run(server, drop) };
 }
+
+/** A client of the test server's own database, with pgvector in it; whoever asks closes it. */
+export async function connectServer(): Promise<{ readonly sql: pg.Client; readonly url: string }> {
+  const url = await postgresUrl();
+  const sql = new pg.Client(url);
+  await sql.connect();
+  // Of two that make it at once, one would fail in spite of IF NOT EXISTS.
+  await sql.query('SELECT pg_advisory_lock(1)');
+  await sql.query('CREATE EXTENSION IF NOT EXISTS vector');
+  await sql.query('SELECT pg_advisory_unlock(1)');
+  return { sql, url };
+}
