@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { filterSchema } from './filter.ts';
 import { distanceSchema, fieldTypeSchema, indexSchema, precisionSchema } from './schema.ts';
+import { parseTemplate } from './template.ts';
 
 /** The part of an event that says how a record of the source becomes one of the target. */
 
@@ -36,6 +37,15 @@ const isExpression = (by: string): boolean => by.length > 2 && by.startsWith('/'
 function isPattern(by: string): boolean {
   try {
     separatorOf(by);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+function isTemplate(text: string): boolean {
+  try {
+    parseTemplate(text, 'template');
     return true;
   } catch {
     return false;
@@ -95,7 +105,12 @@ export type FieldRule = z.infer<typeof fieldRuleSchema>;
 /** A field that no field of the source becomes. In a template `id` is the record's, where no field has that name. */
 export const addedFieldSchema = z.union([
   z.strictObject({ value: z.json() }),
-  z.strictObject({ template: z.string().min(1) }),
+  z.strictObject({
+    template: z
+      .string()
+      .min(1)
+      .refine(isTemplate, 'has a brace without its counterpart; write {FIELD}, and {{ or }} for a brace itself'),
+  }),
   z.strictObject({ join: z.array(fieldPath).min(1), by: z.string().default(' ') }),
 ]);
 export type AddedField = z.infer<typeof addedFieldSchema>;

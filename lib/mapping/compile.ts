@@ -1,4 +1,3 @@
-import { InvalidEvent } from '../errors.ts';
 import type { RunEvent } from '../event.ts';
 import type { AddedField, FieldRule, Mapping } from '../event-mapping.ts';
 import type { MappingPlan, MappingRules } from '../run-files.ts';
@@ -91,7 +90,6 @@ export function ruleProblems({ event, fields }: CompileInput): Problem[] {
   const rules = rulesOf(event.mapping);
   return [
     ...unknownFields(event, fields),
-    ...templateProblems(event.mapping),
     ...sourceOverlaps(rules),
     ...targetOverlaps(event.mapping, rules, fields),
     ...valueProblems(rules),
@@ -128,19 +126,6 @@ function unknownFields({ mapping }: RunEvent, fields: readonly FieldSpec[] | und
     if (field.name === name || objects.includes(field.type)) return [];
     const text = `${where} names '${name}', and '${field.name}' is of type ${field.type} in the source, which has nothing within it`;
     return [{ field: name, text }];
-  });
-}
-
-function templateProblems({ add }: Mapping): Problem[] {
-  return Object.entries(add).flatMap(([name, field]) => {
-    if (!('template' in field)) return [];
-    try {
-      parseTemplate(field.template, `mapping.add.${name}.template`);
-      return [];
-    } catch (error) {
-      if (!(error instanceof InvalidEvent)) throw error;
-      return [{ field: name, text: error.message }];
-    }
   });
 }
 
