@@ -130,8 +130,10 @@ async function* textsToAsk(stage: Stage, look: () => void): AsyncGenerator<TextT
   const { manifest, deadline, pending, opened, read } = stage;
   for (const entry of manifest.shards) {
     if (isNear(deadline)) return;
-    if (await adoptShard(stage, entry)) continue;
-    const shard = yield* textsOfShard(stage, entry);
+    const adopted = await adoptShard(stage, entry);
+    if (adopted === 'adopted') continue;
+    const mayAskAll = adopted === 'failed' || stage.plan.event.only !== 'failed';
+    const shard = yield* textsOfShard(stage, entry, mayAskAll);
     if (shard === undefined) pending.push(entry.shard);
     else opened.push(shard);
     look();
@@ -143,6 +145,7 @@ async function* textsToAsk(stage: Stage, look: () => void): AsyncGenerator<TextT
 async function* textsOfShard(
   stage: Stage,
   entry: ShardEntry,
+  mayAskAll: boolean,
 ): AsyncGenerator<TextToEmbed, OpenShard | undefined, undefined> {
   const { plan, objects, progress, embed, embedder, read, now } = stage;
   const startedAt = now().toISOString();
@@ -153,7 +156,7 @@ async function* textsOfShard(
   for (const [at, id] of batch.ids.entries()) {
     const { record, text } = textOf(at);
     records.push(record);
-    const next = lookAt(stage, id, record);
+    const next = lookAt(stage, { id, record, mayAskAll });
     if (next === 'leave') left += 1;
     if (next !== 'ask' || record.status !== 'text') continue;
     progress.begin(record.key, id);
@@ -166,8 +169,15 @@ async function* textsOfShard(
   return { entry, startedAt, next: 0, kept: isKept ? { ids: batch.ids, records } : undefined };
 }
 
+interface Look {
+  readonly id: string;
+  readonly record: TextOf;
+  /** False in a shard that was never done, where only failed texts are asked for: of those without an answer none failed. */
+  readonly mayAskAll: boolean;
+}
+
 /** Counts a record. ask: its text is to be asked for. leave: not by this call. */
-function lookAt({ plan, texts, progress }: Stage, id: string, record: TextOf): 'ask' | 'leave' | 'done' {
+function lookAt({ plan, texts, progress }: Stage, { id, record, mayAskAll }: Look): 'ask' | 'leave' | 'done' {
   if (record.status !== 'text') {
     progress.add(record.status === 'without text' ? 'withoutText' : record.status);
     if (record.status === 'failed') progress.name(id, record.reason);
@@ -179,7 +189,7 @@ function lookAt({ plan, texts, progress }: Stage, id: string, record: TextOf): '
     return 'done';
   }
   if (progress.joins(record.key)) return 'done';
-  return plan.event.only === 'failed' && answer === undefined ? 'leave' : 'ask';
+  return mayAskAll || answer !== undefined ? 'ask' : 'leave';
 }
 
 /** A failure of an earlier start of the run is no answer: the text is asked for again. */

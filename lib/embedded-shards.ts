@@ -61,28 +61,31 @@ export interface ShardRecords {
 
 const maxNamed = 100;
 
-/** True where the shard's vectors are there: then it is on the import queue, or loaded. One with failures is taken up again by the next start of the run. */
-export async function adoptShard(stage: Stage, entry: ShardEntry): Promise<boolean> {
+/**
+ * adopted: the shard's vectors are there, and it is on the import queue or loaded. failed: they are, but for records that
+ * failed in an earlier start of the run and are taken up again. new: not there, or not whole.
+ */
+export async function adoptShard(stage: Stage, entry: ShardEntry): Promise<'adopted' | 'failed' | 'new'> {
   const { plan, objects, progress, log } = stage;
   const { shard } = entry;
   const made = await getJson(objects, embeddedMarkerKey(plan.run, shard), embeddedSchema);
-  if (made === undefined || made.of !== embeddedHash(plan, entry.checksum)) return false;
+  if (made === undefined || made.of !== embeddedHash(plan, entry.checksum)) return 'new';
   if (made.queued !== plan.attempt) {
-    if (made.failed > 0) return false;
+    if (made.failed > 0) return 'failed';
     try {
       const where = objects.locate(embeddedKey(plan.run, shard));
       const bytes = await objects.get(embeddedKey(plan.run, shard));
-      if (bytes === undefined || verifyShard(bytes, where).checksum !== made.checksum) return false;
+      if (bytes === undefined || verifyShard(bytes, where).checksum !== made.checksum) return 'new';
       releaseMemory(bytes);
     } catch (error) {
       if (!(error instanceof ShardDamaged)) throw error;
       log.warn('vectors of an earlier try are damaged and are made anew', { shard, reason: error.message });
-      return false;
+      return 'new';
     }
     await announce(stage, made);
   }
   progress.addShard(made);
-  return true;
+  return 'adopted';
 }
 
 /** Puts the shard on the import queue unless it is loaded, and notes that in its marker. */

@@ -296,6 +296,18 @@ describe('a text that the model refuses', () => {
     expect([...model.answered.keys()].filter((text) => !before.has(text)).sort()).toEqual(refused.toSorted());
   });
 
+  test('that was too long is cut off and asked for with "only": "failed", once the event says so', async () => {
+    const long = 'much '.repeat(50);
+    const { world, model, plan } = await makeStageWorld({ texts: [...hundred, long] });
+    await embedAll(world, plan, model);
+    expect(await embeddingOf(world.objects)).toMatchObject({ completed: 100, failed: 1 });
+    const embed = { ...world.event.embed, longText: 'truncate' };
+    const again = await planAgain(world, model, { only: 'failed', embed });
+    expect(await embedAll(world, again, model)).toEqual({ done: true });
+    expect([...model.answered.keys()].filter((text) => !hundred.includes(text))).toEqual([long.slice(0, 100)]);
+    expect(await embeddingOf(world.objects)).toMatchObject({ completed: 101, failed: 0, pending: 0 });
+  });
+
   test('of a run that was cut off leaves the others pending, says so, and a start without it goes on', async () => {
     const { world, model, plan } = await makeStageWorld({ texts: hundred });
     model.refuses = isOdd;
