@@ -82,7 +82,10 @@ describe('what is made of a gold set', () => {
       difference: { mean: expect.closeTo(-0.3, 9) },
     });
     // One query in a hundred worse is chance.
-    expect(judged(many(1), [...many(1, 99), 0])).toMatchObject({ outcome: 'passed', difference: { mean: expect.closeTo(-0.01, 9) } });
+    expect(judged(many(1), [...many(1, 99), 0])).toMatchObject({
+      outcome: 'passed',
+      difference: { mean: expect.closeTo(-0.01, 9) },
+    });
     // Of the same vectors it is reported: recall is what they are held against.
     expect(judged(many(0.8), many(0.5), { isChanged: false }).outcome).toBe('reported');
   });
