@@ -4,6 +4,7 @@ import { type FlagStore, placeOf } from './flag.ts';
 import { runKeys } from './keys.ts';
 import { finishOf, logMoveAfter, readMoves, retireOf, standingOf } from './moves.ts';
 import { createJson, getJson, type ObjectStore } from './objects.ts';
+import { isInPlace } from './place.ts';
 import { type NamedPointer, pointerOf } from './pointer.ts';
 import { reportSchema } from './report-schema.ts';
 import { refuseUsers } from './retire-users.ts';
@@ -78,7 +79,7 @@ async function dropper({ plan, openSource, openTarget }: RetireInput): Promise<{
   readonly drop: (dryRun: boolean) => Promise<Dropping>;
   readonly count: () => Promise<number>;
 }> {
-  const { store, kind } = isInPlace(plan) ? await openTarget() : await openSource();
+  const { store, kind } = isInPlace(plan.event) ? await openTarget() : await openSource();
   const drop: Store['drop'] = store.drop?.bind(store);
   if (drop === undefined || !kind.capabilities.drops) {
     const text = `${kind.title} cannot drop ${plan.event.source.collection} for you`;
@@ -86,8 +87,6 @@ async function dropper({ plan, openSource, openTarget }: RetireInput): Promise<{
   }
   return { drop: (dryRun) => drop({ dryRun }), count: () => store.count() };
 }
-
-const isInPlace = ({ event }: Plan): boolean => event.target.into === 'place';
 
 const placeToDrop = ({ event }: Plan, name: string): string => placeOf({ store: event.source.store, collection: name });
 
@@ -139,12 +138,12 @@ async function refuseReaders(
     });
   }
   // A column that is half gone stands for nothing, and nobody could have switched it back since.
-  if (isInPlace(plan) && retireOf(moves) !== undefined) return;
+  if (isInPlace(plan.event) && retireOf(moves) !== undefined) return;
   const now = await pointer.read();
   if (now === to) return;
   // A later run may have moved them on; then neither of this run's sides is read by that name.
   const before = standingOf(moves).first?.from ?? null;
-  if (!isInPlace(plan) && now !== null && now !== before && now !== plan.event.source.collection) return;
+  if (!isInPlace(plan.event) && now !== null && now !== before && now !== plan.event.source.collection) return;
   const text = `the ${kind} '${name}' stands for ${now ?? 'nothing'} and not for ${to}`;
   throw new InvalidEvent(`${text}; vecferry cutover ${plan.run} moves it`, { ids: [name] });
 }
@@ -158,6 +157,8 @@ async function refuseFewer({ plan, objects, openTarget }: RetireInput): Promise<
     const text = `run '${run}' has not passed validation, by ${where}`;
     throw new ValidationFailed(`${text}; nothing is dropped: vecferry validate ${run}`, { ids: [run] });
   }
+  // One table: what was deleted is gone from both sides, and applications delete.
+  if (isInPlace(event)) return;
   const { store } = await openTarget();
   const now = await store.count().catch((error: unknown) => {
     if (error instanceof NotFound) return undefined;

@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Database } from './connect.ts';
+import { serverError } from './errors.ts';
 import { type PlacedLayout, requireMade } from './in-place.ts';
 import type { ReadPlaced } from './in-place-prepare.ts';
 import { progressOf, startIndexes, type WantedIndex } from './index.ts';
@@ -28,7 +29,13 @@ export async function ensureLackingIndex(database: Database, readPlaced: ReadPla
   const wanted = [lackingIndex(layout)];
   const memory = { failure: undefined };
   const isDone = async (): Promise<boolean> => (await progressOf(database, layout, wanted, memory)).done;
-  if (await isDone()) return;
-  await startIndexes(database, layout, wanted, memory);
-  for (const until = performance.now() + patienceMs; performance.now() < until && !(await isDone()); ) await sleep(100);
+  try {
+    if (await isDone()) return;
+    await startIndexes(database, layout, wanted, memory);
+    const until = performance.now() + patienceMs;
+    while (performance.now() < until && !(await isDone())) await sleep(100);
+  } catch (error) {
+    // Two builds on one table wait for each other, and the server ends one: the other is somebody else's, and goes on.
+    if (serverError(error)?.code !== '40P01') throw error;
+  }
 }

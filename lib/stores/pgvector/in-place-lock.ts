@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { StoreUnavailable } from '../../errors.ts';
 import type { Database, Session } from './connect.ts';
 import { serverError } from './errors.ts';
-import { quoteTable, type TableName } from './names.ts';
+import { quoteTable, quoteText, type TableName } from './names.ts';
 
 /**
  * ACCESS EXCLUSIVE on a table that applications use. Whoever waits for it makes everybody wait behind it, so it is waited
@@ -22,24 +22,24 @@ const patience: LockPatience = { waitMs: 100, totalMs: 120_000 };
 const triesATransaction = 8;
 /** Longer than deadlock_timeout, after which the server ends an autovacuum that is in the way. */
 const quietWait = '3s';
+/** Of what is done while nobody else may read or write. */
+const longest = '2s';
 
 /**
- * Runs `work` in a transaction that has the table to itself, for as long as `work` takes: milliseconds.
+ * Runs the statements in a transaction that has the table to itself. They go to the server in one message with the lock and the
+ * commit, so that nobody waits for the way between it and us. What they need to know they ask there: `onlyWhere`.
  * @throws StoreUnavailable naming who holds the table, when it cannot be had in time.
  */
-export async function withTableLocked<T>(
+export async function withTableLocked(
   database: Database,
   name: TableName,
-  work: (session: Session) => Promise<T>,
+  statements: string,
   { waitMs, totalMs }: LockPatience = patience,
-): Promise<T> {
+): Promise<void> {
   const until = performance.now() + totalMs;
   for (;;) {
     try {
-      return await database.transact(async (session) => {
-        await lock(session, name, waitMs);
-        return await work(session);
-      });
+      return await database.transact(async (session) => await lockAndRun(session, name, statements, waitMs));
     } catch (error) {
       if (!isLocked(error)) throw error;
       if (performance.now() > until) throw await heldBy(database, name, error);
@@ -48,18 +48,27 @@ export async function withTableLocked<T>(
   }
 }
 
+/** Statements that run where a condition holds by then. */
+export const onlyWhere = (condition: string, statements: string): string =>
+  `DO $vecferry$ BEGIN IF ${condition} THEN ${statements}; END IF; END $vecferry$`;
+
+/** A column of that name is there. */
+export const hasColumn = (oid: string, name: string): string =>
+  `EXISTS (SELECT FROM pg_attribute WHERE attrelid = ${oid} AND attname = ${quoteText(name)} AND NOT attisdropped)`;
+
 /**
  * First the lock that readers and writers do not conflict with and autovacuum and other changes of the table do: it may be
  * waited for, and ends an autovacuum, which a short wait never would. Then the other, in short tries.
  */
-async function lock(session: Session, name: TableName, waitMs: number): Promise<void> {
+async function lockAndRun(session: Session, name: TableName, statements: string, waitMs: number): Promise<void> {
   const table = quoteTable(name);
   await session.run(`SET LOCAL lock_timeout = '${quietWait}'; LOCK TABLE ${table} IN SHARE UPDATE EXCLUSIVE MODE`);
-  await session.run(`SET LOCAL lock_timeout = ${waitMs}`);
   for (let tried = 1; ; tried++) {
-    await session.run('SAVEPOINT before_lock');
+    await session.run(
+      `SAVEPOINT before_lock; SET LOCAL lock_timeout = ${waitMs}; SET LOCAL statement_timeout = '${longest}'`,
+    );
     try {
-      return await session.run(`LOCK TABLE ${table} IN ACCESS EXCLUSIVE MODE`);
+      return await session.run(`LOCK TABLE ${table} IN ACCESS EXCLUSIVE MODE; ${statements}; COMMIT`);
     } catch (error) {
       if (!isLocked(error) || tried >= triesATransaction) throw error;
       await session.run('ROLLBACK TO SAVEPOINT before_lock');

@@ -3,7 +3,7 @@ import type { CollectionSchema, VectorSpec } from '../../schema.ts';
 import { markText } from './catalog.ts';
 import type { Database, Session } from './connect.ts';
 import { type Placed, type PlacedLayout, textDiffers } from './in-place.ts';
-import { withTableLocked } from './in-place-lock.ts';
+import { hasColumn, onlyWhere, withTableLocked } from './in-place-lock.ts';
 import { quoteName, quoteText, type TableName } from './names.ts';
 import { tableOf } from './read.ts';
 
@@ -24,12 +24,9 @@ export async function preparePlace(
   requireSameSize(layout, spec);
   if (placed.state === 'fill' || placed.state === 'switched') return;
   if (placed.state === 'beside' && (await database.use(async (session) => await hasTrigger(session, layout)))) return;
-  await withTableLocked(database, name, async (session) => {
-    const now = await readPlaced(session);
-    if (now.placed.state === 'switched') return;
-    await addColumn(session, now, spec);
-    await session.run(triggerSql(now, 'stale', now.placed.names.made));
-  });
+  const storage = await database.use(async (session) => await storageOf(session, layout.oid, placed.column));
+  const statements = `${addColumnSql(layout, spec, storage)}; ${triggerSql(layout, 'stale', placed.names.made)}`;
+  await withTableLocked(database, name, onlyWhere(`NOT ${hasColumn(layout.oid, placed.names.backup)}`, statements));
 }
 
 export function specOf(schema: CollectionSchema, { vector }: Placed): VectorSpec {
@@ -61,17 +58,13 @@ async function hasTrigger(session: Session, { oid, placed }: PlacedLayout): Prom
 }
 
 /** Without a default and without NOT NULL no row is rewritten. It is stored as the old one is, TOASTed or not. */
-async function addColumn(session: Session, layout: PlacedLayout, spec: VectorSpec): Promise<void> {
-  const { placed, oid } = layout;
-  const [table, column] = [tableOf(layout), quoteName(placed.names.made)];
+function addColumnSql(layout: PlacedLayout, spec: VectorSpec, storage: string | undefined): string {
+  const [table, column] = [tableOf(layout), quoteName(layout.placed.names.made)];
   const form = spec.precision === 'float16' ? 'halfvec' : 'vector';
-  const storage = await storageOf(session, oid, placed.column);
   const mark = markText(spec.distance === undefined ? {} : { distance: spec.distance });
-  await session.run(
-    `ALTER TABLE ${table} ADD COLUMN IF NOT EXISTS ${column} ${form}(${spec.dimension ?? 0});
+  return `ALTER TABLE ${table} ADD COLUMN IF NOT EXISTS ${column} ${form}(${spec.dimension ?? 0});
      ${storage === undefined ? '' : `ALTER TABLE ${table} ALTER COLUMN ${column} SET STORAGE ${storage};`}
-     COMMENT ON COLUMN ${table}.${column} IS ${quoteText(mark)}`,
-  );
+     COMMENT ON COLUMN ${table}.${column} IS ${quoteText(mark)}`;
 }
 
 /** undefined: as its type has it. */

@@ -7,7 +7,7 @@ import type { Database, Session } from './connect.ts';
 import { serverError } from './errors.ts';
 import { cutTo, mayHaveText, type PlacedLayout } from './in-place.ts';
 import { ensureLackingIndex } from './in-place-lacking.ts';
-import { withTableLocked } from './in-place-lock.ts';
+import { hasColumn, onlyWhere, withTableLocked } from './in-place-lock.ts';
 import { dropTriggerSql, type ReadPlaced, triggerSql } from './in-place-prepare.ts';
 import { indexName } from './index.ts';
 import { quoteName, quoteText, type TableName } from './names.ts';
@@ -17,9 +17,6 @@ import { keyList, tableOf } from './read.ts';
  * Readers follow the name of a column. The switch gives the old column another name and its own to the run's, and the same
  * to their indexes, in one transaction; rollback is the same in reverse. Neither touches a row.
  */
-
-/** Of the look for rows that lack their vector, while nobody else may write: it reads an index of a few rows. */
-const lookTimeout = '2s';
 
 interface Switching {
   readonly database: Database;
@@ -69,54 +66,79 @@ async function pastRenames(work: () => Promise<void>): Promise<void> {
 }
 
 /** @throws StoreUnavailable while rows lack their vector: they have to be caught up first. */
-async function advance({ database, name, readPlaced }: Switching): Promise<void> {
-  if ((await database.use(readPlaced)).placed.state !== 'switched') {
-    await ensureLackingIndex(database, readPlaced);
+async function advance(switching: Switching): Promise<void> {
+  const { database, name, readPlaced } = switching;
+  await ensureLackingIndex(database, readPlaced);
+  const statements = await database.use(async (session) => {
+    const layout = await readPlaced(session);
+    if (layout.placed.state === 'switched') return undefined;
+    requireBoth(layout);
     // Said before anybody has to wait; the same is looked at again once nobody can write.
-    await database.use(async (session) =>
-      refuseLacking(await readPlaced(session), await lackingIds(session, await readPlaced(session))),
-    );
-    await withTableLocked(database, name, async (session) => {
-      const layout = await readPlaced(session);
-      const { placed } = layout;
-      if (placed.state === 'switched') return;
-      requireBoth(layout);
-      await session.run(`SET LOCAL statement_timeout = '${lookTimeout}'`);
-      refuseLacking(layout, await lackingIds(session, layout));
-      await rename(session, layout, { aside: placed.names.backup, from: placed.names.made });
-      const table = tableOf(layout);
-      const columns = { old: placed.names.backup, made: placed.column };
-      await session.run(`${dropTriggerSql(layout, 'stale')}; ${triggerSql(layout, 'outdated', columns.old)}`);
-      await carryComment(session, layout);
-      await carryGrants(session, layout);
-      if (placed.old?.column.notNull === true)
-        await moveRequired(session, table, placed.names.required, columns.old, columns.made);
-    });
+    refuseLacking(layout, await lackingIds(session, layout));
+    return await advanceSql(session, layout);
+  });
+  if (statements !== undefined) {
+    try {
+      await withTableLocked(database, name, statements);
+    } catch (error) {
+      if (serverError(error)?.code !== rowsLack) throw error;
+      await database.use(async (session) => {
+        const layout = await readPlaced(session);
+        refuseLacking(layout, await lackingIds(session, layout));
+      });
+      // Those that did are gone, or somebody else has made them.
+      return await advance(switching);
+    }
   }
-  await proveRequired({ database, name, readPlaced });
+  await proveRequired(switching);
+}
+
+/** An SQLSTATE of ours: rows lack their vector. */
+const rowsLack = 'VF001';
+
+async function advanceSql(session: Session, layout: PlacedLayout): Promise<string> {
+  const { placed, oid } = layout;
+  const { backup, made } = placed.names;
+  const isRequired = placed.old?.column.notNull === true;
+  const statements = [
+    `IF EXISTS (SELECT FROM ${tableOf(layout)} WHERE ${lackingWhere(layout)}) THEN
+       RAISE EXCEPTION 'rows lack their vector' USING ERRCODE = '${rowsLack}'; END IF`,
+    ...(await renameSql(session, layout, { aside: backup, from: made })),
+    dropTriggerSql(layout, 'stale'),
+    triggerSql(layout, 'outdated', backup),
+    ...commentSql(layout),
+    ...(await grantsSql(session, layout)),
+    ...(isRequired ? [requiredSql(layout, backup, placed.column)] : []),
+  ];
+  return onlyWhere(`NOT ${hasColumn(oid, backup)}`, statements.join('; '));
 }
 
 async function takeBack({ database, name, readPlaced }: Switching): Promise<void> {
-  const before = await database.use(readPlaced);
-  if (before.placed.state === 'beside') return;
-  if (before.placed.state !== 'switched') {
-    const text = `table ${tableOf(before)} has no column ${quoteName(before.placed.names.backup)} to go back to`;
-    throw new Incompatible(`${text}: the run was retired, or never switched`, { ids: [before.placed.names.backup] });
-  }
-  await withTableLocked(database, name, async (session) => {
+  const statements = await database.use(async (session) => {
     const layout = await readPlaced(session);
     const { placed } = layout;
-    if (placed.state !== 'switched') return;
-    const [table, required] = [tableOf(layout), quoteName(placed.names.required)];
-    const wasRequired =
-      placed.made?.column.notNull === true || (await hasConstraint(session, layout, placed.names.required));
-    await session.run(`ALTER TABLE ${table} DROP CONSTRAINT IF EXISTS ${required}`);
-    await rename(session, layout, { aside: placed.names.made, from: placed.names.backup });
-    await session.run(`${dropTriggerSql(layout, 'outdated')}; ${triggerSql(layout, 'stale', placed.names.made)}`);
-    // What lacks the old vector cannot be NOT NULL again: whoever took readers back was told how many rows do.
-    if (wasRequired) await moveRequired(session, table, placed.names.required, placed.names.made, placed.column);
+    if (placed.state === 'beside') return undefined;
+    if (placed.state === 'switched') return await takeBackSql(session, layout);
+    const text = `table ${tableOf(layout)} has no column ${quoteName(placed.names.backup)} to go back to`;
+    throw new Incompatible(`${text}: the run was retired, or never switched`, { ids: [placed.names.backup] });
   });
+  if (statements !== undefined) await withTableLocked(database, name, statements);
   await proveRequired({ database, name, readPlaced });
+}
+
+async function takeBackSql(session: Session, layout: PlacedLayout): Promise<string> {
+  const { placed, oid } = layout;
+  const { backup, made, required } = placed.names;
+  const isRequired = placed.made?.column.notNull === true || (await hasConstraint(session, layout, required));
+  const statements = [
+    `ALTER TABLE ${tableOf(layout)} DROP CONSTRAINT IF EXISTS ${quoteName(required)}`,
+    ...(await renameSql(session, layout, { aside: made, from: backup })),
+    dropTriggerSql(layout, 'outdated'),
+    triggerSql(layout, 'stale', made),
+    // What lacks the old vector cannot be NOT NULL again: whoever took readers back was told how many rows do.
+    ...(isRequired ? [requiredSql(layout, made, placed.column)] : []),
+  ];
+  return onlyWhere(hasColumn(oid, backup), statements.join('; '));
 }
 
 function requireBoth(layout: PlacedLayout): void {
@@ -128,14 +150,18 @@ function requireBoth(layout: PlacedLayout): void {
   });
 }
 
-/** Some ids of rows that lack the run's vector: those with a text, and of a column that is NOT NULL every one. */
-async function lackingIds(session: Session, layout: PlacedLayout): Promise<readonly string[]> {
-  const { placed } = layout;
-  const column = quoteName(placed.names.made);
+/** Rows that lack the run's vector: those with a text, and of a column that is NOT NULL every one. */
+function lackingWhere({ placed }: PlacedLayout): string {
   const which = placed.old?.column.notNull === true ? '' : ` AND ${mayHaveText(placed)}`;
+  return `${quoteName(placed.names.made)} IS NULL${which}`;
+}
+
+/** Some of their ids. */
+async function lackingIds(session: Session, layout: PlacedLayout): Promise<readonly string[]> {
+  if (layout.placed.state !== 'beside') return [];
   const texts = layout.key.map(({ name }) => `${quoteName(name)}::text`).join(" || ',' || ");
   const rows = await session.rows(
-    `SELECT ${texts} AS id FROM ${tableOf(layout)} WHERE ${column} IS NULL${which} ORDER BY ${keyList(layout)} LIMIT 101`,
+    `SELECT ${texts} AS id FROM ${tableOf(layout)} WHERE ${lackingWhere(layout)} ORDER BY ${keyList(layout)} LIMIT 101`,
   );
   return rows.map(({ id }) => id ?? '');
 }
@@ -155,22 +181,21 @@ function refuseLacking(layout: PlacedLayout, ids: readonly string[]): void {
 }
 
 /** The column that readers use gets the name `aside`, and `from` the one they use. */
-async function rename(
+async function renameSql(
   session: Session,
   layout: PlacedLayout,
   { aside, from }: { readonly aside: string; readonly from: string },
-): Promise<void> {
+): Promise<readonly string[]> {
   const { placed, schema } = layout;
   const table = tableOf(layout);
   const [column, index] = [quoteName(placed.column), (name: string) => `${quoteName(schema)}.${quoteName(name)}`];
-  for (const [old, name] of await indexNames(session, layout)) {
-    await session.run(`ALTER INDEX ${index(old)} RENAME TO ${quoteName(name)}`);
-  }
-  await session.run(
-    `ALTER TABLE ${table} RENAME COLUMN ${column} TO ${quoteName(aside)};
-     ALTER TABLE ${table} RENAME COLUMN ${quoteName(from)} TO ${column};
-     DROP INDEX IF EXISTS ${index(placed.names.lacking)}`,
-  );
+  const indexes = await indexNames(session, layout);
+  return [
+    ...indexes.map(([old, name]) => `ALTER INDEX ${index(old)} RENAME TO ${quoteName(name)}`),
+    `ALTER TABLE ${table} RENAME COLUMN ${column} TO ${quoteName(aside)}`,
+    `ALTER TABLE ${table} RENAME COLUMN ${quoteName(from)} TO ${column}`,
+    `DROP INDEX IF EXISTS ${index(placed.names.lacking)}`,
+  ];
 }
 
 /**
@@ -214,13 +239,13 @@ async function vectorIndexes(
 }
 
 /** A person's words stay with the name; what vecferry wrote there of a vector's name stays too, with the new distance. */
-async function carryComment(session: Session, layout: PlacedLayout): Promise<void> {
+function commentSql(layout: PlacedLayout): readonly string[] {
   const { old, made, column } = layout.placed;
   const words = old?.column.comment ?? null;
-  if (words === null || old === undefined || made === undefined) return;
-  const kept = { ...markOf(old.column), ...distanceIn(made) };
-  const text = Object.keys(markOf(old.column)).length > 0 ? markText(kept) : words;
-  await session.run(`COMMENT ON COLUMN ${tableOf(layout)}.${quoteName(column)} IS ${quoteText(text)}`);
+  if (words === null || old === undefined || made === undefined) return [];
+  const mark = markOf(old.column);
+  const text = Object.keys(mark).length > 0 ? markText({ ...mark, ...distanceIn(made) }) : words;
+  return [`COMMENT ON COLUMN ${tableOf(layout)}.${quoteName(column)} IS ${quoteText(text)}`];
 }
 
 const distanceIn = ({ column }: VectorField): Pick<ReturnType<typeof markOf>, 'distance'> => {
@@ -229,29 +254,28 @@ const distanceIn = ({ column }: VectorField): Pick<ReturnType<typeof markOf>, 'd
 };
 
 /** Grants on the one column; those on the table hold for each. */
-async function carryGrants(session: Session, layout: PlacedLayout): Promise<void> {
-  const { names, column } = layout.placed;
+async function grantsSql(session: Session, layout: PlacedLayout): Promise<readonly string[]> {
+  const { column } = layout.placed;
   const rows = await session.rows(
     `SELECT a.privilege_type::text AS privilege, a.is_grantable::text AS grantable,
        CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END AS role
      FROM pg_attribute c, aclexplode(c.attacl) a WHERE c.attrelid = $1::oid AND c.attname = $2::text`,
-    [layout.oid, names.backup],
+    [layout.oid, column],
   );
-  for (const { privilege, role, grantable } of rows) {
+  return rows.map(({ privilege, role, grantable }) => {
     const option = grantable === 'true' ? ' WITH GRANT OPTION' : '';
-    await session.run(`GRANT ${privilege} (${quoteName(column)}) ON ${tableOf(layout)} TO ${role}${option}`);
-  }
+    return `GRANT ${privilege} (${quoteName(column)}) ON ${tableOf(layout)} TO ${role}${option}`;
+  });
 }
 
 /**
  * NOT NULL goes from one column to the other: as a check that holds for what is written from now on, which takes no look
  * at the rows, and is proved afterwards, while everybody works.
  */
-async function moveRequired(session: Session, table: string, name: string, from: string, to: string): Promise<void> {
-  await session.run(
-    `ALTER TABLE ${table} ALTER COLUMN ${quoteName(from)} DROP NOT NULL;
-     ALTER TABLE ${table} ADD CONSTRAINT ${quoteName(name)} CHECK (${quoteName(to)} IS NOT NULL) NOT VALID`,
-  );
+function requiredSql(layout: PlacedLayout, from: string, to: string): string {
+  const table = tableOf(layout);
+  return `ALTER TABLE ${table} ALTER COLUMN ${quoteName(from)} DROP NOT NULL;
+    ALTER TABLE ${table} ADD CONSTRAINT ${quoteName(layout.placed.names.required)} CHECK (${quoteName(to)} IS NOT NULL) NOT VALID`;
 }
 
 /** SET NOT NULL reads no row where a valid check says the same (manual, ALTER TABLE). */
@@ -264,12 +288,9 @@ async function proveRequired({ database, name, readPlaced }: Switching): Promise
   // After a rollback rows may lack the old vector. The check stays for what is written from now on.
   if (nulls > 0) return;
   await database.use(async (session) => await session.run(`ALTER TABLE ${table} VALIDATE CONSTRAINT ${required}`));
-  await withTableLocked(database, name, async (session) => {
-    if (!(await hasConstraint(session, layout, placed.names.required))) return;
-    await session.run(
-      `ALTER TABLE ${table} ALTER COLUMN ${column} SET NOT NULL; ALTER TABLE ${table} DROP CONSTRAINT ${required}`,
-    );
-  });
+  const condition = `EXISTS (SELECT FROM pg_constraint WHERE conrelid = ${layout.oid} AND conname = ${quoteText(placed.names.required)})`;
+  const statements = `ALTER TABLE ${table} ALTER COLUMN ${column} SET NOT NULL; ALTER TABLE ${table} DROP CONSTRAINT ${required}`;
+  await withTableLocked(database, name, onlyWhere(condition, statements));
 }
 
 async function hasConstraint(session: Session, { oid }: PlacedLayout, name: string): Promise<boolean> {
@@ -302,10 +323,12 @@ export async function dropPlace(
   if (placed.state === 'absent') return { name: column, what, isThere: false };
   const bytes = await database.use(async (session) => await bytesOf(session, layout, column));
   if (!dryRun) {
-    await withTableLocked(database, name, async (session) => {
-      const drops = `${dropTriggerSql(layout, 'stale')}; ${dropTriggerSql(layout, 'outdated')}`;
-      await session.run(`${drops}; ALTER TABLE ${tableOf(layout)} DROP COLUMN IF EXISTS ${quoteName(column)} RESTRICT`);
-    });
+    const drops = `${dropTriggerSql(layout, 'stale')}; ${dropTriggerSql(layout, 'outdated')}`;
+    await withTableLocked(
+      database,
+      name,
+      `${drops}; ALTER TABLE ${tableOf(layout)} DROP COLUMN IF EXISTS ${quoteName(column)} RESTRICT`,
+    );
   }
   return { name: column, what, isThere: true, bytes };
 }
