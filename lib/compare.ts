@@ -9,13 +9,12 @@ import { fetchRecords, maxFetch, split } from './fetch-records.ts';
 import type { FlagStore } from './flag.ts';
 import { comparedKey } from './keys.ts';
 import { type Deadline, isNear } from './log.ts';
-import { getMade, madeChecksum } from './made.ts';
+import { getMade, madeChecksum, releaseMade } from './made.ts';
 import { readManifest } from './manifest.ts';
 import { addDropped, droppedOf } from './mapping/dropped.ts';
 import { mapBatch, mapId } from './mapping.ts';
 import { asCompared, nullsOf } from './match.ts';
 import { getJson, type ObjectStore, putJson } from './objects.ts';
-import { releaseMemory } from './parquet-wasm.ts';
 import { isInPlace, spotChecksOf } from './place.ts';
 import { type Treatments, targetTreatments, untreated } from './record-equal.ts';
 import { type Compared, comparedSchema, type Difference, type Manifest, type Plan } from './run-files.ts';
@@ -128,7 +127,7 @@ export async function compareShard(options: CompareOptions): Promise<ShardOutput
     savedAt = performance.now();
   }
   await save();
-  for (const { values } of batch.vectors.values()) releaseMemory(values);
+  releaseMade(made);
   return tallies.done ? { done: true } : { done: false, offset: tallies.offset };
 }
 

@@ -101,6 +101,11 @@ export async function getMade(objects: ObjectStore, plan: Plan, shard: string): 
   return { exported, ...attachMade(exported, made, embed.vector) };
 }
 
+/** Gives the memory of its vectors back at once; nothing may read them any more. */
+export function releaseMade({ batch, exported }: MadeShard): void {
+  for (const each of [batch, exported]) for (const { values } of each.vectors.values()) releaseMemory(values);
+}
+
 /** The records of a shard with their made vectors, each at its position. @throws as getMade */
 export async function getMadeShard(objects: ObjectStore, plan: Plan, shard: string): Promise<Batch> {
   return (await getMade(objects, plan, shard)).batch;
