@@ -241,3 +241,55 @@ test('PostgreSQL to Qdrant and back: paths, split, join, template, defaults and 
     rowsOf(`SELECT id::int, name, city, views, born::text, meta, embedding::text FROM ${name} ORDER BY 1`);
   expect(await people(back)).toEqual(await people(table));
 }, 240_000);
+
+describe.each(['qdrant', 'lancedb'] as const)('into %s', (store) => {
+  test('filters follow a renamed field, and two collections are held against each other by the same rules', async () => {
+    const table = runs.unique('topics');
+    await sql.query(
+      `CREATE TABLE ${table} (id integer PRIMARY KEY, topic text, status text, price text, embedding vector(3))`,
+    );
+    await sql.query(
+      `INSERT INTO ${table} SELECT i, 't' || i % 5, CASE WHEN i % 50 = 0 THEN NULL WHEN i % 2 = 0 THEN 'PENDING' ELSE 'DONE' END, (i / 4.0)::numeric(10,2)::text, ARRAY[sin(i), cos(i), i % 7]::float4[]::vector FROM generate_series(1, 600) i`,
+    );
+    const target = await endpointIn(runs, store, 'topics');
+    const recall = {
+      queries: 20,
+      depths: [],
+      sets: [{ name: 'filtered', sample: 20, filter: { topic: 't1' }, atLeast: null }],
+    };
+    const event = {
+      source: tableOf(table),
+      target,
+      mapping: {
+        vectors: { embedding: { distance: 'cosine' } },
+        payload: {
+          topic: { to: 'subject' },
+          status: { values: { PENDING: 'pending', DONE: 'done' }, default: 'none' },
+          price: 'number',
+        },
+        add: { slug: { template: '{topic}/{id}' } },
+        records: [{ name: 'fives', drop: { topic: 't4' } }],
+      },
+      validate: { recall },
+      cutover: null,
+    };
+    const report = expectValidated(await runs.run(event));
+    expect(report.compare).toMatchObject({ equal: 480, skipped: 120 });
+    const [entry] = report.recall?.sets ?? [];
+    expect(entry?.candidates).toBe(120);
+    expect(entry?.source).toMatchObject({ measured: true, mean: 1 });
+    expect(entry?.target).toMatchObject({ measured: true, mean: expect.any(Number) });
+    if (entry?.target.measured === true) expect(entry.target.mean).toBeGreaterThan(0.95);
+
+    const again = expectValidated(await runs.run({ ...event, mode: 'validate' }));
+    expect(again.compare).toMatchObject({ equal: 480, skipped: 120 });
+
+    const changed = { ...recall, sets: [{ name: 'filtered', sample: 20, filter: { status: 'DONE' }, atLeast: null }] };
+    const { outcome } = await runs.run({
+      ...event,
+      target: await endpointIn(runs, store, 'topics'),
+      validate: { recall: changed },
+    });
+    expect(JSON.stringify(outcome)).toMatch(/filters by 'status', which mapping\.payload gives other values/);
+  }, 120_000);
+});
