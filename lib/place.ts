@@ -22,6 +22,13 @@ export const isBackfill = ({ target, embed }: RunEvent): boolean =>
 export const spotChecksOf = ({ event, embed }: Pick<Plan, 'event' | 'embed'>): number =>
   isInPlace(event) && embed !== undefined ? 0 : event.validate.spotCheck;
 
+/** The target as a run goes on with it: how fast it is filled may be changed between tries. */
+export function unthrottled(target: RunEvent['target']): RunEvent['target'] {
+  if (target.into !== 'place') return target;
+  const { rowsPerSecond: _, ...options } = target.options;
+  return { ...target, options };
+}
+
 /** What holds while applications go on. */
 export function placeGuarantee(event: RunEvent): string {
   if (isBackfill(event)) {

@@ -18,7 +18,7 @@ import { matchCollections } from './match.ts';
 import { withSaidModel } from './model-id.ts';
 import { readMoves, refuseFinished, refuseRetired } from './moves.ts';
 import { getJson, type ObjectStore, putJson } from './objects.ts';
-import { checkPlace, isInPlace, placeGuarantee, refusePlace } from './place.ts';
+import { checkPlace, isInPlace, placeGuarantee, refusePlace, unthrottled } from './place.ts';
 import {
   countOrNone,
   liveNotes,
@@ -263,7 +263,7 @@ function fingerprintOf(event: RunEvent, ranges: readonly RangeItem[]): string {
   const text = JSON.stringify([
     mode,
     said,
-    target,
+    unthrottled(target),
     mapping,
     parallel.shardMiB,
     ranges,

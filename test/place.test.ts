@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, test } from '@jest/globals';
 import { parseEvent, wayOf } from '../lib/event.ts';
-import { inPlaceOf, placeGuarantee, refusePlace } from '../lib/place.ts';
+import { inPlaceOf, placeGuarantee, refusePlace, unthrottled } from '../lib/place.ts';
 import { memory } from '../lib/stores/memory.ts';
 import { pgvector } from '../lib/stores/pgvector.ts';
 
@@ -21,6 +21,15 @@ describe('an event in place', () => {
     expect(wayOf(event)).toMatchObject({ inPlace: true, cutover: true, canary: false });
     // As it stands in a plan it is the same again.
     expect(parseEvent(JSON.parse(JSON.stringify(event)))).toEqual(event);
+  });
+
+  test('may be slowed down when it is started again', () => {
+    const [slow, fast] = [100, 5000].map((rowsPerSecond) =>
+      parseEvent({ ...inPlace, target: { into: 'place', options: { rowsPerSecond } } }),
+    );
+    expect(slow && fast && unthrottled(slow.target)).toEqual(fast && unthrottled(fast.target));
+    const other = parseEvent({ source, target: { ...source, collection: 'b', options: { rowsPerSecond: 100 } } });
+    expect(unthrottled(other.target)).toBe(other.target);
   });
 
   test('that fills what is missing cuts nothing over', () => {

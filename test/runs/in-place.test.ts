@@ -1,4 +1,4 @@
-import { appendFileSync, mkdtempSync } from 'node:fs';
+import { appendFileSync, mkdtempSync, readFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
@@ -203,3 +203,27 @@ test('a column of double precision[] is filled in a database without pgvector: k
     await bare.drop();
   }
 }, 600_000);
+
+test('a backfill beside rows that have vectors is searched among all of them, through the index that was there', async () => {
+  await makeTable('halves', 600, 'id text PRIMARY KEY, text text, embedding vector(50)', 50);
+  await query('CREATE INDEX halves_idx ON halves USING hnsw (embedding vector_cosine_ops)');
+  const rest = 'id IN (SELECT id FROM halves ORDER BY md5(id) LIMIT 300)';
+  await query(`UPDATE halves SET embedding = NULL WHERE ${rest}`);
+  const vecferry = vecferryProcess(mkdtempSync(join(tmpdir(), 'vecferry-halves-')), 'h1');
+  const event = {
+    source: { store: 'pgvector', connection: { url: database.url }, collection: 'halves' },
+    target: { into: 'place' },
+    embed: { text: 'text', records: 'missing', model: model('glove-50') },
+  };
+  await expect(vecferry.run('run', JSON.stringify(event), '--run', 'h0')).rejects.toThrow(
+    /300 records have a vector 'embedding' of a model that is not known.*source\.model/s,
+  );
+  const said = { ...event, source: { ...event.source, model: { name: 'glove-50', version: '1' } } };
+  await vecferry.run('run', JSON.stringify(said), '--run', 'h1');
+  expect(await query('SELECT count(*)::int AS count FROM halves WHERE embedding IS NULL')).toEqual([{ count: 0 }]);
+  expect(await wrongRows('halves', 50)).toEqual([]);
+  const report = JSON.parse(readFileSync(vecferry.objects('report.json'), 'utf8'));
+  expect(report).toMatchObject({ verdict: 'validated', compare: { records: 300, equal: 300 } });
+  expect(report.recall.sets[0].target.mean).toBeGreaterThan(0.95);
+  await expect(vecferry.run('cutover', 'h1')).rejects.toThrow(/nothing to cut over/);
+}, 300_000);
