@@ -216,6 +216,38 @@ describe("the run's mapping", () => {
     payload,
   });
 
+  test("has its rules in an application's writes: what they drop is taken from the target, renamed fields have their names back", async () => {
+    const rules = {
+      payload: {
+        topic: { to: 'subject' },
+        status: { to: 'state', values: { OPEN: 'open', DONE: 'done' }, otherwise: 'drop' },
+      },
+      add: { slug: { template: '{topic}-{id}' } },
+    };
+    const pair = await pairOf('pgvector', 'qdrant', makeSchema({ idType: 'string' }), { mapping: rules });
+    const made = (id: string, status: string): ClientRecord => ({
+      id,
+      vectors: { embedding: [1, 2, 3, 4] },
+      payload: { topic: 'news', status },
+    });
+    const records = [made('a', 'OPEN'), made('b', 'DONE')];
+    await pair.source.upsert(records);
+    await pair.target.upsert(records);
+    expect(await pair.differences()).toEqual([]);
+    const [found] = await pair.target.fetch(['a']);
+    expect(found?.payload).toEqual({ topic: 'news', state: 'open', slug: 'news-a' });
+    const query = { values: [1, 2, 3, 4], k: 5 };
+    expect((await pair.target.search({ ...query, filter: { topic: 'news' } })).map(({ id }) => id).sort()).toEqual([
+      'a',
+      'b',
+    ]);
+    await expect(pair.target.search({ ...query, filter: { status: 'OPEN' } })).rejects.toThrow(
+      /cannot filter by 'status', which mapping\.payload gives other values/,
+    );
+    await pair.target.upsert([made('a', 'LOST')]);
+    expect((await pair.target.fetch(['a', 'b'])).map(({ id }) => id)).toEqual(['b']);
+  });
+
   test('is what an application writes by, and reads, searches and deletes by, in the names of the source', async () => {
     const pair = await pairOf('pgvector', 'qdrant', makeSchema({ idType: 'string', vectors }), { mapping });
     const payload = { secret: 's', year: 2020, code: '7', topic: 'news' };
