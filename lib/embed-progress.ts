@@ -30,6 +30,8 @@ export interface EmbedProgress {
   /** Records that wait for an answer, and those that were not looked at. */
   readonly open: number;
   write(isDone: boolean): Promise<void>;
+  /** True where embedding.json is there already. */
+  readonly goesOn: boolean;
   /** The last time of this call: nothing is under way any more. */
   end(isDone: boolean): Promise<void>;
   /** Writes where it is time. */
@@ -152,6 +154,7 @@ export async function openProgress({ plan, manifest, objects, texts, now }: Prog
       return open();
     },
     write,
+    goesOn: earlier !== undefined,
     end: async (isDone) => {
       underWay.clear();
       tally.processing = 0;

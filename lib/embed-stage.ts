@@ -43,7 +43,8 @@ export async function embedShards(input: EmbedStageInput): Promise<{ readonly do
   const progress = await openProgress({ plan, manifest, objects, texts, now });
   const stage: Stage = { ...input, embed, texts, progress, opened: [], pending: [], read: { whole: false, kept: 0 } };
   const finisher = makeFinisher(stage);
-  await progress.write(false);
+  // What an earlier call wrote says more than one that has looked at nothing yet.
+  if (!progress.goesOn) await progress.write(false);
   let asked = 0;
   try {
     const sent = await sendTexts({

@@ -71,6 +71,16 @@ async function expectVectorsOfTexts(target: EndpointInput): Promise<void> {
   }
 }
 
+async function inSql(text: string, values: readonly unknown[] = []): Promise<pg.QueryResult> {
+  const sql = new pg.Client(await postgresUrl());
+  await sql.connect();
+  try {
+    return await sql.query(text, [...values]);
+  } finally {
+    await sql.end();
+  }
+}
+
 const paidMoreThanOnce = (): [string, number][] => [...server.counts.embedded].filter(([, times]) => times !== 1);
 
 test('PostgreSQL to Qdrant through the local model: 100 floats become 512, and every record is where its text says', async () => {
@@ -142,6 +152,45 @@ describe('a provider that', () => {
     await expectVectorsOfTexts(target);
   }, 180_000);
 });
+
+test('a table without any vector gets its first one', async () => {
+  const table = runs.unique('glosses');
+  const source = await seedGlosses(table, glosses);
+  await inSql(`ALTER TABLE ${table} DROP COLUMN embedding`);
+  const target = await endpointIn(runs, 'pgvector', 'glosses');
+  const report = expectValidated(await runs.run({ source, target, embed: embedWith(), parallel }));
+  expect(report.compare).toMatchObject({ equal: records });
+  await expectVectorsOfTexts(target);
+}, 180_000);
+
+test('only the records that lack their vector are embedded where the event says so, and the others keep theirs', async () => {
+  const table = runs.unique('glosses');
+  const source = {
+    ...(await seedGlosses(table, glosses)),
+    model: { name: 'glove-100', version: '1' },
+  };
+  const lacking = glosses.filter((_, at) => at % 10 === 0);
+  await inSql(`UPDATE ${table} SET embedding = NULL WHERE id = ANY($1)`, [lacking.map(({ id }) => id)]);
+  const target = await endpointIn(runs, 'pgvector', 'glosses');
+  const model = { ...embedWith().model, name: 'glove-100', version: '1', dimensions: 100 };
+  const { run, ...result } = await runs.run({
+    source,
+    target,
+    embed: embedWith({ model, records: 'missing' }),
+    parallel,
+  });
+  expect(expectValidated({ run, ...result }).compare).toMatchObject({ equal: records });
+  const asked = new Set(lacking.map(({ text }) => text));
+  expect(new Set(server.counts.embedded.keys())).toEqual(asked);
+  expect(await embeddingOf(run)).toMatchObject({ completed: records, copied: records - lacking.length });
+  // One model made both, so every vector is the model's of the record's text.
+  const same = await inSql(
+    `SELECT count(*)::int AS same FROM ${table} s JOIN ${target.collection} t USING (id) WHERE s.embedding <-> t.embedding < 1e-6`,
+  );
+  expect(same.rows[0]).toEqual({ same: records - lacking.length });
+  const whole = await inSql(`SELECT count(*)::int AS made FROM ${target.collection} WHERE embedding IS NOT NULL`);
+  expect(whole.rows[0]).toEqual({ made: records });
+}, 180_000);
 
 test('a budget that is passed in the middle stops the run; a greater one goes on, and nothing is paid for twice', async () => {
   const source = await seedGlosses(runs.unique('glosses'), glosses);
