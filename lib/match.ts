@@ -208,11 +208,14 @@ function noteMissing(
 }
 
 /** What the rules make of a record of the source is held against all that the target has, but for what they leave out. */
-function onlyWritten({ mapping }: RunEvent): Pick<MappingPlan, 'rules'> {
-  if (mapping.others === 'keep') return {};
-  const written = [...rulesOf(mapping).flatMap(targetsOf), ...Object.keys(mapping.add)];
-  const fields = [...new Set(written.map((name) => name.split('.')[0] ?? name))].map((from) => ({ from, rule: {} }));
-  return { rules: { records: [], fields, add: {}, others: 'drop', checks: {} } };
+function onlyWritten({ mapping }: RunEvent, left: readonly string[]): Pick<MappingPlan, 'dropFields' | 'rules'> {
+  const rules = rulesOf(mapping).filter(({ rule }) => rule !== null);
+  const written = new Set([...rules.flatMap(targetsOf), ...Object.keys(mapping.add)].map((name) => name.split('.')[0]));
+  // A field that is left out may have given its name to another one.
+  const dropFields = left.filter((name) => !written.has(name));
+  if (mapping.others === 'keep') return { dropFields };
+  const fields = [...written].map((from = '') => ({ from, rule: {} }));
+  return { dropFields, rules: { records: [], fields, add: {}, others: 'drop', checks: {} } };
 }
 
 /**
@@ -225,7 +228,7 @@ export function asCompared(target: Pick<Reader, 'fetch'>, plan: Plan, source: Ca
   const { rules: _, ...mapping } = plan.mapping;
   const onlyMatched: MappingPlan = {
     ...mapping,
-    ...onlyWritten(plan.event),
+    ...onlyWritten(plan.event, mapping.dropFields),
     vectors: Object.fromEntries(Object.values(plan.mapping.vectors).map((name) => [name, name])),
     castFields: {},
     ids: 'keep',

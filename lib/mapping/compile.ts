@@ -31,10 +31,12 @@ export interface Rule {
  * Fields that are left out or cast, and nothing else, have their old places: such a run's payloads are not taken apart for
  * rules.
  */
-export function compilePayload({ event, declared }: CompileInput): PayloadMapping {
+export function compilePayload({ event, fields: source = [], declared }: CompileInput): PayloadMapping {
   const { payload, add, others, records } = event.mapping;
   const isNamed = (name: string): boolean => !name.includes('.') || event.mapping.payload[name] === undefined;
   const dropFields = Object.keys(payload).filter((name) => payload[name] === null && isNamed(name));
+  // Said by name, so that a source that can leaves them unread.
+  if (others === 'drop') dropFields.push(...source.flatMap(({ name }) => (payload[name] === undefined ? [name] : [])));
   const castFields: Record<string, 'number' | 'string'> = {};
   const fields: Rule[] = [];
   for (const [from, rule] of Object.entries(payload)) {

@@ -1,9 +1,12 @@
 import { beforeAll, describe, expect, test } from '@jest/globals';
 import { checkMapping } from '../../lib/mapping/check.ts';
+import { unreadFields } from '../../lib/mapping/names.ts';
+import { asCompared } from '../../lib/match.ts';
 import type { FieldSpec, FieldType } from '../../lib/schema.ts';
 import { memory } from '../../lib/stores/memory.ts';
 import type { Store } from '../../lib/stores/port.ts';
 import { makeBatch, makeSchema } from '../make.ts';
+import { makePlan } from '../make-plan.ts';
 import { fitOf } from './world.ts';
 
 const field = (name: string, type: FieldType, more: Partial<FieldSpec> = {}): FieldSpec => ({
@@ -239,5 +242,27 @@ describe('the plan tries the rules on records that are there', () => {
 
   test('a mapping without rules reads nothing', async () => {
     expect(await check({ payload: { secret: null } })).toBeUndefined();
+  });
+});
+
+describe('fields that are left out', () => {
+  test('are not even read where the source can leave them, unless a rule reads them', () => {
+    const { mapping } = fitOf(
+      { others: 'drop', payload: { name: {} }, add: { slug: { template: '{meta.year}' } } },
+      { fields: declared },
+    );
+    expect(unreadFields(mapping)).toEqual(['id2', 'status']);
+    expect(unreadFields(mapping, ['status'])).toEqual(['id2']);
+    expect(unreadFields(fitOf({ payload: { name: null }, add: { n: { join: ['name'] } } }).mapping)).toEqual([]);
+  });
+
+  test('do not take a field from the target of a comparison that another one was renamed to', async () => {
+    const target = await memory.open({ connection: { path: 'mapping-match' }, collection: 'there', options: {} });
+    await target.prepare(makeSchema());
+    await target.write(makeBatch({ ids: ['1'], payloads: ['{"title":"x","own":1}'] }), { mode: 'upsert' });
+    const mapping = { payload: { title: null, own: null, headline: { to: 'title' } } };
+    const plan = { ...makePlan({ mode: 'validate', mapping }), mapping: { ...fitOf(mapping).mapping } };
+    const found = await asCompared(target, plan, memory.capabilities).fetch(['1']);
+    expect(found.payloads).toEqual(['{"title":"x"}']);
   });
 });
