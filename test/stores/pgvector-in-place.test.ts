@@ -320,6 +320,27 @@ describe('a table that gets a new vector in place', () => {
     expect((await source.describe()).count).toBe(50);
   });
 
+  test('is not switched over a write that was under way when the switch began', async () => {
+    const table = await makeTable(20);
+    const { source, target } = await sides(table);
+    const exported = await readAll(source);
+    const schema = await madeSchema(source);
+    await target.prepare(schema);
+    await target.write(withMade(exported), { mode: 'upsert' });
+    await built(target, schema);
+    const holder = new pg.Client(url);
+    await holder.connect();
+    await holder.query(`BEGIN; UPDATE ${table} SET title = 'under way 9' WHERE id = 9`);
+    const moved = Promise.resolve(target.pointer?.move('embedding', stands)).catch((error: unknown) => String(error));
+    await new Promise((next) => setTimeout(next, 700));
+    await holder.query('COMMIT');
+    await holder.end();
+    expect(await moved).toMatch(/1 record lacks .*\(9\).*nothing was switched/);
+    expect((await query(`SELECT embedding::text AS text FROM ${table} WHERE id = 7`))[0]).toEqual({
+      text: '[7,1,2,3]',
+    });
+  });
+
   test('is filled by two at once and switched by two at once, as it would be by one', async () => {
     const table = await makeTable(1500);
     const { source, target } = await sides(table);
@@ -478,6 +499,7 @@ describe('a table that gets a new vector in place', () => {
       await target.prepare(wanted);
       const exported = await readAll(source);
       expect(exported.count).toBe(25);
+      expect(Object.keys(JSON.parse(exported.payloads[0] ?? ''))).toEqual(['title']);
       await query(
         `UPDATE ${table} SET title = 'changed' WHERE b = 1; UPDATE ${table} SET embedding = '${own}' WHERE b = 3`,
       );
