@@ -45,11 +45,12 @@ const tunable: readonly Cause['cause'][] = [
 /** What is wrong first, then what could not be checked; each with its causes, of which the first says what to do next. */
 export function findingsOf(parts: Findings): Finding[] {
   const { run, mode, counts, compare, spotCheck, live, embedding, diagnosis } = parts;
-  const advice = live === null ? advices[mode] : advices.live;
-  const failed = embedding === null ? undefined : embeddingFinding(run, embedding);
+  const advice = counts.isOneTable === true ? advices.place : live === null ? advices[mode] : advices.live;
+  const failedTexts = failedNow(parts);
+  const failed = embedding === null || failedTexts === 0 ? undefined : embeddingFinding(run, embedding);
   const findings: Found[] = [
     ...(failed === undefined ? [] : [{ ...failed, isNextKnown: true }]),
-    ...compareFindings(compare, advice, embedding?.failed ?? 0),
+    ...compareFindings(compare, advice, failedTexts),
     ...sourceFindings(spotCheck, advice),
     // Writes go on: the sweep has found what they left out.
     ...(live === null ? countFindings(counts, compare, advice) : liveFindings(live)),
@@ -63,6 +64,12 @@ export function findingsOf(parts: Findings): Finding[] {
       const [first] = causes.filter(({ cause }) => isTuned !== true || !tunable.includes(cause));
       return { ...found, next: isNextKnown ? found.next : (first?.next ?? found.next), causes };
     });
+}
+
+/** In place a text that failed may have been mended in the table since, and its vector been made: comparison has seen it. */
+function failedNow({ counts, compare, embedding }: Findings): number {
+  const failed = embedding?.failed ?? 0;
+  return counts.isOneTable === true && compare.notInSample === 0 ? Math.min(failed, compare.missing) : failed;
 }
 
 function explains(cause: Cause, { check, set, vector, isMissing }: Omit<Found, 'isNextKnown' | 'isTuned'>): boolean {
@@ -83,6 +90,14 @@ const advices = {
     extra: 'that the run did not write',
     changed: 'If the source was written to since, start the run again under a new id while it is quiet',
     whileQuiet: 'It changed during the run: start the run again under a new id while nothing is written to it.',
+  },
+  place: {
+    again:
+      "Set the run's column of these rows to NULL and start the run again under its id, which makes their vectors; if the same ids come up, see what else writes the column.",
+    unique: 'Make the ids unique in the table, then start the run again under a new id.',
+    extra: 'that the run did not write',
+    changed: 'Start the run again under its id',
+    whileQuiet: 'Start the run again under its id.',
   },
   live: {
     again: 'Start the run again under its id: both sides are compared anew, and what a write did not reach is mended.',
