@@ -26,7 +26,19 @@ const fieldPath = z
   .refine((path) => path.split('.').every((step) => step !== '' && step !== '__proto__'), {
     error: 'is no field: a path has names with one dot between two, and none is __proto__',
   });
-const scalar = z.union([z.string(), z.number(), z.boolean(), z.null()]);
+const holdsRounded = (value: unknown): boolean =>
+  typeof value === 'object' && value !== null
+    ? Object.values(value).some(holdsRounded)
+    : typeof value === 'number' && Math.abs(value) > Number.MAX_SAFE_INTEGER;
+const roundedText = 'holds a number beyond 2^53 - 1, which was rounded when the event was read; write it as a text';
+/** A value that the event gives. Its larger integers have lost their digits before anybody sees them. */
+const givenValue = z.json().refine((value) => !holdsRounded(value), roundedText);
+const scalar = z.union([
+  z.string(),
+  z.number().refine((value) => !holdsRounded(value), roundedText),
+  z.boolean(),
+  z.null(),
+]);
 
 /** lib/mapping/cast.ts says what each takes. */
 export const castSchema = z.enum(['number', 'integer', 'string', 'boolean', 'timestamp', 'date', 'json', 'list']);
@@ -63,7 +75,7 @@ export const fieldRuleSchema = z
     /** Its name in the target, or a path into an object there; left out: where it is. */
     to: fieldPath.optional(),
     /** Stands where a record lacks the field, or holds null there; nothing below is done to it. */
-    default: z.json().optional(),
+    default: givenValue.optional(),
     /** The first so many characters of a text are kept. */
     cut: z.int().positive().optional(),
     /** Value, as text -> what it becomes. */
@@ -79,7 +91,14 @@ export const fieldRuleSchema = z
     /** A text in parts: the last field takes the rest, and null stands where there are too few. Without `to`: a list of all parts. */
     split: z
       .strictObject({
-        by: z.string().min(1).refine(isPattern, 'is no regular expression between its slashes'),
+        by: z
+          .string()
+          .min(1)
+          .refine(isPattern, 'is no regular expression between its slashes')
+          .refine(
+            (by) => !/^\/.+\/[dgimsuvy]+$/.test(by),
+            'takes a regular expression without flags: it holds for all of the text',
+          ),
         to: z.array(fieldPath).min(2).optional(),
       })
       .optional(),
@@ -104,7 +123,7 @@ export type FieldRule = z.infer<typeof fieldRuleSchema>;
 
 /** A field that no field of the source becomes. In a template `id` is the record's, where no field has that name. */
 export const addedFieldSchema = z.union([
-  z.strictObject({ value: z.json() }),
+  z.strictObject({ value: givenValue }),
   z.strictObject({
     template: z
       .string()
@@ -177,7 +196,7 @@ export const mappingSchema = z.strictObject({
       /** False: refused, with what differs. True: fields that they lack take their default, those that the run does not know are left out; both counted. */
       accept: z.boolean().default(false),
       /** Field -> its value in records that lack it; left out: null. */
-      defaults: z.record(z.string(), z.json()).default({}),
+      defaults: z.record(z.string(), givenValue).default({}),
     })
     .prefault({}),
 });

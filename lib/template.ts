@@ -1,4 +1,4 @@
-import { isLosslessNumber, parse } from 'lossless-json';
+import { isLosslessNumber, parse, stringify } from 'lossless-json';
 import { InvalidEvent } from './errors.ts';
 
 /**
@@ -63,13 +63,14 @@ export function valueAt(payload: Fields, path: string): unknown {
   return value;
 }
 
-/** Strings and numbers as they are written, lists with commas between; what is null or not there is empty. */
+/** Strings and numbers as they are written, lists with commas between, objects as JSON; what is null or not there is empty. */
 export function textOf(value: unknown): string {
   if (value === undefined || value === null) return '';
   if (typeof value === 'string') return value;
   if (isLosslessNumber(value)) return value.value;
   if (Array.isArray(value)) return value.map(textOf).join(', ');
-  return typeof value === 'object' ? JSON.stringify(value) : String(value);
+  // lossless-json's own writer: JSON.stringify would write its numbers as the objects that they are here.
+  return typeof value === 'object' ? (stringify(value) ?? '') : String(value);
 }
 
 /** The fields of a payload, numbers with all their digits. */

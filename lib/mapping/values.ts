@@ -63,22 +63,20 @@ function firstCharacters(text: string, characters: number): string {
   return [...text.slice(0, characters * 2)].slice(0, characters).join('');
 }
 
-/** Parts of a text; with `into` so many, the last one with the rest as it stands. */
-export function splitText(text: string, by: string | RegExp, into?: number): readonly string[] {
-  if (into === undefined) return text.split(by).filter((part) => part !== undefined);
-  const parts: string[] = [];
-  let rest = text;
-  while (parts.length < into - 1) {
-    const found = typeof by === 'string' ? plainMatch(rest, by) : rest.match(by);
-    // An expression that matches nothing at all would never come to an end.
-    if (found?.index === undefined || found[0] === '') break;
-    parts.push(rest.slice(0, found.index));
-    rest = rest.slice(found.index + found[0].length);
+/** Parts of a text; with `into` so many, the last one with the rest as it stands. What an expression's groups take is no part. */
+export function splitText(text: string, by: string | RegExp, into = Number.POSITIVE_INFINITY): readonly string[] {
+  if (typeof by === 'string') {
+    const parts = text.split(by);
+    return parts.length <= into ? parts : [...parts.slice(0, into - 1), parts.slice(into - 1).join(by)];
   }
-  return [...parts, rest];
-}
-
-function plainMatch(text: string, by: string): { readonly index: number; readonly 0: string } | undefined {
-  const index = text.indexOf(by);
-  return index < 0 ? undefined : { index, 0: by };
+  const parts: string[] = [];
+  let from = 0;
+  for (const { 0: found, index } of text.matchAll(new RegExp(by.source, `g${by.flags}`))) {
+    if (parts.length >= into - 1) break;
+    // A place between two characters (`(?=[A-Z])`) parts them; before the first and after the last there is nothing to part.
+    if (found === '' && (index === from || index === text.length)) continue;
+    parts.push(text.slice(from, index));
+    from = index + found.length;
+  }
+  return [...parts, text.slice(from)];
 }

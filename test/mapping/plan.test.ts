@@ -106,12 +106,20 @@ describe('what could never work is refused by the plan, all of it at once', () =
     ['a unit without a time', { status: { cast: 'string', unit: 's' } }, /unit/],
     ['a split with a cast', { name: { split: { by: ' ' }, cast: 'string' } }, /split/],
     ['an expression that is none', { name: { split: { by: '/(/' } } }, /expression/],
+    ['an expression with flags', { name: { split: { by: '/,/g' } } }, /flags/],
     ['a path with a step that is empty', { name: { to: 'a..b' } }, /path/],
+    ['a field that parsers drop', JSON.parse('{"__proto__": null}'), /mapping\.payload\.__proto__/],
+    ['a default that was rounded', { name: { default: { n: [2 ** 64] } } }, /2\^53/],
+    ['a value that was rounded', { name: { values: { x: 2 ** 64 } } }, /2\^53/],
   ])('%s is no event', (_, payload, message) => {
     expect(() => fitOf({ payload })).toThrow(
       expect.objectContaining({ name: 'InvalidEvent', message: expect.stringMatching(message) }),
     );
   });
+});
+
+test('an added value that was rounded when the event was read is no event', () => {
+  expect(() => fitOf({ add: { n: { value: 2 ** 64 } } })).toThrow(/add\.n.*2\^53/);
 });
 
 test('a template with a brace without its counterpart is no event', () => {

@@ -160,9 +160,28 @@ describe('values', () => {
   });
 });
 
-test('a separator that matches nothing ends the split instead of going on for ever', () => {
-  expect(splitText('abc', /x*/u, 2)).toEqual(['abc']);
+test('a separator that matches nothing parts characters instead of going on for ever', () => {
+  expect(splitText('abc', /x*/u, 2)).toEqual(['a', 'bc']);
+  expect(splitText('abc', /x*/u)).toEqual(['a', 'b', 'c']);
   expect(splitText('a::b', ':', 3)).toEqual(['a', '', 'b']);
+});
+
+test('a text is parted alike into fields and into a list, and what an expression remembers is no part', () => {
+  expect(splitText('oneTwoThree', /(?=[A-Z])/u)).toEqual(['one', 'Two', 'Three']);
+  expect(splitText('oneTwoThree', /(?=[A-Z])/u, 2)).toEqual(['one', 'TwoThree']);
+  expect(splitText('1,2;3', /(,|;)/u)).toEqual(['1', '2', '3']);
+  expect(splitText('1,2;3', /(,|;)/u, 2)).toEqual(['1', '2;3']);
+  expect(splitText('a,b,c', ',', 2)).toEqual(['a', 'b,c']);
+});
+
+test('an object in a template or join is its JSON, every digit included', () => {
+  const add = { t: { template: '{o}' }, j: { join: ['o', 'l'], by: ' ' } };
+  const { batch } = mapTexts({ add }, ['{"o":{"n":12345678901234567890,"d":1.50},"l":[{"x":1}]}']);
+  const fields = JSON.parse(batch.payloads[0] ?? '');
+  expect(fields).toMatchObject({
+    t: '{"n":12345678901234567890,"d":1.50}',
+    j: '{"n":12345678901234567890,"d":1.50} {"x":1}',
+  });
 });
 
 describe('added fields', () => {
