@@ -195,6 +195,14 @@ describe('a table that gets a new vector in place', () => {
     ).map((row) => String(row['attname']));
   }
 
+  test('says before it begins when the new index is for another operator than the application may use', async () => {
+    const table = await makeTable(5);
+    await query(`DROP INDEX ${table}_idx; CREATE INDEX ${table}_idx ON ${table} USING hnsw (embedding vector_l2_ops)`);
+    const { source, target } = await sides(table);
+    const notes = await target.place?.check(await madeSchema(source), { isNew: true, isSearched: false });
+    expect(notes?.join('\n')).toMatch(/euclid \(<->\), and the new one of cosine \(<=>\)/);
+  });
+
   test('is not switched while a row with a text lacks its vector, and says which', async () => {
     const table = await makeTable(20);
     const { source, target } = await sides(table);

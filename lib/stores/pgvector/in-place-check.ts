@@ -1,10 +1,10 @@
 import { Incompatible } from '../../errors.ts';
-import type { CollectionSchema } from '../../schema.ts';
-import { count } from '../../words.ts';
+import type { CollectionSchema, Distance, VectorSpec } from '../../schema.ts';
+import { bytes, count } from '../../words.ts';
 import type { PlaceCheck } from '../port.ts';
-import type { Column } from './catalog.ts';
+import { type Column, distanceOperators } from './catalog.ts';
 import type { Database, Session } from './connect.ts';
-import { isRunsColumn, type PlacedLayout } from './in-place.ts';
+import { isRunsColumn, type Placed, type PlacedLayout } from './in-place.ts';
 import { type ReadPlaced, specOf } from './in-place-prepare.ts';
 import { quoteName } from './names.ts';
 import { tableOf } from './read.ts';
@@ -222,9 +222,8 @@ async function notesOf(session: Session, layout: PlacedLayout, schema: Collectio
   const { dimension = 0, precision } = spec;
   const width = (precision === 'float16' ? 2 : 4) * dimension + 8;
   const rows = Number(row?.['rows'] ?? 0);
-  const size = (value: number): string => `${(value / 1e9).toPrecision(2)} GB`;
-  const space = `disk space: about ${size(rows * width)} of vectors (${count(rows)} rows by the statistics, ${count(width)} bytes each)`;
-  const dead = `and up to ${size(Number(row?.['bytes'] ?? 0))} of dead rows until vacuum has taken them, since every row is updated once`;
+  const space = `disk space: about ${bytes(rows * width)} of vectors (${count(rows)} rows by the statistics, ${count(width)} bytes each)`;
+  const dead = `and up to ${bytes(Number(row?.['bytes'] ?? 0))} of dead rows until vacuum has taken them, since every row is updated once`;
   const triggers = row?.['triggers'] ?? '';
   const fires =
     triggers === '' ? [] : [`triggers on update of the table fire for every row that is filled: ${triggers}`];
@@ -256,8 +255,19 @@ async function notesOf(session: Session, layout: PlacedLayout, schema: Collectio
     `column ${made} is added beside ${quoteName(placed.column)} and filled; the switch renames ${quoteName(placed.column)} to ${backup} and ${made} to ${quoteName(placed.column)}, in one transaction; ${backup} stays until vecferry retire ${placed.place.run}`,
     'locks: adding the column, the switch and a rollback need ACCESS EXCLUSIVE for some milliseconds each; it is waited for in tries of 100 ms, so a long transaction delays the run and not the application. The index is built CONCURRENTLY',
     `${space}, ${dead}`,
+    ...otherDistance(placed, spec),
     ...required,
     ...fires,
     replicas,
+  ];
+}
+
+/** An index serves one operator: an application that goes on with the other one would read the whole table. */
+function otherDistance({ old, column }: Placed, { distance, index }: VectorSpec): readonly string[] {
+  if (old?.distance === undefined || distance === undefined || old.distance === distance || index?.kind === 'none')
+    return [];
+  const by = (each: Distance): string => `${each} (${distanceOperators[each].operator})`;
+  return [
+    `the index of ${quoteName(column)} is of ${by(old.distance)}, and the new one of ${by(distance)}, which the model's vectors are for: queries by the other are searched without an index after the switch; mapping.vectors says another`,
   ];
 }
