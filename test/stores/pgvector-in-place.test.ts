@@ -37,7 +37,6 @@ describe('a table that gets a new vector in place', () => {
       vector: undefined,
       dimension: newSize,
       fields: ['title'],
-      needsLetters: true,
       ...change,
     };
     const store = await pgvector.open({
@@ -89,8 +88,12 @@ describe('a table that gets a new vector in place', () => {
   };
   const built = async (target: Store, schema: CollectionSchema): Promise<void> => {
     await target.buildIndex(schema);
-    for (let i = 0; i < 200 && !(await target.indexProgress(schema)).done; i++)
+    for (let i = 0; i < 200; i++) {
+      const { done, isStalled = false } = await target.indexProgress(schema);
+      if (done) break;
+      if (isStalled) await target.buildIndex(schema);
       await new Promise((next) => setTimeout(next, 50));
+    }
     expect((await target.indexProgress(schema)).done).toBe(true);
   };
   const lackingOf = async (target: Store, after: string | null): Promise<Lacking> => {
@@ -449,6 +452,27 @@ describe('a table that gets a new vector in place', () => {
     const again = await open(table);
     await built(again, schema);
     expect((await query(invalid))[0]).toEqual({ count: 0 });
+  });
+
+  test('builds its indexes one after the other, since two would wait for each other until the server ends one', async () => {
+    const table = await makeTable(50);
+    const { source, target } = await sides(table);
+    const exported = await readAll(source);
+    const schema = await madeSchema(source);
+    await target.prepare(schema);
+    await target.write(withMade(exported), { mode: 'upsert' });
+    const holder = new pg.Client(url);
+    await holder.connect();
+    await holder.query(`BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM ${table}`);
+    // As a state that watches does: one index that waits is stalled, so it is called again.
+    const second = await open(table);
+    for (const each of [target, second, target]) await each.buildIndex(schema);
+    const builds = `SELECT count(*)::int AS count FROM pg_stat_activity WHERE query LIKE 'CREATE INDEX CONCURRENTLY%"${table}"%' AND state = 'active'`;
+    expect((await query(builds))[0]).toEqual({ count: 1 });
+    expect(await target.indexProgress(schema)).toMatchObject({ done: false, isStalled: true });
+    await holder.query('COMMIT');
+    await holder.end();
+    await built(target, schema);
   });
 
   test('refuses what would go on with the old column, or cannot be changed, with every reason', async () => {

@@ -108,7 +108,13 @@ export function indexName(table: string, column: string, kind: string): string {
   return `${Buffer.from(table).subarray(0, 24).toString('utf8').replaceAll('\uFFFD', '')}_${digest}_${kind}`;
 }
 
-/** Starts what is neither there nor under way, and returns. @throws the server's error when a statement fails at once */
+/**
+ * Starts what is neither there nor under way, and returns. Of a table in use one index at a time: builds that are CONCURRENTLY, and
+ * what takes away a dead one's rest, hold a snapshot while they wait for the table, and whoever has the table waits for older snapshots
+ * at its end. The server would end one of them, whose rest the next call takes away, and beside long transactions so without
+ * end. Whoever watches calls again for the next one, since one that waits is stalled.
+ * @throws the server's error when a statement fails at once
+ */
 export async function startIndexes(
   database: Database,
   layout: Layout,
@@ -116,18 +122,23 @@ export async function startIndexes(
   memory: IndexMemory,
 ): Promise<void> {
   memory.failure = undefined;
-  const { missing, invalid, building } = await database.use(async (session) => await stateOf(session, layout, wanted));
+  const look = async (): Promise<State> =>
+    await database.use(async (session) => await stateOf(session, layout, wanted));
+  const { missing, invalid, building } = await look();
   // Autovacuum looks minutes later at the earliest. Until then the planner guesses how many records meet a filter, and
   // recall would be measured on other plans than the application gets tomorrow. It would wait for an index that is built.
   if (building.length === 0) {
     await database.use(async (session) => await session.run(`ANALYZE ${tableOf(layout)}`));
   }
-  for (const { name, isConcurrent = false } of invalid) {
-    const drop = `DROP INDEX ${isConcurrent ? 'CONCURRENTLY ' : ''}IF EXISTS`;
-    await database.use(async (session) => await session.run(`${drop} ${quoteName(layout.schema)}.${quoteName(name)}`));
-  }
-  for (const { sql } of [...missing, ...invalid]) {
-    await database.start(sql, {
+  const isOneByOne = wanted.some(({ isConcurrent = false }) => isConcurrent);
+  for (const index of [...invalid, ...missing]) {
+    if (isOneByOne && (await look()).building.length > 0) return;
+    if (invalid.includes(index)) {
+      const drop = `DROP INDEX ${index.isConcurrent === true ? 'CONCURRENTLY ' : ''}IF EXISTS`;
+      const name = `${quoteName(layout.schema)}.${quoteName(index.name)}`;
+      await database.use(async (session) => await session.run(`${drop} ${name}`));
+    }
+    await database.start(index.sql, {
       settleMs,
       onFailure: (error) => {
         memory.failure = error;
