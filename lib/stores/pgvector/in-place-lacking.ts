@@ -28,12 +28,14 @@ export async function ensureLackingIndex(database: Database, readPlaced: ReadPla
   if (layout.placed.state !== 'beside') return;
   const wanted = [lackingIndex(layout)];
   const memory = { failure: undefined };
-  const isDone = async (): Promise<boolean> => (await progressOf(database, layout, wanted, memory)).done;
+  const until = performance.now() + patienceMs;
   try {
-    if (await isDone()) return;
-    await startIndexes(database, layout, wanted, memory);
-    const until = performance.now() + patienceMs;
-    while (performance.now() < until && !(await isDone())) await sleep(100);
+    for (;;) {
+      const { done, isStalled = false } = await progressOf(database, layout, wanted, memory);
+      if (done || performance.now() > until) return;
+      if (isStalled) await startIndexes(database, layout, wanted, memory);
+      await sleep(100);
+    }
   } catch (error) {
     // Two builds on one table wait for each other, and the server ends one: the other is somebody else's, and goes on.
     if (serverError(error)?.code !== '40P01') throw error;
