@@ -491,6 +491,12 @@ describe('a table that gets a new vector in place', () => {
     expect(refusal).toMatch(/default/);
     expect(refusal).toMatch(/'nowhere'/);
 
+    const measured = await makeTable(5, ', norm float8 GENERATED ALWAYS AS (vector_norm(embedding)) STORED');
+    const norms = await sides(measured);
+    await expect(
+      norms.target.place?.check(await madeSchema(norms.source), { isNew: true, isSearched: false }),
+    ).rejects.toThrow(/column norm .*would go on with the old one/);
+
     const left = await makeTable(5);
     const former = await sides(left, { run: 'former' });
     await former.target.prepare(await madeSchema(former.source));

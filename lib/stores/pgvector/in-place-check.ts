@@ -186,19 +186,20 @@ function ownProblems({ name, isGenerated, default: initial }: Column): Problem[]
 }
 
 /**
- * What PostgreSQL knows by the column's number goes on to use the old one after a rename: views, policies, checks. Indexes and
- * NOT NULL are seen to. pg_depend: PostgreSQL manual, system catalogs.
+ * What PostgreSQL knows by the column's number goes on to use the old one after a rename: views, policies, checks, generated columns,
+ * which would also go with the old one when it is retired. Indexes and NOT NULL are seen to, its own default is named elsewhere. pg_depend: PostgreSQL manual, system catalogs.
  */
 async function dependents(session: Session, layout: PlacedLayout): Promise<Problem[]> {
   const { placed, oid } = layout;
   if (placed.state === 'switched') return [];
   const rows = await session.rows(
-    `SELECT DISTINCT pg_describe_object(d.classid, d.objid, 0)::text AS what
+    `SELECT DISTINCT pg_describe_object(d.classid, d.objid, d.objsubid)::text AS what
      FROM pg_depend d JOIN pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
        LEFT JOIN pg_constraint c ON d.classid = 'pg_constraint'::regclass AND c.oid = d.objid
        LEFT JOIN pg_index i ON d.classid = 'pg_class'::regclass AND i.indexrelid = d.objid
+       LEFT JOIN pg_attrdef f ON d.classid = 'pg_attrdef'::regclass AND f.oid = d.objid
      WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = $1::oid AND a.attname = $2::text
-       AND d.classid <> 'pg_attrdef'::regclass
+       AND f.adnum IS DISTINCT FROM a.attnum
        AND NOT (c.contype IS NOT NULL AND (c.contype = 'n' OR c.conname = $3::text))
        AND NOT (i.indexrelid IS NOT NULL AND i.indnatts = 1 AND i.indexprs IS NULL AND i.indpred IS NULL)`,
     [oid, placed.column, placed.names.required],
