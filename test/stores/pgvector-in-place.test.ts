@@ -275,6 +275,14 @@ describe('a table that gets a new vector in place', () => {
     await target.pointer?.move('embedding', placeStands.old);
     expect(await state()).toEqual({ required: true, comment: 'made by us', readable: true });
     await query(`INSERT INTO ${table} VALUES (98, 'x', 1, '[1,2,3,4]')`);
+    await query(`DELETE FROM ${table} WHERE id = 98`);
+    // A row that was written anew since has no old vector, so the way back leaves a check, and the way forth makes it NOT NULL again.
+    await target.pointer?.move('embedding', stands);
+    await query(`UPDATE ${table} SET title = 'new', embedding = '${text(newSize, () => 9)}' WHERE id = 3`);
+    await target.pointer?.move('embedding', placeStands.old);
+    expect(await state()).toMatchObject({ required: false });
+    await target.pointer?.move('embedding', stands);
+    expect(await state()).toEqual({ required: true, comment: 'made by us', readable: true });
     await query(`DROP OWNED BY reader_${table}; DROP ROLE reader_${table}`);
   });
 

@@ -98,11 +98,13 @@ const rowsLack = 'VF001';
 
 async function advanceSql(session: Session, layout: PlacedLayout): Promise<string> {
   const { placed, oid } = layout;
-  const { backup, made } = placed.names;
-  const isRequired = placed.old?.column.notNull === true;
+  const { backup, made, required } = placed.names;
+  // After a rollback that left rows without the old vector the check stands for NOT NULL.
+  const isRequired = placed.old?.column.notNull === true || (await hasConstraint(session, layout, required));
   const statements = [
     `IF EXISTS (SELECT FROM ${tableOf(layout)} WHERE ${lackingWhere(layout)}) THEN
        RAISE EXCEPTION 'rows lack their vector' USING ERRCODE = '${rowsLack}'; END IF`,
+    `ALTER TABLE ${tableOf(layout)} DROP CONSTRAINT IF EXISTS ${quoteName(required)}`,
     ...(await renameSql(session, layout, { aside: backup, from: made })),
     dropTriggerSql(layout, 'stale'),
     triggerSql(layout, 'outdated', backup),
