@@ -2,7 +2,7 @@ import { type Batch, hasVector, selectRecords } from './batch.ts';
 import { alone, type Located } from './fetch-records.ts';
 import type { MadeShard } from './made.ts';
 import type { Plan } from './run-files.ts';
-import { parseTemplate, payloadFields } from './template.ts';
+import { parseEmbeddedText, payloadFields } from './template.ts';
 
 /** A record of the source as it is now, as the mapping takes it; undefined: that is not known. */
 export type AsNow = (now: Located, sourceId: string) => Batch | undefined;
@@ -14,7 +14,7 @@ export type AsNow = (now: Located, sourceId: string) => Batch | undefined;
 export function asNowOf({ embed }: Plan, { batch, exported }: MadeShard): AsNow {
   if (embed === undefined) return alone;
   const { vector } = embed;
-  const template = parseTemplate(embed.text, 'embed.text');
+  const template = parseEmbeddedText(embed.text);
   const textOf = (payload: string | undefined): string => template.render(payloadFields(payload ?? '{}'));
   let positions: ReadonlyMap<string, number> | undefined;
   return (now, sourceId) => {

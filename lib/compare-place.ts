@@ -5,7 +5,7 @@ import { mapBatch } from './mapping.ts';
 import { recordDifference } from './record-equal.ts';
 import type { Difference } from './run-files.ts';
 import { type Comparison, countSuspect, name, type Tallies } from './second-look.ts';
-import { parseTemplate, payloadFields } from './template.ts';
+import { parseEmbeddedText, payloadFields } from './template.ts';
 
 /**
  * Of a run in place, where both sides are one table that applications write: a record has the vector that was made of its text,
@@ -114,8 +114,8 @@ function only(batch: Batch, vector: string): Batch {
 }
 
 function textOfRecord({ plan }: Comparison): TextOf {
-  const template = parseTemplate(plan.embed?.text ?? '', 'embed.text');
-  return ({ batch, at }) => template.render(payloadFields(batch.payloads[at] ?? '{}'));
+  const template = plan.embed === undefined ? undefined : parseEmbeddedText(plan.embed.text);
+  return ({ batch, at }) => template?.render(payloadFields(batch.payloads[at] ?? '{}')) ?? '';
 }
 
 function count(tallies: Tallies, { equal, gone, changed }: Looked): void {

@@ -2,7 +2,7 @@ import type { DriftAnswer, DriftExample, Shown } from './drift-files.ts';
 import { fetchRecords, type Located } from './fetch-records.ts';
 import type { Plan } from './run-files.ts';
 import type { Store } from './stores/port.ts';
-import { parseTemplate, payloadFields } from './template.ts';
+import { parseEmbeddedText, payloadFields } from './template.ts';
 import type { Truth } from './truths.ts';
 
 /** The queries whose answers changed most, side by side, for people. */
@@ -73,7 +73,7 @@ async function originalIds({ mapping }: Plan, target: Store, ids: readonly strin
 
 /** What is embedded of a record; its whole payload where nothing is. */
 function textMaker({ embed }: Plan): (record: Located | undefined) => string {
-  const template = embed === undefined ? undefined : parseTemplate(embed.text, 'embed.text');
+  const template = embed === undefined ? undefined : parseEmbeddedText(embed.text);
   return (record) => {
     if (record === undefined) return '';
     const payload = record.batch.payloads[record.at] ?? '{}';

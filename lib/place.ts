@@ -7,7 +7,7 @@ import { isSameModel, modelText } from './model-id.ts';
 import type { Plan } from './run-files.ts';
 import type { CollectionSchema } from './schema.ts';
 import type { InPlace, StoreKind, Target } from './stores/port.ts';
-import { parseTemplate } from './template.ts';
+import { parseEmbeddedText } from './template.ts';
 import { plural } from './words.ts';
 
 /** A run in place: its target is the source, which gets a new vector beside the old one, or has one filled. docs/in-place.md. */
@@ -51,8 +51,7 @@ export function inPlaceOf(
     run,
     vector,
     dimension: made?.dimension,
-    fields: parseTemplate(asked.text, 'embed.text').fields,
-    needsLetters: /^[^{}]*$|^\s*(?:\{[^{}]+\}\s*)+$/.test(asked.text),
+    fields: parseEmbeddedText(asked.text).fields,
     records: asked.records,
   };
 }
@@ -91,7 +90,7 @@ function refuseMapping({ mapping, embed }: RunEvent): void {
   const renamed = Object.entries(vectors).flatMap(([name, each]) =>
     each?.to === undefined || each.to === name ? [] : [`vectors.${name}.to`],
   );
-  const read = new Set(parseTemplate(embed?.text ?? '', 'embed.text').fields);
+  const read = new Set(embed === undefined ? [] : parseEmbeddedText(embed.text).fields);
   const unread = Object.keys(payload).filter((name) => payload[name] === null && read.has(name));
   const wrong = [...rules, ...changed.filter((name) => name !== 'missingVectors'), ...renamed];
   if (wrong.length > 0) {

@@ -10,7 +10,7 @@ import { madeSchema } from './made.ts';
 import { isSameModel, marksOf, modelText, sourceModel } from './model-id.ts';
 import type { CollectionSchema, ModelId } from './schema.ts';
 import type { Description, Source, StoreKind } from './stores/port.ts';
-import { type Fields, parseTemplate, payloadFields, type Template, valueAt } from './template.ts';
+import { type Fields, parseEmbeddedText, payloadFields, type Template, valueAt } from './template.ts';
 import { count, duration, money, plural } from './words.ts';
 
 /**
@@ -50,7 +50,7 @@ export async function planEmbedding(input: PlanEmbedInput): Promise<PlannedEmbed
   const said = asked.model.isMatryoshka;
   const card = { ...embedder.card, ...(said !== undefined && { isMatryoshka: said }) };
   const vector = vectorToMake(event, described.schema);
-  const template = parseTemplate(asked.text, 'embed.text');
+  const template = parseEmbeddedText(asked.text);
   const batches = await sampleRecords({ source, records: described.count });
   const sample = batches.map((batch) => sampledRecords(batch, vector, template));
   const { records } = asked;

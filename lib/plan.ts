@@ -103,6 +103,7 @@ export async function planRun(given: PlanInput): Promise<Plan> {
     target: input.targetKind,
     mark: embedding?.mark,
     sample: embedding?.sample ?? [],
+    old: described.schema.vectors.find(({ name }) => name === embedding?.mark?.vector)?.model,
   });
   await checkSets(input, { ...fitted, source, records: described.count, embed });
   await refuseFullTarget(event, input.target);

@@ -3,7 +3,7 @@ import type { Embedder } from './embed/port.ts';
 import { truncateText } from './embed/tokens.ts';
 import type { EmbedPlan } from './embed-files.ts';
 import { textKey } from './made.ts';
-import { parseTemplate, payloadFields } from './template.ts';
+import { parseEmbeddedText, payloadFields } from './template.ts';
 import { count } from './words.ts';
 
 /** What is to be done for a record: its text is embedded, or why not. */
@@ -23,13 +23,13 @@ const tokensPerUnit = 3;
 
 /** The text of each record of a batch, worked out as it is asked for. */
 export function textsOf(batch: Batch, plan: EmbedPlan, embedder: Embedder): (at: number) => TextAt {
-  const template = parseTemplate(plan.text, 'embed.text');
+  const template = parseEmbeddedText(plan.text);
   const own = plan.records === 'missing' ? batch.vectors.get(plan.vector) : undefined;
   const { maxInputTokens } = plan.model;
   return (at) => {
     if (own !== undefined && hasVector(own, at)) return { record: { status: 'copied' }, text: '' };
     const whole = template.render(payloadFields(batch.payloads[at] ?? '{}'));
-    if (whole.trim() === '') return { record: { status: 'without text' }, text: '' };
+    if (whole === '') return { record: { status: 'without text' }, text: '' };
     const tokens = whole.length * tokensPerUnit <= maxInputTokens ? 0 : embedder.countTokens(whole);
     const isLong = tokens > maxInputTokens;
     // Where the count is an estimate and the provider refuses what is too long, it is the one to say so.

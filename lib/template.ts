@@ -31,6 +31,20 @@ export function parseTemplate(text: string, where: string): Template {
   };
 }
 
+/**
+ * The template of a text that is embedded: '' where nothing but white space stands in the fields it names, whatever stands
+ * between them. @throws InvalidEvent where a brace has no counterpart, or no field is named: every record would have one text
+ */
+export function parseEmbeddedText(text: string): Template {
+  const { fields, render } = parseTemplate(text, 'embed.text');
+  if (fields.length === 0) {
+    const what = `embed.text '${text}' names no field, so every record would have the same text`;
+    throw new InvalidEvent(`${what}; write {FIELD}, with one brace on either side`, { ids: ['embed.text'] });
+  }
+  const isBlank = (payload: Fields): boolean => fields.every((field) => textOf(valueAt(payload, field)).trim() === '');
+  return { fields, render: (payload) => (isBlank(payload) ? '' : render(payload)) };
+}
+
 interface Part {
   readonly literal: string;
   readonly field?: string;

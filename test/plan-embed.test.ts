@@ -140,6 +140,22 @@ describe('the text', () => {
     });
   });
 
+  test('that names no field is refused, since all records would have the same vector', async () => {
+    expect(await refused({ embed: { text: '{{title}}: {{body}}' } })).toMatchObject({
+      name: 'InvalidEvent',
+      message: expect.stringMatching(/names no field.*one brace on either side/),
+    });
+  });
+
+  test('is none where white space alone stands in its fields, for the plan as for the run', async () => {
+    const payloads = [
+      ...texts(3),
+      JSON.stringify({ title: ' ', body: '\n' }),
+      JSON.stringify({ title: 't', body: ' ' }),
+    ];
+    expect((await planned({ payloads })).notes.join()).toMatch(/1 of 5 sampled records have no text \('10003'\)/);
+  });
+
   test('that is empty or too long is told of, with the first ids', async () => {
     const long = 'word '.repeat(51).trim();
     const plan = await planned({
@@ -381,6 +397,25 @@ describe('the mark', () => {
     const again = await planned({ payloads: texts(10, { embedding_model: 'old', embedding_version: '1' }) });
     expect(again.mapping.mark?.fields).toMatchObject({ embedding_model: 'new-model' });
     expect(again.notes.join('\n')).toMatch(/of old, version 1/);
+    const named = { payloads: texts(10, { made_by: 'old' }), embed: { mark: { model: 'made_by', version: null } } };
+    const said = await planned({ ...named, source: { model: { name: 'old' } } });
+    expect(said.mapping.mark?.fields).toEqual({ made_by: 'new-model' });
+  });
+
+  test('does not take the place of a field that is alike in all sampled records, since it may not be in the rest', async () => {
+    const parts: Parts = { payloads: texts(10, { lang: 'en' }), embed: { mark: { model: 'lang' } } };
+    const known = { model: { name: 'old', version: '1' } };
+    expect(await refused(parts)).toMatchObject({ name: 'Incompatible', ids: ['embed.mark', 'lang'] });
+    expect(await refused({ ...parts, source: known })).toMatchObject({ name: 'Incompatible' });
+    const renamed = { mapping: { payload: { lang: { to: 'made_by' } } } };
+    const taken = { ...parts, source: known, embed: { mark: { model: 'made_by' } }, event: renamed };
+    expect(await refused(taken)).toMatchObject({ message: expect.stringMatching(/something else under 'made_by'/) });
+  });
+
+  test('is refused under one name for model and version, of which only the version would be left', async () => {
+    await expect(planned({ embed: { mark: { model: 'made_by', version: 'made_by' } } })).rejects.toThrow(
+      /one name for both/,
+    );
   });
 });
 

@@ -260,10 +260,8 @@ export interface InPlace {
   readonly vector: string | undefined;
   /** Its floats; undefined before that is planned. */
   readonly dimension: number | undefined;
-  /** Payload fields that its text is made of, as a template names them. */
+  /** Payload fields that its text is made of, as a template names them: white space alone is no text. */
   readonly fields: readonly string[];
-  /** True: white space alone is no text, since nothing is written around the fields. */
-  readonly needsLetters: boolean;
   /**
    * all: a new vector beside the old one. missing: the vector that is there is filled where a record lacks it; the source
    * then has those records alone, and shows them without it.

@@ -114,7 +114,7 @@ function findPlaced(layout: Layout, place: InPlace): Placed {
   const names = placeNames(place.run, layout.table, column);
   const called = (name: string): VectorField | undefined => layout.vectors.find((each) => each.column.name === name);
   const [beside, backup] = [called(names.made), called(names.backup)];
-  const texts = place.fields.map((field) => textColumn(layout, field, place.needsLetters));
+  const texts = place.fields.map((field) => textColumn(layout, field));
   const common = {
     ...{ place, names, vector, column },
     texts: texts.filter((each) => typeof each !== 'string'),
@@ -136,7 +136,7 @@ function arrayField({ fields }: Layout, vector: string, dimension: number | unde
 }
 
 /** The field itself where no column holds it. */
-function textColumn({ fields, payload }: Layout, field: string, needsLetters: boolean): TextColumn | string {
+function textColumn({ fields, payload }: Layout, field: string): TextColumn | string {
   const steps = field.split('.');
   if (payload !== undefined) {
     const within = (row: string): string[] => membersOf(`${row}${quoteName(payload.name)}`, [[field], steps]);
@@ -153,8 +153,7 @@ function textColumn({ fields, payload }: Layout, field: string, needsLetters: bo
   // json has no operator for equality, and other types may have none.
   const of = (row: string): string => `${row}.${name}::text`;
   if (column.isArray) return { field, column, of, filled: `cardinality(${name}) > 0` };
-  if (column.base !== 'jsonb' && column.base !== 'json')
-    return { field, column, of, filled: `${name}::text ${needsLetters ? "~ '\\S'" : "<> ''"}` };
+  if (column.base !== 'jsonb' && column.base !== 'json') return { field, column, of, filled: `${name}::text ~ '\\S'` };
   const path = column.name === field ? [] : steps.slice(1);
   return { field, column, of, filled: isFilled(membersOf(`${name}::jsonb`, [path])) };
 }
@@ -165,8 +164,9 @@ function membersOf(value: string, paths: readonly (readonly string[])[]): string
   return [...new Set(each)];
 }
 
+/** White space in JSON is itself, or n, r, t or f behind a backslash. */
 function isFilled(values: readonly string[]): string {
-  const each = values.map((value) => `(${value}) NOT IN ('null', '""', '[]')`);
+  const each = values.map((value) => `(${value})::text !~ '^(null|\\[\\]|"(\\s|\\\\[nrtf])*")$'`);
   return `coalesce(${each.join(', ')}, false)`;
 }
 
