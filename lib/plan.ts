@@ -253,14 +253,16 @@ async function cutRanges(
 
 /**
  * What a run must have in common with the plan it goes on with. Hashed are mode, source, target, mapping, and the ranges as
- * they were written, and of an embedding the model, the text and the vector; how it is validated or cut over may be changed
+ * they were written, and of an embedding the model, the text, the vector and the mark; how it is validated or cut over may be changed
  * between tries, and so may a budget, a limit, a price, or where the model is asked, and records of another schema be accepted.
  */
 function fingerprintOf(event: RunEvent, ranges: readonly RangeItem[]): string {
   const { mode, source, target, parallel, embed, names } = event;
   const { schema: _, ...mapping } = event.mapping;
   const said = source.model === undefined ? source : { ...source, model: idOf(source.model) };
-  const made = embed === undefined ? [] : [[embed.text, idOf(embed.model), embed.vector, embed.records, embed.mark]];
+  // In JSON an array's undefined is null too, and a mark that is left out is no mark of null.
+  const mark = embed?.mark === null ? false : embed?.mark;
+  const made = embed === undefined ? [] : [[embed.text, idOf(embed.model), embed.vector, embed.records, mark]];
   const text = JSON.stringify([
     mode,
     said,
@@ -295,7 +297,7 @@ async function resume(earlier: Plan, input: PlanInput): Promise<Plan> {
   if (fingerprintOf(event, ranges) !== earlier.fingerprint) {
     const choices = 'start it with the event it began with, or give this one another run id';
     throw new RunMismatch(
-      `run '${run}' was planned for another mode, source, target or mapping, or its ranges were altered; ${choices}`,
+      `run '${run}' was planned for another mode, source, target or mapping, another model, text, vector or mark of its embedding, or its ranges were altered; ${choices}`,
       { ids: [run] },
     );
   }

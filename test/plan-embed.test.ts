@@ -466,6 +466,7 @@ describe('a run that goes on', () => {
       { text: 'title' },
       { model: { ...embed!.model, name: 'third' } },
       { records: 'missing' as const },
+      { mark: null },
     ])
       await expect(
         planRun({ ...input, event: { ...input.event, embed: { ...embed!, ...other } } }),
