@@ -41,6 +41,18 @@ export function valueAt(reading: Reading, steps: readonly string[]): string | un
   return value;
 }
 
+/** What a tree has under that very name, else where the path leads; undefined where it has nothing. */
+export function treeAt(tree: Tree, field: string, steps: readonly string[]): string | Tree | undefined {
+  const own = tree.get(field);
+  if (own !== undefined) return own;
+  let value: string | Tree | undefined = tree;
+  for (const step of steps) {
+    if (typeof value === 'string') value = value.startsWith('{') ? new Map(splitObject(value)) : undefined;
+    value = value?.get(step);
+  }
+  return value;
+}
+
 export function removeAt(tree: Tree, [first = '', ...rest]: readonly string[]): void {
   if (rest.length === 0) {
     tree.delete(first);

@@ -5,7 +5,7 @@ import { type Condition, conditionsOf, fieldsMeet } from '../filter.ts';
 import type { MappingPlan, MappingRules } from '../run-files.ts';
 import { parseTemplate, textOf } from '../template.ts';
 import { CastRefused, castValue, lossOf, plainText } from './cast.ts';
-import { locate, putAt, type Reading, readingOf, removeAt, type Tree, textOfTree, valueAt } from './paths.ts';
+import { locate, putAt, type Reading, readingOf, removeAt, type Tree, textOfTree, treeAt, valueAt } from './paths.ts';
 import { charactersOf, cutText, leftOut, splitText, valueMap } from './values.ts';
 
 /**
@@ -120,6 +120,7 @@ export function compileRules({ dropFields, castFields, rules }: Rules): Compiled
   const droppers = steps.filter(({ mayDrop }) => mayDrop);
   const checks = Object.entries(rules.checks).map(([field, check]) => ({
     field,
+    steps: field.split('.'),
     ...check,
     known: check.values && new Set(check.values.map((value) => JSON.stringify(value))),
   }));
@@ -156,7 +157,7 @@ export function compileRules({ dropFields, castFields, rules }: Rules): Compiled
       if (outcome !== 'put') sink.fail(placeFailure(put, outcome));
     }
     for (const check of checks) {
-      const failure = checkFailure(check, tree.get(check.field));
+      const failure = checkFailure(check, treeAt(tree, check.field, check.steps));
       if (failure !== undefined) sink.fail(failure);
     }
     return { payload: textOfTree(tree, declared) };

@@ -174,6 +174,16 @@ test('a text is parted alike into fields and into a list, and what an expression
   expect(splitText('a,b,c', ',', 2)).toEqual(['a', 'b,c']);
 });
 
+test('what columns allows is held for a field within an object too', () => {
+  const mapping = {
+    payload: { s: { to: 'meta.s' } },
+    columns: { 'meta.s': { values: ['x'] }, 'meta.n': { maxLength: 2 } },
+  };
+  expect(one(mapping, { s: 'x', meta: { n: 'ab' } })).toEqual({ meta: { s: 'x', n: 'ab' } });
+  expect(() => one(mapping, { s: 'y' })).toThrow(/'meta\.s' of record '1' becomes 'y'/);
+  expect(() => one(mapping, { meta: { n: 'abc' } })).toThrow(/'meta\.n' of record '1' has 3 characters/);
+});
+
 test('an object in a template or join is its JSON, every digit included', () => {
   const add = { t: { template: '{o}' }, j: { join: ['o', 'l'], by: ' ' } };
   const { batch } = mapTexts({ add }, ['{"o":{"n":12345678901234567890,"d":1.50},"l":[{"x":1}]}']);
