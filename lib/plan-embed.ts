@@ -33,10 +33,17 @@ export interface PlannedEmbedding {
   /** The source's schema, with the model of the vector where that is known. */
   readonly source: CollectionSchema;
   /** Fields of the target's records that say which model made the vector. */
-  readonly mark: { readonly vector: string; readonly fields: Readonly<Record<string, string>> } | undefined;
+  readonly mark: PlannedMark | undefined;
   /** What was worked out from these. */
   readonly sample: readonly Batch[];
   readonly notes: readonly string[];
+}
+
+export interface PlannedMark {
+  readonly vector: string;
+  readonly fields: Readonly<Record<string, string>>;
+  /** True: vectors are copied since sampled records name this model, and one that was not sampled may name another. */
+  readonly isKept?: boolean;
 }
 
 /**
@@ -63,10 +70,11 @@ export async function planEmbedding(input: PlanEmbedInput): Promise<PlannedEmbed
   const notes = [...old.notes, ...missing];
   if (isSame && (records === 'all' || keeps.lacking === 0)) {
     const mark = markOf(asked, event, vector, card);
+    const isBySample = described.schema.vectors.find(({ name }) => name === vector)?.model === undefined;
     return {
       embed: undefined,
       source: schema,
-      mark,
+      mark: mark && (isBySample ? { ...mark, isKept: true } : mark),
       sample: batches,
       notes: [...notes, ...copyNotes(found, old, keeps)],
     };

@@ -3,6 +3,7 @@ import { Incompatible } from './errors.ts';
 import type { Fit } from './fit.ts';
 import { mapBatch } from './mapping.ts';
 import { marksOf } from './model-id.ts';
+import type { PlannedMark } from './plan-embed.ts';
 import type { FieldSpec, ModelId } from './schema.ts';
 import type { StoreKind } from './stores/port.ts';
 import { payloadFields } from './template.ts';
@@ -12,7 +13,7 @@ export interface MarkInput {
   readonly fit: Fit;
   readonly target: StoreKind;
   /** The vector by its name in the source, and what the fields that name its model hold. */
-  readonly mark: { readonly vector: string; readonly fields: Readonly<Record<string, string>> } | undefined;
+  readonly mark: PlannedMark | undefined;
   /** Sampled records of the source. */
   readonly sample: readonly Batch[];
   /** What made the vector until now, as the event or the source's files say: not by what its records hold. */
@@ -57,6 +58,14 @@ export function withMarkFields({ fit, target, mark, sample, old }: MarkInput): F
   return {
     ...fit,
     target: { ...fit.target, ...(kept === undefined ? {} : { fields: [...kept, ...specs] }) },
-    mapping: { ...fit.mapping, mark: { vector, fields: { ...mark.fields }, isDeclared: fields !== undefined } },
+    mapping: {
+      ...fit.mapping,
+      mark: {
+        vector,
+        fields: { ...mark.fields },
+        isDeclared: fields !== undefined,
+        ...(mark.isKept && { isKept: true }),
+      },
+    },
   };
 }

@@ -42,9 +42,14 @@ export const mappingPlanSchema = z.strictObject({
   vectors: z.record(z.string(), z.string()),
   /** Target vector name -> the floats that are kept of it: lib/truncate.ts. Those that stay whole are not here. */
   truncate: z.record(z.string(), z.int().positive()).optional(),
-  /** Fields that say which model made the target's `vector`: lib/mark.ts. `isDeclared`: null, and not left out, where a record has none. */
+  /** Fields that say which model made the target's `vector`: lib/mark.ts. `isDeclared`: null, and not left out, where a record has none. `isKept`: a record that names a model keeps what it says. */
   mark: z
-    .strictObject({ vector: z.string(), fields: z.record(z.string(), z.string()), isDeclared: z.boolean() })
+    .strictObject({
+      vector: z.string(),
+      fields: z.record(z.string(), z.string()),
+      isDeclared: z.boolean(),
+      isKept: z.boolean().optional(),
+    })
     .optional(),
   /** Payload fields that are left out. */
   dropFields: z.array(z.string()),
@@ -62,8 +67,8 @@ export type MappingPlan = z.infer<typeof mappingPlanSchema>;
 
 /** What a look at the source's records said of the rules: lib/mapping/check.ts. */
 export const mappingFindingSchema = z.strictObject({
-  /** refused: the run would fail at these records. dropped: a rule leaves them out. lost: they lose something. */
-  kind: z.enum(['refused', 'dropped', 'lost']),
+  /** refused: the run would fail at these records. dropped: a rule leaves them out. lost: they lose something. unmet: they lack a field that a rule names. */
+  kind: z.enum(['refused', 'dropped', 'lost', 'unmet']),
   /** Of the source, or the rule's name. */
   field: z.string(),
   what: z.string().describe('A sentence, with how many records and the first ids.'),
