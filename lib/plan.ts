@@ -97,7 +97,7 @@ export async function planRun(given: PlanInput): Promise<Plan> {
   const made = asEmbedded(described, embedding);
   const source = embedding?.source ?? described.schema;
   const fit = await fitTarget(input, made);
-  const checkedMapping = await checkRules(input, fit.mapping, described.count);
+  const checkedMapping = await checkRules(input, fit.mapping, described);
   const fitted = withMarkFields({
     fit,
     target: input.targetKind,

@@ -3,6 +3,7 @@ import { Incompatible } from '../errors.ts';
 import type { RunEvent } from '../event.ts';
 import { placeOf } from '../flag.ts';
 import type { CheckedMapping, MappingFinding, MappingPlan } from '../run-files.ts';
+import type { CollectionSchema, FieldSpec } from '../schema.ts';
 import type { FieldValues, Source } from '../stores/port.ts';
 import { count, plural } from '../words.ts';
 import { type CompiledRules, compileRules, fieldRuleName, type Inspection, shown } from './rules.ts';
@@ -14,15 +15,17 @@ export interface CheckInput {
   readonly source: Pick<Source, 'ranges' | 'read' | 'values'>;
   /** Of the collection. */
   readonly records: number;
+  /** Fields that the source declares, whose names the plan has looked at; left out: any record may hold anything. */
+  readonly fields?: readonly FieldSpec[] | undefined;
 }
 
 /** The same for a plan. @throws Incompatible naming every value that the rules do not take, with how many records and the first ids */
 export async function checkRules(
   { event, source }: { readonly event: RunEvent; readonly source: CheckInput['source'] },
   mapping: MappingPlan,
-  records: number,
+  { count: records, schema }: { readonly count: number; readonly schema: Pick<CollectionSchema, 'fields'> },
 ): Promise<CheckedMapping | undefined> {
-  const checked = await checkMapping({ mapping, source, records });
+  const checked = await checkMapping({ mapping, source, records, fields: schema.fields });
   const refused = checked?.findings.filter(({ kind }) => kind === 'refused') ?? [];
   if (refused.length === 0) return checked;
   const texts = refused.map(({ what }) => what);
@@ -45,24 +48,56 @@ const idsNamed = 5;
  * What the rules would refuse, drop and lose. Value maps of a store that can count a field's values are checked against all
  * of them, the rest against a sample. undefined: the mapping has nothing that depends on records.
  */
-export async function checkMapping({ mapping, source, records }: CheckInput): Promise<CheckedMapping | undefined> {
+export async function checkMapping({
+  mapping,
+  source,
+  records,
+  fields,
+}: CheckInput): Promise<CheckedMapping | undefined> {
   const { dropFields, castFields } = mapping;
   const plain = { records: [], fields: [], add: {}, others: 'keep' as const, checks: {} };
-  if (mapping.rules === undefined && Object.keys(castFields).length === 0) return undefined;
+  const mayBeUnmet = fields === undefined && dropFields.length > 0;
+  if (mapping.rules === undefined && Object.keys(castFields).length === 0 && !mayBeUnmet) return undefined;
   const rules = compileRules({ dropFields, castFields, rules: mapping.rules ?? plain });
   const tallies = makeTallies();
   const counted = records <= maxCounted ? await countValues(mapping, rules, source.values, tallies) : [];
   let looked = 0;
+  let unmet: readonly string[] = [];
   for await (const { ids, payloads } of sampleOf(source, records)) {
-    looked += ids.length;
-    for (const [at, id] of ids.entries()) addInspection(tallies, rules.inspect(payloads[at] ?? '{}', id), id, counted);
+    for (const [at, id] of ids.entries()) {
+      const inspected = rules.inspect(payloads[at] ?? '{}', id);
+      unmet = looked === 0 ? inspected.absent : unmet.filter((field) => inspected.absent.includes(field));
+      looked += 1;
+      addInspection(tallies, inspected, id, counted);
+    }
   }
+  const isDeclared = (name: string): boolean => fields?.some((field) => field.name === name) === true;
+  const slips = unmet.filter((name) => !isDeclared(name));
   return {
     looked,
     records,
     counted: counted.map(({ field }) => field),
-    findings: findingsOf(tallies, { looked, records }),
+    findings: [...findingsOf(tallies, { looked, records }), ...unmetFindings(slips, { looked, records })],
   };
+}
+
+/** A rule whose field nobody has does nothing: of a source that declares no fields nothing else would show that it is a slip. */
+function unmetFindings(
+  fields: readonly string[],
+  { looked, records }: { looked: number; records: number },
+): MappingFinding[] {
+  const isWhole = looked === records;
+  const none = isWhole
+    ? `none of all ${plural(records, 'record')} has`
+    : `none of ${plural(looked, 'sampled record')} has`;
+  return fields.map((field) => ({
+    kind: 'unmet',
+    field,
+    what: `${none} the field '${field}', which the mapping names: see whether it is spelt so`,
+    records: looked,
+    ids: [],
+    isWhole,
+  }));
 }
 
 async function* sampleOf({ ranges, read }: CheckInput['source'], records: number): AsyncGenerator<Batch> {
@@ -117,7 +152,7 @@ const nested = ([first = '', ...rest]: readonly string[], value: string): string
   `{${JSON.stringify(first)}:${rest.length === 0 ? value : nested(rest, value)}}`;
 
 interface Entry {
-  readonly kind: MappingFinding['kind'];
+  readonly kind: Exclude<MappingFinding['kind'], 'unmet'>;
   readonly field: string;
   readonly what: string;
   records: number;
@@ -146,7 +181,9 @@ function addInspection(tallies: Tallies, inspected: Inspection, id: string, coun
   addTo(tallies, { ...inspected, failures, losses }, { records: 1, ids: [id], isCounted: false });
 }
 
-function addTo(tallies: Tallies, { dropped, failures, losses, left }: Inspection, seen: Seen): void {
+type Found = Omit<Inspection, 'absent'>;
+
+function addTo(tallies: Tallies, { dropped, failures, losses, left }: Found, seen: Seen): void {
   const add = (kind: Entry['kind'], field: string, what: string, value?: string, text = ''): void => {
     const key = JSON.stringify([kind, field, what]);
     const entry = tallies.get(key) ?? {

@@ -5,6 +5,7 @@ import { type Condition, conditionsOf, fieldsMeet } from '../filter.ts';
 import type { MappingPlan, MappingRules } from '../run-files.ts';
 import { parseTemplate, textOf } from '../template.ts';
 import { CastRefused, castValue, lossOf, plainText } from './cast.ts';
+import { fieldsRead } from './compile.ts';
 import { locate, putAt, type Reading, readingOf, removeAt, type Tree, textOfTree, treeAt, valueAt } from './paths.ts';
 import { charactersOf, cutText, leftOut, splitText, valueMap } from './values.ts';
 
@@ -54,6 +55,8 @@ export interface Inspection {
   readonly losses: readonly Loss[];
   /** Fields that are left out and hold something. */
   readonly left: readonly string[];
+  /** Fields that rules name and the record does not have; those with a default are made for that. */
+  readonly absent: readonly string[];
 }
 
 /** The name under which records are counted that a field's `"otherwise": "drop"` leaves out. */
@@ -117,6 +120,10 @@ export function compileRules({ dropFields, castFields, rules }: Rules): Compiled
   ]);
   const added = Object.entries(rules.add).map(([name, field]) => addedStep(name, field));
   const records = rules.records.map(({ name, drop }) => ({ name, conditions: conditionsOf(drop) }));
+  const withDefault = rules.fields.flatMap(({ from, rule }) => (rule?.default === undefined ? [] : [from]));
+  const reads = [...new Set([...dropFields, ...steps.map(({ field }) => field), ...fieldsRead(rules)])]
+    .filter((field) => field !== 'id' && !withDefault.includes(field))
+    .map((field) => ({ field, steps: field.split('.') }));
   const droppers = steps.filter(({ mayDrop }) => mayDrop);
   const checks = Object.entries(rules.checks).map(([field, check]) => ({
     field,
@@ -184,12 +191,15 @@ export function compileRules({ dropFields, castFields, rules }: Rules): Compiled
       const failures: Failure[] = [];
       const losses: Loss[] = [];
       const reading = readingOf(objectOf(payload, id));
+      const absent = reads.flatMap(({ field, steps: path }) =>
+        locate(reading, field, path) === undefined ? [field] : [],
+      );
       const { dropped } = run(reading, id, { fail: (failure) => failures.push(failure), losses });
-      if (dropped !== undefined) return { dropped, failures: [], losses: [], left: [] };
+      if (dropped !== undefined) return { dropped, failures: [], losses: [], left: [], absent };
       const isGone = (name: string): boolean =>
         dropFields.includes(name) || (rules.others === 'drop' && !named.has(name));
       const left = [...reading.members].filter(([name, value]) => value !== 'null' && isGone(name));
-      return { failures, losses, left: left.map(([name]) => name) };
+      return { failures, losses, left: left.map(([name]) => name), absent };
     },
   };
 }

@@ -202,9 +202,9 @@ describe('the plan tries the rules on records that are there', () => {
     );
     await source.write(makeBatch({ ids, payloads }), { mode: 'upsert' });
   });
-  const check = async (mapping: object, sampled = false) => {
+  const check = async (mapping: object, sampled = false, fields?: readonly FieldSpec[]) => {
     const { values: _, ...store } = source;
-    return await checkMapping({ mapping: fitOf(mapping).mapping, source: sampled ? store : source, records });
+    return await checkMapping({ mapping: fitOf(mapping).mapping, source: sampled ? store : source, records, fields });
   };
   const status = { values: { PENDING: 'p', DONE: 'd' } };
 
@@ -248,8 +248,19 @@ describe('the plan tries the rules on records that are there', () => {
     expect(whats).toMatch(/dropped: rule 'void ones' leaves out 1,6\d\d of 5,000 sampled records; first ids 100002/);
   });
 
-  test('a mapping without rules reads nothing', async () => {
-    expect(await check({ payload: { secret: null } })).toBeUndefined();
+  test('a mapping without rules reads nothing where the source says which fields it has', async () => {
+    expect(await check({ payload: { secret: null } }, false, [field('secret', 'text')])).toBeUndefined();
+  });
+
+  test('a field that no record has is named, since of a source without columns nothing else would show the slip', async () => {
+    const found = await check({
+      payload: { secrte: null, 'meta.internal': null, lang: { default: 'en' } },
+      add: { slug: { template: '{titel}-{id}' } },
+    });
+    const unmet = found?.findings.filter(({ kind }) => kind === 'unmet') ?? [];
+    expect(unmet.map((each) => each.field)).toEqual(['secrte', 'meta.internal', 'titel']);
+    expect(unmet[0]?.what).toMatch(/^none of 5,000 sampled records has the field 'secrte'/);
+    expect((await check({ payload: { secret: null } }))?.findings.map(({ kind }) => kind)).toEqual(['lost']);
   });
 });
 
