@@ -53,9 +53,6 @@ export const embedSchema = z.strictObject({
   /** Fields of the target that say which model made the vector; null: none. Left out: these, and none where the run is in place. */
   mark: z
     .strictObject({ model: fieldName.default('embedding_model'), version: fieldName.default('embedding_version') })
-    .refine(({ model, version }) => model === null || model !== version, {
-      error: 'has one name for both; name two fields, or set one of them to null',
-    })
     .nullable()
     .optional(),
 });

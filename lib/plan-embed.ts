@@ -324,8 +324,12 @@ export function asEmbedded(described: Description, planned: PlannedEmbedding | u
   };
 }
 
-/** The names of the mark's fields; none of a run in place, whose table keeps its columns. */
+/** The names of the mark's fields; none of a run in place, whose table keeps its columns. @throws InvalidEvent */
 function markNames({ mark }: Embed, { target }: RunEvent): EmbedPlan['mark'] {
+  if (mark && mark.model !== null && mark.model === mark.version) {
+    const text = `embed.mark has one name for both, '${mark.model}', where the version alone would stand`;
+    throw new InvalidEvent(`${text}; name two fields, or set one of them to null`, { ids: ['embed.mark'] });
+  }
   if (mark === null || (mark === undefined && target.into === 'place')) return { model: null, version: null };
   return mark ?? { model: marksOf.model, version: marksOf.version };
 }
