@@ -223,6 +223,24 @@ describe('a table that gets a new vector in place', () => {
     expect(await target.pointer?.read('embedding')).toBe(stands);
   });
 
+  test('is not switched under a view that was made since the run began, which would go on with the old column', async () => {
+    const table = await makeTable(5);
+    const { source, target } = await sides(table);
+    const exported = await readAll(source);
+    const schema = await madeSchema(source);
+    await target.prepare(schema);
+    await target.write(withMade(exported), { mode: 'upsert' });
+    await built(target, schema);
+    await query(`CREATE VIEW ${table}_late AS SELECT id, embedding FROM ${table}`);
+    await expect(target.pointer?.move('embedding', stands)).rejects.toThrow(
+      /view .*_late uses column .*since the run began/,
+    );
+    expect(await target.pointer?.read('embedding')).toBe(placeStands.old);
+    await query(`DROP VIEW ${table}_late`);
+    await target.pointer?.move('embedding', stands);
+    expect(await target.pointer?.read('embedding')).toBe(stands);
+  });
+
   test('after the switch keeps no old vector of a text that changed, and says how many a rollback would lack', async () => {
     const table = await makeTable(20);
     const { source, target } = await sides(table);

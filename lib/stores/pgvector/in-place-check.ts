@@ -43,6 +43,14 @@ export async function checkPlace({ database, readPlaced, schema, options }: Chec
   });
 }
 
+/** The same right before the switch: an approval may take days. @throws Incompatible */
+export async function refuseDependents(session: Session, layout: PlacedLayout): Promise<void> {
+  const [problem] = await dependents(session, layout);
+  if (problem === undefined) return;
+  const text = `table ${tableOf(layout)}: ${problem.text}; it came since the run began, and nothing was switched`;
+  throw new Incompatible(text, { ids: [problem.id] });
+}
+
 interface Problem {
   readonly id: string;
   readonly text: string;
@@ -206,7 +214,7 @@ async function dependents(session: Session, layout: PlacedLayout): Promise<Probl
   );
   if (rows.length === 0) return [];
   const named = rows.map(({ what }) => what ?? '');
-  const text = `${named.join(', ')} ${named.length === 1 ? 'uses' : 'use'} column ${quoteName(placed.column)} and would go on with the old one after the switch; drop ${named.length === 1 ? 'it' : 'them'} before the run, and make ${named.length === 1 ? 'it' : 'them'} anew after the switch`;
+  const text = `${named.join(', ')} ${named.length === 1 ? 'uses' : 'use'} column ${quoteName(placed.column)} and would go on with the old one after the switch; drop ${named.length === 1 ? 'it' : 'them'} before the switch, and make ${named.length === 1 ? 'it' : 'them'} anew after the switch`;
   return [{ id: placed.column, text }];
 }
 

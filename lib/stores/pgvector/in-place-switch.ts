@@ -6,6 +6,7 @@ import { markOf, markText, type VectorField } from './catalog.ts';
 import type { Database, Session } from './connect.ts';
 import { serverError } from './errors.ts';
 import { cutTo, mayHaveText, type PlacedLayout } from './in-place.ts';
+import { refuseDependents } from './in-place-check.ts';
 import { ensureLackingIndex } from './in-place-lacking.ts';
 import { hasColumn, onlyWhere, withTableLocked } from './in-place-lock.ts';
 import { dropTriggerSql, type ReadPlaced, triggerSql } from './in-place-prepare.ts';
@@ -73,6 +74,7 @@ async function advance(switching: Switching): Promise<void> {
     const layout = await readPlaced(session);
     if (layout.placed.state === 'switched') return undefined;
     requireBoth(layout);
+    await refuseDependents(session, layout);
     // Said before anybody has to wait; the same is looked at again once nobody can write.
     refuseLacking(layout, await lackingIds(session, layout));
     return await advanceSql(session, layout);
