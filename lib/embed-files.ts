@@ -117,6 +117,8 @@ export const embeddingSchema = z.strictObject({
   usd: z.number().nonnegative().nullable(),
   requests: tally,
   throttled: tally,
+  /** What the provider last said where it was busy or away and has answered nothing since. */
+  trouble: z.string().optional(),
   /** Shards whose vectors are all there. */
   shards: tally,
   startedAt: z.iso.datetime(),

@@ -34,6 +34,8 @@ export interface EmbedProgress {
   readonly goesOn: boolean;
   /** The last time of this call: nothing is under way any more. */
   end(isDone: boolean): Promise<void>;
+  /** The provider is busy or away: said until it answers. */
+  trouble(reason: string): void;
   /** Writes where it is time. */
   tick(): Promise<void>;
   addRequests(requests: number, throttled: number): void;
@@ -65,6 +67,7 @@ export async function openProgress({ plan, manifest, objects, texts, now }: Prog
   const underWay = new Map<string, { readonly id: string; records: number }>();
   const failures = new Map<string, string>();
   let writtenAt = 0;
+  let trouble: string | undefined;
 
   const usdOf = (tokens: number): number | null =>
     usdPerMillionTokens === null ? null : (tokens * usdPerMillionTokens) / 1e6;
@@ -92,6 +95,7 @@ export async function openProgress({ plan, manifest, objects, texts, now }: Prog
       tokens: Math.round(texts.tokens),
       usd: usdOf(texts.tokens),
       ...sent,
+      ...(trouble !== undefined && !done && { trouble }),
       shards,
       startedAt: earlier?.startedAt ?? beganAt.toISOString(),
       at: now().toISOString(),
@@ -129,6 +133,7 @@ export async function openProgress({ plan, manifest, objects, texts, now }: Prog
       return true;
     },
     answer: (text, reason) => {
+      trouble = undefined;
       const asked = underWay.get(text);
       if (asked === undefined) return;
       underWay.delete(text);
@@ -159,6 +164,9 @@ export async function openProgress({ plan, manifest, objects, texts, now }: Prog
       underWay.clear();
       tally.processing = 0;
       await write(isDone);
+    },
+    trouble: (reason) => {
+      trouble = reason;
     },
     tick: async () => {
       if (now().getTime() - writtenAt >= writeEveryMs) await write(false);

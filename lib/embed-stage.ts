@@ -64,6 +64,12 @@ export async function embedShards(input: EmbedStageInput): Promise<{ readonly do
         progress.addRequests(1, 0);
         asked += 1;
       },
+      onTrouble: (error) => {
+        progress.trouble(error.message);
+        progress
+          .tick()
+          .catch((reason: unknown) => log.warn('the progress was not written', { reason: String(reason) }));
+      },
       hasAnswered: texts.texts > 0,
       deadline,
       log,

@@ -59,7 +59,18 @@ function embedStage(embedding: Embedding | undefined, records: number): Stage {
 }
 
 /** What it took so far, and what could not be embedded. */
-function spentText({ done, texts, tokens, usd, failed, withoutText, throttled, attempt, at }: Embedding): string {
+function spentText({
+  done,
+  texts,
+  tokens,
+  usd,
+  failed,
+  withoutText,
+  throttled,
+  trouble,
+  attempt,
+  at,
+}: Embedding): string {
   const seconds = attempt === undefined ? 0 : (Date.parse(at) - Date.parse(attempt.startedAt)) / 1000;
   const perSecond = Math.round((attempt?.texts ?? 0) / Math.max(1, seconds));
   return [
@@ -69,6 +80,7 @@ function spentText({ done, texts, tokens, usd, failed, withoutText, throttled, a
     ...(failed === 0 ? [] : [`${count(failed)} failed`]),
     ...(withoutText === 0 ? [] : [`${count(withoutText)} without text`]),
     ...(throttled === 0 ? [] : [`throttled ${count(throttled)} times`]),
+    ...(trouble === undefined ? [] : [`waiting: ${trouble}`]),
   ].join(', ');
 }
 

@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import { column, denseVector, hasVector } from '../lib/batch.ts';
-import { BudgetExceeded, ImportFailed } from '../lib/errors.ts';
+import { BudgetExceeded, ImportFailed, StoreUnavailable } from '../lib/errors.ts';
 import { embeddedKey, loadedKey, runKeys, shardKey, textsKey } from '../lib/keys.ts';
 import { getMade } from '../lib/made.ts';
 import { readManifest } from '../lib/manifest.ts';
@@ -62,6 +62,25 @@ describe('the embedding of a run', () => {
     const made = await madeOf(world, plan);
     for (const [at, text] of texts.entries()) expect(made.get(String(1000 + at))).toEqual(vectorOf(text));
     expect(await embeddingOf(world.objects)).toMatchObject({ completed: 100, texts: 10, shared: 90 });
+  });
+
+  test('says why it waits while the provider is away, since nothing else is seen of it for minutes', async () => {
+    const { world, model, plan } = await makeStageWorld({ texts: hundred });
+    const seen: unknown[] = [];
+    let isAway = true;
+    const away = {
+      ...model,
+      embed: async (request: Parameters<typeof model.embed>[0]) => {
+        if (!isAway) return await model.embed(request);
+        const { trouble } = await embeddingOf(world.objects);
+        seen.push(trouble);
+        isAway = trouble === undefined && seen.length < 60;
+        throw new StoreUnavailable('nobody listens there');
+      },
+    };
+    expect(await embedAll(world, plan, away)).toEqual({ done: true });
+    expect(seen).toContain('nobody listens there');
+    expect((await embeddingOf(world.objects)).trouble).toBeUndefined();
   });
 
   test('records without text have no vector and cost nothing', async () => {

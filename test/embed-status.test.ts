@@ -53,12 +53,13 @@ describe('the status of a run that embeds', () => {
       usd: 0.0025,
       pending: 65,
       throttled: 4,
+      trouble: 'connection refused',
     };
     const failures = Array.from({ length: 12 }, (_, i) => ({ id: String(i), reason: 'too long' }));
     const { status, text } = await statusOf({ [keys.embedding]: embedding({ ...seen, failures }) });
     expect(text[1]).toBe('embed running 55/120');
     expect(status.stages[1]?.detail).toBe(
-      '48 texts of 1,234 tokens, 0.0025 USD, 3 failed, 2 without text, throttled 4 times',
+      '48 texts of 1,234 tokens, 0.0025 USD, 3 failed, 2 without text, throttled 4 times, waiting: connection refused',
     );
     expect(status.embedding).toMatchObject(seen);
     const lines = statusLines(status, { directory: '.vecferry' });

@@ -74,6 +74,8 @@ export interface SendOptions {
    * throws BudgetExceeded to stop: it is asked again once what was under way has arrived, and its word counts when nothing is.
    */
   readonly mayAsk?: (tokens: number) => void;
+  /** Told of each request that found the provider busy or away, and is made again. */
+  readonly onTrouble?: (error: Error) => void;
   /** True where the model has answered other texts of the run: then texts that fail one by one are at fault, not the model. */
   readonly hasAnswered?: boolean;
   /** No request is begun near it. */

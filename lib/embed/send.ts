@@ -56,6 +56,7 @@ export async function sendTexts(options: SendOptions): Promise<Sent> {
       if (saysTooMany(error)) pressure.tooMany(request.length);
       again.unshift(...(await answers.refused(request, error)));
     } else if (error instanceof Throttled || error instanceof StoreUnavailable) {
+      options.onTrouble?.(error);
       pressure.failed(error, begunAt, clock.now());
       // One that was left out of an answer is asked for alone, so it does not go among the others again.
       if (request.some(({ tries }) => tries > 0)) again.unshift(request);
