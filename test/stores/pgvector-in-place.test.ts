@@ -317,6 +317,12 @@ describe('a table that gets a new vector in place', () => {
     const asked = await target.drop?.({ dryRun: true });
     expect(asked).toMatchObject({ isThere: true, name: expect.stringMatching(/^embedding__before_/) });
     expect(await columnsOf(table)).toHaveLength(5);
+    await query(`CREATE VIEW ${table}_old AS SELECT "${asked?.name}" FROM ${table}`);
+    await expect(target.drop?.({ dryRun: true })).rejects.toMatchObject({
+      name: 'Incompatible',
+      message: expect.stringMatching(/view .*_old depends on column "embedding__before_/),
+    });
+    await query(`DROP VIEW ${table}_old`);
     expect(await target.drop?.()).toEqual(asked);
     expect(await columnsOf(table)).toEqual(['id', 'title', 'year', 'embedding']);
     expect(await indexesOf(table)).toEqual({

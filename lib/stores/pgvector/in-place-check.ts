@@ -198,8 +198,20 @@ function ownProblems({ name, isGenerated, default: initial }: Column): Problem[]
  * which would also go with the old one when it is retired. Indexes and NOT NULL are seen to, its own default is named elsewhere. pg_depend: PostgreSQL manual, system catalogs.
  */
 async function dependents(session: Session, layout: PlacedLayout): Promise<Problem[]> {
-  const { placed, oid } = layout;
+  const { placed } = layout;
   if (placed.state === 'switched') return [];
+  const named = await dependentsOf(session, layout, placed.column);
+  if (named.length === 0) return [];
+  const [uses, them] = named.length === 1 ? ['uses', 'it'] : ['use', 'them'];
+  const text = `${named.join(', ')} ${uses} column ${quoteName(placed.column)} and would go on with the old one after the switch; drop ${them} before the switch, and make ${them} anew after it`;
+  return [{ id: placed.column, text }];
+}
+
+async function dependentsOf(
+  session: Session,
+  { placed, oid }: PlacedLayout,
+  column: string,
+): Promise<readonly string[]> {
   const rows = await session.rows(
     `SELECT DISTINCT pg_describe_object(d.classid, d.objid, d.objsubid)::text AS what
      FROM pg_depend d JOIN pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
@@ -210,12 +222,18 @@ async function dependents(session: Session, layout: PlacedLayout): Promise<Probl
        AND f.adnum IS DISTINCT FROM a.attnum
        AND NOT (c.contype IS NOT NULL AND (c.contype = 'n' OR c.conname = $3::text))
        AND NOT (i.indexrelid IS NOT NULL AND i.indnatts = 1 AND i.indexprs IS NULL AND i.indpred IS NULL)`,
-    [oid, placed.column, placed.names.required],
+    [oid, column, placed.names.required],
   );
-  if (rows.length === 0) return [];
-  const named = rows.map(({ what }) => what ?? '');
-  const text = `${named.join(', ')} ${named.length === 1 ? 'uses' : 'use'} column ${quoteName(placed.column)} and would go on with the old one after the switch; drop ${named.length === 1 ? 'it' : 'them'} before the switch, and make ${named.length === 1 ? 'it' : 'them'} anew after the switch`;
-  return [{ id: placed.column, text }];
+  return rows.map(({ what }) => what ?? '');
+}
+
+/** What would hold up the end of the old column, or go with it. @throws Incompatible */
+export async function refuseUsersOfBackup(session: Session, layout: PlacedLayout): Promise<void> {
+  const { backup } = layout.placed.names;
+  const named = await dependentsOf(session, layout, backup);
+  if (named.length === 0) return;
+  const text = `${named.join(', ')} ${named.length === 1 ? 'depends' : 'depend'} on column ${quoteName(backup)} of table ${tableOf(layout)}`;
+  throw new Incompatible(`${text}; drop or change what does first`, { ids: [backup] });
 }
 
 async function notesOf(session: Session, layout: PlacedLayout, schema: CollectionSchema): Promise<readonly string[]> {

@@ -6,7 +6,7 @@ import { markOf, markText, type VectorField } from './catalog.ts';
 import type { Database, Session } from './connect.ts';
 import { serverError } from './errors.ts';
 import { cutTo, mayHaveText, type PlacedLayout } from './in-place.ts';
-import { refuseDependents } from './in-place-check.ts';
+import { refuseDependents, refuseUsersOfBackup } from './in-place-check.ts';
 import { ensureLackingIndex } from './in-place-lacking.ts';
 import { hasColumn, onlyWhere, withTableLocked } from './in-place-lock.ts';
 import { dropTriggerSql, type ReadPlaced, triggerSql } from './in-place-prepare.ts';
@@ -325,7 +325,10 @@ export async function dropPlace(
   if (placed.state === 'fill') throw inUse(layout, 'the run filled a column and replaced none');
   if (placed.state === 'beside') throw inUse(layout, 'the old column is the one that readers use');
   if (placed.state === 'absent') return { name: column, what, isThere: false };
-  const bytes = await database.use(async (session) => await bytesOf(session, layout, column));
+  const bytes = await database.use(async (session) => {
+    await refuseUsersOfBackup(session, layout);
+    return await bytesOf(session, layout, column);
+  });
   if (!dryRun) {
     const drops = `${dropTriggerSql(layout, 'stale')}; ${dropTriggerSql(layout, 'outdated')}`;
     await withTableLocked(
