@@ -136,7 +136,7 @@ export async function checkPlace(input: CheckInput): Promise<readonly string[]> 
   const held = isNew && isBackfill(event) ? (await target.count()) - input.records : 0;
   const model = input.source.vectors.find(({ name }) => name === embed.vector)?.model;
   if (held > 0 && (model === undefined || !isSameModel(model, embed.model))) {
-    const text = `${plural(held, 'record')} have a vector '${embed.vector}' of ${modelText(model)}, beside which new ones of ${modelText(embed.model)} would stand, and the two cannot be compared`;
+    const text = `${plural(held, 'record')} ${held === 1 ? 'has' : 'have'} a vector '${embed.vector}' of ${modelText(model)}, beside which new ones of ${modelText(embed.model)} would stand, and the two cannot be compared`;
     throw new InvalidEvent(
       `${text}; say in source.model that the same model and version made them, or set them to NULL`,
       {
