@@ -311,7 +311,7 @@ const nextSteps: Readonly<Record<ErrorName, string>> = {
   [errorNames.shardDamaged]:
     'Delete the object named and start the run again under its id: its range is exported again.',
   [errorNames.importFailed]:
-    'Read failed/<shard>.json of the shards named, mend the cause, and start the run again under its id.',
+    'Read failed/<shard>.json of the shards named, mend the cause, and start the run again under its id. Where records are mended in the source, delete shards/<shard>.parquet of the run first, so that they are exported again.',
   [errorNames.budgetExceeded]:
     'Raise embed.budget, or embed fewer records or with a cheaper model, and start the run again under its id: what is embedded is not paid for twice.',
   [errorNames.schemaMismatch]:

@@ -105,7 +105,8 @@ export async function checkImport({
         (shard) =>
           `${shard}: ${failures.get(shard)?.message ?? 'it is among the dead letters; its importer died without a word'}`,
       );
-    const mend = 'mend the cause and start the run again; what is loaded stays loaded';
+    const mend =
+      'mend the cause and start the run again; what is loaded stays loaded. Where records are mended in the source, delete their shards below shards/ of the run first, so that they are exported again';
     throw new ImportFailed(
       `${given.length} of ${shards.length} shards could not be loaded, the others are. ${reasons.join('. ')}. Then ${mend}`,
       { ids: given },

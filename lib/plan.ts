@@ -302,7 +302,9 @@ async function resume(earlier: Plan, input: PlanInput): Promise<Plan> {
     );
   }
   refuseOtherDefaults(earlier, event);
-  const hasExported = (await objects.list(runKeys(run).shards)).length > 0;
+  // By the markers too: whoever mends a record in the source deletes its shard, which may be the only one.
+  const { shards, exported } = runKeys(run);
+  const hasExported = (await Promise.all([shards, exported].map((prefix) => objects.list(prefix)))).flat().length > 0;
   const log = await readMoves(objects, run);
   if (movesFlag(event)) refuseFinished(run, log, RunMismatch);
   refuseRetired(run, log, RunMismatch);

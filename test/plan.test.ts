@@ -28,6 +28,13 @@ describe('the plan', () => {
     expect(await getJson(world.objects, runKeys('r1').plan, planSchema)).toEqual(planned);
   });
 
+  test('goes on though every shard was deleted, as who mends a record in the source does: the target holds its own records', async () => {
+    const world = await makeWorld();
+    await load(world);
+    for (const key of await world.objects.list(runKeys('r1').shards)) await world.objects.delete(key);
+    expect(await planOnly(world)).toMatchObject({ attempt: 2 });
+  });
+
   test('refuses a target that already holds records, before anything is written', async () => {
     const world = await makeWorld();
     await load(world, 'earlier');
