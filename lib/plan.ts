@@ -114,7 +114,9 @@ export async function planRun(given: PlanInput): Promise<Plan> {
   if (event.live !== false) await input.target.checkInserts?.();
 
   const shardBytes = Math.floor(event.parallel.shardMiB * 1024 * 1024);
-  const recordBytes = bytesPerRecord(described.schema, described.payloadBytes);
+  // A shard is held with the vectors that are made for it, which texts without any leave no trace of.
+  const sizes = [described.schema, made.schema].map((schema) => bytesPerRecord(schema, described.payloadBytes));
+  const recordBytes = Math.max(...sizes);
   const ranges = await cutRanges(input, described, Math.max(1, Math.floor(shardBytes / recordBytes)));
   const plan: Plan = {
     format: 1,

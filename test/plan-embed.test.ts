@@ -337,6 +337,20 @@ describe('the estimate', () => {
   });
 });
 
+describe('the size of a shard', () => {
+  test('is that with the vectors that are made for it, since a function holds both', async () => {
+    const payloads = texts(5_000);
+    const event = { parallel: { shardMiB: 4 } };
+    const [small, large] = [
+      await planned({ payloads, event }),
+      await planned({ payloads, event, card: { dimensions: 1_024 } }),
+    ];
+    expect(small.estimate.bytes).toBeLessThan(4 * 2 ** 20);
+    expect(large.estimate.bytes).toBeGreaterThan(5_000 * 4 * 1_024);
+    expect(small.estimate.shards).toBeLessThan(large.estimate.shards);
+  });
+});
+
 describe('a budget', () => {
   test.each([
     ['tokens', { tokens: 100 }, /\d+ tokens, and budget\.tokens is 100/],
