@@ -197,7 +197,10 @@ function summarise(
     const isOnlyVector = new Set(recall.sets.map(({ vector }) => vector)).size === 1;
     const recalls = passed.map((entry) => (passed.length === 1 ? entry.note : namedNote(entry, { isOnlyVector })));
     const said = isMove || compare.asked !== 'all' ? `Validated, ${pair}: ${compared}.` : sameWords(compare, from, to);
-    const gold = recall.sets.flatMap((entry) => (entry.gold?.outcome === 'passed' ? [entry.gold.note] : []));
+    const golden = recall.sets.flatMap((entry) =>
+      entry.gold?.outcome === 'passed' ? [{ ...entry, note: entry.gold.note }] : [],
+    );
+    const gold = golden.map((entry) => (golden.length === 1 ? entry.note : namedNote(entry, { isOnlyVector })));
     return [said, liveSummary(live), ...recalls, ...gold].filter((each) => each !== '').join(' ');
   }
   const word = verdict === 'failed' ? 'Failed' : 'Could not validate';

@@ -52,6 +52,16 @@ describe('the report', () => {
     expect(report.summary).toMatch(/equal\. all: the recall@10 .* few: the recall@10 of the target is 100\.00%/);
   });
 
+  test('names the gold sets there too', async () => {
+    // Whatever is found is expected.
+    const query = (at: number) => ({ vector: [at + 1, 1, 2, 3], expected: ids(20) });
+    const gold = { queries: Array.from({ length: 40 }, (_, at) => query(at)), goldAtLeast: 0.5, atLeast: null };
+    const sets = ['editors', 'clicks'].map((name) => ({ name, ...gold }));
+    const world = await makeWorld({ records: makeBatch({ ids: ids(20) }), event: { validate: { recall: { sets } } } });
+    const { report } = await validate(world, await load(world));
+    expect(report.summary).toMatch(/editors: the target finds 100\.00% .* clicks: the target finds 100\.00%/);
+  });
+
   test('of a target with faults says failed, names the first ids and what to do next', async () => {
     const records = makeBatch({ ids: ids(100) });
     const world = await makeWorld({ records });
