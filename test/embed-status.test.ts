@@ -66,6 +66,10 @@ describe('the status of a run that embeds', () => {
     expect(lines).toContain('failed   the text of record 0: too long');
     // --json and the run's objects name the others.
     expect(lines.filter((line) => line.includes('too long'))).toHaveLength(10);
+    const many = await statusOf({ [keys.embedding]: embedding({ failed: 12, failures }) });
+    expect(statusLines(many.status, { directory: '.vecferry' })).toContain(
+      'failed   12 texts in all: vecferry status r1 --failed',
+    );
   });
 
   test('is done with the embedding when that says so, and with the drift when it is measured', async () => {

@@ -85,6 +85,11 @@ export function statusLines(status: RunStatus, place: Place): readonly string[] 
     ...(status.embedding?.failures ?? [])
       .slice(0, maxFailuresShown)
       .map(({ id, reason }) => `failed   the text of record ${id}: ${reason}`),
+    ...((status.embedding?.failed ?? 0) > maxFailuresShown
+      ? [
+          `failed   ${count(status.embedding?.failed ?? 0)} texts in all: ${shownCommand(place, `status ${status.run} --failed`)}`,
+        ]
+      : []),
     ...(status.lastMove === undefined ? [] : [`readers  ${moveLine(status.lastMove)}`]),
     ...answerLines(place, status),
   ];
