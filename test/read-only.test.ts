@@ -26,6 +26,7 @@ const reading = [
   'fetch',
   'search',
   'tuning',
+  'values',
   'close',
   'ranges',
   'read',
