@@ -1,7 +1,7 @@
 import { rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { sendTexts } from '../lib/embed/send.ts';
-import { embedShards } from '../lib/embed-stage.ts';
+import { embedShards } from '../lib/embed/stage/embed-stage.ts';
 import { runKeys } from '../lib/keys.ts';
 import { readManifest } from '../lib/manifest.ts';
 import { openFileObjects } from '../lib/objects-files.ts';

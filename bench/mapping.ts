@@ -2,7 +2,7 @@ import { parse, stringify } from 'lossless-json';
 import type { Batch } from '../lib/batch.ts';
 import { parseEvent } from '../lib/event.ts';
 import { fitCollection } from '../lib/fit.ts';
-import { mapBatch } from '../lib/mapping.ts';
+import { mapBatch } from '../lib/mapping/mapping.ts';
 import type { CollectionSchema } from '../lib/schema.ts';
 import { memory } from '../lib/stores/memory.ts';
 import { type BenchRow, medianMs } from './row.ts';

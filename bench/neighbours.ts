@@ -8,14 +8,14 @@ import type { Batch } from '../lib/batch.ts';
 import { parseEvent } from '../lib/event.ts';
 import { exportRange } from '../lib/export.ts';
 import { readManifest, sealManifest } from '../lib/manifest.ts';
-import { findNeighbours } from '../lib/neighbours.ts';
 import { openFileObjects } from '../lib/objects-files.ts';
 import { planRun, readPlan, readRanges } from '../lib/plan.ts';
-import { chooseQueries } from '../lib/queries.ts';
+import { findNeighbours } from '../lib/recall/neighbours.ts';
+import { chooseQueries } from '../lib/recall/queries.ts';
+import { readTruths } from '../lib/recall/truths.ts';
 import { seededRandom } from '../lib/sample.ts';
 import { files } from '../lib/stores/files.ts';
 import { memory } from '../lib/stores/memory.ts';
-import { readTruths } from '../lib/truths.ts';
 import type { BenchRow } from './row.ts';
 
 const root = fileURLToPath(new URL('..', import.meta.url));

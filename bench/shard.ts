@@ -15,7 +15,7 @@ import {
 } from 'apache-arrow';
 import * as wasm from 'parquet-wasm/esm';
 import type { Batch } from '../lib/batch.ts';
-import { decodeShard, encodeShard, type ShardMeta } from '../lib/shard.ts';
+import { decodeShard, encodeShard, type ShardMeta } from '../lib/shard/shard.ts';
 import { type BenchRow, medianMs } from './row.ts';
 
 /** Shards of 32 MiB, written and read, beside parquet-wasm alone on an Arrow table that is already built: the ceiling. */

@@ -1,5 +1,5 @@
-import { answerApproval } from '../lib/approval.ts';
-import { answerSchema } from '../lib/cutover-files.ts';
+import { answerApproval } from '../lib/cutover/approval.ts';
+import { answerSchema } from '../lib/cutover/cutover-files.ts';
 import { answerInput } from '../lib/states.ts';
 import { makeHandler } from './lambda.ts';
 

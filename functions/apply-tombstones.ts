@@ -1,6 +1,6 @@
+import { applyTombstones } from '../lib/live/tombstones.ts';
 import { readPlan } from '../lib/plan.ts';
 import { repeatOutput, runInput } from '../lib/states.ts';
-import { applyTombstones } from '../lib/tombstones.ts';
 import { makeHandler } from './lambda.ts';
 
 /** State "Apply the tombstones": makes the target hold of the deleted ids what the source holds; called again until done. */

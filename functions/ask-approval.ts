@@ -1,4 +1,4 @@
-import { askApproval } from '../lib/approval.ts';
+import { askApproval } from '../lib/cutover/approval.ts';
 import { readPlan } from '../lib/plan.ts';
 import { approvalInput, repeatOutput } from '../lib/states.ts';
 import { makeHandler } from './lambda.ts';

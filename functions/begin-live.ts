@@ -1,4 +1,4 @@
-import { beginLive } from '../lib/live.ts';
+import { beginLive } from '../lib/live/live.ts';
 import { readPlan } from '../lib/plan.ts';
 import { indexOutput, waitInput } from '../lib/states.ts';
 import { makeHandler } from './lambda.ts';

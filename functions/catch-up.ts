@@ -1,5 +1,5 @@
-import { catchUp } from '../lib/catch-up.ts';
-import { askedModel } from '../lib/made.ts';
+import { catchUp } from '../lib/embed/stage/catch-up.ts';
+import { askedModel } from '../lib/embed/stage/made.ts';
 import { readPlan } from '../lib/plan.ts';
 import { repeatOutput, runInput } from '../lib/states.ts';
 import { makeHandler } from './lambda.ts';

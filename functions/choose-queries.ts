@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { readManifest } from '../lib/manifest.ts';
 import { readPlan } from '../lib/plan.ts';
-import { chooseQueries } from '../lib/queries.ts';
+import { chooseQueries } from '../lib/recall/queries.ts';
 import { runInput } from '../lib/states.ts';
 import { makeHandler } from './lambda.ts';
 

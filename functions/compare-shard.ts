@@ -1,4 +1,4 @@
-import { compareShard } from '../lib/compare.ts';
+import { compareShard } from '../lib/compare/compare.ts';
 import { readPlan } from '../lib/plan.ts';
 import { shardInput, shardOutput } from '../lib/states.ts';
 import { makeHandler } from './lambda.ts';

@@ -1,11 +1,11 @@
-import { catchUp } from '../lib/catch-up.ts';
-import { cutOver } from '../lib/cutover.ts';
-import { moveSchema } from '../lib/cutover-files.ts';
-import { askedModel } from '../lib/made.ts';
-import { hasPassed } from '../lib/passed.ts';
+import { cutOver } from '../lib/cutover/cutover.ts';
+import { moveSchema } from '../lib/cutover/cutover-files.ts';
+import { hasPassed } from '../lib/cutover/passed.ts';
+import { pointerOf } from '../lib/cutover/pointer.ts';
+import { catchUp } from '../lib/embed/stage/catch-up.ts';
+import { askedModel } from '../lib/embed/stage/made.ts';
 import { isInPlace } from '../lib/place.ts';
 import { readPlan } from '../lib/plan.ts';
-import { pointerOf } from '../lib/pointer.ts';
 import { cutOverInput } from '../lib/states.ts';
 import { makeHandler } from './lambda.ts';
 

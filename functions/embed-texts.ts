@@ -1,6 +1,6 @@
-import { type Spent, tellSpent } from '../lib/embed-spent.ts';
-import { embedShards } from '../lib/embed-stage.ts';
-import { askedModel } from '../lib/made.ts';
+import { type Spent, tellSpent } from '../lib/embed/stage/embed-spent.ts';
+import { embedShards } from '../lib/embed/stage/embed-stage.ts';
+import { askedModel } from '../lib/embed/stage/made.ts';
 import { readManifest } from '../lib/manifest.ts';
 import { readPlan } from '../lib/plan.ts';
 import { repeatOutput, runInput } from '../lib/states.ts';

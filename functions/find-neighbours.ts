@@ -1,5 +1,5 @@
-import { findNeighbours } from '../lib/neighbours.ts';
 import { readPlan } from '../lib/plan.ts';
+import { findNeighbours } from '../lib/recall/neighbours.ts';
 import { shardInput, shardOutput } from '../lib/states.ts';
 import { makeHandler } from './lambda.ts';
 

@@ -1,5 +1,5 @@
-import { finish } from '../lib/cutover.ts';
-import { moveSchema } from '../lib/cutover-files.ts';
+import { finish } from '../lib/cutover/cutover.ts';
+import { moveSchema } from '../lib/cutover/cutover-files.ts';
 import { readPlan } from '../lib/plan.ts';
 import { runInput } from '../lib/states.ts';
 import { makeHandler } from './lambda.ts';

@@ -1,6 +1,6 @@
-import { measureDrift } from '../lib/drift.ts';
 import { readManifest } from '../lib/manifest.ts';
 import { readPlan } from '../lib/plan.ts';
+import { measureDrift } from '../lib/recall/drift.ts';
 import { repeatOutput, runInput } from '../lib/states.ts';
 import { makeHandler } from './lambda.ts';
 

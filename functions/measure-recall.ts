@@ -1,6 +1,6 @@
 import { readManifest } from '../lib/manifest.ts';
 import { readPlan } from '../lib/plan.ts';
-import { measureRecall } from '../lib/recall.ts';
+import { measureRecall } from '../lib/recall/recall.ts';
 import { repeatOutput, runInput } from '../lib/states.ts';
 import { makeHandler } from './lambda.ts';
 

@@ -1,8 +1,8 @@
 import type { SQSBatchResponse } from 'aws-lambda';
 import { z } from 'zod';
+import { mendRecords } from '../lib/live/mend.ts';
+import { repairPauseSeconds } from '../lib/live/repair-deliveries.ts';
 import { isNear } from '../lib/log.ts';
-import { mendRecords } from '../lib/mend.ts';
-import { repairPauseSeconds } from '../lib/repair-deliveries.ts';
 import { type Around, makeHandler } from './lambda.ts';
 
 const record = z.object({
@@ -15,7 +15,7 @@ type Record = z.infer<typeof record>;
 
 /**
  * No state: fed by the repair queue, where clients put the ids of records whose second write failed. Makes the target hold
- * of them what the source holds; a message that fails is delivered again, after pauses that grow: lib/repair-deliveries.ts.
+ * of them what the source holds; a message that fails is delivered again, after pauses that grow: lib/live/repair-deliveries.ts.
  */
 export const handler = makeHandler({
   input: z.object({ Records: z.array(record) }),
@@ -34,7 +34,7 @@ async function mustComeAgain(
   try {
     if (!isNear(deadline) && (await mendRecords({ body, services, log }))) return false;
   } catch {
-    // lib/mend.ts has logged it. It comes again until it is among the dead letters, and takes no other message with it.
+    // lib/live/mend.ts has logged it. It comes again until it is among the dead letters, and takes no other message with it.
   }
   const seconds = repairPauseSeconds(attributes.ApproximateReceiveCount);
   try {

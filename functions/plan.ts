@@ -1,9 +1,9 @@
-import { hasOtherVectors } from '../lib/drift.ts';
 import { parseEvent, parseRunId, wayOf } from '../lib/event.ts';
 import { runKeys } from '../lib/keys.ts';
 import { inPlaceOf } from '../lib/place.ts';
 import { planRun } from '../lib/plan.ts';
 import { modelOfQueries } from '../lib/plan-checks.ts';
+import { hasOtherVectors } from '../lib/recall/drift.ts';
 import { planInput, planOutput } from '../lib/states.ts';
 import { makeHandler } from './lambda.ts';
 

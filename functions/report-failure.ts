@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { errorNames, NotFound } from '../lib/errors.ts';
 import { runIdSchema } from '../lib/event.ts';
 import { readPlan } from '../lib/plan.ts';
-import { writeFailure } from '../lib/report-failure.ts';
+import { writeFailure } from '../lib/report/report-failure.ts';
 import { failureInput, failureOutput } from '../lib/states.ts';
 import { makeHandler } from './lambda.ts';
 

@@ -1,5 +1,5 @@
+import { retire } from '../lib/cutover/retire.ts';
 import { readPlan } from '../lib/plan.ts';
-import { retire } from '../lib/retire.ts';
 import { retireInput, retireOutput } from '../lib/states.ts';
 import { makeHandler } from './lambda.ts';
 

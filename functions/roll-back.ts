@@ -1,5 +1,5 @@
-import { moveSchema } from '../lib/cutover-files.ts';
-import { rollBackFlag, rollBackRun } from '../lib/roll-back.ts';
+import { moveSchema } from '../lib/cutover/cutover-files.ts';
+import { rollBackFlag, rollBackRun } from '../lib/cutover/roll-back.ts';
 import { nothingTakenBack, rollBackInput } from '../lib/states.ts';
 import { makeHandler } from './lambda.ts';
 

@@ -1,4 +1,4 @@
-import { stepCanary } from '../lib/canary.ts';
+import { stepCanary } from '../lib/cutover/canary.ts';
 import { readPlan } from '../lib/plan.ts';
 import { canaryOutput, waitInput } from '../lib/states.ts';
 import { makeHandler } from './lambda.ts';

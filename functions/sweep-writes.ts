@@ -1,7 +1,7 @@
+import { sweepWrites } from '../lib/live/sweep.ts';
 import { readManifest } from '../lib/manifest.ts';
 import { readPlan } from '../lib/plan.ts';
 import { repeatOutput, runInput } from '../lib/states.ts';
-import { sweepWrites } from '../lib/sweep.ts';
 import { makeHandler } from './lambda.ts';
 
 /** State "Sweep the live writes": holds what is in no shard against the source, mends what lags; called again until done. */

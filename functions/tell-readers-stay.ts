@@ -1,5 +1,5 @@
+import { tellReadersStay } from '../lib/cutover/readers-stay.ts';
 import { readPlan } from '../lib/plan.ts';
-import { tellReadersStay } from '../lib/readers-stay.ts';
 import { repeatOutput, stayInput } from '../lib/states.ts';
 import { makeHandler } from './lambda.ts';
 

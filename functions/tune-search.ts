@@ -1,7 +1,7 @@
 import { readManifest } from '../lib/manifest.ts';
 import { readPlan } from '../lib/plan.ts';
+import { tuneSearch } from '../lib/recall/tune.ts';
 import { repeatOutput, tuneInput } from '../lib/states.ts';
-import { tuneSearch } from '../lib/tune.ts';
 import { makeHandler } from './lambda.ts';
 
 /** State "Tune the search", called again until it says done: at once where the event does not ask for it, or the goal holds. */

@@ -1,7 +1,7 @@
-import { countSides } from '../lib/counts.ts';
+import { countSides } from '../lib/compare/counts.ts';
 import { readManifest } from '../lib/manifest.ts';
 import { readPlan } from '../lib/plan.ts';
-import { writeReport } from '../lib/report.ts';
+import { writeReport } from '../lib/report/report.ts';
 import { reportOutput, runInput } from '../lib/states.ts';
 import { makeHandler } from './lambda.ts';
 

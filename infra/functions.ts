@@ -273,7 +273,7 @@ const leftOut = (name: FunctionName): readonly string[] =>
 const requireInEsm =
   "import{createRequire as makeRequireOfBundle}from'node:module';const require=makeRequireOfBundle(import.meta.url);";
 
-/** lib/parquet-wasm.ts looks for the file beside the bundle; esbuild does not copy it. */
+/** lib/shard/parquet-wasm.ts looks for the file beside the bundle; esbuild does not copy it. */
 const copyWasm: ICommandHooks = {
   beforeInstall: () => [],
   beforeBundling: () => [],

@@ -16,7 +16,7 @@ export class RepairQueue extends Construct {
   constructor(scope: Construct, id: string) {
     super(scope, id);
     // Its visibility holds where a call is lost; a message that failed is held back by the function, for as long as
-    // lib/repair-deliveries.ts says.
+    // lib/live/repair-deliveries.ts says.
     const { queue, deadLetters } = keptQueue(this, { feeds: 'mend-records', maxReceiveCount: maxRepairDeliveries });
     this.queue = queue;
     this.deadLetters = deadLetters;

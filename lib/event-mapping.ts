@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { filterSchema } from './filter.ts';
+import { parseTemplate } from './mapping/template.ts';
 import { distanceSchema, fieldTypeSchema, indexSchema, precisionSchema } from './schema.ts';
-import { parseTemplate } from './template.ts';
 
 /** The part of an event that says how a record of the source becomes one of the target. */
 

@@ -1,15 +1,15 @@
 import { type Batch, batchBytes, concatBatches, noRecords } from './batch.ts';
 import { RecordRefused, ShardDamaged } from './errors.ts';
-import { fingerprintOf } from './fingerprint.ts';
 import { exportedKey, failedKey, loadedKey, runKeys, shardKey, shardName } from './keys.ts';
 import { type Deadline, isNear, type Log } from './log.ts';
 import { getJson, type ObjectStore, putJson } from './objects.ts';
-import { releaseMemory } from './parquet-wasm.ts';
 import type { ShardQueue } from './queue.ts';
 import { type Plan, type ShardEntry, shardEntrySchema } from './run-files.ts';
+import { fingerprintOf } from './schema/fingerprint.ts';
+import { schemaRead } from './schema/schema-read.ts';
 import type { CollectionSchema } from './schema.ts';
-import { schemaRead } from './schema-read.ts';
-import { encodeShard, shardHeader, verifyShard } from './shard.ts';
+import { releaseMemory } from './shard/parquet-wasm.ts';
+import { encodeShard, shardHeader, verifyShard } from './shard/shard.ts';
 import { type ExportInput, type ExportOutput, messageVersion } from './states.ts';
 import type { Range, Source } from './stores/port.ts';
 

@@ -1,11 +1,11 @@
 import { z } from 'zod';
 import { Incompatible } from './errors.ts';
 import type { RunEvent } from './event.ts';
-import { fitDimension } from './fit-dimensions.ts';
 import { compilePayload, ruleProblems } from './mapping/compile.ts';
 import { misfits, targetFields, unknownColumns } from './mapping/fields.ts';
+import { fitDimension } from './mapping/fit-dimensions.ts';
 import { followingDefaults, followingIndexes } from './mapping/followers.ts';
-import type { MappingPlan } from './run-files.ts';
+import type { MappingPlan } from './mapping/mapping-files.ts';
 import type { CollectionSchema, FieldSpec, VectorIndex, VectorSpec } from './schema.ts';
 import type { Capabilities, Description, StoreKind } from './stores/port.ts';
 

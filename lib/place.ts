@@ -1,13 +1,13 @@
 import { isDeepStrictEqual } from 'node:util';
-import type { EmbedPlan } from './embed-files.ts';
+import type { EmbedPlan } from './embed/stage/embed-files.ts';
+import { isSameModel, modelText } from './embed/stage/model-id.ts';
 import { Incompatible, InvalidEvent } from './errors.ts';
 import type { RunEvent } from './event.ts';
 import { mappingSchema } from './event-mapping.ts';
-import { isSameModel, modelText } from './model-id.ts';
+import { parseEmbeddedText } from './mapping/template.ts';
 import type { Plan } from './run-files.ts';
 import type { CollectionSchema } from './schema.ts';
 import type { InPlace, StoreKind, Target } from './stores/port.ts';
-import { parseEmbeddedText } from './template.ts';
 import { plural } from './words.ts';
 
 /** A run in place: its target is the source, which gets a new vector beside the old one, or has one filled. docs/in-place.md. */

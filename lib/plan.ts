@@ -1,22 +1,24 @@
 import { createHash } from 'node:crypto';
 import { isDeepStrictEqual } from 'node:util';
-import { refuseDefaults } from './conform.ts';
-import type { Move } from './cutover-files.ts';
-import { flagToMove, isFinishedOnTarget } from './cutover-flag.ts';
+import { matchCollections } from './compare/match.ts';
+import type { Move } from './cutover/cutover-files.ts';
+import { flagToMove, isFinishedOnTarget } from './cutover/cutover-flag.ts';
+import { type Flag, type FlagStore, placeOf } from './cutover/flag.ts';
+import { readMoves, refuseFinished, refuseRetired } from './cutover/moves.ts';
 import type { Embedder } from './embed/port.ts';
+import { madeSchema } from './embed/stage/made.ts';
+import { withSaidModel } from './embed/stage/model-id.ts';
+import { asEmbedded, type PlannedEmbedding, planEmbedding, refuseOverBudget } from './embed/stage/plan-embed.ts';
+import { withMarkFields } from './embed/stage/plan-mark.ts';
 import { InvalidEvent, NotFound, RunMismatch } from './errors.ts';
 import { bytesPerRecord, estimateRun } from './estimate.ts';
 import type { RunEvent } from './event.ts';
 import type { Model } from './event-embed.ts';
 import { type Fit, fitCollection } from './fit.ts';
-import { type Flag, type FlagStore, placeOf } from './flag.ts';
 import { forgetFinished } from './forget.ts';
 import { runKeys } from './keys.ts';
-import { madeSchema } from './made.ts';
+import { forgetLoaded, forgetUnloaded } from './live/still-loaded.ts';
 import { checkRules } from './mapping/check.ts';
-import { matchCollections } from './match.ts';
-import { withSaidModel } from './model-id.ts';
-import { readMoves, refuseFinished, refuseRetired } from './moves.ts';
 import { getJson, type ObjectStore, putJson } from './objects.ts';
 import { checkPlace, isInPlace, placeGuarantee, refusePlace, unthrottled } from './place.ts';
 import {
@@ -32,15 +34,13 @@ import {
   refuseUnheededSettings,
   refuseUnknownVectors,
 } from './plan-checks.ts';
-import { asEmbedded, type PlannedEmbedding, planEmbedding, refuseOverBudget } from './plan-embed.ts';
-import { withMarkFields } from './plan-mark.ts';
-import { givenTexts, noFiles, type QueryFiles } from './query-file.ts';
-import { readGivenQueries } from './query-sets.ts';
+import { givenTexts, noFiles, type QueryFiles } from './recall/query-file.ts';
+import { readGivenQueries } from './recall/query-sets.ts';
 import { type Plan, planSchema, rangesSchema } from './run-files.ts';
+import { refuseDefaults } from './schema/conform.ts';
+import { stableEvent } from './schema/stable-event.ts';
 import type { ModelId } from './schema.ts';
-import { stableEvent } from './stable-event.ts';
 import type { RangeItem } from './states.ts';
-import { forgetLoaded, forgetUnloaded } from './still-loaded.ts';
 import type { Description, Source, StoreKind, Target } from './stores/port.ts';
 
 /** A range is not made smaller than this for the sake of more exporters: each costs an invocation and a shard. */

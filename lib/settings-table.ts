@@ -1,5 +1,5 @@
 import { VecferryError } from './errors.ts';
-import type { SettingRow } from './report-schema.ts';
+import type { SettingRow } from './report/report-schema.ts';
 import type { Plan } from './run-files.ts';
 import type { CollectionSchema, VectorSpec } from './schema.ts';
 import type { Reader, SearchTuning } from './stores/port.ts';

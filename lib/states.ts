@@ -17,7 +17,7 @@ export const maxDeliveries = 5;
 
 /**
  * Deliveries of a message of the repair queue before SQS moves it to the dead letters: 30 + 60 + 120 + 240 + 480 s, then 294
- * times a quarter of an hour (lib/repair-deliveries.ts), are 74 hours, as long as a weekend. SQS counts its 14 days from the
+ * times a quarter of an hour (lib/live/repair-deliveries.ts), are 74 hours, as long as a weekend. SQS counts its 14 days from the
  * first sending on, so a dead letter has 10 left.
  */
 export const maxRepairDeliveries = 300;
@@ -75,7 +75,7 @@ export const exportOutput = z.strictObject({
 export const sealOutput = z.strictObject({ shards: tally, records: tally });
 
 const recordsByField = z.record(z.string(), tally);
-/** Records by field (`vector 'NAME'` for a vector) that were read under another schema and made ones of the run's: lib/conform.ts. */
+/** Records by field (`vector 'NAME'` for a vector) that were read under another schema and made ones of the run's: lib/schema/conform.ts. */
 export const schemaTallySchema = z.strictObject({
   defaulted: recordsByField,
   removed: recordsByField,

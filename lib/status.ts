@@ -1,14 +1,14 @@
 import { z } from 'zod';
-import { type Approval, answerSchema, approvalSchema, canarySchema, type Move } from './cutover-files.ts';
-import { cutoverStage } from './cutover-stage.ts';
-import type { Embedding } from './embed-files.ts';
-import { readEmbedStatus } from './embed-status.ts';
+import { type Approval, answerSchema, approvalSchema, canarySchema, type Move } from './cutover/cutover-files.ts';
+import { cutoverStage } from './cutover/cutover-stage.ts';
+import { readMoves } from './cutover/moves.ts';
+import { type Notice, noticeSchema } from './cutover/notices.ts';
+import type { Embedding } from './embed/stage/embed-files.ts';
+import { readEmbedStatus } from './embed/stage/embed-status.ts';
 import { NotFound } from './errors.ts';
 import { approvalAnswerKey, nameOfKey, runKeys } from './keys.ts';
-import { appliedSchema, liveSchema, sweepSchema } from './live-files.ts';
-import { liveStage } from './live-stage.ts';
-import { readMoves } from './moves.ts';
-import { type Notice, noticeSchema } from './notices.ts';
+import { appliedSchema, liveSchema, sweepSchema } from './live/live-files.ts';
+import { liveStage } from './live/live-stage.ts';
 import { getJson, type ObjectStore } from './objects.ts';
 import {
   type Compared,

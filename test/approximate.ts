@@ -1,8 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { readManifest } from '../lib/manifest.ts';
-import { findNeighbours } from '../lib/neighbours.ts';
-import { chooseQueries } from '../lib/queries.ts';
-import { measureRecall } from '../lib/recall.ts';
+import { findNeighbours } from '../lib/recall/neighbours.ts';
+import { chooseQueries } from '../lib/recall/queries.ts';
+import { measureRecall } from '../lib/recall/recall.ts';
 import type { Manifest, Plan } from '../lib/run-files.ts';
 import type { SearchSettings } from '../lib/schema.ts';
 import type { SearchRequest, SearchTuning, Store } from '../lib/stores/port.ts';

@@ -1,11 +1,11 @@
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
-import { cutOver, finish, rollBack } from '../lib/cutover.ts';
-import { flagFinished } from '../lib/cutover-flag.ts';
-import type { FlagStore } from '../lib/flag.ts';
-import { finishOf } from '../lib/moves.ts';
+import { cutOver, finish, rollBack } from '../lib/cutover/cutover.ts';
+import { flagFinished } from '../lib/cutover/cutover-flag.ts';
+import type { FlagStore } from '../lib/cutover/flag.ts';
+import { finishOf } from '../lib/cutover/moves.ts';
+import { flagPointer } from '../lib/cutover/pointer.ts';
 import type { ObjectStore } from '../lib/objects.ts';
-import { flagPointer } from '../lib/pointer.ts';
 import { type CanaryWorld, goodLine, makeCanaryWorld, sourcePlace, targetPlace } from './canary-world.ts';
 
 const canary = {

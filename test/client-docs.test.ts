@@ -9,7 +9,7 @@ import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { QdrantClient } from '@qdrant/js-client-rest';
 import { buildApp } from 'fauxqs';
 import pg from 'pg';
-import { bucketOf } from '../lib/route.ts';
+import { bucketOf } from '../lib/cutover/route.ts';
 import { builtProject, oldestNode, type PackedProject, run } from './packed.ts';
 import { makeDatabase } from './servers/database.ts';
 import { type EmbeddingServer, startEmbeddings } from './servers/embeddings.ts';

@@ -1,9 +1,9 @@
 import { describe, expect, test } from '@jest/globals';
 import { type Batch, column, type DenseColumn } from '../lib/batch.ts';
-import { compareShard } from '../lib/compare.ts';
+import { compareShard } from '../lib/compare/compare.ts';
 import { comparedKey } from '../lib/keys.ts';
 import { readManifest } from '../lib/manifest.ts';
-import { mapBatch } from '../lib/mapping.ts';
+import { mapBatch } from '../lib/mapping/mapping.ts';
 import { getJson } from '../lib/objects.ts';
 import { type Compared, comparedSchema, type Plan } from '../lib/run-files.ts';
 import { memory } from '../lib/stores/memory.ts';

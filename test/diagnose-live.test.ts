@@ -1,11 +1,11 @@
 import { expect, test } from '@jest/globals';
-import { compareShard } from '../lib/compare.ts';
+import { compareShard } from '../lib/compare/compare.ts';
 import { findCauses } from '../lib/diagnose.ts';
 import { runKeys } from '../lib/keys.ts';
 import { getJson } from '../lib/objects.ts';
+import { type TuneOptions, tuneSearch } from '../lib/recall/tune.ts';
 import { recallSchema } from '../lib/run-files.ts';
 import type { Store } from '../lib/stores/port.ts';
-import { type TuneOptions, tuneSearch } from '../lib/tune.ts';
 import { approximate, measure } from './approximate.ts';
 import { makeBatch } from './make.ts';
 import { load, makeWorld, noDeadline, type World } from './world.ts';

@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import type { Batch, DenseColumn } from '../lib/batch.ts';
-import { compareShard } from '../lib/compare.ts';
+import { compareShard } from '../lib/compare/compare.ts';
 import { findCauses } from '../lib/diagnose.ts';
 import type { Cause, Plan } from '../lib/run-files.ts';
 import type { Distance, SearchSettings } from '../lib/schema.ts';

@@ -1,9 +1,9 @@
 import type { Embedder } from '../lib/embed/port.ts';
-import { embedShards } from '../lib/embed-stage.ts';
+import { embedShards } from '../lib/embed/stage/embed-stage.ts';
 import type { Model } from '../lib/event-embed.ts';
 import { readManifest, sealManifest } from '../lib/manifest.ts';
 import { planRun } from '../lib/plan.ts';
-import type { QueryModels } from '../lib/query-texts.ts';
+import type { QueryModels } from '../lib/recall/query-texts.ts';
 import type { Plan } from '../lib/run-files.ts';
 import { memory } from '../lib/stores/memory.ts';
 import { makeBatch, makeSchema } from './make.ts';

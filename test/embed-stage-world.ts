@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import type { Embedder, EmbedRequest, EmbedResponse } from '../lib/embed/port.ts';
-import { type Embedding, embeddingSchema } from '../lib/embed-files.ts';
-import { embedShards } from '../lib/embed-stage.ts';
+import { type Embedding, embeddingSchema } from '../lib/embed/stage/embed-files.ts';
+import { embedShards } from '../lib/embed/stage/embed-stage.ts';
 import { RecordRefused } from '../lib/errors.ts';
 import { parseEvent } from '../lib/event.ts';
 import { runKeys } from '../lib/keys.ts';

@@ -4,7 +4,7 @@ import { loadedKey, shardKey } from '../lib/keys.ts';
 import { readManifest, sealManifest } from '../lib/manifest.ts';
 import type { ObjectStore } from '../lib/objects.ts';
 import { readRanges } from '../lib/plan.ts';
-import { decodeShard } from '../lib/shard.ts';
+import { decodeShard } from '../lib/shard/shard.ts';
 import { makeBatch, makeSchema } from './make.ts';
 import { exportAll, makeWorld, nearAfter, noDeadline, plan, quiet, type World } from './world.ts';
 

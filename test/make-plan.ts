@@ -1,4 +1,4 @@
-import type { Embedding, EmbedPlan } from '../lib/embed-files.ts';
+import type { Embedding, EmbedPlan } from '../lib/embed/stage/embed-files.ts';
 import { parseEvent } from '../lib/event.ts';
 import type { Plan } from '../lib/run-files.ts';
 import { makeSchema } from './make.ts';

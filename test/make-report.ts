@@ -1,5 +1,5 @@
 /** Over 400 lines: reports with something in every part, which are one literal each. */
-import { type Report, reportSchema, reportSchemaId } from '../lib/report-schema.ts';
+import { type Report, reportSchema, reportSchemaId } from '../lib/report/report-schema.ts';
 import type { RecallEntry, RecallSide } from '../lib/run-files.ts';
 
 const side = (mean: number, low: number, high: number, p50: number): RecallSide => ({

@@ -1,10 +1,10 @@
 import { describe, expect, test } from '@jest/globals';
-import { finish } from '../lib/cutover.ts';
+import { finish } from '../lib/cutover/cutover.ts';
+import { logMove } from '../lib/cutover/moves.ts';
 import { Incompatible } from '../lib/errors.ts';
 import { runKeys } from '../lib/keys.ts';
-import { beginLive } from '../lib/live.ts';
+import { beginLive } from '../lib/live/live.ts';
 import { sealManifest } from '../lib/manifest.ts';
-import { logMove } from '../lib/moves.ts';
 import { planRun } from '../lib/plan.ts';
 import { memory } from '../lib/stores/memory.ts';
 import { makeBatch, makeSchema } from './make.ts';

@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
-import { allowedAt, goldAnswer, ndcgAt, rankBiasedOverlap, recallAt } from '../lib/measures.ts';
+import { allowedAt, goldAnswer, ndcgAt, rankBiasedOverlap, recallAt } from '../lib/recall/measures.ts';
 
 /** Answers as the exact distances of what was answered; the true neighbours lie at 1, 2, 3, … */
 const nearest = Array.from({ length: 100 }, (_, at) => ({ distance: at + 1 }));

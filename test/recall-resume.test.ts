@@ -1,11 +1,11 @@
 import { describe, expect, test } from '@jest/globals';
-import { queriesPerPart } from '../lib/answers.ts';
 import { StoreUnavailable } from '../lib/errors.ts';
 import { answersKey, runKeys } from '../lib/keys.ts';
 import { handOverMs } from '../lib/log.ts';
 import { readManifest } from '../lib/manifest.ts';
 import { getJson } from '../lib/objects.ts';
-import { measureRecall } from '../lib/recall.ts';
+import { queriesPerPart } from '../lib/recall/answers.ts';
+import { measureRecall } from '../lib/recall/recall.ts';
 import { type Recall, recallSchema } from '../lib/run-files.ts';
 import type { Store } from '../lib/stores/port.ts';
 import { makeBatch } from './make.ts';

@@ -1,10 +1,10 @@
 import { forgetVerdict } from '../lib/forget.ts';
 import type { Deadline } from '../lib/log.ts';
 import { readManifest } from '../lib/manifest.ts';
-import { findNeighbours } from '../lib/neighbours.ts';
-import { chooseQueries } from '../lib/queries.ts';
-import type { QueryFiles } from '../lib/query-file.ts';
-import { measureRecall } from '../lib/recall.ts';
+import { findNeighbours } from '../lib/recall/neighbours.ts';
+import { chooseQueries } from '../lib/recall/queries.ts';
+import type { QueryFiles } from '../lib/recall/query-file.ts';
+import { measureRecall } from '../lib/recall/recall.ts';
 import type { Plan, Recall } from '../lib/run-files.ts';
 import type { Hit, SearchRequest, Store } from '../lib/stores/port.ts';
 import { load, type World } from './world.ts';

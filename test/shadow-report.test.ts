@@ -4,10 +4,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { describe, expect, test } from '@jest/globals';
+import { fileLines, flagLines, shadowReport } from '../lib/cutover/shadow-report.ts';
 import { runKeys } from '../lib/keys.ts';
 import { putJson } from '../lib/objects.ts';
 import { openFileObjects } from '../lib/objects-files.ts';
-import { fileLines, flagLines, shadowReport } from '../lib/shadow-report.ts';
 import { planFor } from './canary-world.ts';
 import { appendLines, makeLine } from './client-lines.ts';
 

@@ -1,8 +1,8 @@
-import { recallInterval } from '../lib/interval.ts';
+import { recallInterval } from '../lib/recall/interval.ts';
 
 /**
  * Queries whose recalls come from a distribution with a known mean, and how an interval does on samples of them. For the
- * test of lib/interval.ts and the bench that sets other intervals beside it.
+ * test of lib/recall/interval.ts and the bench that sets other intervals beside it.
  */
 
 /** Recalls that a query may have, and how likely each is. */

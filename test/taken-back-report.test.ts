@@ -1,11 +1,11 @@
 import { expect, test } from '@jest/globals';
-import { rollBack } from '../lib/cutover.ts';
+import { rollBack } from '../lib/cutover/cutover.ts';
+import { hasPassed } from '../lib/cutover/passed.ts';
+import { flagPointer } from '../lib/cutover/pointer.ts';
 import { runKeys } from '../lib/keys.ts';
 import { getJson, putJson } from '../lib/objects.ts';
-import { hasPassed } from '../lib/passed.ts';
-import { flagPointer } from '../lib/pointer.ts';
-import { writeFailure } from '../lib/report-failure.ts';
-import { reportSchema } from '../lib/report-schema.ts';
+import { writeFailure } from '../lib/report/report-failure.ts';
+import { reportSchema } from '../lib/report/report-schema.ts';
 import { makeCanaryWorld, planFor, t0 } from './canary-world.ts';
 import { memoryObjects } from './local/memory-objects.ts';
 import { makeReport } from './make-report.ts';

@@ -1,16 +1,16 @@
-import { compareShard } from '../lib/compare.ts';
-import { countSides } from '../lib/counts.ts';
+import { compareShard } from '../lib/compare/compare.ts';
+import { countSides } from '../lib/compare/counts.ts';
 import { runKeys } from '../lib/keys.ts';
+import { sweepWrites } from '../lib/live/sweep.ts';
 import { readManifest } from '../lib/manifest.ts';
-import { findNeighbours } from '../lib/neighbours.ts';
 import { getJson } from '../lib/objects.ts';
-import { chooseQueries } from '../lib/queries.ts';
-import { measureRecall } from '../lib/recall.ts';
-import { type ReportOutcome, writeReport } from '../lib/report.ts';
-import { type Report, reportSchema } from '../lib/report-schema.ts';
+import { findNeighbours } from '../lib/recall/neighbours.ts';
+import { chooseQueries } from '../lib/recall/queries.ts';
+import { measureRecall } from '../lib/recall/recall.ts';
+import { type ReportOutcome, writeReport } from '../lib/report/report.ts';
+import { type Report, reportSchema } from '../lib/report/report-schema.ts';
 import type { Plan } from '../lib/run-files.ts';
 import type { Store } from '../lib/stores/port.ts';
-import { sweepWrites } from '../lib/sweep.ts';
 import { noDeadline, type World } from './world.ts';
 
 /** The validation as the state machine runs it. */

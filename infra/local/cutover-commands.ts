@@ -1,5 +1,5 @@
 import { userInfo } from 'node:os';
-import { type Answer, answerSchema, moveSchema } from '../../lib/cutover-files.ts';
+import { type Answer, answerSchema, moveSchema } from '../../lib/cutover/cutover-files.ts';
 import { parseRunId } from '../../lib/event.ts';
 import { openFileObjects } from '../../lib/objects-files.ts';
 import { retireOutput } from '../../lib/states.ts';
@@ -83,7 +83,7 @@ export async function retireCommand(context: CommandContext, given: RetireArgume
 
 /**
  * An answer and a rollback are for a run that is under way, so they take no lock: whoever moves readers looks into the log
- * of moves afterwards (lib/moves.ts). A cutover, the end of the double writes or a drop beside a run would undo what that run is doing.
+ * of moves afterwards (lib/cutover/moves.ts). A cutover, the end of the double writes or a drop beside a run would undo what that run is doing.
  */
 const besideItsRun: readonly string[] = ['answer-approval', 'roll-back'];
 

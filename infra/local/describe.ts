@@ -1,10 +1,10 @@
-import type { Answer, Move } from '../../lib/cutover-files.ts';
-import { flagNameOf, placeOf } from '../../lib/flag.ts';
+import type { Answer, Move } from '../../lib/cutover/cutover-files.ts';
+import { flagNameOf, placeOf } from '../../lib/cutover/flag.ts';
+import type { Notice } from '../../lib/cutover/notices.ts';
+import { modelText } from '../../lib/embed/stage/model-id.ts';
 import { lookedWords, mappingReport } from '../../lib/mapping/words.ts';
-import { modelText } from '../../lib/model-id.ts';
-import type { Notice } from '../../lib/notices.ts';
 import type { Plan } from '../../lib/run-files.ts';
-import type { ShardHeader } from '../../lib/shard.ts';
+import type { ShardHeader } from '../../lib/shard/shard.ts';
 import type { Stage } from '../../lib/stage.ts';
 import type { RunStatus } from '../../lib/status.ts';
 import type { StoreKind } from '../../lib/stores/port.ts';

@@ -1,9 +1,9 @@
 import { availableParallelism } from 'node:os';
 import { join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
+import { fileTasks } from '../../lib/cutover/task-tokens.ts';
 import type { ObjectStore } from '../../lib/objects.ts';
 import { services } from '../../lib/services.ts';
-import { fileTasks } from '../../lib/task-tokens.ts';
 import type { Machine } from './asl.ts';
 import type { Deployment } from './deployment.ts';
 import { startEventSource } from './event-source.ts';

@@ -1,4 +1,4 @@
-import { failedRecords } from '../../lib/embed-failures.ts';
+import { failedRecords } from '../../lib/embed/stage/embed-failures.ts';
 import type { ObjectStore } from '../../lib/objects.ts';
 import { planOf } from './commands.ts';
 import { exitCodes } from './exit-codes.ts';

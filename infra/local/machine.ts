@@ -6,8 +6,8 @@ import {
   StateMachine,
   type StateMachineDefinition,
 } from 'aws-local-stepfunctions';
+import type { FileTasks } from '../../lib/cutover/task-tokens.ts';
 import type { ObjectStore } from '../../lib/objects.ts';
-import type { FileTasks } from '../../lib/task-tokens.ts';
 import type { Machine, State } from './asl.ts';
 import { bridge, localPace, type Pace, waitForToken } from './bridge.ts';
 import { runDistributedMap } from './distributed-map.ts';

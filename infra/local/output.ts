@@ -1,4 +1,4 @@
-import type { Notice } from '../../lib/notices.ts';
+import type { Notice } from '../../lib/cutover/notices.ts';
 import type { Stage } from '../../lib/stage.ts';
 import type { Failure } from './exit-codes.ts';
 

@@ -1,6 +1,6 @@
 import { writeFileSync } from 'node:fs';
 import { z } from 'zod';
-import { reportSchema, reportSchemaId } from '../../lib/report-schema.ts';
+import { reportSchema, reportSchemaId } from '../../lib/report/report-schema.ts';
 
 /** docs/report.schema.json: `npm run schema` writes it, and a test holds it against the code. */
 

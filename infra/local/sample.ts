@@ -2,7 +2,7 @@ import { mkdir, readFile, rename, rm, stat } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { PGlite } from '@electric-sql/pglite';
 import { vector } from '@electric-sql/pglite-pgvector';
-import { readParquet } from '../../lib/parquet-wasm.ts';
+import { readParquet } from '../../lib/shard/parquet-wasm.ts';
 
 /** 10,000 English words with their GloVe vectors; origin and licence stand in test/data/README.md. */
 const words = fileURLToPath(new URL('../../test/data/words-10k.parquet', import.meta.url));

@@ -1,14 +1,20 @@
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
+import { flagNameOf } from '../../lib/cutover/flag.ts';
+import {
+  fileLines,
+  flagLines,
+  type ShadowLines,
+  type ShadowReport,
+  shadowReport,
+} from '../../lib/cutover/shadow-report.ts';
 import { InvalidEvent, NotFound } from '../../lib/errors.ts';
 import { parseAs } from '../../lib/event.ts';
-import { flagNameOf } from '../../lib/flag.ts';
 import { runKeys } from '../../lib/keys.ts';
 import { getJson } from '../../lib/objects.ts';
 import { openFileObjects } from '../../lib/objects-files.ts';
 import { planSchema } from '../../lib/run-files.ts';
-import { fileLines, flagLines, type ShadowLines, type ShadowReport, shadowReport } from '../../lib/shadow-report.ts';
 import { count, milliseconds, percent, plural } from '../../lib/words.ts';
 import type { CommandContext } from './commands.ts';
 import { exitCodes } from './exit-codes.ts';

@@ -1,11 +1,11 @@
 import { InvalidEvent } from '../errors.ts';
-import { askerOf, currentTruthBy, liveTruthOf } from '../live-truth.ts';
-import { latencyOf } from '../recall-summary.ts';
+import { askerOf, currentTruthBy, liveTruthOf } from '../live/live-truth.ts';
+import { latencyOf } from '../recall/recall-summary.ts';
+import { openSide, type Side } from '../recall/search-side.ts';
+import type { Truth } from '../recall/truths.ts';
 import type { Manifest, Plan, RecallEntry } from '../run-files.ts';
 import type { SearchSettings } from '../schema.ts';
-import { openSide, type Side } from '../search-side.ts';
 import type { Description, IndexProgress, SearchTuning, Store } from '../stores/port.ts';
-import type { Truth } from '../truths.ts';
 import { percent, plural } from '../words.ts';
 
 /** Queries asked to find out which are the worst, besides those that recall.json names. */

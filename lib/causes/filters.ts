@@ -1,8 +1,8 @@
-import { patiently } from '../fetch-records.ts';
+import { patiently } from '../compare/fetch-records.ts';
 import { fieldInTarget } from '../mapping/names.ts';
-import { latencyOf } from '../recall-summary.ts';
+import { latencyOf } from '../recall/recall-summary.ts';
+import { openSide } from '../recall/search-side.ts';
 import type { Cause, RecallEntry } from '../run-files.ts';
-import { openSide } from '../search-side.ts';
 import { milliseconds, percent } from '../words.ts';
 import { type Experiment, leastGain, unlessRefused } from './experiment.ts';
 import type { Found } from './settings.ts';

@@ -1,12 +1,12 @@
-import { getCarriedShard } from '../carried.ts';
-import { readCompared } from '../counts.ts';
-import { fetchRecords } from '../fetch-records.ts';
+import { readCompared } from '../compare/counts.ts';
+import { fetchRecords } from '../compare/fetch-records.ts';
 import { loadedKey } from '../keys.ts';
 import { type Deadline, isNear } from '../log.ts';
-import { mapId } from '../mapping.ts';
+import { getCarriedShard } from '../mapping/carried.ts';
+import { mapId } from '../mapping/mapping.ts';
 import type { ObjectStore } from '../objects.ts';
+import { openSide } from '../recall/search-side.ts';
 import type { Cause, Compared, Manifest, Plan } from '../run-files.ts';
-import { openSide } from '../search-side.ts';
 import type { Reader } from '../stores/port.ts';
 import { storeKind } from '../stores/registry.ts';
 import { count, percent, plural } from '../words.ts';

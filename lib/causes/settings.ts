@@ -1,6 +1,6 @@
+import { changedSettings, settingsText } from '../recall/search-steps.ts';
 import type { Cause } from '../run-files.ts';
 import type { SearchSettings } from '../schema.ts';
-import { changedSettings, settingsText } from '../search-steps.ts';
 import { count, percent, plural } from '../words.ts';
 import { change, type Experiment, explains, leastGain, type Trial, tryTarget } from './experiment.ts';
 

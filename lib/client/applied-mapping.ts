@@ -1,9 +1,9 @@
 import type { Batch } from '../batch.ts';
 import { InvalidEvent } from '../errors.ts';
 import type { Condition, Scalar } from '../filter.ts';
+import { type Mapped, mapBatch, mapId } from '../mapping/mapping.ts';
+import type { MappingPlan } from '../mapping/mapping-files.ts';
 import { fieldInTarget, renamedBack } from '../mapping/names.ts';
-import { type Mapped, mapBatch, mapId } from '../mapping.ts';
-import type { MappingPlan } from '../run-files.ts';
 import { joinObject, splitObject, stringOf } from '../stores/json-members.ts';
 import type { Capabilities } from '../stores/port.ts';
 import { columnOf } from './store-columns.ts';
@@ -118,7 +118,7 @@ function mapCondition(asked: Condition, mapping: MappingPlan): Condition {
   );
 }
 
-/** As lib/mapping.ts casts the field's own value: a whole number is met by its digits, a text by the number that it spells. */
+/** As lib/mapping/mapping.ts casts the field's own value: a whole number is met by its digits, a text by the number that it spells. */
 function castScalar(value: Scalar, to: 'number' | 'string'): Scalar {
   if (to === 'string') return typeof value === 'number' ? String(value) : value;
   const number = typeof value === 'string' && value.trim() !== '' ? Number(value) : Number.NaN;

@@ -3,7 +3,7 @@ import { SendMessageCommand, SQSClient } from '@aws-sdk/client-sqs';
 import { GetParameterCommand, ParameterNotFound, SSMClient } from '@aws-sdk/client-ssm';
 import { InvalidEvent } from '../errors.ts';
 import { tombstoneKey } from '../keys.ts';
-import { tombstoneSchema } from '../live-files.ts';
+import { tombstoneSchema } from '../live/live-files.ts';
 import { putJson } from '../objects.ts';
 import { openS3Objects } from '../objects-s3.ts';
 import { type RepairMessage, repairMessage } from '../states.ts';

@@ -1,5 +1,5 @@
 import { readFile } from 'node:fs/promises';
-import { flagPath } from '../flag-path.ts';
+import { flagPath } from '../cutover/flag-path.ts';
 import type { FlagReader } from './flag-reader.ts';
 import { parseFlagText } from './flag-text.ts';
 

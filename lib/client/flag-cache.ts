@@ -1,5 +1,5 @@
+import type { Flag } from '../cutover/flag.ts';
 import { NotFound, StoreUnavailable } from '../errors.ts';
-import type { Flag } from '../flag.ts';
 import { ageMs, type Clock, type Instant } from './clock.ts';
 import type { FlagReader } from './flag-reader.ts';
 import { checkFlag } from './flag-text.ts';

@@ -1,4 +1,4 @@
-import type { Flag } from '../flag.ts';
+import type { Flag } from '../cutover/flag.ts';
 
 /** Where the client reads the routing flag: a file (file-flag.ts), an SSM parameter (aws.ts), or the application's own. */
 export interface FlagReader {

@@ -1,5 +1,5 @@
+import type { Flag } from '../cutover/flag.ts';
 import { ShardDamaged } from '../errors.ts';
-import type { Flag } from '../flag.ts';
 
 /**
  * The flag as an application reads it: by hand and not by the schema, so that no package comes with it. Fields that a later

@@ -1,4 +1,4 @@
-import type { Flag } from '../flag.ts';
+import type { Flag } from '../cutover/flag.ts';
 import type { Clock } from './clock.ts';
 import type { FlagReader } from './flag-reader.ts';
 import type { Ledger } from './ledger.ts';

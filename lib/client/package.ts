@@ -3,9 +3,10 @@
  * short cut between rooms. It reaches no package but Node, which a test holds; `vecferry/client/aws` is aws.ts,
  * `vecferry/client/stores` is stores.ts.
  */
+
+export type { Flag } from '../cutover/flag.ts';
+export { bucketOf } from '../cutover/route.ts';
 export { RepairQueueFull, StoreUnavailable, VecferryError } from '../errors.ts';
-export type { Flag } from '../flag.ts';
-export { bucketOf } from '../route.ts';
 export { createClient } from './client.ts';
 export { fileFlag } from './file-flag.ts';
 export { fileLedger } from './file-ledger.ts';

@@ -1,5 +1,5 @@
+import type { Flag } from '../cutover/flag.ts';
 import { InvalidEvent, NotFound } from '../errors.ts';
-import type { Flag } from '../flag.ts';
 import type { KnownFlag } from './flag-cache.ts';
 import type { ClientSide, Identified } from './side.ts';
 

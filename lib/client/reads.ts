@@ -1,5 +1,5 @@
+import { goesToCandidate } from '../cutover/route.ts';
 import { StoreUnavailable } from '../errors.ts';
-import { goesToCandidate } from '../route.ts';
 import type { Metrics } from './metrics.ts';
 import type { Place, Places } from './places.ts';
 import type { Shadows } from './shadow.ts';

@@ -1,8 +1,8 @@
 import { isDeepStrictEqual } from 'node:util';
 import { isInteger, parse, stringify } from 'lossless-json';
 import { type Batch, hasVector, type VectorColumn } from '../batch.ts';
+import { canonicalNumber } from '../compare/json-equal.ts';
 import { RecordRefused } from '../errors.ts';
-import { canonicalNumber } from '../json-equal.ts';
 import type { ClientRecord, ClientVector } from './side.ts';
 import { columnOf, shapeOf, shapeOfVector, UnfitVector, type VectorShape, vectorAt } from './store-columns.ts';
 

@@ -1,7 +1,7 @@
 import type { Batch } from '../batch.ts';
 import { Incompatible, InvalidEvent } from '../errors.ts';
 import { conditionsOf, type Filter } from '../filter.ts';
-import type { MappingPlan } from '../run-files.ts';
+import type { MappingPlan } from '../mapping/mapping-files.ts';
 import type { SearchSettings } from '../schema.ts';
 import type { Hit, Store, StoreKind } from '../stores/port.ts';
 import { type AppliedMapping, applyMapping, noMapping } from './applied-mapping.ts';

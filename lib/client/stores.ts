@@ -1,4 +1,4 @@
-import type { MappingPlan } from '../run-files.ts';
+import type { MappingPlan } from '../mapping/mapping-files.ts';
 import type { SearchSettings } from '../schema.ts';
 import type { ResolvedConnection } from '../stores/port.ts';
 import { storeKind } from '../stores/registry.ts';

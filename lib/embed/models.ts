@@ -1,5 +1,5 @@
-import type { ModelCard } from '../embed-files.ts';
 import type { EmbedLimits } from './port.ts';
+import type { ModelCard } from './stage/embed-files.ts';
 
 /** What is known of a model without asking it. Prices are list prices on demand, in USD a million tokens. */
 export interface KnownModel {

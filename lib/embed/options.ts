@@ -1,6 +1,6 @@
-import type { ModelCard } from '../embed-files.ts';
 import type { ResolvedConnection } from '../stores/port.ts';
 import type { EmbedLimits } from './port.ts';
+import type { ModelCard } from './stage/embed-files.ts';
 
 /** What a provider's file makes an embedder of. */
 export interface EmbedderOptions {

@@ -1,5 +1,5 @@
-import type { ModelCard } from '../embed-files.ts';
 import type { Deadline, Log } from '../log.ts';
+import type { ModelCard } from './stage/embed-files.ts';
 
 /**
  * An embedding model that can be asked: one file a provider. Requests are made one by one here; what packs texts into them,
@@ -43,7 +43,7 @@ export interface EmbedLimits {
   readonly concurrency: number;
 }
 
-/** A text that has no answer yet; `key` is lib/made.ts's hash of model and text. */
+/** A text that has no answer yet; `key` is lib/embed/stage/made.ts's hash of model and text. */
 export interface TextToEmbed {
   readonly key: string;
   readonly text: string;

@@ -1,10 +1,10 @@
-import type { ModelCard } from '../embed-files.ts';
 import { InvalidEvent } from '../errors.ts';
 import type { Embed, Model } from '../event-embed.ts';
 import type { ResolvedConnection } from '../stores/port.ts';
 import { type KnownModel, knownModels, unknownModel, unknownVersion } from './models.ts';
 import type { EmbedderOptions } from './options.ts';
 import type { Embedder, EmbedLimits } from './port.ts';
+import type { ModelCard } from './stage/embed-files.ts';
 
 export interface OpenEmbedder {
   readonly model: Model;

@@ -1,5 +1,5 @@
+import { canonicalNumber } from '../compare/json-equal.ts';
 import type { CastName } from '../event-mapping.ts';
-import { canonicalNumber } from '../json-equal.ts';
 import { isNumber, stringOf } from '../stores/json-members.ts';
 import { dateText, parseDate, parseTimestamp, timestampText } from '../stores/pgvector/time.ts';
 

@@ -1,11 +1,11 @@
 import { type Batch, sliceBatch } from '../batch.ts';
+import { placeOf } from '../cutover/flag.ts';
 import { Incompatible } from '../errors.ts';
 import type { RunEvent } from '../event.ts';
-import { placeOf } from '../flag.ts';
-import type { CheckedMapping, MappingFinding, MappingPlan } from '../run-files.ts';
 import type { CollectionSchema, FieldSpec } from '../schema.ts';
 import type { FieldValues, Source } from '../stores/port.ts';
 import { count, plural } from '../words.ts';
+import type { CheckedMapping, MappingFinding, MappingPlan } from './mapping-files.ts';
 import { type CompiledRules, compileRules, fieldRuleName, type Inspection, shown } from './rules.ts';
 
 /** Holds a mapping's rules against records that are there, before anything is moved. */

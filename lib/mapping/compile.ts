@@ -1,8 +1,8 @@
 import type { RunEvent } from '../event.ts';
 import type { AddedField, FieldRule, Mapping } from '../event-mapping.ts';
-import type { MappingPlan, MappingRules } from '../run-files.ts';
 import type { FieldSpec, FieldType } from '../schema.ts';
-import { parseTemplate } from '../template.ts';
+import type { MappingPlan, MappingRules } from './mapping-files.ts';
+import { parseTemplate } from './template.ts';
 
 /** Turns the event's words about payloads into the plan's, and finds what could never work. */
 

@@ -1,7 +1,7 @@
 import type { Condition } from '../filter.ts';
-import type { MappingPlan } from '../run-files.ts';
 import { joinObject, splitObject } from '../stores/json-members.ts';
-import { parseTemplate } from '../template.ts';
+import type { MappingPlan } from './mapping-files.ts';
+import { parseTemplate } from './template.ts';
 
 /** What a payload field of the source is called in the target, for whoever asks there: filters of searches. */
 

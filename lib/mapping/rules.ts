@@ -2,11 +2,11 @@ import { parse } from 'lossless-json';
 import { RecordRefused } from '../errors.ts';
 import { type AddedField, type FieldRule, separatorOf } from '../event-mapping.ts';
 import { type Condition, conditionsOf, fieldsMeet } from '../filter.ts';
-import type { MappingPlan, MappingRules } from '../run-files.ts';
-import { parseTemplate, textOf } from '../template.ts';
 import { CastRefused, castValue, lossOf, plainText } from './cast.ts';
 import { fieldsRead } from './compile.ts';
+import type { MappingPlan, MappingRules } from './mapping-files.ts';
 import { locate, putAt, type Reading, readingOf, removeAt, type Tree, textOfTree, treeAt, valueAt } from './paths.ts';
+import { parseTemplate, textOf } from './template.ts';
 import { charactersOf, cutText, leftOut, splitText, valueMap } from './values.ts';
 
 /**

@@ -1,8 +1,9 @@
 import { z } from 'zod';
 import type { AddedField, FieldRule, Mapping } from '../event-mapping.ts';
-import { checkedMappingSchema, mappingFindingSchema, type Plan } from '../run-files.ts';
+import type { Plan } from '../run-files.ts';
 import { count, plural } from '../words.ts';
 import { rulesOf } from './compile.ts';
+import { checkedMappingSchema, mappingFindingSchema } from './mapping-files.ts';
 
 /** A mapping in words, for plans and reports. */
 

@@ -1,7 +1,7 @@
-import type { EmbeddingReport } from '../embedding-report.ts';
-import type { Gold } from '../gold-files.ts';
+import type { EmbeddingReport } from '../embed/stage/embedding-report.ts';
 import { html, join, type Markup } from '../html.ts';
-import type { Finding, LiveReport, Report, Verdict } from '../report-schema.ts';
+import type { Gold } from '../recall/gold-files.ts';
+import type { Finding, LiveReport, Report, Verdict } from '../report/report-schema.ts';
 import { count, percent, plural } from '../words.ts';
 import { marks, verdictWords } from './verdict.ts';
 

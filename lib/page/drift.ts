@@ -1,5 +1,5 @@
-import type { DriftExample, DriftMean, DriftMeasured, DriftReport, DriftSet, Shown } from '../drift-files.ts';
 import { html, join, type Markup } from '../html.ts';
+import type { DriftExample, DriftMean, DriftMeasured, DriftReport, DriftSet, Shown } from '../recall/drift-files.ts';
 import { count, percent, plural } from '../words.ts';
 import { figure } from './chart.ts';
 import { idCode } from './ids.ts';

@@ -1,6 +1,6 @@
-import type { EmbeddingReport } from '../embedding-report.ts';
+import type { EmbeddingReport } from '../embed/stage/embedding-report.ts';
+import { modelText } from '../embed/stage/model-id.ts';
 import { html, join, type Markup } from '../html.ts';
-import { modelText } from '../model-id.ts';
 import { count, duration, money, plural } from '../words.ts';
 import { entries, figures } from './records.ts';
 

@@ -1,5 +1,5 @@
 import { html, join, type Markup } from '../html.ts';
-import type { Finding, Report } from '../report-schema.ts';
+import type { Finding, Report } from '../report/report-schema.ts';
 import type { Cause } from '../run-files.ts';
 import { idCode } from './ids.ts';
 

@@ -1,5 +1,5 @@
-import type { Gold, GoldSide } from '../gold-files.ts';
 import { html, join, type Markup } from '../html.ts';
+import type { Gold, GoldSide } from '../recall/gold-files.ts';
 import type { Recall, RecallEntry } from '../run-files.ts';
 import { count, percent } from '../words.ts';
 import { figure, type SideName, shareAxis } from './chart.ts';

@@ -1,5 +1,5 @@
 import { html, join, type Markup } from '../html.ts';
-import type { LiveReport, Report } from '../report-schema.ts';
+import type { LiveReport, Report } from '../report/report-schema.ts';
 import { count, plural } from '../words.ts';
 import { timeText } from './ids.ts';
 import { entries, figures } from './records.ts';

@@ -1,6 +1,6 @@
 import { html, join, type Markup } from '../html.ts';
 import { lookedWords, type MappingReport } from '../mapping/words.ts';
-import type { Report } from '../report-schema.ts';
+import type { Report } from '../report/report-schema.ts';
 import { count } from '../words.ts';
 import { idCode } from './ids.ts';
 

@@ -1,5 +1,5 @@
 import { html, type Markup, raw } from '../html.ts';
-import type { Report } from '../report-schema.ts';
+import type { Report } from '../report/report-schema.ts';
 import { checksSection } from './checks.ts';
 import { driftSection } from './drift.ts';
 import { embeddingSection } from './embedding.ts';

@@ -1,5 +1,5 @@
 import { html, join, type Markup } from '../html.ts';
-import type { CompareReport, Report } from '../report-schema.ts';
+import type { CompareReport, Report } from '../report/report-schema.ts';
 import { count, plural } from '../words.ts';
 import { idCode, timeText } from './ids.ts';
 import { openIf } from './recall.ts';

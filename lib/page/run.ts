@@ -1,5 +1,5 @@
 import { html, join, type Markup } from '../html.ts';
-import type { Report } from '../report-schema.ts';
+import type { Report } from '../report/report-schema.ts';
 import { bytes, count, duration, plural } from '../words.ts';
 import { timeText } from './ids.ts';
 import { timelineFigure } from './timeline.ts';

@@ -1,5 +1,5 @@
 import { html, join, type Markup } from '../html.ts';
-import type { SchemaReport } from '../schema-report.ts';
+import type { SchemaReport } from '../report/schema-report.ts';
 import { count, plural } from '../words.ts';
 
 /** The part of the page on records that were read under another schema than the run's. */

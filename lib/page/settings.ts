@@ -1,5 +1,5 @@
 import { html, join, type Markup } from '../html.ts';
-import type { Report } from '../report-schema.ts';
+import type { Report } from '../report/report-schema.ts';
 import { plural } from '../words.ts';
 
 /** The settings of both collections side by side; a row that differs has a mark and a word, not a colour alone. */

@@ -1,5 +1,5 @@
 import { html, type Markup } from '../html.ts';
-import type { Report } from '../report-schema.ts';
+import type { Report } from '../report/report-schema.ts';
 import { timeText } from './ids.ts';
 
 /** Above all else of a run whose readers were moved and taken back: why, what is safe, and what to do. */

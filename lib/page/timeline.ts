@@ -1,5 +1,5 @@
 import { html, join, type Markup } from '../html.ts';
-import type { Timeline } from '../report-schema.ts';
+import type { Timeline } from '../report/report-schema.ts';
 import { count, duration, plural } from '../words.ts';
 import { colours, type Drawing, figure, quiet, type Shape, wordSeries } from './chart.ts';
 

@@ -1,4 +1,4 @@
-import type { Verdict } from '../report-schema.ts';
+import type { Verdict } from '../report/report-schema.ts';
 
 /** Words and marks of the verdicts. */
 

@@ -1,7 +1,7 @@
 import { type Batch, column, selectRecords } from '../batch.ts';
 import { Incompatible } from '../errors.ts';
 import { meets } from '../filter.ts';
-import { findNearest } from '../nearest.ts';
+import { findNearest } from '../recall/nearest.ts';
 import type { Distance } from '../schema.ts';
 import type { Hit, KeptSearch, SearchRequest, SearchTuning } from './port.ts';
 import { refuseSettings } from './search-settings.ts';

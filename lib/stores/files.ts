@@ -1,10 +1,10 @@
 import { type Batch, column, concatBatches, noRecords, selectRecords, sliceBatch } from '../batch.ts';
-import { stablePayload } from '../conform.ts';
 import { Incompatible, NotFound, RecordRefused, SchemaMismatch } from '../errors.ts';
 import type { Names } from '../event-names.ts';
-import { namesOf, stableName } from '../names.ts';
+import { stablePayload } from '../schema/conform.ts';
+import { namesOf, stableName } from '../schema/names.ts';
 import { type CollectionSchema, fieldTypeSchema } from '../schema.ts';
-import { encodeShard } from '../shard.ts';
+import { encodeShard } from '../shard/shard.ts';
 import { plural } from '../words.ts';
 import { exactKept, exactTuning, searchExactly } from './exact-search.ts';
 import { type Folder, openFolder, parseFilesOptions } from './files/folder.ts';

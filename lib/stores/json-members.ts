@@ -1,4 +1,4 @@
-import { canonicalNumber } from '../json-equal.ts';
+import { canonicalNumber } from '../compare/json-equal.ts';
 
 /**
  * A JSON object's text taken apart into its members and put together again without parsing a value: integers above

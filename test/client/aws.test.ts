@@ -5,7 +5,7 @@ import { beforeEach, describe, expect, test } from '@jest/globals';
 import { mockClient } from 'aws-sdk-client-mock';
 import { s3Ledger, sqsRepairs, ssmFlag } from '../../lib/client/aws.ts';
 import { runKeys } from '../../lib/keys.ts';
-import { tombstoneSchema } from '../../lib/live-files.ts';
+import { tombstoneSchema } from '../../lib/live/live-files.ts';
 import { repairMessage } from '../../lib/states.ts';
 
 /** The client's parts on AWS: the calls that they make, and what they make of AWS's answers. */

@@ -5,7 +5,7 @@ import { memoryRepairs } from '../../lib/client/memory-repairs.ts';
 import { mirror } from '../../lib/client/mirror.ts';
 import type { Client } from '../../lib/client/options.ts';
 import type { RepairQueue } from '../../lib/client/repairs.ts';
-import type { Flag } from '../../lib/flag.ts';
+import type { Flag } from '../../lib/cutover/flag.ts';
 import { bothSides, type Doc, type Found, keptLines, memoryLedger, memorySide } from './sides.ts';
 
 /**

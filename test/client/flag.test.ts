@@ -6,7 +6,7 @@ import fc from 'fast-check';
 import { createClient } from '../../lib/client/client.ts';
 import { fileFlag } from '../../lib/client/file-flag.ts';
 import { checkFlag, parseFlagText } from '../../lib/client/flag-text.ts';
-import { fileFlags, flagSchema } from '../../lib/flag.ts';
+import { fileFlags, flagSchema } from '../../lib/cutover/flag.ts';
 import { bothSides, type Doc, type Found, keptLines, memorySide, testFlag, until } from './sides.ts';
 
 let directory = '';

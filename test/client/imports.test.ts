@@ -36,18 +36,18 @@ describe('the client', () => {
     const others = [...files].filter((file) => !file.startsWith('lib/client/'));
     const allowed = [
       'lib/errors.ts',
-      'lib/flag-path.ts',
+      'lib/cutover/flag-path.ts',
       'lib/keys.ts',
       'lib/locks.ts',
       'lib/objects-files.ts',
-      'lib/route.ts',
+      'lib/cutover/route.ts',
     ];
     expect(others.filter((file) => !allowed.includes(file))).toEqual([]);
   });
 
   test('is seen through: the walk finds what a store brings', () => {
     expect([...reach('lib/client/store-side.ts').files]).toContain('lib/filter.ts');
-    expect([...reach('lib/flag.ts').packages]).toContain('zod');
+    expect([...reach('lib/cutover/flag.ts').packages]).toContain('zod');
   });
 
   test('keeps no process from ending, while the flag store and the second place hang and repairs wait', async () => {

@@ -9,7 +9,7 @@ import { fileMetrics } from '../../lib/client/file-metrics.ts';
 import type { MetricLine, MetricSink } from '../../lib/client/metric-line.ts';
 import { type Metrics, makeMetrics } from '../../lib/client/metrics.ts';
 import { runKeys } from '../../lib/keys.ts';
-import { tombstoneSchema } from '../../lib/live-files.ts';
+import { tombstoneSchema } from '../../lib/live/live-files.ts';
 import { openFileObjects } from '../../lib/objects-files.ts';
 import { keptLines, sum } from './sides.ts';
 

@@ -1,7 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
 import { createClient } from '../../lib/client/client.ts';
 import type { ClientOptions } from '../../lib/client/options.ts';
-import { bucketOf } from '../../lib/route.ts';
+import { bucketOf } from '../../lib/cutover/route.ts';
 import {
   bothSides,
   type Doc,

@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
-import { bucketOf, goesToCandidate } from '../../lib/route.ts';
+import { bucketOf, goesToCandidate } from '../../lib/cutover/route.ts';
 
 const noKey = (): number => {
   throw new Error('a read with a key is not routed by chance');

@@ -1,7 +1,7 @@
 import type { FlagReader } from '../../lib/client/flag-reader.ts';
 import type { MetricLine, MetricSink } from '../../lib/client/metric-line.ts';
 import type { ClientSide } from '../../lib/client/side.ts';
-import type { Flag } from '../../lib/flag.ts';
+import type { Flag } from '../../lib/cutover/flag.ts';
 
 /** What the tests' applications keep and look for. */
 export interface Doc {

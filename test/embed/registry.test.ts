@@ -1,7 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
 import { knownModels } from '../../lib/embed/models.ts';
 import { describeModel, openEmbedder } from '../../lib/embed/registry.ts';
-import { modelCardSchema } from '../../lib/embed-files.ts';
+import { modelCardSchema } from '../../lib/embed/stage/embed-files.ts';
 import { InvalidEvent } from '../../lib/errors.ts';
 
 describe('what is known of a model', () => {

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, test } from '@jest/globals';
 import { functionSettings, type Permission } from '../../infra/function-settings.ts';
-import { repairPauseSeconds } from '../../lib/repair-deliveries.ts';
+import { repairPauseSeconds } from '../../lib/live/repair-deliveries.ts';
 import { maxDeliveries, maxRepairDeliveries, rollBackInput } from '../../lib/states.ts';
 import { at, functionNames, listAt, ofType, synthesize, type Template } from './template.ts';
 

@@ -7,7 +7,7 @@ import { describe, expect, test } from '@jest/globals';
 import type { Machine } from '../../infra/local/asl.ts';
 import { StateFailure } from '../../infra/local/limits.ts';
 import type { MachineOptions } from '../../infra/local/machine.ts';
-import { fileTasks } from '../../lib/task-tokens.ts';
+import { fileTasks } from '../../lib/cutover/task-tokens.ts';
 import { lambda, machine, run } from './run-definition.ts';
 
 describe('a state that waits for somebody', () => {

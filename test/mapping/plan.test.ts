@@ -1,7 +1,7 @@
 import { beforeAll, describe, expect, test } from '@jest/globals';
+import { asCompared } from '../../lib/compare/match.ts';
 import { checkMapping } from '../../lib/mapping/check.ts';
 import { unreadFields } from '../../lib/mapping/names.ts';
-import { asCompared } from '../../lib/match.ts';
 import type { FieldSpec, FieldType } from '../../lib/schema.ts';
 import { memory } from '../../lib/stores/memory.ts';
 import type { Store } from '../../lib/stores/port.ts';

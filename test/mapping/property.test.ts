@@ -1,11 +1,11 @@
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { concatBatches, selectRecords } from '../../lib/batch.ts';
+import { jsonDifference } from '../../lib/compare/json-equal.ts';
+import { recordDifference } from '../../lib/compare/record-equal.ts';
 import { RecordRefused } from '../../lib/errors.ts';
-import { jsonDifference } from '../../lib/json-equal.ts';
-import { mapBatch } from '../../lib/mapping.ts';
-import { recordDifference } from '../../lib/record-equal.ts';
-import { mappingPlanSchema } from '../../lib/run-files.ts';
+import { mapBatch } from '../../lib/mapping/mapping.ts';
+import { mappingPlanSchema } from '../../lib/mapping/mapping-files.ts';
 import type { FieldSpec } from '../../lib/schema.ts';
 import { memory } from '../../lib/stores/memory.ts';
 import { pgvector } from '../../lib/stores/pgvector.ts';

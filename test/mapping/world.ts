@@ -1,6 +1,6 @@
 import { parseEvent } from '../../lib/event.ts';
 import { type Fit, fitCollection } from '../../lib/fit.ts';
-import { type Mapped, mapBatch } from '../../lib/mapping.ts';
+import { type Mapped, mapBatch } from '../../lib/mapping/mapping.ts';
 import type { CollectionSchema } from '../../lib/schema.ts';
 import { memory } from '../../lib/stores/memory.ts';
 import type { StoreKind } from '../../lib/stores/port.ts';

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { type Browser, chromium, type Page } from 'playwright-core';
 import { reportPage } from '../../lib/page/page.ts';
-import type { Report } from '../../lib/report-schema.ts';
+import type { Report } from '../../lib/report/report-schema.ts';
 import {
   makeEarlyReport,
   makeFilteredEntry,
@@ -76,7 +76,7 @@ export async function checkPage(
   const file = join(directory, `${name}.html`);
   writeFileSync(file, reportPage(make()));
   const found: string[] = [];
-  // The page's own policy lets no script in, axe's neither; the policy itself is held by test/report.test.ts.
+  // The page's own policy lets no script in, axe's neither; the policy itself is held by test/report/report.test.ts.
   const context = await browser.newContext({
     viewport: { width: view.width, height: 900 },
     colorScheme: view.colorScheme,

@@ -2,7 +2,7 @@ import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { reportPage } from '../../lib/page/page.ts';
 import { filterWords } from '../../lib/page/recall.ts';
-import { reportSchema } from '../../lib/report-schema.ts';
+import { reportSchema } from '../../lib/report/report-schema.ts';
 import type { RecallSide } from '../../lib/run-files.ts';
 import { makeFilteredEntry, makeReport } from '../make-report.ts';
 

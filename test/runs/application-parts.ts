@@ -7,7 +7,7 @@ import { fileMetrics } from '../../lib/client/file-metrics.ts';
 import type { ClientOptions } from '../../lib/client/options.ts';
 import type { ClientRecord, Identified } from '../../lib/client/side.ts';
 import { openSide } from '../../lib/client/stores.ts';
-import type { MappingPlan } from '../../lib/run-files.ts';
+import type { MappingPlan } from '../../lib/mapping/mapping-files.ts';
 import type { ResolvedConnection } from '../../lib/stores/port.ts';
 import {
   type Application,

@@ -1,7 +1,7 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
+import { readMoves } from '../../lib/cutover/moves.ts';
+import { noticeSchema } from '../../lib/cutover/notices.ts';
 import { runKeys } from '../../lib/keys.ts';
-import { readMoves } from '../../lib/moves.ts';
-import { noticeSchema } from '../../lib/notices.ts';
 import { getJson } from '../../lib/objects.ts';
 import { brokenPromises } from './account.ts';
 import type { Side } from './application.ts';

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, jest, test } from '@jest/globals';
 import pg from 'pg';
 import type { Batch } from '../../lib/batch.ts';
-import type { Report } from '../../lib/report-schema.ts';
+import type { Report } from '../../lib/report/report-schema.ts';
 import { seededRandom } from '../../lib/sample.ts';
 import type { VectorIndex } from '../../lib/schema.ts';
 import { makeBatch, makeSchema } from '../make.ts';

@@ -1,7 +1,7 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
-import type { Report } from '../../lib/report-schema.ts';
+import type { Report } from '../../lib/report/report-schema.ts';
 import { type EmbeddingServer, startEmbeddings } from '../servers/embeddings.ts';
 import { type Gloss, readGlosses, seedGlosses } from './glosses.ts';
 import { type EndpointInput, endpointIn, expectValidated, type Runs, startRuns } from './world.ts';

@@ -1,8 +1,8 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { readMoves } from '../../lib/cutover/moves.ts';
 import { runKeys } from '../../lib/keys.ts';
-import { readMoves } from '../../lib/moves.ts';
 import { services } from '../../lib/services.ts';
 import { postgresUrl } from '../servers/urls.ts';
 import { expectExact, makeSource } from './fault-tools.ts';

@@ -2,7 +2,7 @@ import { copyFileSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { type Batch, concatBatches, type DenseColumn, denseVector } from '../../lib/batch.ts';
-import type { Report } from '../../lib/report-schema.ts';
+import type { Report } from '../../lib/report/report-schema.ts';
 import type { FieldSpec } from '../../lib/schema.ts';
 import { makeSchema } from '../make.ts';
 import { type EndpointInput, endpointIn, expectValidated, type Runs, startRuns } from './world.ts';

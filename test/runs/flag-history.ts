@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Flag } from '../../lib/flag.ts';
+import type { Flag } from '../../lib/cutover/flag.ts';
 import type { Read } from './application.ts';
 import type { Result } from './world.ts';
 

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, test } from '@jest/globals';
-import { reportSchema } from '../../lib/report-schema.ts';
+import { reportSchema } from '../../lib/report/report-schema.ts';
 import { loadedSchema, manifestSchema } from '../../lib/run-files.ts';
 
 /** A real process on real files, killed with SIGKILL in each step and started again by the same command. */

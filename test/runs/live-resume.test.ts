@@ -1,8 +1,8 @@
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import type pg from 'pg';
-import { bothSides, lookAtSides } from '../../lib/both-sides.ts';
 import { runKeys } from '../../lib/keys.ts';
-import { mapBatch, mapId } from '../../lib/mapping.ts';
+import { bothSides, lookAtSides } from '../../lib/live/both-sides.ts';
+import { mapBatch, mapId } from '../../lib/mapping/mapping.ts';
 import { readPlan } from '../../lib/plan.ts';
 import { services } from '../../lib/services.ts';
 import { qdrant } from '../../lib/stores/qdrant.ts';

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
-import { readMoves } from '../../lib/moves.ts';
+import { readMoves } from '../../lib/cutover/moves.ts';
 import { brokenPromises } from './account.ts';
 import type { Account, ApplicationOptions, Read } from './application.ts';
 import { openApplication } from './application-parts.ts';

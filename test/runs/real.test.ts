@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import type pg from 'pg';
 import { makeSampleDatabase } from '../../infra/local/sample.ts';
 import { column, hasVector } from '../../lib/batch.ts';
-import { mapId } from '../../lib/mapping.ts';
+import { mapId } from '../../lib/mapping/mapping.ts';
 import type { VectorSpec } from '../../lib/schema.ts';
 import { qdrant } from '../../lib/stores/qdrant.ts';
 import { makeBatch, makeSchema } from '../make.ts';

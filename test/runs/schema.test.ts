@@ -9,7 +9,7 @@ import { failedKey, loadedKey, runKeys } from '../../lib/keys.ts';
 import { getJson } from '../../lib/objects.ts';
 import { failedSchema, loadedSchema } from '../../lib/run-files.ts';
 import { services } from '../../lib/services.ts';
-import { verifyShard } from '../../lib/shard.ts';
+import { verifyShard } from '../../lib/shard/shard.ts';
 import { postgresUrl } from '../servers/urls.ts';
 import { type EndpointInput, endpointIn, expectValidated, payloadsOf, type Runs, startRuns } from './world.ts';
 

@@ -8,7 +8,7 @@ import type { Batch } from '../../lib/batch.ts';
 import { endpointSchema } from '../../lib/event.ts';
 import { runKeys } from '../../lib/keys.ts';
 import { getJson } from '../../lib/objects.ts';
-import { type Report, reportSchema } from '../../lib/report-schema.ts';
+import { type Report, reportSchema } from '../../lib/report/report-schema.ts';
 import type { CollectionSchema } from '../../lib/schema.ts';
 import { services } from '../../lib/services.ts';
 import type { Store } from '../../lib/stores/port.ts';

@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
-import { openParquet } from '../../lib/parquet-file.ts';
+import { openParquet } from '../../lib/shard/parquet-file.ts';
 
 /**
  * Deterministic embedding models of real meaning: the mean of the GloVe vectors of a text's words, of length 1. `glove-100`

@@ -4,7 +4,7 @@ import { text } from 'node:stream/consumers';
 import { afterAll, describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { type Batch, column, concatBatches } from '../../lib/batch.ts';
-import { jsonEqual } from '../../lib/json-equal.ts';
+import { jsonEqual } from '../../lib/compare/json-equal.ts';
 import type { VectorSpec } from '../../lib/schema.ts';
 import { fromChroma, toChroma } from '../../lib/stores/chroma/records.ts';
 import { chroma } from '../../lib/stores/chroma.ts';

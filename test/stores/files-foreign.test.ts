@@ -7,7 +7,7 @@ import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { type FauxqsServer, startFauxqs } from 'fauxqs';
 import { type Batch, column, concatBatches } from '../../lib/batch.ts';
 import { openS3Objects } from '../../lib/objects-s3.ts';
-import { encodeShard } from '../../lib/shard.ts';
+import { encodeShard } from '../../lib/shard/shard.ts';
 import { files } from '../../lib/stores/files.ts';
 import type { Range, Source } from '../../lib/stores/port.ts';
 import { makeBatch, makeSchema } from '../make.ts';

@@ -5,7 +5,7 @@ import { DuckDBInstance } from '@duckdb/node-api';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { parseEvent } from '../../lib/event.ts';
 import type { CollectionSchema } from '../../lib/schema.ts';
-import { encodeShard } from '../../lib/shard.ts';
+import { encodeShard } from '../../lib/shard/shard.ts';
 import { files } from '../../lib/stores/files.ts';
 import type { Piece, Store } from '../../lib/stores/port.ts';
 import { makeBatch, makeSchema } from '../make.ts';

@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
-import { jsonEqual } from '../../lib/json-equal.ts';
+import { jsonEqual } from '../../lib/compare/json-equal.ts';
 import { fitsDouble, joinObject, splitArray, splitObject, stringOf } from '../../lib/stores/json-members.ts';
 
 describe('an object taken apart into the texts of its members', () => {

@@ -2,11 +2,11 @@ import { S3Client } from '@aws-sdk/client-s3';
 import { z } from 'zod';
 import { InvalidEvent } from '../../errors.ts';
 import { parseAs } from '../../event.ts';
-import { collectionsOf } from '../../names.ts';
 import { byBytes, type ListedObject, type ListingObjectStore, openFileObjects } from '../../objects-files.ts';
 import { openS3Objects } from '../../objects-s3.ts';
-import type { ByteRanges } from '../../parquet-file.ts';
+import { collectionsOf } from '../../schema/names.ts';
 import { distanceSchema, idTypeSchema } from '../../schema.ts';
+import type { ByteRanges } from '../../shard/parquet-file.ts';
 import type { ResolvedEndpoint } from '../port.ts';
 
 /** The files of one collection: a folder below the connection's, or one file. */

@@ -1,7 +1,7 @@
 import { type Batch, noRecords, type VectorColumn } from '../../batch.ts';
 import { Incompatible, RecordRefused } from '../../errors.ts';
-import type { ByteRanges } from '../../parquet-file.ts';
 import type { CollectionSchema, IdType, VectorSpec } from '../../schema.ts';
+import type { ByteRanges } from '../../shard/parquet-file.ts';
 import { joinObject, splitObject, stringOf } from '../json-members.ts';
 import type { FilesOptions } from './folder.ts';
 import type { FilePiece, Position, RecordFile } from './format.ts';

@@ -1,9 +1,9 @@
 import { type Data, DataType, type Field, type RecordBatch } from 'apache-arrow';
 import type { Batch, DenseColumn } from '../../batch.ts';
 import { Incompatible, RecordRefused, VecferryError } from '../../errors.ts';
-import { type ByteRanges, openParquet, type ParquetFile } from '../../parquet-file.ts';
 import type { CollectionSchema, FieldSpec, FieldType, IdType, VectorSpec } from '../../schema.ts';
-import { readShard, type ShardHeader, verifyShard } from '../../shard.ts';
+import { type ByteRanges, openParquet, type ParquetFile } from '../../shard/parquet-file.ts';
+import { readShard, type ShardHeader, verifyShard } from '../../shard/shard.ts';
 import { cellJson, isValid } from '../arrow-cells.ts';
 import { stringOf } from '../json-members.ts';
 import type { FilesOptions } from './folder.ts';

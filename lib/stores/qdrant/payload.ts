@@ -1,5 +1,5 @@
+import { canonicalNumber } from '../../compare/json-equal.ts';
 import { RecordRefused } from '../../errors.ts';
-import { canonicalNumber } from '../../json-equal.ts';
 import { afterSpace, endOfScalar, endOfString, expect, pathAt, stringAt } from './json.ts';
 import { type ProtoReader, type ProtoWriter, tagOf } from './wire.ts';
 

@@ -1,0 +1,96 @@
+import type { Plan } from '../run-files.ts';
+import type { Stage } from '../stage.ts';
+import { count, milliseconds, plural } from '../words.ts';
+import type { Answer, Approval, CanaryState, Move, ReadsSeen } from './cutover-files.ts';
+import { placeOf } from './flag.ts';
+import { retireOf, standingOf } from './moves.ts';
+
+export interface CutoverSeen {
+  readonly plan: Plan;
+  /** undefined: there is no report yet. */
+  readonly verdict: string | undefined;
+  readonly approval: Pick<Approval, 'askedAt' | 'until'> | undefined;
+  readonly answer: Answer | undefined;
+  readonly canary: CanaryState | undefined;
+  /** Oldest first. */
+  readonly moves: readonly Move[];
+  readonly now: Date;
+}
+
+/** Where readers are, what they wait for, and why they did not get further: `done` of `total` steps are over. */
+export function cutoverStage(seen: CutoverSeen): Stage {
+  const { plan, verdict, moves, canary } = seen;
+  const { cutover, mode, target, dryRun } = plan.event;
+  const total = cutover?.canary?.steps.length ?? 1;
+  const stage = (state: Stage['state'], detail?: string, done = state === 'done' ? total : 0): Stage => ({
+    ...{ name: 'cutover', state, done, total, unit: 'steps' },
+    ...(detail !== undefined && { detail }),
+  });
+  const retired = retireOf(moves);
+  if (retired !== undefined) return stage('done', `readers are on ${retired.to}; ${retired.from} is dropped for good`);
+  const last = moves.at(-1);
+  if (last?.action === 'finish') {
+    const isOnTarget = last.to === placeOf(target);
+    return stage(isOnTarget ? 'done' : 'ended', `finished: reads and writes go to ${last.to} alone`);
+  }
+  const { readers, move } = standingOf(moves);
+  if (readers === 'target') return stage('done', `readers are on ${move?.to}`);
+  // What came after the last rollback belongs to another try.
+  const since = move?.action === 'rollback' ? move.at : '';
+  if (canary !== undefined && canary.startedAt > since) return stage(...canaryText(plan, canary, seen.now));
+  const asked = seen.approval !== undefined && seen.approval.askedAt > since ? seen.approval : undefined;
+  if (asked !== undefined) return stage(...approvalText(asked, seen));
+  if (since !== '') return stage('ended', `taken back at ${since}${because(move)}`);
+  if (cutover === null || mode === 'validate') return stage('skipped');
+  if (verdict === undefined || dryRun) return stage('waiting');
+  return verdict === 'validated' ? stage('running') : stage('ended', 'nothing is cut over');
+}
+
+/** What a look may come late by, tries and all, before status says that nobody watches. */
+const lateMs = 60_000;
+
+type Text = readonly [Stage['state'], string, number?];
+
+function canaryText({ event }: Plan, canary: CanaryState, now: Date): Text {
+  const { state, step, stepAt, lookedAt, steps, seen, says } = canary;
+  const all = event.cutover?.canary?.steps ?? [];
+  if (state === 'passed') return ['running', 'every step has passed; all readers are about to move', all.length];
+  if (state !== 'watching') return [state === 'taken back' ? 'ended' : 'running', `${state}: ${says}`, steps.length];
+  const { percent = 0, minutes = 0 } = all[step] ?? {};
+  const at = `step ${step + 1} of ${all.length}: ${percent} %`;
+  const figures = seen === null ? [says] : seenFigures(seen, event.cutover?.canary?.requests ?? 0);
+  const end = new Date(Date.parse(stepAt) + minutes * 60_000);
+  const last = lookedAt ?? stepAt;
+  const unwatchedMs = (event.cutover?.canary?.watchSeconds ?? 0) * 3000 + lateMs;
+  if (now.getTime() - Date.parse(last) > unwatchedMs) {
+    const next = 'start the run again, which goes on at this step once it has validated, or roll back';
+    return ['running', `${[at, ...figures].join(', ')}; nobody has looked since ${last}: ${next}`, step];
+  }
+  const waits =
+    now < end
+      ? `watched until ${end.toISOString()}`
+      : `its time is over, ${says.startsWith('the target lags') ? says : 'waits for enough requests'}`;
+  return ['running', `${[at, ...figures].join(', ')}; ${waits}`, step];
+}
+
+/** What the last look saw, against as many requests as it takes to judge. */
+function seenFigures({ reads, errors, p95Ms, shadows, overlap }: ReadsSeen, asked: number): readonly string[] {
+  return [
+    `${count(reads)} requests of ${count(asked)}`,
+    plural(errors, 'error'),
+    ...(p95Ms === null ? [] : [`p95 ${milliseconds(p95Ms)}`]),
+    ...(overlap === null ? [] : [`overlap ${overlap.toFixed(2)} of ${plural(shadows, 'shadow read')}`]),
+  ];
+}
+
+function approvalText({ until }: Pick<Approval, 'until'>, { answer, now }: CutoverSeen): Text {
+  if (answer !== undefined) {
+    const { by, reason } = answer;
+    const said = `${answer.answer} by ${by}${reason === '' ? '' : `: ${reason}`}`;
+    return [answer.answer === 'approved' ? 'running' : 'ended', said];
+  }
+  if (now.toISOString() < until) return ['running', `waiting for approval until ${until}`];
+  return ['ended', `nobody answered by ${until}`];
+}
+
+const because = (move: Move | undefined): string => (move?.reason === undefined ? '' : `: ${move.reason}`);
