@@ -44,6 +44,8 @@ export interface RunKeys {
   readonly moves: string;
   /** What was dropped for good once readers were elsewhere. */
   readonly retired: string;
+  /** Of a run in place: which cutover of the log was made; logged before, it may take minutes. */
+  readonly switched: string;
   readonly notices: string;
   readonly shards: string;
   readonly exported: string;
@@ -85,6 +87,7 @@ export function runKeys(run: string): RunKeys {
     approvalAnswers: `${prefix}approval-answers/`,
     canary: `${prefix}canary.json`,
     moves: `${prefix}moves/`,
+    switched: `${prefix}switched.json`,
     retired: `${prefix}retired.json`,
     notices: `${prefix}notices/`,
     shards: `${prefix}shards/`,

@@ -1,6 +1,13 @@
 import { z } from 'zod';
-import { type Approval, answerSchema, approvalSchema, canarySchema, type Move } from './cutover/cutover-files.ts';
-import { cutoverStage } from './cutover/cutover-stage.ts';
+import {
+  type Approval,
+  answerSchema,
+  approvalSchema,
+  canarySchema,
+  type Move,
+  switchedSchema,
+} from './cutover/cutover-files.ts';
+import { cutoverStage, lastMade } from './cutover/cutover-stage.ts';
 import { readMoves } from './cutover/moves.ts';
 import { type Notice, noticeSchema } from './cutover/notices.ts';
 import type { Embedding } from './embed/stage/embed-files.ts';
@@ -50,7 +57,7 @@ export interface RunStatus {
   /** Where the report is, once it is written. */
   readonly report: string | undefined;
   readonly reportPage: string | undefined;
-  /** What the run last moved: readers are on the target after a cutover. */
+  /** What the run last moved: readers are on the target after a cutover. A switch of columns that is not made yet is none. */
   readonly lastMove: Move | undefined;
   /** All that it moved, oldest first. */
   readonly moves: readonly Move[];
@@ -139,7 +146,7 @@ export async function runStatus(options: {
     embedding: embedded.embedding,
     report: has.has(keys.report) ? objects.locate(keys.report) : undefined,
     reportPage: has.has(keys.reportPage) ? objects.locate(keys.reportPage) : undefined,
-    lastMove: moves.at(-1),
+    lastMove: lastMade({ moves, ...cutover }),
     moves,
     question: isAsking ? cutover.approval : undefined,
     notices: await readAll(objects, keys.notices, noticeSchema, cache),
@@ -149,17 +156,20 @@ export async function runStatus(options: {
 /** What is overwritten at each look is never remembered. */
 async function readCutover(objects: ObjectStore, run: string) {
   const keys = runKeys(run);
-  const [asked, canary] = await Promise.all([
+  const [asked, canary, switched] = await Promise.all([
     getJson(objects, keys.approval, approvalSchema),
     getJson(objects, keys.canary, canarySchema),
+    getJson(objects, keys.switched, switchedSchema),
   ]);
-  if (asked === undefined) return { approval: undefined, answer: undefined, canary };
+  const switchedAt = switched?.moveAt;
+  if (asked === undefined) return { approval: undefined, answer: undefined, canary, switchedAt };
   const { askedAt, until } = asked;
   // Its token stays where it is: whoever has it answers.
   return {
     approval: { askedAt, until },
     answer: await getJson(objects, approvalAnswerKey(run, askedAt), answerSchema),
     canary,
+    switchedAt,
   };
 }
 

@@ -98,3 +98,6 @@ export const retiredSchema = z.strictObject({
   bytes: tally.nullable(),
 });
 export type Retired = z.infer<typeof retiredSchema>;
+
+/** switched.json: `moveAt` is the time of the log's cutover whose columns were switched. */
+export const switchedSchema = z.strictObject({ moveAt: z.iso.datetime() });

@@ -14,6 +14,8 @@ export interface CutoverSeen {
   readonly canary: CanaryState | undefined;
   /** Oldest first. */
   readonly moves: readonly Move[];
+  /** Of a run in place: the time of the last cutover whose columns were switched. */
+  readonly switchedAt?: string | undefined;
   readonly now: Date;
 }
 
@@ -34,6 +36,8 @@ export function cutoverStage(seen: CutoverSeen): Stage {
     return stage(isOnTarget ? 'done' : 'ended', `finished: reads and writes go to ${last.to} alone`);
   }
   const { readers, move } = standingOf(moves);
+  if (isSwitching(seen))
+    return stage('running', 'the columns are about to be switched: what was written meanwhile is caught up first');
   if (readers === 'target') return stage('done', `readers are on ${move?.to}`);
   // What came after the last rollback belongs to another try.
   const since = move?.action === 'rollback' ? move.at : '';
@@ -44,6 +48,17 @@ export function cutoverStage(seen: CutoverSeen): Stage {
   if (cutover === null || mode === 'validate') return stage('skipped');
   if (verdict === undefined || dryRun) return stage('waiting');
   return verdict === 'validated' ? stage('running') : stage('ended', 'nothing is cut over');
+}
+
+/** True while a switch of columns is in the log and not yet made: then readers are where they were. */
+function isSwitching({ moves, switchedAt }: Pick<CutoverSeen, 'moves' | 'switchedAt'>): boolean {
+  const { readers, move } = standingOf(moves);
+  return readers === 'target' && move?.kind === 'column' && move.at !== switchedAt;
+}
+
+/** The last move that was made. */
+export function lastMade(seen: Pick<CutoverSeen, 'moves' | 'switchedAt'>): Move | undefined {
+  return seen.moves.at(isSwitching(seen) ? -2 : -1);
 }
 
 /** What a look may come late by, tries and all, before status says that nobody watches. */

@@ -1,10 +1,11 @@
+import type { z } from 'zod';
 import { InvalidEvent, NotFound, ValidationFailed } from '../errors.ts';
 import { runKeys } from '../keys.ts';
 import type { RepairDeliveries } from '../live/repair-deliveries.ts';
-import { getJson, type ObjectStore } from '../objects.ts';
+import { getJson, type ObjectStore, putJson } from '../objects.ts';
 import type { Plan } from '../run-files.ts';
 import { plural } from '../words.ts';
-import { canarySchema, type Move } from './cutover-files.ts';
+import { canarySchema, type Move, type switchedSchema } from './cutover-files.ts';
 import { flagToMove, isFinishedOnTarget, refuseOthersFlag } from './cutover-flag.ts';
 import { type FlagStore, flagNameOf, placeOf } from './flag.ts';
 import {
@@ -115,12 +116,27 @@ export async function settle({
 }: Pick<MoveInput, 'plan' | 'objects' | 'pointer'>): Promise<readonly Move[]> {
   for (let moves = await readMoves(objects, plan.run); ; ) {
     const finished = finishOf(moves);
-    if (finished === undefined) await put(pointer, standingOf(moves));
-    else if (finished.to !== null) await pointer.finish(finished.to);
+    if (finished === undefined) {
+      const standing = standingOf(moves);
+      await put(pointer, standing);
+      await noteSwitch(objects, plan.run, pointer, standing);
+    } else if (finished.to !== null) await pointer.finish(finished.to);
     const later = await readMoves(objects, plan.run);
     if (later.length === moves.length) return moves;
     moves = later;
   }
+}
+
+/** A switch of columns waits for what is written meanwhile: until this says so, readers are not said to be there. */
+async function noteSwitch(
+  objects: ObjectStore,
+  run: string,
+  { kind }: NamedPointer,
+  { readers, move }: Standing,
+): Promise<void> {
+  if (kind !== 'column' || readers !== 'target' || move === undefined) return;
+  const switched: z.infer<typeof switchedSchema> = { moveAt: move.at };
+  await putJson(objects, runKeys(run).switched, switched);
 }
 
 async function put(pointer: NamedPointer, { readers, percent, move }: Standing): Promise<void> {

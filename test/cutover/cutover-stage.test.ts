@@ -54,6 +54,22 @@ const canary = (more: Partial<CanaryState>): Record<string, CanaryState> => ({
 });
 const inSteps = { cutover: { approval: 'person', canary: {} } };
 
+test('a switch of columns is not said to be made before it is: its log comes first, and what was written meanwhile is caught up', async () => {
+  const kind = 'column' as const;
+  const moved = { ...validated, ...move('cutover', 5, { kind }) };
+  const switched = (minute: number) => ({ [keys.switched]: { moveAt: at(minute) } });
+  const under = await look(moved);
+  expect(under.cutover).toMatchObject({ state: 'running', detail: expect.stringContaining('about to be switched') });
+  expect(under.status.lastMove).toBeUndefined();
+  const made = await look({ ...moved, ...switched(5) });
+  expect(made.cutover).toMatchObject({ state: 'done', detail: 'readers are on b:y' });
+  expect(made.status.lastMove).toMatchObject({ action: 'cutover' });
+  // Taken back, and cut over once more: what says that the first one was made says nothing of the second.
+  const again = { ...moved, ...switched(5), ...move('rollback', 6, { kind }), ...move('cutover', 7, { kind }) };
+  expect((await look(again)).cutover.state).toBe('running');
+  expect((await look({ ...again, ...switched(7) })).cutover.state).toBe('done');
+});
+
 describe('the cutover of a run', () => {
   test('waits until validation has passed, and ends with it where that fails', async () => {
     expect((await look({})).cutover).toMatchObject({ state: 'waiting' });
