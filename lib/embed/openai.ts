@@ -62,7 +62,13 @@ export async function openOpenai({
 }
 
 /** The base URL's path with /embeddings behind it; what it has for a query stays. @throws InvalidEvent */
-function endpointOf({ url: base = defaultUrl, path }: ResolvedConnection): URL {
+function endpointOf({ url: base = defaultUrl, path, apiKey }: ResolvedConnection): URL {
+  if (base === defaultUrl && path === undefined && apiKey === undefined) {
+    const text = 'embed.model.connection gives no key, and the endpoint of OpenAI takes nobody without one';
+    throw new InvalidEvent(`${text}; write {"secret": NAME} with "apiKey", or {"url": …} of a server of your own`, {
+      ids: ['embed.model.connection'],
+    });
+  }
   const url = URL.parse(base);
   if (path !== undefined || url === null || !/^https?:$/.test(url.protocol)) {
     const text = 'embed.model.connection has no http or https URL';

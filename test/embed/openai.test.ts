@@ -126,6 +126,14 @@ describe('an event that is wrong costs one request', () => {
   });
 });
 
+test('OpenAI without a key is refused by whoever opens it, before anything is asked that could only fail', async () => {
+  const model = { provider: 'openai', name: 'text-embedding-3-small' } as const;
+  const opened = openEmbedder({ model, connection: {}, isLocal: true });
+  await expect(opened).rejects.toMatchObject({ name: 'InvalidEvent', message: expect.stringContaining('"apiKey"') });
+  const own = await openEmbedder({ model, connection: { url: 'http://127.0.0.1:9/v1' }, isLocal: true });
+  expect(own.card.name).toBe(model.name);
+});
+
 test('a connection that is no URL is refused before anything is asked, and never means OpenAI’s own', async () => {
   const model = { provider: 'openai', name: 'glove-100', dimensions: 100 } as const;
   for (const connection of [{ path: '/models' }, { url: 'postgres://here/v1' }, { url: 'nonsense' }]) {

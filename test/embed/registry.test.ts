@@ -31,7 +31,7 @@ describe('what is known of a model', () => {
     const embedder = await openEmbedder({
       model: { provider: 'openai', name: 'text-embedding-3-small' },
       limits: { requestsPerMinute: 10, concurrency: 1 },
-      connection: {},
+      connection: { apiKey: 'k' },
       isLocal: true,
     });
     expect(embedder.limits).toEqual({
