@@ -2,7 +2,7 @@ import { cutOver } from '../lib/cutover/cutover.ts';
 import { moveSchema } from '../lib/cutover/cutover-files.ts';
 import { hasPassed } from '../lib/cutover/passed.ts';
 import { pointerOf } from '../lib/cutover/pointer.ts';
-import { catchUp } from '../lib/embed/stage/catch-up.ts';
+import { catchUp, openVectors } from '../lib/embed/stage/catch-up.ts';
 import { askedModel } from '../lib/embed/stage/made.ts';
 import { isInPlace } from '../lib/place.ts';
 import { readPlan } from '../lib/plan.ts';
@@ -23,11 +23,18 @@ export const handler = makeHandler({
     const plan = await readPlan(objects, run);
     const passed = await hasPassed(objects, run);
     const openTarget = () => services.openTarget(plan);
-    const catchUpNow = async (): Promise<void> => {
+    const catching = async () => {
       const embedder = await services.openModel(...askedModel(plan));
-      await catchUp({ plan, objects, target: (await openTarget()).store, embedder, deadline, log });
+      return { plan, objects, target: (await openTarget()).store, embedder, deadline, log };
     };
-    const pointer = await pointerOf({ plan, flags, openTarget, catchUp: catchUpNow });
+    const catchUpNow = async (): Promise<void> => void (await catchUp(await catching()));
+    const pointer = await pointerOf({
+      plan,
+      flags,
+      openTarget,
+      catchUp: catchUpNow,
+      openVectors: async () => await openVectors(await catching()),
+    });
     if (passed && isInPlace(plan.event)) await catchUpNow();
     return await cutOver({ plan, objects, flags, pointer, passed, since, now: () => new Date() });
   },

@@ -7,7 +7,8 @@ import { mappingSchema } from './event-mapping.ts';
 import { parseEmbeddedText } from './mapping/template.ts';
 import type { Plan } from './run-files.ts';
 import type { CollectionSchema } from './schema.ts';
-import type { InPlace, StoreKind, Target } from './stores/port.ts';
+import type { InPlace } from './stores/place-port.ts';
+import type { StoreKind, Target } from './stores/port.ts';
 import { plural } from './words.ts';
 
 /** A run in place: its target is the source, which gets a new vector beside the old one, or has one filled. docs/in-place.md. */

@@ -33,7 +33,8 @@ import type { Plan } from './run-files.ts';
 import { firstThere, sourceOfRun, sourceToPlan } from './schema/named-source.ts';
 import { collectionsOf, namesOf } from './schema/names.ts';
 import { resolveConnection, secretsOf } from './secrets.ts';
-import type { InPlace, Store, StoreKind } from './stores/port.ts';
+import type { InPlace } from './stores/place-port.ts';
+import type { Store, StoreKind } from './stores/port.ts';
 import { storeKind } from './stores/registry.ts';
 
 /** What a function needs from around it: made from the environment, once a process. */

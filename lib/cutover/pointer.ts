@@ -1,6 +1,7 @@
 import { Incompatible, InvalidEvent, StoreUnavailable } from '../errors.ts';
 import { isBackfill, isInPlace } from '../place.ts';
 import type { Plan } from '../run-files.ts';
+import type { FillLacking } from '../stores/place-port.ts';
 import { placeStands } from '../stores/place-stands.ts';
 import type { StoreKind, Target } from '../stores/port.ts';
 import { plural } from '../words.ts';
@@ -35,6 +36,8 @@ export interface PointerInput {
   readonly openTarget: () => Promise<{ readonly store: Target; readonly kind: StoreKind }>;
   /** Of a run in place: makes the vectors that records lack by now. Left out: it is not switched while any do. */
   readonly catchUp?: () => Promise<void>;
+  /** Of the same: makes ready what makes the last few while writers wait, for a table that is written all the time. */
+  readonly openVectors?: () => Promise<FillLacking>;
 }
 
 /** @throws Incompatible when the event names a pointer and the store has none. */
@@ -71,9 +74,11 @@ export async function pointerOf(input: PointerInput): Promise<NamedPointer> {
 
 /** Tries of the switch: between the last look for records that lack their vector and the lock an application may write one. */
 const maxSwitches = 50;
+/** Tries after which writers are made to wait for the last few. */
+const freeSwitches = 5;
 
 /** The name of the vector's column. @throws InvalidEvent where the run only fills it */
-async function columnPointer({ plan, openTarget, catchUp }: PointerInput): Promise<NamedPointer> {
+async function columnPointer({ plan, openTarget, catchUp, openVectors }: PointerInput): Promise<NamedPointer> {
   const { run, event, embed } = plan;
   if (isBackfill(event) || embed === undefined) {
     const text = `run '${run}' fills what was missing in the column that readers use`;
@@ -96,7 +101,9 @@ async function columnPointer({ plan, openTarget, catchUp }: PointerInput): Promi
     advance: async () => {
       for (let tried = 1; ; tried++) {
         try {
-          return await pointer.move(name, to);
+          if (tried <= freeSwitches || pointer.moveFilled === undefined || openVectors === undefined)
+            return await pointer.move(name, to);
+          return await pointer.moveFilled(name, to, await openVectors());
         } catch (error) {
           // Records lack their vector: they were written since.
           if (!(error instanceof StoreUnavailable) || error.ids.length === 0) throw error;

@@ -10,6 +10,7 @@ import type {
   SearchSettings,
   VectorKind,
 } from '../schema.ts';
+import type { FillLacking, InPlace, PlaceTarget } from './place-port.ts';
 
 /**
  * The two ports that a store implements. A store's factory returns one object that is both, for one collection.
@@ -247,57 +248,17 @@ export interface Dropping {
   readonly bytes?: number;
 }
 
-/**
- * What a run in place reads and writes: the collection itself, which gets a new vector beside the old one. Opened so, a
- * source has the old one under the vector's name and a target the new one, before the switch and after it, and neither
- * sees the other's. A target's `write` fills the vector alone, of those records that lack it and whose text is still the
- * batch's; what was changed or deleted meanwhile counts as written, and is the catch-up's.
- */
-export interface InPlace {
-  readonly side: 'source' | 'target';
-  readonly run: string;
-  /** The vector; undefined: the only dense one, else `embedding`. */
-  readonly vector: string | undefined;
-  /** Its floats; undefined before that is planned. */
-  readonly dimension: number | undefined;
-  /** Payload fields that its text is made of, as a template names them: white space alone is no text. */
-  readonly fields: readonly string[];
-  /**
-   * all: a new vector beside the old one. missing: the vector that is there is filled where a record lacks it; the source
-   * then has those records alone, and shows them without it.
-   */
-  readonly records: 'all' | 'missing';
-}
-
-export interface PlaceTarget {
-  /**
-   * Looks whether the collection can take the vector that `schema` has, before anything is changed. @param isNew false: an
-   * earlier start of the run may have made it. @param isSearched false: validation searches nothing. @returns what a person should know: locks, space, what stays.
-   * @throws Incompatible, AccessDenied with every reason why it cannot.
-   */
-  check(schema: CollectionSchema, options: PlaceCheck): Promise<readonly string[]>;
-  /** Records that lack the vector and may have a text, in key order, after the key of an earlier answer. */
-  lacking(after: string | null, limit: number): Promise<Lacking>;
-}
-
-export interface PlaceCheck {
-  readonly isNew: boolean;
-  readonly isSearched: boolean;
-}
-
-export interface Lacking {
-  /** Without vectors. */
-  readonly batch: Batch;
-  /** Where the next ones begin; null: these were the last. */
-  readonly next: string | null;
-}
-
 /** A name that readers use in place of a collection's: an alias or a view. */
 export interface Pointer {
   /** The collection the name stands for now; undefined where there is no such name. */
   read(name: string): Promise<string | undefined>;
   /** Makes `name` stand for `collection`, atomically; undefined removes the name. */
   move(name: string, collection: string | undefined): Promise<void>;
+  /**
+   * Of a run in place, as `move` to the run's vector, where the table is written all the time: writers wait until `fill` has made
+   * the few vectors that lack, a second at most. @throws StoreUnavailable with ids: nothing was moved.
+   */
+  readonly moveFilled?: (name: string, collection: string, fill: FillLacking) => Promise<void>;
   /** Of a run in place: records with a vector that would have none once readers are taken back: added or changed since their export. */
   readonly lost?: (name: string) => Promise<number>;
 }

@@ -4,6 +4,7 @@ import { services } from '../../lib/services.ts';
 import { makeDatabase } from '../servers/database.ts';
 import { type EmbeddingServer, startEmbeddings } from '../servers/embeddings.ts';
 import { readGlosses } from './glosses.ts';
+import { startApplication } from './table-application.ts';
 import { expectValidated, type RunInput, type Runs, startRuns } from './world.ts';
 
 /** What goes wrong with a table that is changed in place, and whether the run says so. */
@@ -27,7 +28,10 @@ afterAll(async () => {
   await database.drop();
 });
 
-async function makeTable(count: number): Promise<{ readonly table: string; readonly event: RunInput }> {
+async function makeTable(
+  count: number,
+  url = server.url,
+): Promise<{ readonly table: string; readonly event: RunInput }> {
   const table = runs.unique('docs');
   await client.query(`CREATE TABLE ${table} (id text PRIMARY KEY, text text, embedding vector(3))`);
   const glosses = readGlosses(count);
@@ -36,7 +40,7 @@ async function makeTable(count: number): Promise<{ readonly table: string; reado
     [glosses.map(({ id }) => id), glosses.map(({ text }) => text)],
   );
   const source = { store: 'pgvector', connection: { url: database.url }, collection: table };
-  const model = { provider: 'openai', connection: { url: server.url }, name: 'glove-50', version: '1', dimensions: 50 };
+  const model = { provider: 'openai', connection: { url }, name: 'glove-50', version: '1', dimensions: 50 };
   const embed = { text: 'text', model: { ...model, maxInputTokens: 500, usdPerMillionTokens: 1 } };
   return { table, event: { source, target: { ...source, into: 'place' }, embed } };
 }
@@ -103,3 +107,21 @@ test('a budget that is used up stops the catch-up too, and what was made is kept
   const lacking = await client.query(`SELECT count(*)::int AS count FROM ${table} WHERE embedding IS NULL`);
   expect(lacking.rows).toEqual([{ count: 0 }]);
 }, 120_000);
+
+test('a table whose texts change all the time is switched all the same, and no write of its application fails', async () => {
+  const slow = await startEmbeddings({ delayMs: 40 });
+  const { table, event } = await makeTable(3000, slow.url);
+  await client.query(`ALTER TABLE ${table} ADD COLUMN seen int DEFAULT 0`);
+  const application = await startApplication({ url: database.url, table, textEveryMs: 15 });
+  try {
+    expectValidated(await runs.run(event));
+    while (application.sizes.length < 2) await new Promise((next) => setTimeout(next, 20));
+  } finally {
+    await application.stop();
+    await slow.close();
+  }
+  expect(application.failures).toEqual([]);
+  expect(application.sizes).toEqual([3, 50]);
+  // A switch makes writers wait for the model, a second at most, and for the two locks.
+  expect(application.longest.text).toBeLessThan(4000);
+}, 240_000);

@@ -3,8 +3,9 @@ import pg from 'pg';
 import { type Batch, concatBatches, denseVector, hasVector, sliceBatch } from '../../lib/batch.ts';
 import type { CollectionSchema } from '../../lib/schema.ts';
 import { pgvector } from '../../lib/stores/pgvector.ts';
+import type { InPlace, Lacking } from '../../lib/stores/place-port.ts';
 import { placeStands } from '../../lib/stores/place-stands.ts';
-import type { InPlace, Lacking, Store } from '../../lib/stores/port.ts';
+import type { Store } from '../../lib/stores/port.ts';
 import { makeDatabase } from '../servers/database.ts';
 
 const everything = { from: null, to: null };
@@ -382,6 +383,81 @@ describe('a table that gets a new vector in place', () => {
     expect((await query(`SELECT embedding::text AS text FROM ${table} WHERE id = 7`))[0]).toEqual({
       text: '[7,1,2,3]',
     });
+  });
+
+  /** An application that changes titles without a pause until readers see the new vector, and what it met. */
+  const beBusy = async (table: string, rows: number) => {
+    const application = new pg.Client(url);
+    await application.connect();
+    const met = { writes: 0, longestMs: 0 };
+    const work = async (): Promise<void> => {
+      for (;;) {
+        const id = 1 + (met.writes % rows);
+        const seen = await application.query(`SELECT vector_dims(embedding) AS size FROM ${table} WHERE id = ${id}`);
+        if (seen.rows[0]?.size === newSize) return;
+        const begun = performance.now();
+        await application.query(`UPDATE ${table} SET title = 'changed ' || ${1000 + met.writes++} WHERE id = ${id}`);
+        met.longestMs = Math.max(met.longestMs, performance.now() - begun);
+      }
+    };
+    const ended = work().finally(async () => await application.end());
+    return { met, ended };
+  };
+  const filledTable = async (rows: number) => {
+    const table = await makeTable(rows);
+    const { source, target } = await sides(table);
+    const schema = await madeSchema(source);
+    await target.prepare(schema);
+    await target.write(withMade(await readAll(source)), { mode: 'upsert' });
+    await built(target, schema);
+    return { table, target };
+  };
+  const modelTaking = (ms: number) => async (lacking: Batch) => {
+    await new Promise((next) => setTimeout(next, ms));
+    return withMade(lacking);
+  };
+
+  test('is switched though its texts change all the time: writers wait for the last few vectors', async () => {
+    const { table, target } = await filledTable(100);
+    const { met, ended } = await beBusy(table, 100);
+    while (met.writes < 20) await new Promise((next) => setTimeout(next, 5));
+    await expect(target.pointer?.move('embedding', stands)).rejects.toMatchObject({ name: 'StoreUnavailable' });
+    await target.pointer?.moveFilled?.('embedding', stands, modelTaking(50));
+    await ended;
+    expect(await target.pointer?.read('embedding')).toBe(stands);
+    expect(await lackingIn(table, 'embedding')).toEqual([]);
+    expect(met.longestMs).toBeGreaterThan(40);
+    expect(met.longestMs).toBeLessThan(3000);
+    // One write may have waited for the switch, and its row has the vector of the text before it.
+    const { ids, payloads, vectors } = await readAll(target);
+    const column = vectors.get('embedding');
+    if (column?.kind !== 'dense') throw new Error('no vectors');
+    const stale = ids.filter((_, at) => {
+      const made = madeOf(JSON.parse(payloads[at] ?? '{}').title);
+      return made.some((value, i) => value !== denseVector(column, at)[i]);
+    });
+    expect(stale.length).toBeLessThanOrEqual(1);
+  });
+
+  test('is not kept from its writers by a model that takes long, nor switched without what it lacks', async () => {
+    const { table, target } = await filledTable(20);
+    await query(`UPDATE ${table} SET title = 'other 77' WHERE id = 7`);
+    const late = target.pointer?.moveFilled?.('embedding', stands, modelTaking(1500));
+    const refused = expect(late).rejects.toMatchObject({ name: 'StoreUnavailable', ids: ['7'] });
+    await new Promise((next) => setTimeout(next, 200));
+    const begun = performance.now();
+    await query(`UPDATE ${table} SET year = 2000 WHERE id = 1`);
+    expect(performance.now() - begun).toBeLessThan(1400);
+    await refused;
+    expect(await target.pointer?.read('embedding')).toBe(placeStands.old);
+    expect(await lackingIn(table, (await columnsOf(table)).find((each) => each.includes('__vecferry_')) ?? '')).toEqual(
+      [7],
+    );
+    const nothing = target.pointer?.moveFilled?.('embedding', stands, async (batch) =>
+      sliceBatch(withMade(batch), 0, 0),
+    );
+    await expect(nothing).rejects.toMatchObject({ name: 'StoreUnavailable', ids: ['7'] });
+    expect(await target.pointer?.read('embedding')).toBe(placeStands.old);
   });
 
   test('is filled by two at once and switched by two at once, as it would be by one', async () => {

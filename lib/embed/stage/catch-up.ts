@@ -1,13 +1,14 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Batch, type DenseColumn, selectRecords } from '../../batch.ts';
 import { patiently } from '../../compare/fetch-records.ts';
-import { Incompatible } from '../../errors.ts';
+import { Incompatible, StoreUnavailable } from '../../errors.ts';
 import { type Deadline, isNear, type Log } from '../../log.ts';
 import { readManifest } from '../../manifest.ts';
 import { mapBatch } from '../../mapping/mapping.ts';
 import type { ObjectStore } from '../../objects.ts';
 import type { Plan } from '../../run-files.ts';
-import type { Lacking, PlaceTarget, Store } from '../../stores/port.ts';
+import type { FillLacking, Lacking, PlaceTarget } from '../../stores/place-port.ts';
+import type { Store } from '../../stores/port.ts';
 import { storeKind } from '../../stores/registry.ts';
 import type { Embedder, TextToEmbed } from '../port.ts';
 import { sendTexts } from '../send.ts';
@@ -44,24 +45,13 @@ const lockedMs = 250;
  * @throws BudgetExceeded when the event's budget would be passed: what was answered is kept.
  */
 export async function catchUp(input: CatchUpInput): Promise<{ readonly done: boolean }> {
-  const { plan, objects, target, log, now = () => new Date() } = input;
+  const { plan, target, log } = input;
   const { embed } = plan;
   // Nothing lacked a vector when the run was planned.
   if (embed === undefined) return { done: true };
   const { place } = target;
   if (place === undefined) throw new Incompatible('the target has no vector that could be made in place');
-  const texts = await openTexts({ plan, dimensions: embed.model.dimensions, objects, log });
-  const manifest = await readManifest(objects, plan.run);
-  const progress = await openProgress({ plan, manifest, objects, texts, now });
-  const { capabilities } = await storeKind(plan.event.target.store);
-  const stage: Stage = {
-    ...input,
-    embed,
-    texts,
-    place,
-    ids: capabilities.ids,
-    mayAsk: (tokens) => progress.checkBudget(tokens),
-  };
+  const stage = await openStage(input, embed, place);
   let before: readonly string[] = [];
   for (let pass = 1; pass <= maxPasses; pass++) {
     const { caught, isWhole } = await passOver(stage);
@@ -73,6 +63,39 @@ export async function catchUp(input: CatchUpInput): Promise<{ readonly done: boo
     before = caught.slice(0, pageRecords);
   }
   return { done: true };
+}
+
+/**
+ * Makes the vectors of a few records that lack them, and writes them nowhere but to the run's answers: the switch does that,
+ * while writers wait. @throws StoreUnavailable where the deadline comes first, and as catchUp
+ */
+export async function openVectors(input: CatchUpInput): Promise<FillLacking> {
+  const { embed } = input.plan;
+  const { place } = input.target;
+  if (embed === undefined || place === undefined)
+    throw new Incompatible('the target has no vector that could be made in place');
+  const stage = await openStage(input, embed, place);
+  return async (lacking) => {
+    const made = await vectorsOf(stage, lacking);
+    if (made === undefined) throw new StoreUnavailable('there was no time to ask the model', { ids: lacking.ids });
+    return made.batch;
+  };
+}
+
+async function openStage(input: CatchUpInput, embed: EmbedPlan, place: PlaceTarget): Promise<Stage> {
+  const { plan, objects, log, now = () => new Date() } = input;
+  const texts = await openTexts({ plan, dimensions: embed.model.dimensions, objects, log });
+  const manifest = await readManifest(objects, plan.run);
+  const progress = await openProgress({ plan, manifest, objects, texts, now });
+  const { capabilities } = await storeKind(plan.event.target.store);
+  return {
+    ...input,
+    embed,
+    texts,
+    place,
+    ids: capabilities.ids,
+    mayAsk: (tokens) => progress.checkBudget(tokens),
+  };
 }
 
 interface Stage extends CatchUpInput {
@@ -104,7 +127,18 @@ async function passOver(stage: Stage): Promise<{ readonly caught: readonly strin
 
 /** @returns the ids that were written; undefined: the deadline came first. */
 async function embedPage(stage: Stage, batch: Batch): Promise<readonly string[] | undefined> {
-  const { plan, embed, embedder, texts, mayAsk, deadline, log, target, ids } = stage;
+  const made = await vectorsOf(stage, batch);
+  if (made === undefined) return undefined;
+  if (made.ids.length > 0) await patiently(() => stage.target.write(made.batch, { mode: 'upsert' }));
+  return made.ids;
+}
+
+/** The records whose text has a vector by now, as the target takes them, and their ids. undefined: the deadline came first. */
+async function vectorsOf(
+  stage: Stage,
+  batch: Batch,
+): Promise<{ readonly batch: Batch; readonly ids: readonly string[] } | undefined> {
+  const { plan, embed, embedder, texts, mayAsk, deadline, log, ids } = stage;
   const textOf = textsOf(batch, embed, embedder);
   const keys = new Map<number, string>();
   const asked = new Map<string, TextToEmbed>();
@@ -128,7 +162,6 @@ async function embedPage(stage: Stage, batch: Batch): Promise<readonly string[] 
   const answered = [...keys].filter(
     ([, key]) => texts.get(key)?.failedIn === undefined && texts.get(key) !== undefined,
   );
-  if (answered.length === 0) return [];
   const { dimensions } = embed.model;
   const column: DenseColumn = {
     kind: 'dense',
@@ -144,6 +177,5 @@ async function embedPage(stage: Stage, batch: Batch): Promise<readonly string[] 
     answered.map(([at]) => at),
   );
   const mapped = mapBatch({ ...records, vectors: new Map([[embed.vector, column]]) }, plan.mapping, ids);
-  await patiently(() => target.write(mapped.batch, { mode: 'upsert' }));
-  return records.ids;
+  return { batch: mapped.batch, ids: records.ids };
 }

@@ -1,7 +1,7 @@
 import { Incompatible } from '../../errors.ts';
 import type { CollectionSchema, Distance, VectorSpec } from '../../schema.ts';
 import { bytes, count } from '../../words.ts';
-import type { PlaceCheck } from '../port.ts';
+import type { PlaceCheck } from '../place-port.ts';
 import { type Column, distanceOperators } from './catalog.ts';
 import type { Database, Session } from './connect.ts';
 import { isRunsColumn, type Placed, type PlacedLayout } from './in-place.ts';

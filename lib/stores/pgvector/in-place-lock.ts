@@ -77,6 +77,31 @@ async function lockAndRun(session: Session, name: TableName, statements: string,
   }
 }
 
+/**
+ * One lock in the transaction of `session`, in tries of `waitMs` with pauses between, in which others go on.
+ * @throws StoreUnavailable after so many tries
+ */
+export async function lockInTries(
+  session: Session,
+  name: TableName,
+  mode: string,
+  { waitMs, tries }: { readonly waitMs: number; readonly tries: number },
+): Promise<void> {
+  const table = quoteTable(name);
+  for (let tried = 1; ; tried++) {
+    await session.run(`SAVEPOINT before_lock; SET LOCAL lock_timeout = ${waitMs}`);
+    try {
+      return await session.run(`LOCK TABLE ${table} IN ${mode} MODE`);
+    } catch (error) {
+      if (!isLocked(error)) throw error;
+      const text = `table ${table} could not be had for the switch, since others hold it all the time`;
+      if (tried >= tries) throw new StoreUnavailable(`${text}; nothing was changed`, { cause: error, ids: [table] });
+      await session.run('ROLLBACK TO SAVEPOINT before_lock');
+      await sleep(50 + Math.random() * 100);
+    }
+  }
+}
+
 /** lock_not_available, and a deadlock that was ended in favour of somebody else. */
 function isLocked(error: unknown): boolean {
   const code = serverError(error)?.code;

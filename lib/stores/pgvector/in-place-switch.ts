@@ -1,5 +1,6 @@
 import { Incompatible, StoreUnavailable } from '../../errors.ts';
 import { plural } from '../../words.ts';
+import type { FillLacking } from '../place-port.ts';
 import { placeStands } from '../place-stands.ts';
 import type { Dropping, Pointer } from '../port.ts';
 import { markOf, markText, type VectorField } from './catalog.ts';
@@ -7,6 +8,7 @@ import type { Database, Session } from './connect.ts';
 import { serverError } from './errors.ts';
 import { cutTo, mayHaveText, type PlacedLayout } from './in-place.ts';
 import { refuseDependents, refuseUsersOfBackup } from './in-place-check.ts';
+import { switchHeld } from './in-place-held.ts';
 import { ensureLackingIndex } from './in-place-lacking.ts';
 import { hasColumn, onlyWhere, withTableLocked } from './in-place-lock.ts';
 import { dropTriggerSql, type ReadPlaced, triggerSql } from './in-place-prepare.ts';
@@ -41,6 +43,11 @@ export function placePointer(
         const { placed } = await input.database.use(input.readPlaced);
         const isForward = to === placeStands.made(placed.place.run);
         await pastRenames(async () => await (isForward ? advance(input) : takeBack(input)));
+        onMoved();
+      }),
+    moveFilled: async (_, __, fill) =>
+      await guard('switching the columns of', async () => {
+        await advanceHeld(input, fill);
         onMoved();
       }),
     lost: async () =>
@@ -97,6 +104,27 @@ async function advance(switching: Switching): Promise<void> {
 
 /** An SQLSTATE of ours: rows lack their vector. */
 const rowsLack = 'VF001';
+
+/** @throws StoreUnavailable where rows lack a vector that `fill` could not make, or it took too long. */
+async function advanceHeld(switching: Switching, fill: FillLacking): Promise<void> {
+  const { database, readPlaced } = switching;
+  const statementsOf = async (session: Session, layout: PlacedLayout): Promise<string> => {
+    requireBoth(layout);
+    return await advanceSql(session, layout);
+  };
+  try {
+    await switchHeld({ ...switching, statementsOf }, fill);
+  } catch (error) {
+    if (serverError(error)?.code !== rowsLack) throw error;
+    await database.use(async (session) => {
+      const layout = await readPlaced(session);
+      refuseLacking(layout, await lackingIds(session, layout));
+    });
+    // Those that did are gone, or somebody else has made them.
+    return await advance(switching);
+  }
+  await proveRequired(switching);
+}
 
 async function advanceSql(session: Session, layout: PlacedLayout): Promise<string> {
   const { placed, oid } = layout;

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Batch, hasVector, selectRecords, sliceBatch } from '../../batch.ts';
 import { splitObject } from '../json-members.ts';
-import type { Lacking } from '../port.ts';
+import type { Lacking } from '../place-port.ts';
 import type { Column, Layout, VectorField } from './catalog.ts';
 import type { Database, Session } from './connect.ts';
 import { storeError } from './errors.ts';
@@ -62,6 +62,12 @@ export async function writePlace(
     }
   }
   return { written: batch.count };
+}
+
+/** The same of few records, in the transaction of `session`. */
+export async function fillRows(session: Session, layout: PlacedLayout, batch: Batch): Promise<void> {
+  const filled = withVector(batch, layout.placed.vector);
+  if (filled.count > 0) await fill(session, layout, requireMade(layout.placed, tableOf(layout)), filled);
 }
 
 /** The records that have the made vector, and of their vectors that one alone. */

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { Incompatible } from '../../errors.ts';
-import type { InPlace } from '../port.ts';
+import type { InPlace } from '../place-port.ts';
 import type { Column, Layout, VectorField, VectorForm } from './catalog.ts';
 import { maxNameBytes, quoteName, quoteText } from './names.ts';
 
