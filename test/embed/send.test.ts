@@ -1,3 +1,4 @@
+/** Over 400 lines: what may go wrong between packing and keeping, before one clock that the test turns. */
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import type { EmbedRequest } from '../../lib/embed/port.ts';

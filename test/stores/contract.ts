@@ -1,3 +1,4 @@
+/** Over 400 lines: the one suite that every store passes. */
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { type Batch, column, concatBatches, denseVector, hasVector } from '../../lib/batch.ts';
 import type { CollectionSchema, FieldSpec, VectorSpec } from '../../lib/schema.ts';

@@ -1,3 +1,4 @@
+/** Over 400 lines: one table in every state between two models, and who else may be at it meanwhile. */
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import pg from 'pg';
 import { type Batch, concatBatches, denseVector, hasVector, sliceBatch } from '../../lib/batch.ts';

@@ -1,3 +1,4 @@
+/** Over 400 lines: every way in which a model is known, or not, over one set of sources. */
 import { describe, expect, test } from '@jest/globals';
 import { logMove } from '../../../lib/cutover/moves.ts';
 import type { Embedder } from '../../../lib/embed/port.ts';
