@@ -97,8 +97,10 @@ function changedText({ source, embed, event, mapping }: Plan): string {
   if (embed === undefined) return truncated.join('; ');
   const old = source.vectors.find((each) => each.name === embed.vector)?.model ?? event.source.model;
   const by = `${modelText(embed.model)}, ${embed.model.dimensions} floats`;
-  const made =
-    embed.records === 'missing' ? `${by}, those too that the source lacks` : `${by}, in place of ${modelText(old)}`;
+  const before = source.vectors.some(({ kind }) => kind === 'dense')
+    ? `in place of ${modelText(old)}`
+    : 'where the source has no dense vector';
+  const made = `${by}, ${embed.records === 'missing' ? 'those too that the source lacks' : before}`;
   return [made, ...truncated].join('; ');
 }
 

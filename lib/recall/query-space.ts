@@ -41,9 +41,7 @@ export function querySpace(planned: Planned, { vector, targetVector, dimension }
     const space = { dimension: truncated ?? dimensions, whole: dimensions, model: event.embed?.model };
     const old = own ?? onlyDense(planned);
     const isSameModel = embed.records === 'missing';
-    const why = isSameModel
-      ? 'it lacks the vectors that the run makes'
-      : `its vectors are of ${otherModel(old?.model ?? event.source.model)}`;
+    const why = whyApart(planned, { isSameModel, model: old?.model ?? event.source.model });
     const model = isSameModel ? space.model : oldModel;
     return { ...space, source: { vector: old?.name, dimension: old?.dimension, isSameModel, model, why } };
   }
@@ -63,6 +61,15 @@ function onlyDense({ source }: Planned) {
 /** The model of the source, where the event says how it is asked. */
 function askableModel({ event: { source } }: Planned): Model | undefined {
   return source.model !== undefined && 'provider' in source.model ? source.model : undefined;
+}
+
+function whyApart(
+  { source }: Planned,
+  { isSameModel, model }: { readonly isSameModel: boolean; readonly model: ModelId | undefined },
+): string {
+  if (isSameModel) return 'it lacks the vectors that the run makes';
+  if (!source.vectors.some(({ kind }) => kind === 'dense')) return 'it has no dense vector';
+  return `its vectors are of ${otherModel(model)}`;
 }
 
 /** `another model (glove, version 6B)` */
