@@ -112,6 +112,16 @@ describe('a table that gets a new vector in place', () => {
     } while (after !== null);
     return caught;
   };
+  /** A table whose new vectors are all written, and not yet indexed. */
+  const filledTable = async (rows: number) => {
+    const table = await makeTable(rows);
+    const { source, target } = await sides(table);
+    const exported = await readAll(source);
+    const schema = await madeSchema(source);
+    await target.prepare(schema);
+    await target.write(withMade(exported), { mode: 'upsert' });
+    return { table, source, target, exported, schema };
+  };
   const indexesOf = async (table: string) =>
     Object.fromEntries(
       (await query(`SELECT indexname, indexdef FROM pg_indexes WHERE tablename = '${table}' ORDER BY 1`)).map((row) => [
@@ -209,12 +219,8 @@ describe('a table that gets a new vector in place', () => {
   });
 
   test('is not switched while a row with a text lacks its vector, and says which', async () => {
-    const table = await makeTable(20);
-    const { source, target } = await sides(table);
-    const schema = await madeSchema(source);
-    const exported = await readAll(source);
-    await target.prepare(schema);
-    await target.write(withMade(exported), { mode: 'upsert' });
+    const { table, target, schema } = await filledTable(20);
+    await built(target, schema);
     await query(`UPDATE ${table} SET title = 'late 5' WHERE id = 5`);
     await expect(target.pointer?.move('embedding', stands)).rejects.toThrow(
       /1 record lacks .*\(5\).*nothing was switched/,
@@ -226,12 +232,7 @@ describe('a table that gets a new vector in place', () => {
   });
 
   test('is not switched under a view that was made since the run began, which would go on with the old column', async () => {
-    const table = await makeTable(5);
-    const { source, target } = await sides(table);
-    const exported = await readAll(source);
-    const schema = await madeSchema(source);
-    await target.prepare(schema);
-    await target.write(withMade(exported), { mode: 'upsert' });
+    const { table, target, schema } = await filledTable(5);
     await built(target, schema);
     await query(`CREATE VIEW ${table}_late AS SELECT id, embedding FROM ${table}`);
     await expect(target.pointer?.move('embedding', stands)).rejects.toThrow(
@@ -244,12 +245,7 @@ describe('a table that gets a new vector in place', () => {
   });
 
   test('after the switch keeps no old vector of a text that changed, and says how many a rollback would lack', async () => {
-    const table = await makeTable(20);
-    const { source, target } = await sides(table);
-    const schema = await madeSchema(source);
-    const exported = await readAll(source);
-    await target.prepare(schema);
-    await target.write(withMade(exported), { mode: 'upsert' });
+    const { table, target } = await filledTable(20);
     await target.pointer?.move('embedding', stands);
     expect(await target.pointer?.lost?.('embedding')).toBe(0);
     await query(`UPDATE ${table} SET title = 'new 5', embedding = '${text(newSize, () => 5)}' WHERE id = 5`);
@@ -307,12 +303,7 @@ describe('a table that gets a new vector in place', () => {
   });
 
   test('is retired: the old column goes, and nothing of the run is left in the table', async () => {
-    const table = await makeTable(20);
-    const { source, target } = await sides(table);
-    const schema = await madeSchema(source);
-    const exported = await readAll(source);
-    await target.prepare(schema);
-    await target.write(withMade(exported), { mode: 'upsert' });
+    const { table, target, schema } = await filledTable(20);
     await built(target, schema);
     await expect(target.drop?.()).rejects.toThrow(/the old column is the one that readers use/);
     await target.pointer?.move('embedding', stands);
@@ -366,12 +357,7 @@ describe('a table that gets a new vector in place', () => {
   });
 
   test('is not switched over a write that was under way when the switch began', async () => {
-    const table = await makeTable(20);
-    const { source, target } = await sides(table);
-    const exported = await readAll(source);
-    const schema = await madeSchema(source);
-    await target.prepare(schema);
-    await target.write(withMade(exported), { mode: 'upsert' });
+    const { table, target, schema } = await filledTable(20);
     await built(target, schema);
     const holder = new pg.Client(url);
     await holder.connect();
@@ -404,22 +390,14 @@ describe('a table that gets a new vector in place', () => {
     const ended = work().finally(async () => await application.end());
     return { met, ended };
   };
-  const filledTable = async (rows: number) => {
-    const table = await makeTable(rows);
-    const { source, target } = await sides(table);
-    const schema = await madeSchema(source);
-    await target.prepare(schema);
-    await target.write(withMade(await readAll(source)), { mode: 'upsert' });
-    await built(target, schema);
-    return { table, target };
-  };
   const modelTaking = (ms: number) => async (lacking: Batch) => {
     await new Promise((next) => setTimeout(next, ms));
     return withMade(lacking);
   };
 
   test('is switched though its texts change all the time: writers wait for the last few vectors', async () => {
-    const { table, target } = await filledTable(100);
+    const { table, target, schema } = await filledTable(100);
+    await built(target, schema);
     const { met, ended } = await beBusy(table, 100);
     while (met.writes < 20) await new Promise((next) => setTimeout(next, 5));
     await expect(target.pointer?.move('embedding', stands)).rejects.toMatchObject({ name: 'StoreUnavailable' });
@@ -443,13 +421,21 @@ describe('a table that gets a new vector in place', () => {
   test('is not kept from its writers by a model that takes long, nor switched without what it lacks', async () => {
     const { table, target } = await filledTable(20);
     await query(`UPDATE ${table} SET title = 'other 77' WHERE id = 7`);
-    const late = target.pointer?.moveFilled?.('embedding', stands, modelTaking(1500));
+    let isAnswered = false;
+    const slow = modelTaking(1500);
+    const late = target.pointer?.moveFilled?.('embedding', stands, async (lacking) => {
+      const made = await slow(lacking);
+      isAnswered = true;
+      return made;
+    });
     const refused = expect(late).rejects.toMatchObject({ name: 'StoreUnavailable', ids: ['7'] });
     await new Promise((next) => setTimeout(next, 200));
     const begun = performance.now();
     await query(`UPDATE ${table} SET year = 2000 WHERE id = 1`);
     expect(performance.now() - begun).toBeLessThan(1400);
     await refused;
+    // It is paid for: whoever tries next finds it kept.
+    expect(isAnswered).toBe(true);
     expect(await target.pointer?.read('embedding')).toBe(placeStands.old);
     expect(await lackingIn(table, (await columnsOf(table)).find((each) => each.includes('__vecferry_')) ?? '')).toEqual(
       [7],
@@ -536,12 +522,7 @@ describe('a table that gets a new vector in place', () => {
   });
 
   test('takes away what a build of its index that was ended has left, without a lock that readers feel', async () => {
-    const table = await makeTable(50);
-    const { source, target } = await sides(table);
-    const exported = await readAll(source);
-    const schema = await madeSchema(source);
-    await target.prepare(schema);
-    await target.write(withMade(exported), { mode: 'upsert' });
+    const { table, target, schema } = await filledTable(50);
     // A build waits for older snapshots, and is ended there.
     const holder = new pg.Client(url);
     await holder.connect();
@@ -564,12 +545,7 @@ describe('a table that gets a new vector in place', () => {
   });
 
   test('builds its indexes one after the other, since two would wait for each other until the server ends one', async () => {
-    const table = await makeTable(50);
-    const { source, target } = await sides(table);
-    const exported = await readAll(source);
-    const schema = await madeSchema(source);
-    await target.prepare(schema);
-    await target.write(withMade(exported), { mode: 'upsert' });
+    const { table, target, schema } = await filledTable(50);
     const holder = new pg.Client(url);
     await holder.connect();
     await holder.query(`BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM ${table}`);

@@ -17,7 +17,7 @@ import type { TableName } from './names.ts';
 
 /** More rows than these are caught up first, while everybody works. */
 const maxRows = 200;
-/** Writers wait for the model so long at most; a later answer is kept for the next try. */
+/** Writers wait for the model so long at most. */
 const longestFillMs = 1_000;
 /** A try of either lock makes others wait for so long; and how often it is tried. */
 const waitMs = 100;
@@ -33,26 +33,31 @@ export interface HeldSwitch {
 
 /** @throws StoreUnavailable with ids where too many rows lack their vector, or the model takes too long: nothing was switched. */
 export async function switchHeld({ database, name, readPlaced, statementsOf }: HeldSwitch, fill: FillLacking) {
-  await database.transact(async (session) => {
-    if ((await readPlaced(session)).placed.state !== 'beside') return;
-    await lockInTries(session, name, 'SHARE ROW EXCLUSIVE', { waitMs, tries });
-    const layout = await readPlaced(session);
-    const { batch, next } = await readLacking(session, layout, null, maxRows);
-    if (next !== null) throw notYet(`more than ${maxRows} records lack the new vector`, batch.ids);
-    if (batch.count > 0) {
-      const filled = await inTime(fill(batch), batch.ids);
-      await fillRows(session, layout, filled);
-    }
-    const statements = await statementsOf(session, layout);
-    await lockInTries(session, name, 'ACCESS EXCLUSIVE', { waitMs, tries });
-    await session.run(statements);
-  });
+  let filling: Promise<unknown> = Promise.resolve();
+  try {
+    await database.transact(async (session) => {
+      if ((await readPlaced(session)).placed.state !== 'beside') return;
+      await lockInTries(session, name, 'SHARE ROW EXCLUSIVE', { waitMs, tries });
+      const layout = await readPlaced(session);
+      const { batch, next } = await readLacking(session, layout, null, maxRows);
+      if (next !== null) throw notYet(`more than ${maxRows} records lack the new vector`, batch.ids);
+      if (batch.count > 0) {
+        const made = fill(batch);
+        filling = made;
+        await fillRows(session, layout, await inTime(made, batch.ids));
+      }
+      const statements = await statementsOf(session, layout);
+      await lockInTries(session, name, 'ACCESS EXCLUSIVE', { waitMs, tries });
+      await session.run(statements);
+    });
+  } finally {
+    // Nobody waits any more, but a late answer has to be kept before its texts are asked for again: it is paid for.
+    await filling.catch(() => undefined);
+  }
 }
 
 async function inTime<T>(work: Promise<T>, ids: readonly string[]): Promise<T> {
   const stop = new AbortController();
-  // Heard here too, so that one that fails after its time ends no process.
-  work.catch(() => undefined);
   const late = sleep(longestFillMs, undefined, { signal: stop.signal }).then(() => {
     throw notYet(`the model took longer than ${longestFillMs / 1000} s for ${ids.length} records`, ids);
   });
