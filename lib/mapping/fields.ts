@@ -1,4 +1,6 @@
+import { parse } from 'lossless-json';
 import type { AddedField, CastName, ColumnRule, FieldRule, Mapping } from '../event-mapping.ts';
+import { readsAs } from '../schema/schema-differences.ts';
 import type { FieldSpec, FieldType } from '../schema.ts';
 import { type Problem, type Rule, rulesOf, sourceField, targetsOf } from './compile.ts';
 
@@ -175,21 +177,5 @@ export function misfits(mapping: Mapping, made: readonly FieldSpec[] | undefined
   });
 }
 
-function isOfType(value: unknown, type: FieldType): boolean {
-  switch (type) {
-    case 'json':
-      return true;
-    case 'list':
-      return Array.isArray(value);
-    case 'boolean':
-      return typeof value === 'boolean';
-    case 'integer':
-      return Number.isSafeInteger(value);
-    case 'float':
-      return typeof value === 'number';
-    case 'decimal':
-      return typeof value === 'number' || typeof value === 'string';
-    default:
-      return typeof value === 'string';
-  }
-}
+/** As it stands in a payload. */
+const isOfType = (value: unknown, type: FieldType): boolean => readsAs(type, parse(JSON.stringify(value)));

@@ -1,9 +1,9 @@
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
-import pg from 'pg';
+import type pg from 'pg';
 import { runKeys } from '../../lib/keys.ts';
 import { getJson } from '../../lib/objects.ts';
 import { planSchema } from '../../lib/run-files.ts';
-import { postgresUrl } from '../servers/urls.ts';
+import { connectServer } from '../servers/database.ts';
 import { type EndpointInput, endpointIn, expectValidated, type Runs, startRuns } from './world.ts';
 
 /** Another shape on the way, through whole runs: what the rules make is what the stores then hold, and nothing is lost in silence. */
@@ -13,10 +13,7 @@ let sql: pg.Client;
 let url: string;
 beforeAll(async () => {
   runs = await startRuns();
-  url = await postgresUrl();
-  sql = new pg.Client(url);
-  await sql.connect();
-  await sql.query('CREATE EXTENSION IF NOT EXISTS vector');
+  ({ sql, url } = await connectServer());
 }, 120_000);
 afterAll(async () => {
   await sql.end();

@@ -3,14 +3,14 @@ import { rename } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
-import pg from 'pg';
+import type pg from 'pg';
 import { z } from 'zod';
 import { failedKey, loadedKey, runKeys } from '../../lib/keys.ts';
 import { getJson } from '../../lib/objects.ts';
 import { failedSchema, loadedSchema } from '../../lib/run-files.ts';
 import { services } from '../../lib/services.ts';
 import { verifyShard } from '../../lib/shard/shard.ts';
-import { postgresUrl } from '../servers/urls.ts';
+import { connectServer } from '../servers/database.ts';
 import { type EndpointInput, endpointIn, expectValidated, payloadsOf, type Runs, startRuns } from './world.ts';
 
 /** A table whose columns change between the plan and the export: nothing is carried in a shape that nobody asked for. */
@@ -20,10 +20,7 @@ let sql: pg.Client;
 let url: string;
 beforeAll(async () => {
   runs = await startRuns();
-  url = await postgresUrl();
-  sql = new pg.Client(url);
-  await sql.connect();
-  await sql.query('CREATE EXTENSION IF NOT EXISTS vector');
+  ({ sql, url } = await connectServer());
 }, 120_000);
 afterAll(async () => {
   await sql.end();
