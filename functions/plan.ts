@@ -1,9 +1,9 @@
 import { parseEvent, parseRunId, wayOf } from '../lib/event.ts';
 import { runKeys } from '../lib/keys.ts';
-import { inPlaceOf } from '../lib/place.ts';
 import { planRun } from '../lib/plan.ts';
 import { modelOfQueries } from '../lib/plan-checks.ts';
 import { hasOtherVectors } from '../lib/recall/drift.ts';
+import { sidesOf } from '../lib/services.ts';
 import { planInput, planOutput } from '../lib/states.ts';
 import { makeHandler } from './lambda.ts';
 
@@ -17,8 +17,8 @@ export const handler = makeHandler({
   run: async ({ execution, event: input }, { services }) => {
     const event = parseEvent(input);
     const run = event.run ?? parseRunId(execution);
-    const source = await services.openPlanned(event, inPlaceOf({ run, event }, 'source'));
-    const target = await services.open(event.target, { place: inPlaceOf({ run, event }, 'target') });
+    const source = await services.openPlanned(event, sidesOf({ run, event }, 'source'));
+    const target = await services.open(event.target, sidesOf({ run, event }, 'target'));
     const asked = modelOfQueries(event);
     const plan = await planRun({
       run,
@@ -43,6 +43,7 @@ export const handler = makeHandler({
       ...wayOf(plan.event),
       embeds: plan.embed !== undefined,
       drifts: hasOtherVectors(plan),
+      replacesIndex: plan.index?.how === 'instead',
       validateOnly: event.mode === 'validate',
       rangesKey: ranges,
       shardListKey: shardList,

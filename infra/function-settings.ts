@@ -75,6 +75,11 @@ export const functionSettings = {
   'measure-recall': { memoryMiB: 1024, minutes: 15, may: ['read the run', 'write the run', 'open stores'] },
   /** As many searches again for each setting that is tried; what is left at its deadline is done by the next call. */
   'tune-search': { memoryMiB: 1024, minutes: 15, may: ['read the run', 'write the run', 'open stores'] },
+  'search-before': {
+    memoryMiB: 1769,
+    minutes: 15,
+    may: ['read the run', 'write the run', 'open stores'],
+  },
   'measure-drift': { memoryMiB: 1024, minutes: 15, may: ['read the run', 'write the run', 'open stores'] },
   'find-causes': { memoryMiB: 1024, minutes: 10, may: ['read the run', 'write the run', 'open stores'] },
   'write-report': { memoryMiB: 1024, minutes: 10, may: ['read the run', 'write the run', 'open stores'] },

@@ -56,6 +56,7 @@ export class AllFunctions extends Construct {
       'find-neighbours': make('find-neighbours'),
       'measure-recall': make('measure-recall'),
       'tune-search': make('tune-search'),
+      'search-before': make('search-before'),
       'measure-drift': make('measure-drift'),
       'find-causes': make('find-causes'),
       'write-report': make('write-report'),

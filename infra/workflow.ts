@@ -20,21 +20,22 @@ import { workflowParts } from './workflow-parts.ts';
  * 10. Await the import        again and again until done
  * 11. Apply the tombstones    of a live run: what was deleted meanwhile, in case an old shard brought it back
  * 12. Catch up with the table of a run in place: what was written since its range was exported; until done
- * 13. Build the index
- * 14. Watch the index         again and again until done
- * 15. Choose the queries
- * 16. Check every shard       map over shards.json: "Compare a shard" until done, "Find its neighbours" until done
- * 17. Sweep the live writes   of a live run: what is in no shard is held against the source too; until done
- * 18. Measure recall          again and again until done
- * 19. Tune the search         where the event asks for it and the goal was missed; until done
- * 20. Measure the drift       of other vectors, made by another model or truncated: what they find beside what the source's do; until done
- * 21. Find the causes         of what failed
- * 22. Write the report
- * 23. Passed?                 if not, the run fails with the report: nothing is cut over, the source is untouched
- * 24. Cut over?               not where the event's cutover is null, or the run only validates
- * 25. Ask for approval        where the event wants a person's; without it "Tell that readers stay", and the run ends here
- * 26. Step the canary         where the event has one: a share of the readers moves, is watched, the next; until done
- * 27. Cut over
+ * 13. Search before the change of a run whose new index replaces the old one: its queries are chosen first, and the old index asked; until done
+ * 14. Build the index
+ * 15. Watch the index         again and again until done
+ * 16. Choose the queries
+ * 17. Check every shard       map over shards.json: "Compare a shard" until done, "Find its neighbours" until done
+ * 18. Sweep the live writes   of a live run: what is in no shard is held against the source too; until done
+ * 19. Measure recall          again and again until done
+ * 20. Tune the search         where the event asks for it and the goal was missed; until done
+ * 21. Measure the drift       of other vectors, made by another model or truncated: what they find beside what the source's do; until done
+ * 22. Find the causes         of what failed
+ * 23. Write the report
+ * 24. Passed?                 if not, the run fails with the report: nothing is cut over, the source is untouched
+ * 25. Cut over?               not where the event's cutover is null, or the run only validates
+ * 26. Ask for approval        where the event wants a person's; without it "Tell that readers stay", and the run ends here
+ * 27. Step the canary         where the event has one: a share of the readers moves, is watched, the next; until done
+ * 28. Cut over
  * Whatever fails goes to "Report the failure" and ends the execution under the error's own name and message; from the canary
  * it goes through "Take readers back" first.
  */
@@ -73,10 +74,17 @@ export function runWorkflow(scope: Construct, props: WorkflowProps): IChainable 
   const notEmbedded = booleanEquals('$.embeds', false);
   const notDrifting = booleanEquals('$.drifts', false);
   const notInPlace = booleanEquals('$.inPlace', false);
-  const loadTarget = skipIf('Vectors as they are?', notEmbedded, repeatUntilDone('Embed the texts', 'embed-texts'))
+  const indexAlone = booleanEquals('$.changesIndex', true);
+  const bothAtOnce = booleanEquals('$.replacesIndex', false);
+  const fillTarget = skipIf('Vectors as they are?', notEmbedded, repeatUntilDone('Embed the texts', 'embed-texts'))
     .next(lookUntilDone('Await the import', 'await-import'))
     .next(skipIf('No tombstones?', notLive, repeatUntilDone('Apply the tombstones', 'apply-tombstones')))
-    .next(skipIf('A table of its own?', notInPlace, repeatUntilDone('Catch up with the table', 'catch-up')))
+    .next(skipIf('A table of its own?', notInPlace, repeatUntilDone('Catch up with the table', 'catch-up')));
+  const searchBefore = call('Choose the queries first', 'choose-queries').next(
+    repeatUntilDone('Search before the change', 'search-before'),
+  );
+  const loadTarget = skipIf('Another index alone?', indexAlone, fillTarget)
+    .next(skipIf('Both indexes at once?', bothAtOnce, searchBefore))
     .next(call('Build the index', 'build-index', startWaiting))
     .next(lookUntilDone('Watch the index', 'watch-index'));
 

@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { InvalidEvent } from './errors.ts';
 import { embedSchema, modelSchema } from './event-embed.ts';
 import { connectionSchema } from './event-endpoint.ts';
+import { indexChangeSchema } from './event-index.ts';
 import { mappingSchema } from './event-mapping.ts';
 import { namesSchema } from './event-names.ts';
 import { querySetSchema } from './event-queries.ts';
@@ -175,6 +176,8 @@ const event = z.strictObject({
   names: namesSchema.optional(),
   /** Has a vector made anew from a text by an embedding model; left out: every vector is copied. */
   embed: embedSchema.optional(),
+  /** Gives a vector another index in its own collection, with target.into "place"; left out: indexes are carried over with the records. */
+  index: indexChangeSchema.optional(),
   /** failed: a run that is started again takes up the records whose text could not be embedded, and nothing else. */
   only: z.enum(['failed']).optional(),
   parallel: parallel.prefault({}),
@@ -221,9 +224,26 @@ const checkedEvent = event
     path: ['embed'],
     message: 'makes vectors, and mode "validate" makes nothing; leave it out',
   })
-  .refine(({ embed, target }) => target.into !== 'place' || embed !== undefined, {
+  .refine(({ embed, index, target }) => target.into !== 'place' || embed !== undefined || index !== undefined, {
     path: ['target', 'into'],
-    message: 'is "place", which gives a collection a new vector beside the old one; say with embed how it is made',
+    message:
+      'is "place", which gives a collection a new vector or another index beside the old one; say with embed how the vector is made, or with index which index',
+  })
+  .refine(({ index, target }) => index === undefined || target.into === 'place', {
+    path: ['index'],
+    message: 'changes an index of the source itself; say "target": {"into": "place"}',
+  })
+  .refine(({ index, embed }) => index === undefined || embed === undefined, {
+    path: ['index'],
+    message: 'does not go with embed, whose new vector gets its index anyway; leave one out',
+  })
+  .refine(({ index, live, mode }) => index === undefined || (live === false && mode === 'migrate'), {
+    path: ['index'],
+    message: 'moves nothing, so live and mode "validate" do not go with it; leave them out',
+  })
+  .refine(({ index }) => index === undefined || index.to !== undefined || index.quantization !== undefined, {
+    path: ['index'],
+    message: 'says neither another index (to) nor another quantization',
   })
   .refine(({ embed, only }) => only === undefined || embed !== undefined, {
     path: ['only'],
@@ -275,7 +295,7 @@ function renames(names: z.infer<typeof namesSchema> | undefined): boolean {
 }
 
 /** What the state machine branches on: planOutput in states.ts. */
-export function wayOf({ cutover: asked, mode, live, target }: RunEvent) {
+export function wayOf({ cutover: asked, mode, live, target, index }: RunEvent) {
   const isCutOver = asked !== null && mode === 'migrate';
   return {
     cutover: isCutOver,
@@ -283,7 +303,8 @@ export function wayOf({ cutover: asked, mode, live, target }: RunEvent) {
     approval: isCutOver && asked.approval === 'person',
     approvalSeconds: Math.ceil((asked?.approvalHours ?? 1) * 3600),
     canary: isCutOver && asked.canary !== null,
-    inPlace: target.into === 'place',
+    inPlace: target.into === 'place' && index === undefined,
+    changesIndex: index !== undefined,
   };
 }
 

@@ -211,9 +211,9 @@ async function writeShard(
   log.info('exported a shard', { shard, records: batch.count, bytes: entry.bytes });
 }
 
-/** A failure of an earlier attempt is forgotten: this one begins anew. A run that only validates imports nothing, and one that embeds texts only what has its vectors. */
+/** A failure of an earlier attempt is forgotten: this one begins anew. A run that only validates or changes an index imports nothing, and one that embeds texts only what has its vectors. */
 async function announce({ plan, objects, queue }: ExportRangeInput, shard: string): Promise<void> {
-  if (plan.event.mode === 'validate' || plan.embed !== undefined) return;
+  if (plan.event.mode === 'validate' || plan.embed !== undefined || plan.index !== undefined) return;
   if ((await objects.get(loadedKey(plan.run, shard))) !== undefined) return;
   await objects.delete(failedKey(plan.run, shard));
   await queue.send([{ version: messageVersion, run: plan.run, shard, attempt: plan.attempt, offset: 0 }]);

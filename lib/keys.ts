@@ -33,6 +33,8 @@ export interface RunKeys {
   readonly embedding: string;
   readonly embedded: string;
   readonly texts: string;
+  /** What the old index answered before it was replaced. */
+  readonly before: string;
   /** What another model changed. */
   readonly drift: string;
   /** The question to a person, and an answer a question. */
@@ -82,6 +84,7 @@ export function runKeys(run: string): RunKeys {
     embedding: `${prefix}embedding.json`,
     embedded: `${prefix}embedded/`,
     texts: `${prefix}texts/`,
+    before: `${prefix}before/`,
     drift: `${prefix}drift.json`,
     approval: `${prefix}approval.json`,
     approvalAnswers: `${prefix}approval-answers/`,
@@ -132,6 +135,9 @@ export const textsKey = (run: string, number: number): string =>
 /** The n-th object of answers to queries that are texts, counted from 0: `query-texts/00000.json`. */
 export const queryTextsKey = (run: string, number: number): string =>
   `${runKeys(run).queryTexts}${String(number).padStart(5, '0')}.json`;
+/** What the old index answered to a number of queries, counted from 0: `before/00000.json`. */
+export const beforeKey = (run: string, part: number): string =>
+  `${runKeys(run).before}${String(part).padStart(5, '0')}.json`;
 /** What both sides answered to a number of queries, counted from 0: `answers/00000.json`. */
 export const answersKey = (run: string, part: number): string =>
   `${runKeys(run).answers}${String(part).padStart(5, '0')}.json`;

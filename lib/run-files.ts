@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { embedPlanSchema } from './embed/stage/embed-files.ts';
 import { eventSchema } from './event.ts';
 import { filterSchema } from './filter.ts';
+import { indexPlanSchema } from './index-change/index-plan.ts';
 import { checkedMappingSchema, mappingPlanSchema } from './mapping/mapping-files.ts';
 import { goldSchema } from './recall/gold-files.ts';
 import { collectionSchema, distanceSchema, searchSettingsSchema } from './schema.ts';
@@ -48,6 +49,8 @@ export const planSchema = z.strictObject({
   checkedMapping: checkedMappingSchema.optional(),
   /** How vectors are made; left out: none are. */
   embed: embedPlanSchema.optional(),
+  /** The index that is there and the one that is wanted; left out: the run changes none. */
+  index: indexPlanSchema.optional(),
   records: tally,
   withoutVector: z.record(z.string(), tally),
   /** What a person should know before starting: settings that do not carry over, fields carried in another form. */

@@ -19,6 +19,7 @@ import { InvalidEvent } from './errors.ts';
 import type { Endpoint, RunEvent } from './event.ts';
 import type { Embed, Model } from './event-embed.ts';
 import type { Names } from './event-names.ts';
+import { indexSideOf } from './index-change/index-change.ts';
 import { type RepairDeliveries, sqsRepairDeliveries } from './live/repair-deliveries.ts';
 import { unreadFields } from './mapping/names.ts';
 import { parseTemplate } from './mapping/template.ts';
@@ -33,6 +34,7 @@ import type { Plan } from './run-files.ts';
 import { firstThere, sourceOfRun, sourceToPlan } from './schema/named-source.ts';
 import { collectionsOf, namesOf } from './schema/names.ts';
 import { resolveConnection, secretsOf } from './secrets.ts';
+import type { IndexSide } from './stores/index-port.ts';
 import type { InPlace } from './stores/place-port.ts';
 import type { Store, StoreKind } from './stores/port.ts';
 import { storeKind } from './stores/registry.ts';
@@ -57,7 +59,7 @@ export interface Services {
   /** The endpoint's store, opened once a process: a warm function keeps its connections. */
   open(endpoint: Endpoint, more?: OpenMore): Promise<OpenStore>;
   /** The source of a run that is not planned yet, under its stable names. */
-  openPlanned(event: RunEvent, place?: InPlace): Promise<OpenStore>;
+  openPlanned(event: RunEvent, sides?: Pick<OpenMore, 'place' | 'index'>): Promise<OpenStore>;
   /** Both sides of a run, the source under its stable names and with the run's schema unless it is wanted as stored; fields that its mapping leaves out are not read from the source. A run that only validates cannot write to either. */
   openSource(plan: Plan, options?: { readonly asStored?: boolean }): Promise<OpenStore>;
   openTarget(plan: Plan): Promise<OpenStore>;
@@ -73,6 +75,8 @@ export interface OpenMore {
   readonly names?: Names | undefined;
   /** Of a run in place. */
   readonly place?: InPlace | undefined;
+  /** Of a run that changes an index. */
+  readonly index?: IndexSide | undefined;
 }
 
 export interface OpenStore {
@@ -106,10 +110,10 @@ function makeServices(environment: Environment): Services {
   const openNamed = async (
     { source, names }: RunEvent,
     omitted: readonly string[],
-    place?: InPlace,
+    { place, index }: Pick<OpenMore, 'place' | 'index'> = {},
   ): Promise<OpenStore> => {
     const omitFields = omitted.flatMap((name) => namesOf(names, 'fields', name));
-    if (source.store === 'files' || names === undefined) return await open(source, { omitFields, names, place });
+    if (source.store === 'files' || names === undefined) return await open(source, { omitFields, names, place, index });
     const collections = collectionsOf(source.collection, names);
     const [first, ...others] = await Promise.all(
       collections.map(async (collection) => await open({ ...source, collection }, { omitFields })),
@@ -129,17 +133,17 @@ function makeServices(environment: Environment): Services {
     queue: () => openQueue(environment),
     repairs: openRepairs(environment),
     open,
-    openPlanned: async (event, place) => {
-      const { kind, store } = await openNamed(event, [], place);
+    openPlanned: async (event, sides) => {
+      const { kind, store } = await openNamed(event, [], sides);
       return { kind, store: sourceToPlan(store, event) };
     },
     openSource: async (plan, { asStored = false } = {}) => {
-      const opened = await openNamed(plan.event, unreadOf(plan), inPlaceOf(plan, 'source'));
+      const opened = await openNamed(plan.event, unreadOf(plan), sidesOf(plan, 'source'));
       const store = asStored ? opened.store : sourceOfRun(opened.store, plan);
       return guarded({ ...opened, store }, plan.event.source, plan);
     },
     openTarget: async (plan) =>
-      guarded(await open(plan.event.target, { place: inPlaceOf(plan, 'target') }), plan.event.target, plan),
+      guarded(await open(plan.event.target, sidesOf(plan, 'target')), plan.event.target, plan),
     openModel: async (model, limits = {}) => {
       const key = JSON.stringify([model, limits]);
       const there = models.get(key) ?? openModel(model, limits, environment);
@@ -157,6 +161,14 @@ function makeServices(environment: Environment): Services {
   };
 }
 
+/** How the two sides of a run that works on one collection are opened. */
+export function sidesOf(
+  plan: Pick<Plan, 'run' | 'event'> & Partial<Pick<Plan, 'embed' | 'target' | 'index'>>,
+  side: InPlace['side'],
+): Pick<OpenMore, 'place' | 'index'> {
+  return { place: inPlaceOf(plan, side), index: indexSideOf(plan, side) };
+}
+
 /** What is embedded is read, though the target may not have it. */
 function unreadOf({ mapping, embed }: Plan): readonly string[] {
   return unreadFields(mapping, embed === undefined ? [] : parseTemplate(embed.text, 'embed.text').fields);
@@ -169,7 +181,7 @@ function guarded({ kind, store }: OpenStore, { collection }: Endpoint, { event }
 
 async function openStore(
   endpoint: Endpoint,
-  { omitFields = [], names, place }: OpenMore,
+  { omitFields = [], names, place, index }: OpenMore,
   environment: Environment,
 ): Promise<OpenStore> {
   const isLocal = environment.VECFERRY_RUNS.startsWith('file://');
@@ -193,6 +205,7 @@ async function openStore(
       omitFields,
       ...(names && { names }),
       ...(place && { place }),
+      ...(index && { index }),
     }),
   };
 }

@@ -1,8 +1,10 @@
 import { readFile } from 'node:fs/promises';
 import { Command, CommanderError, Option } from 'commander';
-import { InvalidEvent, NotFound } from '../../lib/errors.ts';
+import { InvalidEvent } from '../../lib/errors.ts';
 import { parseRunId } from '../../lib/event.ts';
 import { openFileObjects } from '../../lib/objects-files.ts';
+import { addFileCommands } from './cli-files.ts';
+import { addMigrateCommands } from './cli-migrate.ts';
 import type { CommandContext } from './commands.ts';
 import { newRunId, onlyOf, readEvent, shownEvent } from './event-input.ts';
 import { exitCodes, failureFrom } from './exit-codes.ts';
@@ -20,7 +22,6 @@ const load = {
   describe: () => import('./describe.ts'),
   failed: () => import('./failed-command.ts'),
   shadow: () => import('./shadow-command.ts'),
-  shard: () => import('../../lib/shard/shard.ts'),
   status: () => import('../../lib/status.ts'),
   stores: () => import('../../lib/stores/registry.ts'),
   tune: () => import('./tune-command.ts'),
@@ -217,22 +218,8 @@ program
     }),
   );
 
-program
-  .command('inspect')
-  .description('show what a shard says of itself, once its checksum is found right')
-  .argument('<file>')
-  .action((file: string) =>
-    work(async ({ output }) => {
-      const bytes = await readFile(file).catch((cause: unknown) => {
-        throw new NotFound(`there is no file '${file}'; shards lie in .vecferry/runs/RUN/shards/`, { cause });
-      });
-      const [{ verifyShard }, { shardLines }] = await Promise.all([load.shard(), load.describe()]);
-      const header = verifyShard(bytes, file);
-      output.event({ type: 'shard', file, bytes: bytes.length, ...header });
-      for (const line of shardLines(header, bytes.length)) output.line(line);
-      return exitCodes.ok;
-    }),
-  );
+addFileCommands(program, work);
+addMigrateCommands(program, work);
 
 /** Runs a command's work, and turns what it throws into one message and an exit code. */
 async function work(command: (context: CommandContext) => Promise<number>): Promise<void> {

@@ -28,6 +28,9 @@ export interface CommandContext {
   readonly signal: AbortSignal;
 }
 
+/** Runs a command, and turns what it throws into one message and an exit code. */
+export type Work = (command: (context: CommandContext) => Promise<number>) => Promise<void>;
+
 /** Opens the engine for `work`, and closes it whatever happens. */
 export async function withEngine<T>(
   { directory, output, verbose }: CommandContext,

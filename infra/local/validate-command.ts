@@ -92,6 +92,7 @@ async function validateRun(context: CommandContext, given: string, search: strin
     exporters: plan.event.parallel.exporters,
     ...wayOf({ ...plan.event, cutover: null }),
     embeds: plan.embed !== undefined,
+    replacesIndex: plan.index?.how === 'instead',
     drifts: hasOtherVectors(plan),
     validateOnly: plan.event.mode === 'validate',
     rangesKey: keys.ranges,

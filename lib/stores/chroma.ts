@@ -84,6 +84,7 @@ const capabilities: Capabilities = {
   deletes: true,
   drops: true,
   inPlace: false,
+  changesIndex: false,
   pointer: false,
   reads: 'live',
   localOnly: false,

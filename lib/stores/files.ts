@@ -60,6 +60,7 @@ const capabilities: Capabilities = {
   deletes: false,
   drops: true,
   inPlace: false,
+  changesIndex: false,
   pointer: false,
   reads: 'live',
   localOnly: false,

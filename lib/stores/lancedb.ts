@@ -56,6 +56,7 @@ const capabilities: Capabilities = {
   deletes: true,
   drops: true,
   inPlace: false,
+  changesIndex: false,
   pointer: false,
   reads: 'snapshot',
   localOnly: true,

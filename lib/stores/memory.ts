@@ -48,6 +48,7 @@ const capabilities: Capabilities = {
   deletes: true,
   drops: true,
   inPlace: false,
+  changesIndex: false,
   pointer: 'alias',
   reads: 'snapshot',
   localOnly: true,

@@ -101,6 +101,7 @@ const capabilities: Capabilities = {
   deletes: true,
   drops: true,
   inPlace: true,
+  changesIndex: false,
   pointer: 'view',
   reads: 'snapshot',
   // Of a server. {"path": ...} is a directory of this machine, which a deployed function cannot reach.

@@ -10,6 +10,7 @@ import type {
   SearchSettings,
   VectorKind,
 } from '../schema.ts';
+import type { IndexSide, IndexTarget } from './index-port.ts';
 import type { FillLacking, InPlace, PlaceTarget } from './place-port.ts';
 
 /**
@@ -224,6 +225,8 @@ export interface Target extends Reader {
   readonly pointer?: Pointer;
   /** What a run in place needs besides; there where capabilities.inPlace is true. */
   readonly place?: PlaceTarget;
+  /** What a run that changes an index needs besides; there where it was opened for one, and capabilities.changesIndex is not false. */
+  readonly indexes?: IndexTarget;
   /**
    * Drops the collection for good: records, indexes, what the store keeps of them. One that is not there is no error. A pointer
    * is never followed: of a name that is an alias or a view nothing is dropped. Left out where capabilities.drops is false.
@@ -320,6 +323,11 @@ export interface Capabilities {
    * (`"into": "place"`). False: such a run is refused.
    */
   readonly inPlace: boolean;
+  /**
+   * beside: a vector can have two indexes at once, so that both are searched side by side before the old one goes. instead: the new one
+   * replaces the old one as it is built, and what the old one found is asked before. False: a run with `index` is refused.
+   */
+  readonly changesIndex: 'beside' | 'instead' | false;
   /** The pointer that readers of this store can follow; false: a routing flag is used. */
   readonly pointer: 'alias' | 'view' | false;
   /** snapshot: a range is read in one transaction. live: a record that changes meanwhile may be read in either state. */
@@ -349,6 +357,8 @@ export interface ResolvedEndpoint {
   readonly names?: Names;
   /** Of a run in place. */
   readonly place?: InPlace | undefined;
+  /** Of a run that changes an index. */
+  readonly index?: IndexSide | undefined;
 }
 
 export interface ResolvedConnection {

@@ -59,6 +59,7 @@ const capabilities: Capabilities = {
   deletes: true,
   drops: true,
   inPlace: false,
+  changesIndex: false,
   pointer: 'alias',
   reads: 'live',
   localOnly: false,

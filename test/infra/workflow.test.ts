@@ -49,6 +49,7 @@ describe('the state machine', () => {
       'Export every range',
       'Seal the manifest',
       'Nothing to import?',
+      'Another index alone?',
       'Vectors as they are?',
       'Embed the texts',
       'Done: Embed the texts?',
@@ -60,6 +61,10 @@ describe('the state machine', () => {
       'A table of its own?',
       'Catch up with the table',
       'Done: Catch up with the table?',
+      'Both indexes at once?',
+      'Choose the queries first',
+      'Search before the change',
+      'Done: Search before the change?',
       'Build the index',
       'Watch the index',
       'Done: Watch the index?',
@@ -109,7 +114,14 @@ describe('the state machine', () => {
     const same = { Variable: '$.drifts', BooleanEquals: false };
     expect(away('The same vectors?')).toEqual([{ ...same, Next: 'Find the causes' }]);
     const apart = { Variable: '$.inPlace', BooleanEquals: false };
-    expect(away('A table of its own?')).toEqual([{ ...apart, Next: 'Build the index' }]);
+    expect(away('A table of its own?')).toEqual([{ ...apart, Next: 'Both indexes at once?' }]);
+  });
+
+  test('leads a run that changes an index past the import, and asks the old one first where the new one replaces it', () => {
+    const alone = { Variable: '$.changesIndex', BooleanEquals: true };
+    expect(away('Another index alone?')).toEqual([{ ...alone, Next: 'Both indexes at once?' }]);
+    const both = { Variable: '$.replacesIndex', BooleanEquals: false };
+    expect(away('Both indexes at once?')).toEqual([{ ...both, Next: 'Build the index' }]);
   });
 
   test('calls each function from exactly one state, so none is forgotten and none is called in a wrong place', () => {
@@ -121,6 +133,9 @@ describe('the state machine', () => {
       const callers = tasks.filter(([, state]) => functionCalledBy(state) === name).map(([state]) => state);
       if (name === 'report-failure') {
         expect(callers).toEqual(['Report the failed range', 'Report the failed shard', 'Report the failure']);
+      } else if (name === 'choose-queries') {
+        // Before the index is built, where that replaces the one that is to be asked; what is chosen stays.
+        expect(callers).toEqual(['Choose the queries first', 'Choose the queries']);
       } else {
         expect([name, callers.length]).toEqual([name, besideTheMachine.includes(name) ? 0 : 1]);
       }

@@ -1,12 +1,23 @@
 /**
  * Jest's globalSetup: listens on a local port for test files that ask for a server (urls.ts), and starts it on the
  * first request. A run whose tests need no server pays nothing.
+ *
+ * Whatever tests, servers and commands write as temporary lies in one folder, which is taken away at the end: runs by the
+ * hundred would fill a disk.
  */
+import { chmod, mkdtemp, rm } from 'node:fs/promises';
 import { createServer } from 'node:http';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { type RunningServer, type ServerName, serverNames, startServer } from './start.ts';
 import { state } from './state.ts';
 
 export default async function setUp(): Promise<void> {
+  const folder = await mkdtemp(join(tmpdir(), 'vecferry-'));
+  // PostgreSQL runs as nobody where the tests run as root.
+  await chmod(folder, 0o755);
+  // Jest's workers inherit the environment of this process.
+  process.env['TMPDIR'] = folder;
   const started = new Map<ServerName | 'qdrant-front', Promise<RunningServer>>();
   const server = createServer((request, response) => {
     // A test file that keeps its process busy for seconds would take up a connection again that was closed meanwhile.
@@ -35,7 +46,6 @@ export default async function setUp(): Promise<void> {
   const address = server.address();
   if (address === null || typeof address === 'string')
     throw new Error('the supervisor of the test servers has no port');
-  // Jest's workers inherit the environment of this process.
   process.env['VECFERRY_TEST_SERVERS'] = `http://127.0.0.1:${address.port}`;
   state.stop = async () => {
     server.closeAllConnections();
@@ -43,5 +53,6 @@ export default async function setUp(): Promise<void> {
     for (const each of await Promise.allSettled(started.values())) {
       if (each.status === 'fulfilled') await each.value.stop();
     }
+    await rm(folder, { recursive: true, force: true, maxRetries: 3 });
   };
 }

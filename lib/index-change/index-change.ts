@@ -1,0 +1,16 @@
+import type { RunEvent } from '../event.ts';
+import type { Plan } from '../run-files.ts';
+import type { IndexSide } from '../stores/index-port.ts';
+
+/** A run that changes an index: nothing is moved, and what readers use is the same collection before and after. docs/index-change.md. */
+
+export const isIndexChange = ({ index }: Pick<RunEvent, 'index'>): boolean => index !== undefined;
+
+/** How a side of the run is opened; undefined: it changes no index. */
+export function indexSideOf(
+  { run, event, index }: Pick<Plan, 'run' | 'event'> & Partial<Pick<Plan, 'index'>>,
+  side: IndexSide['side'],
+): IndexSide | undefined {
+  if (event.index === undefined) return undefined;
+  return { side, run, vector: index?.vector ?? event.index.vector, to: index?.to, from: index?.from };
+}

@@ -1,0 +1,84 @@
+import type { Connection } from '../event-endpoint.ts';
+
+/**
+ * Ordered migrations: the words that the rooms of lib/migrate share. A migration is a numbered file, SQL for PostgreSQL or a collection
+ * file for any store, applied once, in order, under a lock. docs/migrations.md.
+ */
+
+/** A store that migrations change, by the name that files call it: migrations/vecferry.yaml. Credentials are in the environment, one a stage. */
+export interface MigratedStore {
+  readonly name: string;
+  readonly store: string;
+  readonly connection: Connection;
+  readonly options: Readonly<Record<string, unknown>>;
+}
+
+export interface MigrateConfig {
+  /** The folder that holds the files. */
+  readonly directory: string;
+  readonly stores: ReadonlyMap<string, MigratedStore>;
+  /** The PostgreSQL store that SQL files run on; undefined: there is none, and a SQL file is refused. */
+  readonly sql: string | undefined;
+  /** Where the history stands: a PostgreSQL store by its name, or `files` (a folder beside the runs) where there is none. */
+  readonly history: string;
+}
+
+/** One file of the folder. `001_articles.sql`, `002_search.yaml`. */
+export interface MigrationFile {
+  /** From the name's digits: 1. */
+  readonly number: number;
+  /** `001_articles`: the file's name without its ending. */
+  readonly name: string;
+  /** Its path, for people. */
+  readonly path: string;
+  readonly kind: 'sql' | 'collection';
+  readonly text: string;
+  /** SHA-256 of its text with line ends as \n, hex. */
+  readonly checksum: string;
+}
+
+/** One line of the history, never changed once it is written: what stands is worked out from all of them, in order. */
+export interface HistoryEntry {
+  /** From 1, without a gap. */
+  readonly seq: number;
+  readonly number: number;
+  readonly name: string;
+  readonly checksum: string;
+  /**
+   * begun: a step that is no transaction is under way. up, down: it is done. failed: it was not, and nothing of it stands unless the step
+   * says that it is partial. repaired: a person has said how things are (`detail` says what). restored: a backup was brought back.
+   */
+  readonly action: 'begun up' | 'begun down' | 'up' | 'down' | 'failed' | 'repaired' | 'restored';
+  readonly at: string;
+  /** Who: the name that the command line was given, or who is logged in, and where. */
+  readonly by: string;
+  readonly milliseconds: number;
+  /** How it is taken back: the SQL of its down part, or the inverse steps that were worked out as it was applied. Left out: by nothing but a backup. */
+  readonly rollback?: string;
+  /** The error of what failed, what a repair did, the backup of a restore. */
+  readonly detail?: string;
+}
+
+/** Where the history stands. Both kinds are append-only, and both know a lock that dies with its holder. */
+export interface History {
+  entries(): Promise<readonly HistoryEntry[]>;
+  /** @throws RunMismatch when another process has appended since. */
+  append(entry: HistoryEntry): Promise<void>;
+  /** Runs `work` while nobody else can; waits for `waitMs` at most. @throws Throttled naming who holds it. */
+  locked<T>(work: () => Promise<T>, options: { readonly waitMs: number; readonly by: string }): Promise<T>;
+  close(): Promise<void>;
+}
+
+/** A migration that is ready to be carried out or taken back: what a SQL file and a collection file have in common. */
+export interface Step {
+  readonly file: MigrationFile;
+  /** True: all of it, and its line in the history, are one transaction. */
+  readonly isTransactional: boolean;
+  /** What it would do, a line each: the SQL, or requests in words. What a dry run prints. */
+  readonly lines: readonly string[];
+  /**
+   * Carries it out. @param record puts its line into the history: a transactional step calls it within its transaction, others once all
+   * is done. Safe to repeat where it died half way and is not transactional.
+   */
+  run(record: (rollback: string | undefined) => Promise<void>): Promise<void>;
+}
