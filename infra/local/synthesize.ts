@@ -1,6 +1,7 @@
 import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { mkdir, readdir, readFile, rename, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
@@ -47,7 +48,9 @@ async function synthesizeApart(): Promise<string> {
 /** The stack's template, bundling left out: the functions run from their sources here. */
 export async function synthesize(): Promise<Template> {
   const [{ App }, { VecferryStack }] = await Promise.all([import('aws-cdk-lib'), import('../stack.ts')]);
+  const outdir = await mkdtemp(join(tmpdir(), 'vecferry-assembly-'));
   const app = new App({
+    outdir,
     analyticsReporting: false,
     // `cdk synth` holds the template against CloudFormation's rules; here that would take longer than all the rest.
     builtinCloudFormationValidation: false,
@@ -60,7 +63,11 @@ export async function synthesize(): Promise<Template> {
     },
   });
   const stack = new VecferryStack(app, 'Vecferry');
-  return templateSchema.parse(app.synth().getStackByName(stack.stackName).template);
+  try {
+    return templateSchema.parse(app.synth().getStackByName(stack.stackName).template);
+  } finally {
+    await rm(outdir, { recursive: true, force: true });
+  }
 }
 
 async function functionNames(): Promise<readonly string[]> {
