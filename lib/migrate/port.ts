@@ -57,6 +57,12 @@ export interface HistoryEntry {
   readonly rollback?: string;
   /** The error of what failed, what a repair did, the backup of a restore. */
   readonly detail?: string;
+  /** Of a file that may be gone by now. */
+  readonly kind?: 'sql' | 'collection';
+  /** Of `repaired`: what the person has said. forgotten: its file is gone for good, and it is neither applied nor pending. */
+  readonly as?: 'applied' | 'pending' | 'forgotten';
+  /** Of `restored`: the last line that the backup holds. What was done after it stands no more. */
+  readonly standsAt?: number;
 }
 
 /** Where the history stands. Both kinds are append-only, and both know a lock that dies with its holder. */
