@@ -83,6 +83,11 @@ export interface Step {
   /** What it would do, a line each: the SQL, or requests in words. What a dry run prints. */
   readonly lines: readonly string[];
   /**
+   * Of a step that is no transaction: what takes it back, worked out before anything is changed. It stands in the `begun up` line, so that
+   * a step that dies half way can still be taken back whole. Left out: by nothing.
+   */
+  readonly rollback?: string | undefined;
+  /**
    * Carries it out. @param record puts its line into the history: a transactional step calls it within its transaction, others once all
    * is done. Safe to repeat where it died half way and is not transactional.
    */

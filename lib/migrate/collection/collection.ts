@@ -7,8 +7,13 @@ export interface CollectionStepInput {
   readonly copy: (event: unknown, run: string) => Promise<void>;
 }
 
+export interface CollectionUpInput extends CollectionStepInput {
+  /** What `begun up` lines of this file hold as their rollback since it was last `up` or `down`, oldest first: it died half way. */
+  readonly begun?: readonly string[];
+}
+
 /** The step that brings a store to what a collection file says: creates what is missing, changes what can be, plans a copy for what cannot. */
-export async function collectionUp(_input: CollectionStepInput): Promise<Step> {
+export async function collectionUp(_input: CollectionUpInput): Promise<Step> {
   throw new Error('collectionUp is not there yet');
 }
 
