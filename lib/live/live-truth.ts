@@ -164,7 +164,7 @@ export async function askLive(
 }
 
 /** Something is not there, or stands further back than it should. */
-const misses = (answer: Answer | undefined): boolean =>
+export const misses = (answer: Answer | undefined): boolean =>
   answer !== undefined && (answer.recall < 1 || answer.rbo < 1 - sameDistance);
 
 /** Asks one side for a query, in a live run by the truth as it is now. @throws what askSide throws */

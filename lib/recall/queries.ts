@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import { NotFound } from '../errors.ts';
+import { areQueriesKept } from '../index-change/before-files.ts';
 import { runKeys } from '../keys.ts';
 import { type ObjectStore, parseJsonObject, putJson } from '../objects.ts';
 import { type Manifest, type Plan, type Query, queriesSchema } from '../run-files.ts';
@@ -21,12 +22,14 @@ export interface QueriesOptions {
 /**
  * Writes queries.json: the queries of every set, given or drawn from the records of the run by the event's seed. Those of
  * a sampled set stand in random order, so that the first of them are a sample too. Texts are embedded. Repeating it writes
- * the same.
+ * the same. What an index that is replaced was asked stays as it is, though a file of queries may have changed since.
  * @throws InvalidEvent when a given query cannot be searched for, NotFound when a file or a shard is not there, and as
  * embedQueries does.
  */
 export async function chooseQueries(options: QueriesOptions): Promise<{ queries: number }> {
   const { plan, manifest, objects, files = noFiles, models } = options;
+  if (await areQueriesKept(plan, manifest, objects))
+    return { queries: (await readQueries(objects, plan.run)).queries.length };
   const sets = plan.event.validate.recall?.sets ?? [];
   const given = await embedQueries({ plan, objects, given: await readGivenQueries(plan, files), models });
   const sampled = await sampleQueries({ plan, manifest, objects });

@@ -1,5 +1,6 @@
 import { StoreUnavailable, Throttled, VecferryError } from '../errors.ts';
 import { decodeFloats } from '../float-text.ts';
+import { type AnsweredBefore, answeredBefore, measureBefore } from '../index-change/measure-before.ts';
 import { runKeys } from '../keys.ts';
 import { askLive, type LiveTruth, liveTruthOf, type Search } from '../live/live-truth.ts';
 import { type Deadline, isNear } from '../log.ts';
@@ -17,7 +18,7 @@ import { changedSettings } from './search-steps.ts';
 import { readTruthsAndHash, type Truth } from './truths.ts';
 
 /** Searches on either side before any is timed: connections, caches and a just-in-time compiler get warm. */
-const warmUps = 20;
+export const warmUps = 20;
 
 export interface RecallOptions {
   readonly plan: Plan;
@@ -38,6 +39,7 @@ export type RecallOutcome = { readonly done: true; readonly recall: Recall } | {
  * set's k first, so that no cache of another depth serves the search that is timed. What is answered is written to
  * answers/, and what is there already is not asked again, unless a side is set to be searched otherwise by now. Writes
  * recall.json once all is there. A source whose vectors are others is asked for gold queries alone. In a live run the truth is corrected by what was written since: live-truth.ts.
+ * Where a new index has replaced the old one, the source's answers are those that the old one gave before: measure-before.ts.
  * @throws NotFound when the neighbours of a shard are not there.
  */
 export async function measureRecall(options: RecallOptions): Promise<RecallOutcome> {
@@ -49,10 +51,14 @@ export async function measureRecall(options: RecallOptions): Promise<RecallOutco
   const sets: MeasuredSet[] = [];
   let part = 0;
   const live = liveTruthOf(options);
-  const call: Call = { deadline: options.deadline, hasAsked: false, warm: new Set(), live };
+  const before = await answeredBefore(options, truths);
+  const call: Call = { deadline: options.deadline, hasAsked: false, warm: new Set(), live, before };
   for (const set of setsOf(plan, truths, await keptByTarget(options))) {
     const sides = await openSides(options, set);
-    const now = [await sourceSetTo(options.source, set), await setTo(options.target, set.searched.targetVector)];
+    const now = [
+      await sourceSetTo(options.source, set, before),
+      await setTo(options.target, set.searched.targetVector),
+    ];
     const answers: Answers[] = [];
     for (let from = 0; from < set.truths.length; from += queriesPerPart, part++) {
       const next = set.truths.slice(from, from + queriesPerPart);
@@ -62,7 +68,7 @@ export async function measureRecall(options: RecallOptions): Promise<RecallOutco
       const hash = hashOf([of, name, vector, k, depths, settings, kept ?? null, now, from, ...attempt]);
       const found = await readAnswers(objects, plan.run, part, hash);
       if (found.asked < next.length) {
-        if (set.source !== undefined) found.source.failure = set.source.why;
+        found.source.failure ??= set.source?.why ?? before?.failureOf(next);
         await askPart(call, sides, set, next, found);
         await writeAnswers(objects, plan.run, part, found);
         if (found.asked < next.length) return { done: false };
@@ -141,7 +147,12 @@ async function openSides(
 }
 
 /** As setTo; of a source with other vectors only what gold queries search. */
-async function sourceSetTo(store: Store, { vector, source }: AskedSet): Promise<SearchSettings | string> {
+async function sourceSetTo(
+  store: Store,
+  { vector, source }: AskedSet,
+  before: AnsweredBefore | undefined,
+): Promise<SearchSettings | string> {
+  if (before !== undefined) return before.of;
   if (source === undefined) return await setTo(store, vector);
   return source.vector === undefined ? source.why : await setTo(store, source.vector);
 }
@@ -158,6 +169,7 @@ interface Call {
   /** Sides that need no more warming. */
   readonly warm: Set<Side>;
   readonly live: LiveTruth | undefined;
+  readonly before: AnsweredBefore | undefined;
 }
 
 const mustEnd = ({ deadline, hasAsked }: Call): boolean => hasAsked && deadline !== undefined && isNear(deadline);
@@ -170,13 +182,16 @@ async function askPart(
   truths: readonly Truth[],
   answers: Answers,
 ): Promise<void> {
-  const measured = set.source === undefined ? [sides.source, sides.target] : [sides.target];
+  const isAsked = set.source === undefined && call.before === undefined;
+  const measured = isAsked ? [sides.source, sides.target] : [sides.target];
   for (const side of measured) if (!call.warm.has(side)) await warmUp(call, side, set);
   for (const truth of truths.slice(answers.asked)) {
     if (mustEnd(call)) return;
     if (set.source !== undefined) await askSourceGold(sides.source, set, truth, answers);
-    const turn: readonly SideName[] = answers.asked % 2 === 0 ? ['source', 'target'] : ['target', 'source'];
-    await askBoth(call, sides, set, truth, answers, turn);
+    const both: readonly SideName[] = answers.asked % 2 === 0 ? ['source', 'target'] : ['target', 'source'];
+    await askBoth(call, sides, set, truth, answers, call.before === undefined ? both : ['target']);
+    if (call.before !== undefined && answers.source.failure === undefined)
+      answers.source.answers.push(await measureBefore(call.before, sides.source, truth, set));
     answers.asked++;
     call.hasAsked = true;
   }
@@ -253,7 +268,7 @@ async function askBoth(
 }
 
 /** What a side that cannot be searched says. @throws what is no word of the store, or a fault that may pass */
-async function orFailure<T>(ask: () => Promise<T>): Promise<T | string> {
+export async function orFailure<T>(ask: () => Promise<T>): Promise<T | string> {
   try {
     return await ask();
   } catch (error) {

@@ -132,7 +132,7 @@ export async function measureAnswer(
 /** Searches one side for a query's k nearest. @throws what the store throws */
 export async function searchSide(
   { store, vector, settings, exact, filterOf }: Side,
-  { values, filter }: Truth,
+  { values, filter }: Pick<Truth, 'values' | 'filter'>,
   k: number,
 ): Promise<Searched> {
   const request = {
