@@ -26,6 +26,7 @@ export const errorNames = {
   storeUnavailable: 'StoreUnavailable',
   recordRefused: 'RecordRefused',
   shardDamaged: 'ShardDamaged',
+  unsupportedFormat: 'UnsupportedFormat',
   importFailed: 'ImportFailed',
   validationFailed: 'ValidationFailed',
   takenBack: 'TakenBack',
@@ -89,9 +90,14 @@ export class RecordRefused extends VecferryError {
   override readonly name = errorNames.recordRefused;
 }
 
-/** A shard object is cut short, altered, or of a format that this release does not read. */
+/** A shard object is cut short or altered. */
 export class ShardDamaged extends VecferryError {
   override readonly name = errorNames.shardDamaged;
+}
+
+/** A shard object is whole, and of a format that this release does not read: an older one, which `vecferry upgrade` brings up, or a newer one. */
+export class UnsupportedFormat extends VecferryError {
+  override readonly name = errorNames.unsupportedFormat;
 }
 
 /** Shards could not be loaded; `ids` names them. */

@@ -1,5 +1,5 @@
 import { type Batch, batchBytes, concatBatches, noRecords } from './batch.ts';
-import { RecordRefused, ShardDamaged } from './errors.ts';
+import { RecordRefused, ShardDamaged, UnsupportedFormat } from './errors.ts';
 import { exportedKey, failedKey, loadedKey, runKeys, shardKey, shardName } from './keys.ts';
 import { type Deadline, isNear, type Log } from './log.ts';
 import { getJson, type ObjectStore, putJson } from './objects.ts';
@@ -97,8 +97,11 @@ async function adopt(
     await putJson(objects, exportedKey(plan.run, shard), entry);
     return entry;
   } catch (error) {
-    if (!(error instanceof ShardDamaged)) throw error;
-    log.warn('a shard of an earlier try is damaged and is exported again', { shard, reason: error.message });
+    if (!(error instanceof ShardDamaged || error instanceof UnsupportedFormat)) throw error;
+    log.warn('a shard of an earlier try is damaged, or of another format, and is exported again', {
+      shard,
+      reason: error.message,
+    });
     return undefined;
   }
 }

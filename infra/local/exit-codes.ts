@@ -27,6 +27,7 @@ const byName: Readonly<Record<string, number>> = {
   [errorNames.incompatible]: exitCodes.refused,
   [errorNames.targetNotEmpty]: exitCodes.refused,
   [errorNames.runMismatch]: exitCodes.refused,
+  [errorNames.unsupportedFormat]: exitCodes.refused,
   [errorNames.validationFailed]: exitCodes.validation,
   [errorNames.takenBack]: exitCodes.readers,
 };

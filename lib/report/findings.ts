@@ -310,6 +310,8 @@ const nextSteps: Readonly<Record<ErrorName, string>> = {
     'Mend the records named in the source, or leave the field or vector out in the mapping, and start a new run.',
   [errorNames.shardDamaged]:
     'Delete the object named and start the run again under its id: its range is exported again.',
+  [errorNames.unsupportedFormat]:
+    'Bring the older shards up with `vecferry upgrade`, which leaves them as they are, and read the folder that it makes; newer ones take the release that the message names.',
   [errorNames.importFailed]:
     'Read failed/<shard>.json of the shards named, mend the cause, and start the run again under its id. Where records are mended in the source, delete shards/<shard>.parquet of the run first, so that they are exported again.',
   [errorNames.budgetExceeded]:

@@ -1,22 +1,34 @@
-import { createHash } from 'node:crypto';
 import { z } from 'zod';
 import { type Batch, batchBytes, column, concatBatches, noRecords, sliceBatch, type VectorColumn } from '../batch.ts';
 import { ShardDamaged } from '../errors.ts';
 import { parseAs } from '../event.ts';
+import { release } from '../release.ts';
 import { fingerprintOf } from '../schema/fingerprint.ts';
 import { collectionSchema, type VectorSpec } from '../schema.ts';
-import { joinRowGroups, openParquet, type ParquetFile } from './parquet-file.ts';
+import {
+  checksumKey,
+  damaged,
+  findValue,
+  footerOf,
+  formatKey,
+  isSealed,
+  noChecksum,
+  parquetEnds,
+  releaseKey,
+  requireFormat,
+  sealed,
+  shardFormat,
+  textOf,
+} from './footer.ts';
+import { type ByteRanges, joinRowGroups, openParquet, type ParquetFile } from './parquet-file.ts';
 import { releaseMemory, writeParquet } from './parquet-wasm.ts';
 import { batchFromArrow, batchToArrow, type ShardColumn, shardColumnSchema, shardColumns } from './shard-arrow.ts';
 
 /**
  * A shard is a Parquet file: `id` (text), one column a vector (list of float32; sparse as a struct of indices and values;
  * multi as a list of lists; null where a record lacks it), `payload` (JSON text). Its key-value metadata says what it is.
- * Readers take the current format only.
+ * Readers take the current format only; lib/shard/formats brings older ones up. docs/formats.md says what each is.
  */
-
-/** Bumped with every change that an older reader would misread. Format 1 was JSON lines. */
-export const shardFormat = 2;
 
 const keySpan = z.strictObject({ from: z.string().nullable(), to: z.string().nullable() });
 
@@ -50,9 +62,6 @@ export type ShardHeader = z.infer<typeof headerSchema>;
 /** Row groups of this size are read one at a time, so that reading takes their memory and not the file's. */
 const rowGroupBytes = 8 * 1024 * 1024;
 
-const checksumKey = 'vecferry.checksum';
-const noChecksum = Buffer.alloc(64, '0');
-
 /**
  * The shard's bytes. The batch may hold no records.
  * @throws RecordRefused when an id is no valid Unicode.
@@ -65,7 +74,8 @@ export async function encodeShard(batch: Batch, meta: ShardMeta): Promise<Uint8A
     model === undefined ? [] : [[name, model] as const],
   );
   const metadata = new Map([
-    ['vecferry.format', String(shardFormat)],
+    [formatKey, String(shardFormat)],
+    [releaseKey, release],
     [checksumKey, noChecksum.toString()],
     ['vecferry.run', meta.run],
     ['vecferry.shard', meta.shard],
@@ -88,7 +98,7 @@ export async function encodeShard(batch: Batch, meta: ShardMeta): Promise<Uint8A
   return sealed(bytes);
 }
 
-/** @throws ShardDamaged when the bytes are cut short, altered, or of another format; `where` names the object in the message. */
+/** @throws ShardDamaged when the bytes are cut short or altered, UnsupportedFormat when they are of another format; `where` names the object in the message. */
 export async function decodeShard(
   bytes: Uint8Array,
   where: string,
@@ -128,28 +138,28 @@ export async function* readShard(
   }
 }
 
-/** What a shard says of itself, once its checksum is found right. @throws ShardDamaged as decodeShard does. */
+/** What a shard says of itself, once its checksum is found right. @throws ShardDamaged and UnsupportedFormat as decodeShard does. */
 export function verifyShard(bytes: Uint8Array, where: string): ShardHeader {
   const file = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const footer = footerOf(file, where);
-  requireFormat(textOf(file, footer, 'vecferry.format'), where);
+  const format = textOf(file, footer, formatKey);
   const checksum = findValue(file, footer, checksumKey);
-  if (checksum === undefined || checksumOf(file, checksum) !== textOf(file, footer, checksumKey)) {
+  // Before the format is believed: a digit of that may be what was altered.
+  if (format !== undefined && !isSealed(file, footer, checksum))
     throw damaged(where, 'was altered or cut short after it was written: its checksum is another');
-  }
   return shardHeader(bytes, where);
 }
 
 /**
  * What a shard says of itself, its checksum not worked out again: only for bytes that were just written or verified.
- * @throws ShardDamaged when they are of another format, or no shard.
+ * @throws ShardDamaged when they are no shard, UnsupportedFormat when they are one of another format.
  */
 export function shardHeader(bytes: Uint8Array, where: string): ShardHeader {
   const file = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const footer = footerOf(file, where);
   const text = (key: string): string | undefined => textOf(file, footer, key);
-  requireFormat(text('vecferry.format'), where);
-  const json = (key: string): unknown => JSON.parse(text(key) ?? 'null');
+  requireFormat(text, where);
+  const json = (key: string): unknown => parseJson(text(key) ?? 'null', where);
   const header = {
     run: text('vecferry.run'),
     shard: text('vecferry.shard'),
@@ -163,6 +173,22 @@ export function shardHeader(bytes: Uint8Array, where: string): ShardHeader {
     ...(text('vecferry.collection') === undefined ? {} : { collection: json('vecferry.collection') }),
   };
   return parseAs(headerSchema, header, `the metadata of ${where}`, ShardDamaged);
+}
+
+function parseJson(text: string, where: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (cause) {
+    throw damaged(where, 'has metadata that is not JSON', cause);
+  }
+}
+
+/**
+ * The same from the file's end alone, whatever its size; nothing is verified.
+ * @throws as shardHeader
+ */
+export async function peekShard({ size, range }: ByteRanges, where: string): Promise<ShardHeader> {
+  return shardHeader(await parquetEnds({ size, range }, where), where);
 }
 
 function specOf({ name, kind, dimension }: ShardColumn): VectorSpec {
@@ -229,91 +255,6 @@ async function readWithoutVectors(
   const omitted = columns.map(({ column }) => column);
   const read = await file.readWithout(group, count, omitted);
   return concatBatches(read.map((each) => batchFromArrow(each, [])));
-}
-
-interface Span {
-  readonly start: number;
-  readonly end: number;
-}
-
-/**
- * The checksum stands within the file, so that an object says by itself whether it is whole: SHA-256 of all its bytes
- * with its own 64 digits as zeros. It is checked before the bytes reach the Parquet reader, which a broken file can crash.
- */
-function sealed(bytes: Uint8Array): Uint8Array {
-  const file = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  const span = findValue(file, footerOf(file, 'a new shard'), checksumKey);
-  if (span === undefined) throw damaged('a new shard', 'has no place for its checksum');
-  file.write(checksumOf(file, span), span.start, 'latin1');
-  return bytes;
-}
-
-function checksumOf(file: Buffer, { start, end }: Span): string {
-  return createHash('sha256')
-    .update(file.subarray(0, start))
-    .update(noChecksum)
-    .update(file.subarray(end))
-    .digest('hex');
-}
-
-/** Parquet ends with its metadata, the length of that as four bytes, and PAR1. */
-function footerOf(file: Buffer, where: string): Span {
-  if (file.at(0) === 0x7b) throw ofFormat('1 (JSON lines)', where);
-  const end = file.length - 8;
-  if (end < 4 || file.toString('latin1', end + 4) !== 'PAR1')
-    throw damaged(where, `is cut short: ${file.length} bytes, and not the end of a Parquet file`);
-  const start = end - file.readUInt32LE(end);
-  if (start < 4 || file.toString('latin1', 0, 4) !== 'PAR1') throw damaged(where, 'is no whole Parquet file');
-  return { start, end };
-}
-
-/**
- * Where a key's value lies in the footer. Thrift's compact form writes a key-value pair as the key's bytes, 0x18 (the next
- * field, binary), the value's length as a varint, the value. JSON text and our column names hold no 0x18, so a key
- * followed by one is the key itself.
- */
-function findValue(file: Buffer, footer: Span, key: string): Span | undefined {
-  const mark = Buffer.from(`${key}\x18`, 'latin1');
-  const found = file.subarray(footer.start, footer.end).lastIndexOf(mark);
-  if (found < 0) return undefined;
-  let start = footer.start + found + mark.length;
-  let length = 0;
-  for (let shift = 0; shift < 35; shift += 7) {
-    const byte = file[start++] ?? 0;
-    length += (byte & 0x7f) * 2 ** shift;
-    if (byte < 0x80) break;
-  }
-  return start + length > footer.end ? undefined : { start, end: start + length };
-}
-
-function textOf(file: Buffer, footer: Span, key: string): string | undefined {
-  const span = findValue(file, footer, key);
-  return span === undefined ? undefined : file.toString('utf8', span.start, span.end);
-}
-
-function requireFormat(format: string | undefined, where: string): void {
-  if (format === String(shardFormat)) return;
-  if (format === undefined)
-    throw damaged(where, 'is a Parquet file, but no shard: its metadata has no vecferry.format');
-  throw ofFormat(format, where);
-}
-
-function ofFormat(format: string, where: string): ShardDamaged {
-  const older = Number.parseInt(format, 10) < shardFormat;
-  const next = older
-    ? '`vecferry upgrade` brings it up'
-    : 'read it with the release of vecferry that wrote it, or a later one';
-  return new ShardDamaged(
-    `${where} is a shard of format ${format}; this release reads format ${shardFormat} only: ${next}`,
-    { ids: [where] },
-  );
-}
-
-function damaged(where: string, what: string, cause?: unknown): ShardDamaged {
-  return new ShardDamaged(`${where} ${what}; delete it and start the run again: its range is exported again`, {
-    ids: [where],
-    cause,
-  });
 }
 
 async function attempt<T>(where: string, read: () => T | Promise<T>): Promise<T> {

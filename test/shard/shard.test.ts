@@ -13,6 +13,7 @@ import { readParquet } from '../../lib/shard/parquet-wasm.ts';
 import { decodeShard, encodeShard, readShard, type ShardMeta, verifyShard } from '../../lib/shard/shard.ts';
 import { batchFromArrow } from '../../lib/shard/shard-arrow.ts';
 import { makeBatch, makeSchema } from '../make.ts';
+import { asFormat } from './old-formats.ts';
 
 const meta: ShardMeta = {
   run: 'a-run',
@@ -203,17 +204,23 @@ describe('a shard that is not as it was written is refused', () => {
     );
   });
 
-  test('an older format names `vecferry upgrade`, a newer one the release', async () => {
-    const bytes = Buffer.from(await encodeShard(manyKinds, meta));
-    const at = bytes.lastIndexOf('vecferry.format') + 'vecferry.format'.length + 2;
-    expect(bytes.toString('latin1', at, at + 1)).toBe('2');
-    bytes.write('1', at);
-    await expect(decodeShard(bytes, 'k')).rejects.toThrow(
-      /format 1; this release reads format 2 only: `vecferry upgrade`/,
-    );
-    bytes.write('3', at);
-    await expect(decodeShard(bytes, 'k')).rejects.toThrow(/format 3;.*release of vecferry that wrote it/);
-    await expect(decodeShard(Buffer.from('{"id":"1"}\n'), 'k')).rejects.toThrow(/format 1 \(JSON lines\)/);
+  test('an older format names `vecferry upgrade` and the folder, a newer one the release that wrote it', async () => {
+    const bytes = await encodeShard(manyKinds, meta);
+    const older = '{"vecferry.format":1,"run":"r"}\n';
+    await expect(decodeShard(Buffer.from(older), '/data/posts/a.jsonl')).rejects.toMatchObject({
+      name: 'UnsupportedFormat',
+      message: expect.stringMatching(/format 1; this release reads format 2 only: `vecferry upgrade \/data\/posts`/),
+    });
+    await expect(decodeShard(Buffer.from(older), 's3://b/k.jsonl')).rejects.toThrow(/`vecferry upgrade DIR`.*a copy/);
+    const newer = asFormat(bytes, '3');
+    await expect(decodeShard(newer, 'k')).rejects.toMatchObject({
+      name: 'UnsupportedFormat',
+      message: expect.stringMatching(/format 3;.*read it with vecferry \d+\.\d+\.\d+, which wrote it, or a later one$/),
+    });
+    // Whose digit was altered is damaged, whatever it reads as now.
+    Buffer.from(newer.buffer).write('2', Buffer.from(newer.buffer).lastIndexOf('vecferry.format') + 17);
+    await expect(decodeShard(newer, 'k')).rejects.toThrow(ShardDamaged);
+    await expect(decodeShard(Buffer.from('{"id":"1"}\n'), 'k')).rejects.toThrow(ShardDamaged);
   });
 
   test('an id that is no Unicode is refused by name instead of being changed in silence', async () => {
