@@ -35,7 +35,7 @@ export const handler = makeHandler({
       catchUp: catchUpNow,
       openVectors: async () => await openVectors(await catching()),
     });
-    if (passed && isInPlace(plan.event)) await catchUpNow();
+    if (passed && plan.embed !== undefined && isInPlace(plan.event)) await catchUpNow();
     return await cutOver({ plan, objects, flags, pointer, passed, since, now: () => new Date() });
   },
 });

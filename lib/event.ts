@@ -259,7 +259,7 @@ const checkedEvent = event
     {
       path: ['cutover'],
       message:
-        'of a run in place renames columns, all at once: readers follow the name of the column; leave pointer, flag and canary out',
+        'of a run in place renames columns or indexes, all at once: readers follow the name; leave pointer, flag and canary out',
     },
   )
   .refine(({ cutover: asked, target, embed }) => !(target.into === 'place' && embed?.records === 'missing' && asked), {
@@ -353,16 +353,22 @@ export function parseAs<T>(
 ): T {
   const parsed = schema.safeParse(input);
   if (parsed.success) return parsed.data;
-  const problems = parsed.error.issues.flatMap(flattenIssue);
+  const problems = problemsOf(parsed.error);
   const text = problems
     .map(({ path, message }) => (path === '' ? message.replace(/^is wrong: /, '') : `${path} ${message}`))
     .join('; ');
   throw new Failure(`${what} is not valid: ${text}`, { ids: problems.map(({ path }) => path) });
 }
 
-interface Problem {
+export interface Problem {
+  /** Names and numbers with dots between; '' is the whole. */
   readonly path: string;
   readonly message: string;
+}
+
+/** What is wrong, a line a field: `message` goes on where the field's name ends. */
+export function problemsOf(error: z.ZodError): readonly Problem[] {
+  return error.issues.flatMap(flattenIssue);
 }
 
 function flattenIssue(issue: z.core.$ZodIssue): readonly Problem[] {

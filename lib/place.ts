@@ -4,6 +4,7 @@ import { isSameModel, modelText } from './embed/stage/model-id.ts';
 import { Incompatible, InvalidEvent } from './errors.ts';
 import type { RunEvent } from './event.ts';
 import { mappingSchema } from './event-mapping.ts';
+import { isIndexChange } from './index-change/index-change.ts';
 import { parseEmbeddedText } from './mapping/template.ts';
 import type { Plan } from './run-files.ts';
 import type { CollectionSchema } from './schema.ts';
@@ -13,6 +14,7 @@ import { plural } from './words.ts';
 
 /** A run in place: its target is the source, which gets a new vector beside the old one, or has one filled. docs/in-place.md. */
 
+/** True where both sides are one collection: of a run that changes an index too. */
 export const isInPlace = ({ target }: Pick<RunEvent, 'target'>): boolean => target.into === 'place';
 
 /** True where one vector is filled and nothing is switched. */
@@ -21,7 +23,7 @@ export const isBackfill = ({ target, embed }: RunEvent): boolean =>
 
 /** Records that are read back from the source. In place the two sides are one: what a fault of the export has spoiled shows in the vectors. */
 export const spotChecksOf = ({ event, embed }: Pick<Plan, 'event' | 'embed'>): number =>
-  isInPlace(event) && embed !== undefined ? 0 : event.validate.spotCheck;
+  isIndexChange(event) || (isInPlace(event) && embed !== undefined) ? 0 : event.validate.spotCheck;
 
 /** The target as a run goes on with it: how fast it is filled may be changed between tries. */
 export function unthrottled(target: RunEvent['target']): RunEvent['target'] {
@@ -60,7 +62,7 @@ export function inPlaceOf(
 /** What no table could do: said before anything is read. @throws Incompatible, InvalidEvent */
 export function refusePlace(event: RunEvent, { title, capabilities }: StoreKind): void {
   if (!isInPlace(event)) return;
-  if (!capabilities.inPlace) {
+  if (event.index === undefined && !capabilities.inPlace) {
     const text = `"into": "place": ${title} cannot give a collection a new vector while applications use it`;
     throw new Incompatible(`${text}; name another target.collection to move into`, { ids: ['target.into'] });
   }
@@ -68,7 +70,7 @@ export function refusePlace(event: RunEvent, { title, capabilities }: StoreKind)
     ...[store, connection, collection],
   ];
   if (!isDeepStrictEqual(place(event.source), place(event.target))) {
-    const text = '"into": "place" gives the source itself a new vector, and the target is another collection';
+    const text = '"into": "place" changes the source itself, and the target is another collection';
     throw new InvalidEvent(`${text}; leave out target.store, connection and collection, or leave out into`, {
       ids: ['target.collection'],
     });
@@ -77,7 +79,7 @@ export function refusePlace(event: RunEvent, { title, capabilities }: StoreKind)
     throw new InvalidEvent('names do not go with "into": "place": give the names that the table has', {
       ids: ['names'],
     });
-  refuseMapping(event);
+  if (event.index === undefined) refuseMapping(event);
 }
 
 /** The table keeps its columns: of a mapping only what is said of the vector can be done, and fields be left unread. */
@@ -124,7 +126,7 @@ interface CheckInput {
  */
 export async function checkPlace(input: CheckInput): Promise<readonly string[]> {
   const { event, target, schema, embed, isNew } = input;
-  if (!isInPlace(event) || target.place === undefined) return [];
+  if (!isInPlace(event) || isIndexChange(event) || target.place === undefined) return [];
   if (embed === undefined && !isBackfill(event)) {
     const text = 'the vectors are of the model that embed names already, so nothing has to be made in place';
     throw new InvalidEvent(`${text}; "records": "missing" fills those that records lack`, { ids: ['embed.model'] });

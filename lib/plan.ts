@@ -16,6 +16,8 @@ import type { RunEvent } from './event.ts';
 import type { Model } from './event-embed.ts';
 import { type Fit, fitCollection } from './fit.ts';
 import { forgetFinished } from './forget.ts';
+import { isIndexChange } from './index-change/index-change.ts';
+import { checkIndexAgain, indexGuarantee, planIndex, refuseIndex } from './index-change/plan-index.ts';
 import { runKeys } from './keys.ts';
 import { forgetLoaded, forgetUnloaded } from './live/still-loaded.ts';
 import { checkRules } from './mapping/check.ts';
@@ -79,6 +81,7 @@ export async function planRun(given: PlanInput): Promise<Plan> {
   const { run, event, objects } = input;
   refuseSameCollection(event);
   refusePlace(event, input.targetKind);
+  refuseIndex(event, input.targetKind);
   refuseSamePlace(event);
   refuseMissingPointer(event, input.targetKind);
   refuseLiveTarget(event, input.targetKind);
@@ -96,7 +99,8 @@ export async function planRun(given: PlanInput): Promise<Plan> {
   const { embed } = embedding ?? {};
   const made = asEmbedded(described, embedding);
   const source = embedding?.source ?? described.schema;
-  const fit = await fitTarget(input, made);
+  const indexed = isIndexChange(event) ? await planIndex({ ...input, described }) : undefined;
+  const fit = indexed ?? (await fitTarget(input, made));
   const checkedMapping = await checkRules(input, fit.mapping, described);
   const fitted = withMarkFields({
     fit,
@@ -130,6 +134,7 @@ export async function planRun(given: PlanInput): Promise<Plan> {
     mapping: fitted.mapping,
     ...(checkedMapping && { checkedMapping }),
     ...(embed === undefined ? {} : { embed }),
+    ...(indexed && { index: indexed.index }),
     records: described.count,
     withoutVector: { ...made.withoutVector },
     notes: [
@@ -139,7 +144,7 @@ export async function planRun(given: PlanInput): Promise<Plan> {
       ...liveNotes(event),
       ...placeNotes,
     ],
-    guarantee: isInPlace(event) ? placeGuarantee(event) : guaranteeOf(input.sourceKind.capabilities.reads, event),
+    guarantee: guaranteeOf(input, event, indexed?.index),
     hasLiveWrites: false,
     estimate: estimateRun({
       records: described.count,
@@ -147,7 +152,7 @@ export async function planRun(given: PlanInput): Promise<Plan> {
       shardBytes,
       ranges: ranges.length,
       exporters: event.parallel.exporters,
-      isMoved: event.mode === 'migrate',
+      isMoved: event.mode === 'migrate' && indexed === undefined,
       embed: embed?.estimate,
     }),
     shardBytes,
@@ -231,14 +236,17 @@ const liveGuarantee =
   'The application writes to both sides through the client from before the export on, the source first. The import inserts only what the target lacks, so no older value is put over a newer one, and what was deleted meanwhile is deleted again after it. Validation then holds every record against the source as it is at that moment: what a write has not reached yet is looked at again, and what still differs is made as the source has it and counted as mended. A write past the client reaches the target in this way alone: where it is made before its record is compared.';
 
 /** What holds when the source changes meanwhile. */
-function guaranteeOf(reads: 'snapshot' | 'live', { mode, live }: Pick<RunEvent, 'mode' | 'live'>): string {
+function guaranteeOf({ sourceKind }: PlanInput, event: RunEvent, index: Plan['index']): string {
+  const { mode, live } = event;
+  if (index !== undefined) return indexGuarantee(index.how);
+  if (isInPlace(event)) return placeGuarantee(event);
   if (live !== false) return liveGuarantee;
   const taken = mode === 'migrate' ? 'moved' : 'compared';
   const texts = {
     snapshot: `Each shard is read in one snapshot of the source, but not all shards in the same one. A record that is changed during the export is ${taken} in its state before or after the change; one that is added or deleted may be missing or extra.`,
     live: `The source has no snapshots: a record that is changed, added or deleted while its range is read may be ${taken} in its state before or after.`,
   };
-  return `${texts[reads]} ${found}`;
+  return `${texts[sourceKind.capabilities.reads]} ${found}`;
 }
 
 /** Numbered from 0, in the store's key order. */
@@ -259,7 +267,7 @@ async function cutRanges(
  * between tries, and so may a budget, a limit, a price, or where the model is asked, and records of another schema be accepted.
  */
 function fingerprintOf(event: RunEvent, ranges: readonly RangeItem[]): string {
-  const { mode, source, target, parallel, embed, names } = event;
+  const { mode, source, target, parallel, embed, names, index } = event;
   const { schema: _, ...mapping } = event.mapping;
   const said = source.model === undefined ? source : { ...source, model: idOf(source.model) };
   // In JSON an array's undefined is null too, and a mark that is left out is no mark of null.
@@ -274,6 +282,7 @@ function fingerprintOf(event: RunEvent, ranges: readonly RangeItem[]): string {
     ranges,
     ...made,
     ...(names ? [names] : []),
+    ...(index ? [index] : []),
   ]);
   return createHash('sha256').update(text).digest('hex');
 }
@@ -299,7 +308,7 @@ async function resume(earlier: Plan, input: PlanInput): Promise<Plan> {
   if (fingerprintOf(event, ranges) !== earlier.fingerprint) {
     const choices = 'start it with the event it began with, or give this one another run id';
     throw new RunMismatch(
-      `run '${run}' was planned for another mode, source, target or mapping, another model, text, vector or mark of its embedding, or its ranges were altered; ${choices}`,
+      `run '${run}' was planned for another mode, source, target or mapping, another model, text, vector or mark of its embedding, another index, or its ranges were altered; ${choices}`,
       { ids: [run] },
     );
   }
@@ -323,13 +332,14 @@ async function resume(earlier: Plan, input: PlanInput): Promise<Plan> {
     ...(await matchAgain(earlier, input)),
     ...embedAgain(earlier, input),
     event: asked,
-    guarantee: isInPlace(event) ? placeGuarantee(event) : guaranteeOf(input.sourceKind.capabilities.reads, asked),
+    guarantee: guaranteeOf(input, asked, earlier.index),
     hasLiveWrites,
     attempt: earlier.attempt + 1,
   };
   if (hasExported && event.mode === 'migrate') await forgetWhatIsGone(input, plan, ranges);
   const { source, target: schema, embed, records } = plan;
   await checkPlace({ event, target: input.target, records, source, embed, schema, isNew: false });
+  await checkIndexAgain(earlier, input);
   await checkSets(input, plan);
   await forgetFinished(objects, run);
   await putJson(objects, runKeys(run).plan, plan);

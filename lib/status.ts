@@ -227,6 +227,8 @@ function order(stages: readonly Stage[], plan: Plan, end: 'under way' | 'failed'
 /** Two collections that are held against each other are both there already. */
 function isSkipped(name: StageName, { event }: Plan): boolean {
   if (name === 'recall' || name === 'drift') return event.validate.recall === null;
+  // Nothing is moved.
+  if (event.index !== undefined) return name === 'import' || name === 'compare';
   return event.mode === 'validate' && (name === 'import' || name === 'index');
 }
 

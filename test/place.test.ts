@@ -40,9 +40,13 @@ describe('an event in place', () => {
   });
 
   test.each([
-    ['a canary, since a column is for all readers', { cutover: { canary: {} } }, /renames columns, all at once/],
-    ['a flag', { cutover: { flag: 'docs' } }, /renames columns, all at once/],
-    ['no embedding, since nothing would be made', { embed: undefined }, /say with embed how it is made/],
+    [
+      'a canary, since a column is for all readers',
+      { cutover: { canary: {} } },
+      /renames columns or indexes, all at once/,
+    ],
+    ['a flag', { cutover: { flag: 'docs' } }, /renames columns or indexes, all at once/],
+    ['no embedding, since nothing would be made', { embed: undefined }, /say with embed how the vector is made/],
     ['live writes, which have no vector of the new model', { live: true }, /live does not go with embed/],
   ])('does not take %s', (_, change, words) => {
     expect(() => parseEvent({ ...inPlace, ...change })).toThrow(words);

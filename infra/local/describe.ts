@@ -2,6 +2,7 @@ import type { Answer, Move } from '../../lib/cutover/cutover-files.ts';
 import { flagNameOf, placeOf } from '../../lib/cutover/flag.ts';
 import type { Notice } from '../../lib/cutover/notices.ts';
 import { modelText } from '../../lib/embed/stage/model-id.ts';
+import { formText } from '../../lib/index-change/index-text.ts';
 import { lookedWords, mappingReport } from '../../lib/mapping/words.ts';
 import type { Plan } from '../../lib/run-files.ts';
 import type { ShardHeader } from '../../lib/shard/shard.ts';
@@ -25,6 +26,7 @@ export function planLines(plan: Plan): readonly string[] {
     `estimate ${count(estimate.shards)} shards, ${(estimate.bytes / 2 ** 20).toFixed(1)} MiB, about ${duration(estimate.seconds)} and ${estimate.usd.toFixed(2)} USD on AWS`,
     ...estimate.formula.map((line) => `         ${line}`),
     ...embedLines(plan),
+    ...indexLines(plan),
     ...clientLines(plan),
     ...Object.entries(plan.withoutVector).map(
       ([name, records]) => `note     ${count(records)} records lack the vector '${name}'`,
@@ -52,6 +54,18 @@ function embedLines({ embed, event, source }: Plan): readonly string[] {
     `embed    vector '${vector}' of '${text}' by ${model.provider} ${modelText(model)}, ${model.dimensions} dimensions; ${before}`,
     `         at most ${plural(estimate.texts, 'text')}, ${count(estimate.tokens)} tokens, about ${duration(estimate.seconds)} and ${costs}, both in the estimate above; budget ${allowed.join(', ') || 'none'}`,
     ...estimate.formula.map((line) => `         ${line}`),
+  ];
+}
+
+/** The index that is there, the one that is wanted, and why it should be so. */
+function indexLines({ index }: Plan): readonly string[] {
+  if (index === undefined) return [];
+  const { vector, from, to, how, advice } = index;
+  const name = vector === '' ? 'the unnamed vector' : `vector '${vector}'`;
+  const there = how === 'beside' ? 'beside the old one' : 'in place of the old one';
+  return [
+    `index    ${name}: from ${formText(from)} to ${formText(to)}, built ${there}`,
+    ...advice.map(({ setting, value, why }) => `         ${setting} ${value}: ${why}`),
   ];
 }
 

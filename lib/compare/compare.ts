@@ -3,6 +3,7 @@ import { type Batch, selectRecords, sliceBatch } from '../batch.ts';
 import type { FlagStore } from '../cutover/flag.ts';
 import { getMade, madeChecksum, releaseMade } from '../embed/stage/made.ts';
 import { NotFound } from '../errors.ts';
+import { isIndexChange } from '../index-change/index-change.ts';
 import { comparedKey } from '../keys.ts';
 import { bothSides } from '../live/both-sides.ts';
 import { settleSpots, settleSuspects } from '../live/compare-live.ts';
@@ -80,6 +81,12 @@ export async function compareShard(options: CompareOptions): Promise<ShardOutput
   const earlier = await getJson(objects, key, comparedSchema);
   const goesOn = earlier?.of === of && (offset > 0 || isClean(earlier));
   if (goesOn && earlier.done) return { done: true };
+  if (isIndexChange(plan.event)) {
+    // Nothing was written: both sides are the same records, and none of them is called equal.
+    const records = manifest.shards.find((entry) => entry.shard === shard)?.records ?? 0;
+    await putJson(objects, key, { ...noTallies(shard, of, { count: records }, []), done: true });
+    return { done: true };
+  }
 
   const made = await getMade(objects, plan, shard);
   const { batch } = made;
@@ -181,7 +188,7 @@ function positionsToCompare(plan: Plan, manifest: Manifest, shard: string, count
   return positionsOf(manifest, shard, compare.sample, seed);
 }
 
-function noTallies(shard: string, of: string, { count }: Batch, compare: readonly number[]): Tallies {
+function noTallies(shard: string, of: string, { count }: Pick<Batch, 'count'>, compare: readonly number[]): Tallies {
   const notInSample = count - compare.length;
   const none = { equal: 0, changed: 0, gone: 0, different: 0, missing: 0, duplicates: 0, skipped: 0, mended: 0 };
   const lists = { skippedIds: [], differences: [], changes: [], mendedIds: [], spotDifferences: [] };

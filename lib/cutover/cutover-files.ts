@@ -73,7 +73,7 @@ export const moveSchema = z.strictObject({
    * replaced is about to be dropped, and nothing is taken back any more.
    */
   action: z.enum(['double', 'step', 'cutover', 'rollback', 'finish', 'retire']),
-  kind: z.enum(['alias', 'view', 'flag', 'column']),
+  kind: z.enum(['alias', 'view', 'flag', 'column', 'index']),
   name: z.string(),
   /** What reads went to before and go to now; of a step the store that the rest goes to; of retire what is dropped, and the target. */
   from: z.string().nullable(),
@@ -99,5 +99,5 @@ export const retiredSchema = z.strictObject({
 });
 export type Retired = z.infer<typeof retiredSchema>;
 
-/** switched.json: `moveAt` is the time of the log's cutover whose columns were switched. */
+/** switched.json: `moveAt` is the time of the log's cutover whose columns or indexes were switched. */
 export const switchedSchema = z.strictObject({ moveAt: z.iso.datetime() });

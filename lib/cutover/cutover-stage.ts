@@ -36,8 +36,7 @@ export function cutoverStage(seen: CutoverSeen): Stage {
     return stage(isOnTarget ? 'done' : 'ended', `finished: reads and writes go to ${last.to} alone`);
   }
   const { readers, move } = standingOf(moves);
-  if (isSwitching(seen))
-    return stage('running', 'the columns are about to be switched: what was written meanwhile is caught up first');
+  if (isSwitching(seen)) return stage('running', switchingText(move));
   if (readers === 'target') return stage('done', `readers are on ${move?.to}`);
   // What came after the last rollback belongs to another try.
   const since = move?.action === 'rollback' ? move.at : '';
@@ -50,10 +49,15 @@ export function cutoverStage(seen: CutoverSeen): Stage {
   return verdict === 'validated' ? stage('running') : stage('ended', 'nothing is cut over');
 }
 
-/** True while a switch of columns is in the log and not yet made: then readers are where they were. */
+function switchingText(move: Move | undefined): string {
+  if (move?.kind === 'index') return 'the indexes are about to be switched';
+  return 'the columns are about to be switched: what was written meanwhile is caught up first';
+}
+
+/** True while a switch of columns or indexes is in the log and not yet made: then readers are where they were. */
 function isSwitching({ moves, switchedAt }: Pick<CutoverSeen, 'moves' | 'switchedAt'>): boolean {
   const { readers, move } = standingOf(moves);
-  return readers === 'target' && move?.kind === 'column' && move.at !== switchedAt;
+  return readers === 'target' && (move?.kind === 'column' || move?.kind === 'index') && move.at !== switchedAt;
 }
 
 /** The last move that was made. */

@@ -4,6 +4,7 @@ import { runKeys } from '../keys.ts';
 import type { RepairDeliveries } from '../live/repair-deliveries.ts';
 import { getJson, type ObjectStore, putJson } from '../objects.ts';
 import type { Plan } from '../run-files.ts';
+import { indexStands } from '../stores/place-stands.ts';
 import { plural } from '../words.ts';
 import { canarySchema, type Move, type switchedSchema } from './cutover-files.ts';
 import { flagToMove, isFinishedOnTarget, refuseOthersFlag } from './cutover-flag.ts';
@@ -97,10 +98,11 @@ export async function cutOver(input: CutoverInput): Promise<Move> {
 
 /**
  * What readers use now, and go back to. Where an earlier run of the same two has put them on the target already they go back
- * to the source, which has every write since.
+ * to the source, which has every write since; so too where a new index has replaced the old one already.
  */
 async function placeBefore({ event }: Plan, pointer: NamedPointer): Promise<string | null> {
   const now = await pointer.read();
+  if (pointer.kind === 'index' && now === pointer.to) return indexStands.old;
   return pointer.kind === 'flag' && now === pointer.to ? placeOf(event.source) : now;
 }
 
@@ -127,14 +129,14 @@ export async function settle({
   }
 }
 
-/** A switch of columns waits for what is written meanwhile: until this says so, readers are not said to be there. */
+/** A switch of columns or indexes waits for what is written meanwhile: until this says so, readers are not said to be there. */
 async function noteSwitch(
   objects: ObjectStore,
   run: string,
   { kind }: NamedPointer,
   { readers, move }: Standing,
 ): Promise<void> {
-  if (kind !== 'column' || readers !== 'target' || move === undefined) return;
+  if ((kind !== 'column' && kind !== 'index') || readers !== 'target' || move === undefined) return;
   const switched: z.infer<typeof switchedSchema> = { moveAt: move.at };
   await putJson(objects, runKeys(run).switched, switched);
 }

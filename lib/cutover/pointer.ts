@@ -1,8 +1,9 @@
 import { Incompatible, InvalidEvent, StoreUnavailable } from '../errors.ts';
+import { isIndexChange } from '../index-change/index-change.ts';
 import { isBackfill, isInPlace } from '../place.ts';
 import type { Plan } from '../run-files.ts';
 import type { FillLacking } from '../stores/place-port.ts';
-import { placeStands } from '../stores/place-stands.ts';
+import { indexStands, placeStands } from '../stores/place-stands.ts';
 import type { StoreKind, Target } from '../stores/port.ts';
 import { plural } from '../words.ts';
 import type { Move } from './cutover-files.ts';
@@ -44,6 +45,7 @@ export interface PointerInput {
 export async function pointerOf(input: PointerInput): Promise<NamedPointer> {
   const { plan, flags, openTarget } = input;
   const { cutover, target: endpoint } = plan.event;
+  if (isIndexChange(plan.event)) return await indexPointer(input);
   if (isInPlace(plan.event)) return await columnPointer(input);
   const name = cutover?.pointer;
   if (name === undefined) return flagPointer(plan, flags);
@@ -120,6 +122,28 @@ async function columnPointer({ plan, openTarget, catchUp, openVectors }: Pointer
       const which = `${plural(lost, 'record')} with a vector of the new model ${lost === 1 ? 'has' : 'have'} none of the old one`;
       return `${which}: they were added, or their text changed, while the run went on or since the switch; the application, or a backfill, has to make ${lost === 1 ? 'it' : 'them'}`;
     },
+    finish: never,
+  };
+}
+
+/** The index that the searches of a vector go through. */
+async function indexPointer({ plan: { run, index, event }, openTarget }: PointerInput): Promise<NamedPointer> {
+  const { store, kind } = await openTarget();
+  const { pointer } = store;
+  const name = index?.vector ?? event.index?.vector ?? '';
+  if (pointer === undefined || kind.capabilities.changesIndex === false)
+    throw new Incompatible(`${kind.title} has no indexes to switch`, { ids: [name] });
+  const never = async (): Promise<never> => {
+    throw new Incompatible(`the index of vector '${name}' is switched at once`, { ids: [name] });
+  };
+  return {
+    kind: 'index',
+    name,
+    to: indexStands.made(run),
+    read: async () => (await pointer.read(name)) ?? null,
+    advance: () => pointer.move(name, indexStands.made(run)),
+    share: never,
+    takeBack: (before) => pointer.move(name, before ?? indexStands.old),
     finish: never,
   };
 }

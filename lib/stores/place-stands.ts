@@ -3,3 +3,9 @@ export const placeStands = {
   old: 'the old column',
   made: (run: string): string => `the column of run ${run}`,
 } as const;
+
+/** The same of a run that changes an index. */
+export const indexStands = {
+  old: 'the old index',
+  made: (run: string): string => `the index of run ${run}`,
+} as const;

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { isIndexChange } from '../../index-change/index-change.ts';
 import { runKeys } from '../../keys.ts';
 import { getJson, type ObjectStore } from '../../objects.ts';
 import { isInPlace } from '../../place.ts';
@@ -38,7 +39,10 @@ export async function readEmbedStatus(
   return {
     embedding,
     embed: plan.embed === undefined ? [] : [embedStage(embedding, seen.records)],
-    catchUp: isInPlace(plan.event) ? [step('catch up', seen.isIndexed ? 'done' : 'waiting')] : [],
+    catchUp:
+      isInPlace(plan.event) && !isIndexChange(plan.event)
+        ? [step('catch up', seen.isIndexed ? 'done' : 'waiting')]
+        : [],
     drift: hasOtherVectors(plan) ? [step('drift', driftState(drift))] : [],
   };
 }
