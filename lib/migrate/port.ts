@@ -59,8 +59,13 @@ export interface HistoryEntry {
   readonly detail?: string;
   /** Of a file that may be gone by now. */
   readonly kind?: 'sql' | 'collection';
-  /** Of `repaired`: what the person has said. forgotten: its file is gone for good, and it is neither applied nor pending. */
+  /**
+   * Of `repaired`: what the person has said. forgotten: its file is gone for good, and it is neither applied nor pending.
+   * Of `failed` after `begun`: pending where nothing of it stands; left out where something may.
+   */
   readonly as?: 'applied' | 'pending' | 'forgotten';
+  /** From 1: which statement of a step that is no transaction is under way, has failed, or is to be gone on with. */
+  readonly statement?: number;
   /** Of `restored`: the last line that the backup holds. What was done after it stands no more. */
   readonly standsAt?: number;
 }

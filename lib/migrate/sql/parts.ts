@@ -3,11 +3,17 @@ import { InvalidEvent } from '../../errors.ts';
 /** A SQL file's two parts. Each keeps its place: lines before it are blank, so that a line of a part is the file's own. */
 export interface SqlParts {
   readonly up: string;
-  /** undefined: the file has none, and is taken back by nothing but a backup. */
+  /** undefined: the file has none, or says `-- migrate:down irreversible`: it is taken back by nothing but a backup. */
   readonly down: string | undefined;
+  /** False: a mark is left out. The linter reads such a file, and `up` refuses it. */
+  readonly isWhole: boolean;
 }
 
+const irreversible = 'irreversible';
+
 const marker = /^[ \t]*--[ \t]*migrate:(\S*)[ \t]*(.*?)\s*$/;
+
+const isSql = (line: string): boolean => line.trim() !== '' && !line.trim().startsWith('--');
 
 /**
  * Cuts a SQL file at its lines `-- migrate:up` and `-- migrate:down`, as dbmate writes them. A file without them is all up.
@@ -19,14 +25,17 @@ export function sqlParts(text: string, where: string): SqlParts {
   const lines = (text.startsWith('\uFEFF') ? text.slice(1) : text).split('\n');
   let up: number | undefined;
   let down: number | undefined;
+  /** Of the mark that says that there is no way back. */
+  let end: number | undefined;
   lines.forEach((line, index) => {
     const found = marker.exec(line);
     if (found === null) return;
     const at = `${where}:${index + 1}`;
     const [, name = '', rest = ''] = found;
-    if ((name !== 'up' && name !== 'down') || rest !== '')
+    const isIrreversible = name === 'down' && rest === irreversible;
+    if ((name !== 'up' && name !== 'down') || (rest !== '' && !isIrreversible))
       throw new InvalidEvent(
-        `${at}: '${line.trim()}' is no marker; write '-- migrate:up' or '-- migrate:down' and nothing else on the line`,
+        `${at}: '${line.trim()}' is no marker; write '-- migrate:up', '-- migrate:down' or '-- migrate:down ${irreversible}' and nothing else on the line`,
       );
     if (name === 'up' ? up !== undefined : down !== undefined)
       throw new InvalidEvent(
@@ -36,12 +45,23 @@ export function sqlParts(text: string, where: string): SqlParts {
       throw new InvalidEvent(`${at}: '-- migrate:down' comes before '-- migrate:up'; write the up part first`);
     if (name === 'up') up = index;
     else down = index;
+    if (isIrreversible) end = index;
   });
-  if (up === undefined) return { up: lines.join('\n'), down: undefined };
-  const early = lines.slice(0, up).findIndex((line) => line.trim() !== '' && !line.trim().startsWith('--'));
+  if (up === undefined) return { up: lines.join('\n'), down: undefined, isWhole: false };
+  const early = lines.slice(0, up).findIndex(isSql);
   if (early >= 0)
     throw new InvalidEvent(`${where}:${early + 1}: SQL before '-- migrate:up' would not run; put it below that line`);
   const from = (start: number, end: number | undefined): string =>
     '\n'.repeat(start + 1) + lines.slice(start + 1, end).join('\n');
-  return { up: from(up, down), down: down === undefined ? undefined : from(down, undefined) };
+  const after = end === undefined ? -1 : lines.slice(end + 1).findIndex(isSql);
+  if (end !== undefined && after >= 0)
+    throw new InvalidEvent(
+      `${where}:${end + after + 2}: SQL after '-- migrate:down ${irreversible}'; take out one of the two`,
+    );
+  const isWhole = down !== undefined;
+  return {
+    up: from(up, down),
+    down: down === undefined || end !== undefined ? undefined : from(down, undefined),
+    isWhole,
+  };
 }
