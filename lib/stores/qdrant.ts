@@ -8,6 +8,7 @@ import type { DataPath } from './qdrant/data.ts';
 import { answersGrpc, openGrpc } from './qdrant/grpc.ts';
 import { firstUuid, idTypeOf, isId } from './qdrant/ids.ts';
 import { prepareCollection, readProgress, startIndexes } from './qdrant/index.ts';
+import { indexSideOfQdrant } from './qdrant/index-change.ts';
 import { countIds, fetchByIds, planRanges, type ReadPaths, readRange } from './qdrant/read.ts';
 import { openRest } from './qdrant/rest.ts';
 import { howToSearch, searchOf, searchSettings, tuningOf } from './qdrant/search.ts';
@@ -59,7 +60,7 @@ const capabilities: Capabilities = {
   deletes: true,
   drops: true,
   inPlace: false,
-  changesIndex: false,
+  changesIndex: 'instead',
   pointer: 'alias',
   reads: 'live',
   localOnly: false,
@@ -73,7 +74,7 @@ export const qdrant: StoreKind = {
 };
 
 /** @throws InvalidEvent when connection or options are not of Qdrant's form. */
-function openQdrant({ connection, collection, options: given }: ResolvedEndpoint): Store {
+function openQdrant({ connection, collection, options: given, index }: ResolvedEndpoint): Store {
   const options = parseAs(optionsSchema, given ?? {}, "the qdrant store's options", InvalidEvent);
   const { url, grpcUrl, apiKey } = addressesOf(connection);
   const rest = openRest({ url, apiKey, collection });
@@ -132,6 +133,7 @@ function openQdrant({ connection, collection, options: given }: ResolvedEndpoint
     drop: (how = {}) => admin.drop(how),
     tuning: async (vector) => tuningOf(await admin.info(), vector),
     keepSearch: async (_vector, settings) => howToSearch(settings),
+    ...(index && indexSideOfQdrant(admin, index)),
     async close() {
       rest.close();
       chosen?.close();
@@ -148,7 +150,8 @@ const connectionSchema = z.looseObject({
   grpcUrl: z.url({ protocol: /^https?$/ }).optional(),
 });
 
-function addressesOf(connection: ResolvedConnection) {
+/** Where a connection's REST and gRPC are. @throws InvalidEvent when it is not of Qdrant's form */
+export function addressesOf(connection: ResolvedConnection) {
   const { url, apiKey, grpcUrl } = parseAs(connectionSchema, connection, "the qdrant store's connection", InvalidEvent);
   const rest = withPort(url, '6333');
   const grpc = grpcUrl === undefined ? new URL('/', rest) : withPort(grpcUrl, '6334');

@@ -19,12 +19,41 @@ export interface Admin {
   countWithoutVector(names: readonly string[]): Promise<Readonly<Record<string, number>>>;
   create(body: Record<string, unknown>): Promise<void>;
   update(body: Record<string, unknown>): Promise<void>;
+  /** What the optimizer has left to do; undefined: the server does not tell, being older than 1.17. */
+  optimizations(): Promise<Optimizations | undefined>;
   /** Makes a payload index, and returns once it is there. */
   indexPayload(field: string, schema: unknown): Promise<void>;
+  /** One that is not there is no error. */
+  dropPayloadIndex(field: string): Promise<void>;
+  /** Every collection of the server, and what each alias stands for. */
+  names(): Promise<ServerNames>;
+  /** Moves aliases as one change; undefined removes one, and one that is not there is no error. */
+  moveAliases(moves: readonly { readonly alias: string; readonly to: string | undefined }[]): Promise<void>;
   readonly pointer: Pointer;
   /** Deletes the collection itself, never what an alias of that name stands for. @throws Incompatible while aliases stand for it. */
   drop(options: DropOptions): Promise<Dropping>;
 }
+
+export interface ServerNames {
+  readonly collections: ReadonlySet<string>;
+  readonly aliases: ReadonlyMap<string, string>;
+}
+
+export interface Optimizations {
+  /** Records in segments that wait to be rebuilt, and the share that is left of those being rebuilt. */
+  readonly left: number;
+}
+
+/** @see https://api.qdrant.tech/api-reference/collections/get-optimizations */
+const optimizationsSchema = z.looseObject({
+  summary: z.looseObject({ queued_points: z.number() }),
+  running: z.array(
+    z.looseObject({
+      segments: z.array(z.looseObject({ points_count: z.number() })),
+      progress: z.looseObject({ done: z.number().nullish(), total: z.number().nullish() }),
+    }),
+  ),
+});
 
 const serviceSchema = z.looseObject({ version: z.string() });
 
@@ -76,9 +105,45 @@ export function openAdmin(url: string, apiKey: string | undefined, collection: s
     update: async (body) => {
       await call(about('update'), () => client.updateCollection(collection, updateArguments.parse(body)));
     },
+    optimizations: async () => {
+      try {
+        const found: unknown = await call(about('the optimizations of'), () => client.getOptimizations(collection));
+        const parsed = optimizationsSchema.safeParse(found);
+        return parsed.success ? leftOf(parsed.data) : undefined;
+      } catch (error) {
+        // What is left is for people to read; whether it is over is told by the collection's status.
+        if (error instanceof NotFound || error instanceof InvalidEvent) return undefined;
+        throw error;
+      }
+    },
     indexPayload: async (field, schema) => {
       const args = indexArguments.parse({ wait: true, field_name: field, field_schema: schema });
       await call(about(`index field ${field} of`), () => client.createPayloadIndex(collection, args));
+    },
+    dropPayloadIndex: async (field) => {
+      await call(about(`drop the index of field ${field} of`), () =>
+        client.deletePayloadIndex(collection, field, { wait: true }),
+      );
+    },
+    names: async () => {
+      const [{ collections }, { aliases }] = await call('the collections and aliases', () =>
+        Promise.all([client.getCollections(), client.getAliases()]),
+      );
+      return {
+        collections: new Set(collections.map(({ name }) => name)),
+        aliases: new Map(aliases.map(({ alias_name, collection_name }) => [alias_name, collection_name])),
+      };
+    },
+    moveAliases: async (moves) => {
+      const actions = moves.flatMap(({ alias, to }) => {
+        const remove = { delete_alias: { alias_name: alias } };
+        return to === undefined ? [remove] : [remove, { create_alias: { collection_name: to, alias_name: alias } }];
+      });
+      if (actions.length > 0)
+        await call(
+          `move ${moves.length === 1 ? 'alias' : 'aliases'} ${moves.map(({ alias }) => alias).join(', ')}`,
+          () => client.updateCollectionAliases({ actions }),
+        );
     },
     pointer: {
       read: (name) =>
@@ -112,6 +177,16 @@ export function openAdmin(url: string, apiKey: string | undefined, collection: s
       return { name: collection, what: `collection '${collection}' of ${url}`, isThere };
     },
   };
+}
+
+function leftOf({ summary, running }: z.infer<typeof optimizationsSchema>): Optimizations {
+  const under = running.map(({ segments, progress: { done, total } }) => {
+    const points = segments.reduce((sum, { points_count }) => sum + points_count, 0);
+    const share = done && total ? Math.min(1, done / total) : 0;
+    // Something at least while it runs.
+    return Math.max(1, points * (1 - share));
+  });
+  return { left: under.reduce((sum, each) => sum + each, summary.queued_points) };
 }
 
 /** Qdrant would delete a collection's aliases with it, and their readers would find nothing. */

@@ -120,14 +120,14 @@ const distances = {
   Euclid: 'euclid',
   Manhattan: 'manhattan',
 } as const satisfies Record<string, Distance>;
-const distanceWords = { cosine: 'Cosine', dot: 'Dot', euclid: 'Euclid', manhattan: 'Manhattan' } as const;
+export const distanceWords = { cosine: 'Cosine', dot: 'Dot', euclid: 'Euclid', manhattan: 'Manhattan' } as const;
 
 /** Qdrant's default since 1.16, in kilobytes; 20,000 before. */
 const defaultIndexingThreshold = 10_000;
 
 /** The vectors of a collection: the unnamed one as ''. */
 export function vectorsOf({ config }: CollectionInfo): readonly VectorSpec[] {
-  const dense = Object.entries(namedVectors(config.params.vectors)).map(([name, vector]): VectorSpec => {
+  const dense = Object.entries(denseOf(config.params.vectors)).map(([name, vector]): VectorSpec => {
     const isMulti = vector.multivector_config !== undefined && vector.multivector_config !== null;
     const hnsw = { ...withoutNulls(config.hnsw_config), ...withoutNulls(vector.hnsw_config ?? {}) };
     const precision: Precision = vector.datatype ?? 'float32';
@@ -148,7 +148,7 @@ export function vectorsOf({ config }: CollectionInfo): readonly VectorSpec[] {
 
 /** What the search of a dense or multi vector goes by: its own settings, and the collection's where it has none. */
 export function vectorParametersOf({ config }: CollectionInfo, name: string) {
-  const own = namedVectors(config.params.vectors)[name];
+  const own = denseOf(config.params.vectors)[name];
   const hnsw = hnswInfo.parse({ ...withoutNulls(config.hnsw_config), ...withoutNulls(own?.hnsw_config ?? {}) });
   return { hnsw, quantization: own?.quantization_config ?? config.quantization_config ?? undefined };
 }
@@ -165,7 +165,7 @@ export function payloadIndexesOf({ payload_schema }: CollectionInfo): Collection
 /** Settings that only Qdrant understands; `vectors` and `sparse_vectors` are by vector name. */
 export function nativeOf({ config }: CollectionInfo): CollectionSchema['native'] {
   const { vectors, sparse_vectors, sharding_method: _, ...params } = config.params;
-  const own = Object.entries(namedVectors(vectors)).map(
+  const own = Object.entries(denseOf(vectors)).map(
     ([name, { size: _size, distance: _distance, datatype, ...rest }]) => [name, withoutNulls(rest)],
   );
   return withoutNulls({
@@ -356,7 +356,8 @@ function indexOf(m: unknown, efConstruction: unknown): VectorIndex {
   };
 }
 
-function namedVectors(
+/** Dense and multi vectors as the server describes them, by name; the unnamed one is ''. */
+export function denseOf(
   vectors: CollectionInfo['config']['params']['vectors'],
 ): Readonly<Record<string, z.infer<typeof vectorInfo>>> {
   if (vectors === undefined || vectors === null) return {};
@@ -375,6 +376,6 @@ function recordOf(value: unknown): Readonly<Record<string, unknown>> {
 }
 
 /** Qdrant answers null for what is not set; asked for null it may refuse. */
-function withoutNulls(settings: Readonly<Record<string, unknown>>): Record<string, unknown> {
+export function withoutNulls(settings: Readonly<Record<string, unknown>>): Record<string, unknown> {
   return Object.fromEntries(Object.entries(settings).filter(([, value]) => value !== undefined && value !== null));
 }
