@@ -52,3 +52,17 @@ export function secretVariable(name: string): string {
 export function readSecretVariable(name: string): string | undefined {
   return process.env[secretVariable(name)];
 }
+
+/** The folder of pg_dump, pg_restore and psql, where it is not the one on the PATH. */
+export function readProgramsFolder(): string | undefined {
+  return process.env['VECFERRY_PG_BIN'];
+}
+
+/**
+ * What a program that we start gets from us: our own environment without what libpq would take a server from, and what is secret
+ * beside it, since arguments are seen by everybody on the machine.
+ */
+export function environmentOfChild(more: Readonly<Record<string, string>>): NodeJS.ProcessEnv {
+  const { PGHOST, PGHOSTADDR, PGPORT, PGDATABASE, PGUSER, PGSERVICE, PGOPTIONS, ...rest } = process.env;
+  return { ...rest, ...more };
+}

@@ -82,7 +82,7 @@ export async function connect(connection: ResolvedConnection, maxConnections: nu
 }
 
 /** Takes a url, with user and password in it or beside it, or the parts that RDS writes into its secrets. */
-function poolConfig(connection: ResolvedConnection): pg.ClientConfig {
+export function poolConfig(connection: ResolvedConnection): pg.ClientConfig {
   const text = (...names: string[]): string | undefined => {
     for (const name of names) {
       const value = connection[name];

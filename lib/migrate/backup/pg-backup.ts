@@ -1,0 +1,117 @@
+import { join } from 'node:path';
+import { Incompatible } from '../../errors.ts';
+import { connect, type Database, type Session } from '../../stores/pgvector/connect.ts';
+import { storeError } from '../../stores/pgvector/errors.ts';
+import type { ResolvedConnection } from '../../stores/port.ts';
+import { type BackupPart, requireRoom, sumOf } from './folder.ts';
+import { catalogLines, countRows, hashLines, keptTable, ownTables, tableNames } from './pg-catalog.ts';
+import { findPrograms, type PgPrograms } from './pg-programs.ts';
+
+/** A database by pg_dump, in its custom format: consistent, compressed, and read back once it is written. */
+
+export interface PgPlace {
+  /** The store's name in the team's files. */
+  readonly name: string;
+  readonly connection: ResolvedConnection;
+  readonly pgBin: string | undefined;
+}
+
+/** zlib's fastest: a dump of vectors takes half the time of the usual level and a tenth more room, bench in docs/decisions.md. */
+const compression = '--compress=1';
+
+/** @throws NotFound, Incompatible, AccessDenied or StoreUnavailable; the file is not there then, or only begun. */
+export async function dumpDatabase(place: PgPlace, folder: string): Promise<BackupPart> {
+  return await withDatabase(place, async (database) => {
+    const server = await describeServer(database);
+    const programs = await findPrograms(place.connection, server.major, place.pgBin);
+    const file = join(folder, `${place.name}.dump`);
+    const { catalog, counts } = await database.transact(async (session) => {
+      // pg_dump reads the snapshot that is described here, so what is counted is what it holds.
+      await session.run('SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY');
+      await session.run("SET LOCAL search_path = ''; SET LOCAL statement_timeout = 0");
+      // The dump of a large database outlasts what an idle transaction is usually given.
+      await session.run('SET LOCAL idle_in_transaction_session_timeout = 0');
+      const described = await describeState(session);
+      await requireRoom(folder, described.bytes, `a dump of ${server.place}`);
+      const [exported] = await session.rows('SELECT pg_catalog.pg_export_snapshot() AS id');
+      const args = ['--format=custom', compression, `--snapshot=${exported?.['id']}`, '--no-password'];
+      await programs.run('pg_dump', [
+        ...args,
+        '--no-subscriptions',
+        `--exclude-table=*.${keptTable}`,
+        `--file=${file}`,
+        programs.database,
+      ]);
+      return described;
+    });
+    await requireWhole(programs, file);
+    return {
+      store: place.name,
+      kind: 'pg_dump',
+      what: `database ${server.place}`,
+      where: `${place.name}.dump`,
+      ...(await sumOf(file)),
+      place: server.place,
+      counts,
+      catalog,
+    };
+  });
+}
+
+export async function withDatabase<T>(place: PgPlace, work: (database: Database) => Promise<T>): Promise<T> {
+  const database = await connect(place.connection, 2);
+  if (database.embedded) {
+    await database.close();
+    throw new Incompatible(
+      `store '${place.name}' is an embedded PGlite, which pg_dump cannot read: copy its folder while nothing uses it, and migrate with --no-backup`,
+    );
+  }
+  try {
+    return await work(database);
+  } catch (error) {
+    throw storeError(error, `store '${place.name}'`);
+  } finally {
+    await database.close();
+  }
+}
+
+/** Which server it is, in the server's own words: the address that we know may be a pooler's. */
+export async function describeServer(database: Database): Promise<{ readonly major: number; readonly place: string }> {
+  const [row] = await database.use(
+    async (session) =>
+      await session.rows(
+        `SELECT (current_setting('server_version_num')::int / 10000)::text AS major, current_database() AS database,
+           (SELECT oid::text FROM pg_catalog.pg_database WHERE datname = current_database()) AS oid,
+           coalesce(host(inet_server_addr()), 'socket') || ':' || current_setting('port') AS address`,
+      ),
+  );
+  return { major: Number(row?.['major']), place: `${row?.['database']} at ${row?.['address']}` };
+}
+
+export interface DatabaseState {
+  /** Hash of catalogLines. */
+  readonly catalog: string;
+  /** Rows by table. */
+  readonly counts: Readonly<Record<string, number>>;
+  /** Of the tables' own data. */
+  readonly bytes: number;
+}
+
+async function describeState(session: Session): Promise<DatabaseState> {
+  const lines = await session.rows(catalogLines());
+  const tables = await session.rows(tableNames());
+  const counts: Record<string, number> = {};
+  for (const { name } of tables) {
+    const [row] = await session.rows(countRows(name ?? ''));
+    counts[name ?? ''] = Number(row?.['rows']);
+  }
+  const [size] = await session.rows(
+    `SELECT coalesce(sum(pg_catalog.pg_table_size(oid)), 0)::text AS bytes FROM (${ownTables()}) t`,
+  );
+  return { catalog: hashLines(lines.map(({ line }) => line ?? '')), counts, bytes: Number(size?.['bytes']) };
+}
+
+/** Reads the file back to its end: pg_restore decompresses every row, and a file that was cut is found now, not in need. */
+async function requireWhole(programs: PgPrograms, file: string): Promise<void> {
+  await programs.run('pg_restore', ['--file=-', file], { silent: true });
+}
