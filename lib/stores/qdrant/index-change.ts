@@ -210,6 +210,7 @@ const quantizations: Readonly<Record<string, (settings: Readonly<Record<string, 
       ? undefined
       : `product.compression is ${JSON.stringify(compression)} and must be x4, x8, x16, x32 or x64`,
   binary: () => undefined,
+  turbo: () => undefined,
 };
 
 function quantizationProblem(given: Quantization | null | undefined): string | undefined {
@@ -217,7 +218,7 @@ function quantizationProblem(given: Quantization | null | undefined): string | u
   const [[kind = '', settings] = [], ...others] = Object.entries(given);
   const check = Object.hasOwn(quantizations, kind) ? quantizations[kind] : undefined;
   if (check === undefined || others.length > 0 || !isRecord(settings))
-    return `index.quantization is ${JSON.stringify(given)}; it is one of {"scalar": …}, {"product": …}, {"binary": …}, or null for none`;
+    return `index.quantization is ${JSON.stringify(given)}; it is one of {"scalar": …}, {"product": …}, {"binary": …}, {"turbo": …}, or null for none`;
   const wrong = check(settings);
   return wrong === undefined ? undefined : `index.quantization: ${wrong}`;
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import threading
@@ -10,6 +11,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
+from uuid import uuid4
 
 import orjson
 import qdrant_edge as edge
@@ -18,13 +20,13 @@ from .config import Config, engine_config, named_vectors, segments, sparse_vecto
 from .errors import QdrantError, collection_not_found, from_engine
 
 T = TypeVar("T")
-# The optimizer blocks the shard, so it starts once updates have paused; the real one runs beside them.
+# The optimizer keeps updates waiting, so it starts once they have paused; the real one runs beside them.
 QUIET_SECONDS = 0.2
 INDEX_SETTINGS = ("params", "hnsw_config", "optimizer_config", "quantization_config")
 
 
 class Collection:
-    """All methods may be called from any thread. Updates apply one after another; reads wait only for a rebuild."""
+    """All methods may be called from any thread. Updates apply one after another, and wait for a rebuild; reads do not."""
 
     def __init__(self, name: str, config: Config, directory: Path) -> None:
         self.name = name
@@ -139,31 +141,41 @@ class Collection:
         with self.lock:
             if self.closed:
                 return
-            if time.monotonic() - self.last_update < QUIET_SECONDS:
+            # Settings are changed under an application that goes on writing.
+            if not self.settings_changed and time.monotonic() - self.last_update < QUIET_SECONDS:
                 self.start_timer()
                 return
         self.queue(self.rebuild)
 
     def rebuild(self) -> None:
+        """The engine's optimizer works on a copy, so that the old segments are searched meanwhile, as in the real server.
+
+        Only updates change the shard, and this is their thread: what they would write waits, which the real server need not.
+        """
+        copy = self.directory.with_name(f"{self.directory.name}.rebuilt")
         with self.lock:
             if self.closed:
                 return
             self.look()
             self.rebuilding = True
-            try:
-                self.shard.flush()
-                self.shard.close()
-                command = [sys.executable, "-m", "qdrant.optimize", str(self.directory)]
-                done = subprocess.run(command, input=orjson.dumps(self.config), stderr=subprocess.PIPE)
-                self.failure = done.stderr.decode()[-500:] if done.returncode else None
-                self.shard = edge.EdgeShard.load(str(self.directory), engine_config(self.config))
-                self.written = 0
-                self.settings_changed = False
-            finally:
-                self.rebuilding = False
-                self.timer = None
-        if self.failure is None:
-            self.plan_rebuild()
+            self.shard.flush()
+            shutil.copytree(self.directory, copy, dirs_exist_ok=True)
+        command = [sys.executable, "-m", "qdrant.optimize", str(copy)]
+        done = subprocess.run(command, input=orjson.dumps(self.config), stderr=subprocess.PIPE)
+        with self.lock:
+            self.rebuilding = False
+            self.timer = None
+            self.failure = done.stderr.decode()[-500:] if done.returncode else None
+            if self.closed or self.failure is not None:
+                shutil.rmtree(copy, ignore_errors=True)
+                return
+            self.shard.close()
+            shutil.rmtree(self.directory)
+            copy.rename(self.directory)
+            self.shard = edge.EdgeShard.load(str(self.directory), engine_config(self.config))
+            self.written = 0
+            self.settings_changed = False
+        self.plan_rebuild()
 
     def look(self) -> edge.ShardInfo:
         info = self.shard.info()
@@ -189,10 +201,34 @@ class Collection:
         """The number of the operation that last changed the point."""
         return self.versions.get(point.version, point.version)
 
+    def optimizations(self) -> dict[str, Any]:
+        """What GET /collections/NAME/optimizations shows: all segments wait, or are being rebuilt; how far is not known."""
+        points = 0 if self.timer is None else self.read(lambda shard: shard.info().points_count)
+        count = segments(self.config)
+        queued = self.timer is not None and not self.rebuilding
+        return {
+            "summary": {
+                "queued_optimizations": count if queued else 0,
+                "queued_segments": count if queued else 0,
+                "queued_points": points if queued else 0,
+                "idle_segments": count if self.timer is None else 0,
+            },
+            "running": [
+                {
+                    "uuid": str(uuid4()),
+                    "optimizer": "config mismatch" if self.settings_changed else "indexing",
+                    "status": "optimizing",
+                    "segments": [{"uuid": str(uuid4()), "points_count": points}],
+                    "progress": {"name": "Segment Optimizing"},
+                }
+            ]
+            if self.rebuilding
+            else [],
+        }
+
     def describe(self) -> dict[str, Any]:
-        """What GET /collections/NAME shows; answers while the index is rebuilt, with the counts from before."""
-        if not self.rebuilding:
-            self.read(lambda _: self.look())
+        """What GET /collections/NAME shows."""
+        self.read(lambda _: self.look())
         calm = "green" if self.failure is None else "red"
         return {
             "status": calm if self.timer is None else "yellow",

@@ -70,6 +70,10 @@ def describe_collection(call: Call) -> Any:
     return call.collection().describe()
 
 
+def optimizations(call: Call) -> Any:
+    return call.collection().optimizations()
+
+
 def update_collection(call: Call) -> Any:
     body = call.body()
     call.collection().change_settings(body)

@@ -35,6 +35,7 @@ ROUTES: list[tuple[str, str, Callable[[o.Call], Any]]] = [
     ("PATCH", "/collections/{name}", o.update_collection),
     ("DELETE", "/collections/{name}", o.delete_collection),
     ("GET", "/collections/{name}/exists", o.collection_exists),
+    ("GET", "/collections/{name}/optimizations", o.optimizations),
     ("GET", "/collections/{name}/aliases", o.list_aliases),
     ("PUT", "/collections/{name}/index", o.create_index),
     ("DELETE", "/collections/{name}/index/{field}", o.delete_index),
