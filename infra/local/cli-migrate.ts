@@ -1,19 +1,95 @@
-import type { Command } from 'commander';
-import { Incompatible } from '../../lib/errors.ts';
+import { type Command, InvalidArgumentError, Option } from 'commander';
 import type { Work } from './commands.ts';
+import type { MigrateOptions, MoveOptions } from './migrate-commands.ts';
 
 /** `vecferry migrate …`: ordered migrations. Each subcommand loads what it needs when it runs. */
+
+const load = { migrate: () => import('./migrate-commands.ts') };
+
+/** The options that every subcommand takes: where the files are, and who asks. */
+export function withFolder(command: Command): Command {
+  return command
+    .option('--migrations <directory>', 'the folder of numbered files', 'migrations')
+    .option('--config <file>', 'the stores, in place of vecferry.yaml in that folder')
+    .option('--by <name>', 'who does it, for the history; left out: who is logged in, and where');
+}
+
+function withLimits(command: Command): Command {
+  return command
+    .option('--lock-wait <seconds>', 'how long to wait while somebody else migrates', seconds, 60)
+    .option(
+      '--lock-timeout <seconds>',
+      'how long a statement may wait for a table, and keep others waiting',
+      seconds,
+      5,
+    )
+    .option('--lock-tries <times>', 'how often a transaction is tried that was not let in', count, 5)
+    .option('--statement-timeout <seconds>', 'how long a statement may take; 0: as long as it does', seconds, 0);
+}
+
+function withMove(command: Command): Command {
+  return withLimits(withFolder(command))
+    .option('--dry-run', 'show the SQL and the requests, and change nothing', false)
+    .option('--backup', 'make a backup before; `backup: true` in vecferry.yaml does so always')
+    .addOption(new Option('--no-check', 'do not look at the stores afterwards'));
+}
 
 export function addMigrateCommands(program: Command, work: Work): void {
   const migrate = program
     .command('migrate')
-    .description('ordered migrations of a team: numbered SQL and collection files');
-  migrate
-    .command('status')
-    .description('what is applied, what is not, and what does not fit')
-    .action(() =>
-      work(async () => {
-        throw new Incompatible('migrate status is not there yet');
+    .description('ordered migrations of a team: numbered SQL and collection files (docs/migrations.md)');
+
+  withFolder(migrate.command('status').description('what is applied, what is not, and what does not fit'))
+    .option('--exit-code', 'end with 3 where something is pending or does not fit', false)
+    .action((options: MigrateOptions & { exitCode: boolean }) =>
+      work(async (context) => (await load.migrate()).statusCommand(context, options)),
+    );
+
+  withMove(migrate.command('up').description('apply what is pending, in order'))
+    .argument('[count]', 'so many of them', count)
+    .option('--to <number>', 'up to this one', number)
+    .option('--no-lint', 'apply what the linter calls an error too')
+    .action((up: number | undefined, options: MoveOptions & { to?: number }) =>
+      work(async (context) => {
+        const goal = options.to === undefined ? { up } : { to: options.to };
+        return (await load.migrate()).moveCommand(context, { goal, only: 'up' }, options);
       }),
     );
+
+  withMove(migrate.command('down').description('take back the last one, or so many'))
+    .argument('[steps]', 'how many', count, 1)
+    .action((down: number, options: MoveOptions) =>
+      work(async (context) => (await load.migrate()).moveCommand(context, { goal: { down } }, options)),
+    );
+
+  withMove(migrate.command('to').description('go up or down to a number; 0 takes back everything'))
+    .argument('<number>', 'the last one that is applied then', number)
+    .option('--no-lint', 'apply what the linter calls an error too')
+    .action((to: number, options: MoveOptions) =>
+      work(async (context) => (await load.migrate()).moveCommand(context, { goal: { to } }, options)),
+    );
+
+  withFolder(migrate.command('new').description('write the next file, to be filled in'))
+    .argument('<name>', 'what it does: add_rank_to_articles')
+    .option('--collection', 'a collection file instead of SQL', false)
+    .action((name: string, options: MigrateOptions & { collection: boolean }) =>
+      work(async (context) => (await load.migrate()).newCommand(context, name, options)),
+    );
+}
+
+function number(text: string): number {
+  if (!/^\d{1,15}$/.test(text))
+    throw new InvalidArgumentError(`'${text}' is no number of a migration, which is 0 or more.`);
+  return Number(text);
+}
+
+function count(text: string): number {
+  if (!/^[1-9]\d{0,5}$/.test(text)) throw new InvalidArgumentError(`'${text}' is no count, which is 1 or more.`);
+  return Number(text);
+}
+
+function seconds(text: string): number {
+  if (!/^\d+(\.\d+)?$/.test(text) || Number(text) > 86_400)
+    throw new InvalidArgumentError(`'${text}' is no time in seconds from 0 to 86400.`);
+  return Number(text);
 }

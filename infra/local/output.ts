@@ -61,6 +61,11 @@ export type OutputEvent =
         | 'shadow';
       readonly [field: string]: unknown;
     }
+  /** migrate: how migrations stand; one that is planned, begun or done; what a linter, a check, a repair or a backup says. */
+  | {
+      readonly type: 'migrations' | 'migration' | 'lint' | 'check' | 'repaired' | 'backup' | 'restored' | 'written';
+      readonly [field: string]: unknown;
+    }
   /** Something went wrong and is tried again. */
   | { readonly type: 'warning'; readonly message: string }
   /** The command failed. */

@@ -1,0 +1,204 @@
+import { mkdir, writeFile } from 'node:fs/promises';
+import { userInfo } from 'node:os';
+import { join } from 'node:path';
+import { InvalidEvent, RunMismatch } from '../../lib/errors.ts';
+import { readMigrateConfig } from '../../lib/migrate/config.ts';
+import { isTimestamp, type MigrationFolder, readMigrationFiles } from '../../lib/migrate/files.ts';
+import { postgresHistory } from '../../lib/migrate/history-postgres.ts';
+import {
+  carryOut,
+  type Goal,
+  type Migrator,
+  type Move,
+  movesTo,
+  overviewOf,
+  planMove,
+} from '../../lib/migrate/runner.ts';
+import { openSession, whoAndWhere } from '../../lib/migrate/session.ts';
+import { usualLimits } from '../../lib/migrate/sql-step.ts';
+import type { CommandContext } from './commands.ts';
+import { exitCodes } from './exit-codes.ts';
+import { appliedLine, newsLines, pendingLine, stepLines } from './migrate-lines.ts';
+
+/** `vecferry migrate status`, `up`, `down`, `to` and `new`. Each returns the exit code. */
+
+export interface MigrateOptions {
+  readonly migrations: string;
+  readonly config?: string;
+  readonly by?: string;
+}
+
+export interface MoveOptions extends MigrateOptions {
+  readonly dryRun: boolean;
+  readonly backup?: boolean;
+  readonly check: boolean;
+  readonly lint?: boolean;
+  /** In seconds. */
+  readonly lockWait: number;
+  readonly lockTimeout: number;
+  readonly lockTries: number;
+  readonly statementTimeout: number;
+}
+
+/** Opens the files, the history and its connection for `work`, and closes it whatever happens. */
+export async function withMigrator<T>(
+  context: CommandContext,
+  options: MigrateOptions & Partial<MoveOptions>,
+  work: (migrator: Migrator) => Promise<T>,
+): Promise<T> {
+  const { output } = context;
+  const settings = await readMigrateConfig(options.migrations, options.config);
+  const folder = await readMigrationFiles(options.migrations);
+  const by = options.by ?? whoAndWhere(userInfo().username);
+  const store = settings.stores.get(settings.history);
+  if (store === undefined) throw new InvalidEvent('a history without PostgreSQL is not there yet');
+  const onNotice = (message: string): void => {
+    output.event({ type: 'warning', message });
+    output.line(`says     ${message}`);
+  };
+  const session = await openSession({ store, by, onNotice });
+  const history = postgresHistory(session, store.name);
+  const { lockTimeout, lockTries, statementTimeout } = options;
+  try {
+    return await work({
+      settings,
+      folder,
+      history,
+      session,
+      by,
+      limits: {
+        lockTimeoutMs: lockTimeout === undefined ? usualLimits.lockTimeoutMs : lockTimeout * 1000,
+        lockTries: lockTries ?? usualLimits.lockTries,
+        statementTimeoutMs: (statementTimeout ?? 0) * 1000,
+      },
+      copy: async () => {
+        throw new InvalidEvent('a copy is not there yet');
+      },
+      tell: (news) => {
+        if (news.kind === 'retry') output.event({ type: 'warning', message: news.message });
+        else output.event({ ...news, type: 'migration', state: news.kind });
+        for (const line of newsLines(news)) output.line(line);
+      },
+      now: () => new Date(),
+    });
+  } finally {
+    await history.close();
+  }
+}
+
+/** `vecferry migrate status` */
+export async function statusCommand(
+  context: CommandContext,
+  options: MigrateOptions & { readonly exitCode: boolean },
+): Promise<number> {
+  return await withMigrator(context, options, async ({ history, folder }) => {
+    const { output } = context;
+    const { applied, pending, problems } = await overviewOf({ history, folder });
+    const inOrder = applied.toReversed();
+    const names = pending.map(({ number, name, path, kind }) => ({ number, name, path, kind }));
+    output.event({ type: 'migrations', history: history.where, applied: inOrder, pending: names, problems });
+    for (const entry of inOrder) output.line(appliedLine(entry));
+    for (const file of pending) output.line(pendingLine(file));
+    for (const { message } of problems) output.line(`problem  ${message}`);
+    output.line(
+      `history  ${history.where}: ${applied.length} applied, ${pending.length} pending, ${problems.length} problems`,
+    );
+    return options.exitCode && pending.length + problems.length > 0 ? exitCodes.refused : exitCodes.ok;
+  });
+}
+
+interface Aim {
+  readonly goal: Goal;
+  /** Of `up --to N`: it never goes down. */
+  readonly only?: 'up';
+}
+
+/** `vecferry migrate up`, `down` and `to` */
+export async function moveCommand(context: CommandContext, { goal, only }: Aim, options: MoveOptions): Promise<number> {
+  const { output } = context;
+  return await withMigrator(context, options, async (migrator) => {
+    const movesNow = async (): Promise<readonly Move[]> => {
+      const moves = movesTo(goal, await overviewOf(migrator), migrator.folder);
+      if (only === 'up' && moves.some(({ direction }) => direction === 'down'))
+        throw new RunMismatch(
+          `later ones than ${'to' in goal ? goal.to : ''} are applied; vecferry migrate to takes them back`,
+        );
+      return moves;
+    };
+    if (options.dryRun) return await tellPlan(context, migrator, await movesNow());
+    const wanted = await movesNow();
+    const done = await migrator.history.locked(
+      async () => {
+        // Whoever had the lock before may have done all or some of it.
+        const moves = await movesNow();
+        const made = await carryOut(migrator, moves, context.signal);
+        return { made, left: moves.length - made };
+      },
+      { waitMs: options.lockWait * 1000, by: migrator.by },
+    );
+    if (done.left > 0) {
+      output.line(`stopped; ${done.made} done, ${done.left} not begun. The same command goes on`);
+      return exitCodes.interrupted;
+    }
+    const others = wanted.length - done.made;
+    if (done.made > 0) output.line(`done     ${done.made} ${done.made === 1 ? 'migration' : 'migrations'}`);
+    else output.line(others > 0 ? 'done     another process did it meanwhile' : 'done     there is nothing to do');
+    return exitCodes.ok;
+  });
+}
+
+async function tellPlan({ output }: CommandContext, migrator: Migrator, moves: readonly Move[]): Promise<number> {
+  for (const move of moves) {
+    const { direction, number } = move;
+    const { name } = move.applied ?? move.file;
+    const { lines, isTransactional } = await planMove(migrator, move);
+    output.event({ type: 'migration', state: 'planned', number, name, direction, isTransactional, lines });
+    for (const line of stepLines({ name, direction, lines })) output.line(line);
+  }
+  output.line(`planned  ${moves.length} ${moves.length === 1 ? 'migration' : 'migrations'}; nothing was changed`);
+  return exitCodes.ok;
+}
+
+/** `vecferry migrate new NAME` */
+export async function newCommand(
+  { output }: CommandContext,
+  given: string,
+  { migrations, collection }: MigrateOptions & { readonly collection: boolean },
+): Promise<number> {
+  const name = given
+    .trim()
+    .toLowerCase()
+    .replaceAll(/[^a-z0-9]+/g, '_')
+    .replaceAll(/^_+|_+$/g, '');
+  if (name === '') throw new InvalidEvent(`'${given}' makes no file name; say what it does: add_rank_to_articles`);
+  await mkdir(migrations, { recursive: true });
+  const number = nextNumber(await readMigrationFiles(migrations), new Date());
+  const path = join(migrations, `${number}_${name}.${collection ? 'yaml' : 'sql'}`);
+  // Two people who do so at once get two files, and the second is told of the number that is there twice.
+  await writeFile(path, collection ? collectionTemplate(name) : sqlTemplate, { flag: 'wx' });
+  output.event({ type: 'written', path });
+  output.line(`written  ${path}`);
+  return exitCodes.ok;
+}
+
+/** As the folder numbers: one more than the last, in as many digits, or the time. */
+function nextNumber({ files }: MigrationFolder, now: Date): string {
+  const last = files.at(-1);
+  if (last === undefined) return '001';
+  if (isTimestamp(last.number)) return now.toISOString().replace(/\D/g, '').slice(0, 14);
+  const digits = /^\d+/.exec(last.name)?.[0].length ?? 3;
+  return String(last.number + 1).padStart(digits, '0');
+}
+
+const sqlTemplate = `-- migrate:up
+
+
+-- migrate:down
+-- what takes it back, from the last statement to the first; nothing here: nothing is to be taken back
+
+`;
+
+const collectionTemplate = (name: string): string => `# docs/migrations.md says what may stand here.
+store: search
+collection: ${name}
+`;

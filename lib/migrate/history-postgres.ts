@@ -1,0 +1,256 @@
+import { createHash } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { z } from 'zod';
+import { RunMismatch, ShardDamaged, Throttled } from '../errors.ts';
+import { parseAs } from '../event.ts';
+import { serverError, storeError } from '../stores/pgvector/errors.ts';
+import type { History, HistoryEntry } from './port.ts';
+import type { SqlRow, SqlSession } from './session.ts';
+
+/**
+ * The history as a table of PostgreSQL, beside what it tells of: a migration and its line are one transaction. The lock is an advisory
+ * lock of the session that runs the migrations, so it lasts as long as anything of ours runs in the server, and no longer.
+ */
+
+export interface KeptHistory extends History {
+  /** Lines that are not as they were written. */
+  faults(): Promise<readonly string[]>;
+  /** For people: where it is. */
+  readonly where: string;
+}
+
+/** What PostgreSQL calls it, in quotes. */
+const quoted = (name: string): string => `"${name.replaceAll('"', '""')}"`;
+
+const table = 'vecferry_migrations';
+const guard = 'vecferry_migrations_is_append_only';
+
+/** `key` of pg_advisory_lock(int, int): "vecf" in ASCII. The lock is of this database alone by itself. */
+const lockClass = 0x76656366;
+/** Of the schema's name, so that two histories in one database do not wait for each other. */
+const lockKey = (schema: string): number => createHash('sha256').update(schema).digest().readInt32BE(0);
+
+/** Asked for again and again: a session that waits within pg_advisory_lock() holds a snapshot, which CREATE INDEX CONCURRENTLY of the holder would wait for in turn. */
+const lockIntervalMs = 250;
+
+const createTable = (schema: string): string => `
+CREATE SCHEMA IF NOT EXISTS ${quoted(schema)};
+CREATE TABLE ${quoted(schema)}.${table} (
+  seq bigint PRIMARY KEY, number bigint NOT NULL, name text NOT NULL, checksum text NOT NULL,
+  action text NOT NULL CHECK (action IN ('begun up', 'begun down', 'up', 'down', 'failed', 'repaired', 'restored')),
+  at timestamptz NOT NULL, by text NOT NULL, milliseconds bigint NOT NULL,
+  rollback text, detail text, kind text, declared text, statement bigint, stands_at bigint, chain text NOT NULL);
+COMMENT ON TABLE ${quoted(schema)}.${table} IS 'Written by vecferry migrate; lines are added and never changed.';
+CREATE FUNCTION ${quoted(schema)}.${guard}() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  RAISE EXCEPTION 'the history of migrations is never rewritten' USING HINT = 'say how things are with: vecferry migrate repair';
+END $$;
+CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON ${quoted(schema)}.${table}
+  FOR EACH STATEMENT EXECUTE FUNCTION ${quoted(schema)}.${guard}();`;
+
+const rowSchema = z.object({
+  seq: z.coerce.number().int(),
+  number: z.coerce.number().int(),
+  name: z.string(),
+  checksum: z.string(),
+  action: z.enum(['begun up', 'begun down', 'up', 'down', 'failed', 'repaired', 'restored']),
+  at: z.string(),
+  by: z.string(),
+  milliseconds: z.coerce.number(),
+  rollback: z.string().nullable(),
+  detail: z.string().nullable(),
+  kind: z.enum(['sql', 'collection']).nullable(),
+  declared: z.enum(['applied', 'pending', 'forgotten']).nullable(),
+  statement: z.coerce.number().int().nullable(),
+  stands_at: z.coerce.number().int().nullable(),
+  chain: z.string(),
+});
+
+const selected = `seq::text, number::text, name, checksum, action,
+  to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') AS at, by, milliseconds::text, rollback, detail, kind, declared,
+  statement::text, stands_at::text, chain`;
+
+/** Ties a line to all before it: one that was changed by hand, or taken out, is seen. */
+export function chainOf(before: string, entry: HistoryEntry): string {
+  const { seq, number, name, checksum, action, at, by, milliseconds, rollback, detail, kind, as, statement, standsAt } =
+    entry;
+  const fields = [
+    seq,
+    number,
+    name,
+    checksum,
+    action,
+    at,
+    by,
+    milliseconds,
+    rollback,
+    detail,
+    kind,
+    as,
+    statement,
+    standsAt,
+  ];
+  const text = JSON.stringify(fields.map((field) => field ?? null));
+  return createHash('sha256').update(before).update(text).digest('hex');
+}
+
+interface Line {
+  readonly entry: HistoryEntry;
+  readonly chain: string;
+}
+
+function lineOf(row: SqlRow): Line {
+  const { rollback, detail, kind, declared, statement, stands_at, chain, ...rest } = parseAs(
+    rowSchema,
+    row,
+    `a line of ${table}`,
+    ShardDamaged,
+  );
+  const entry = {
+    ...rest,
+    ...(rollback !== null && { rollback }),
+    ...(detail !== null && { detail }),
+    ...(kind !== null && { kind }),
+    ...(declared !== null && { as: declared }),
+    ...(statement !== null && { statement }),
+    ...(stands_at !== null && { standsAt: stands_at }),
+  };
+  return { entry, chain };
+}
+
+/** @param store its name, for people @param schema where the table is, or will be */
+export function postgresHistory(session: SqlSession, store: string, schema = 'public'): KeptHistory {
+  const name = `${quoted(schema)}.${table}`;
+  const where = `${schema}.${table} of '${store}'`;
+  let isLocked = false;
+  const told = (error: unknown): Error => storeError(error, `the history of migrations, ${where}`);
+
+  const lines = async (): Promise<readonly Line[]> => {
+    try {
+      const [there] = await session.rows('SELECT to_regclass($1)::text AS name', [name]);
+      if (there?.['name'] === null) return [];
+      return (await session.rows(`SELECT ${selected} FROM ${name} ORDER BY ${table}.seq`)).map(lineOf);
+    } catch (error) {
+      throw told(error);
+    }
+  };
+
+  const tryLock = async (): Promise<boolean> => {
+    const sql = `SELECT pg_try_advisory_lock(${lockClass}, ${lockKey(schema)})::text AS taken`;
+    return (await session.rows(sql))[0]?.['taken'] === 'true';
+  };
+
+  const holder = async (): Promise<string> => {
+    const [held] = await session.rows(`
+      SELECT a.pid::text, a.application_name, a.usename::text, coalesce(a.client_addr::text, 'this machine') AS address,
+        to_char(a.backend_start AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS') AS since, left(a.query, 200) AS query, a.state
+      FROM pg_locks l JOIN pg_stat_activity a USING (pid)
+      WHERE l.locktype = 'advisory' AND l.granted AND l.classid::bigint = ${lockClass} AND l.objid::bigint = ${lockKey(schema) >>> 0}
+        AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())`);
+    if (held === undefined) return 'somebody, who has let go of it by now';
+    const { pid, application_name, usename, address, since, query, state } = held;
+    const doing = state === 'active' ? `, running: ${(query ?? '').replaceAll(/\s+/g, ' ')}` : '';
+    return `${application_name} (user ${usename} from ${address}, connected since ${since} UTC, server process ${pid}${doing})`;
+  };
+
+  return {
+    where,
+    entries: async () => (await lines()).map(({ entry }) => entry),
+
+    faults: async () => {
+      let before = '';
+      let accepted = 0;
+      const all = await lines();
+      const faults = all.flatMap(({ entry, chain }, index) => {
+        const isRight = entry.seq === index + 1 && chain === chainOf(before, entry);
+        before = chain;
+        // Whoever has looked at the history and says that it is right, says so of every line before.
+        if (entry.action === 'repaired' && entry.number === 0 && isRight) accepted = entry.seq;
+        return isRight ? [] : [entry.seq];
+      });
+      return faults
+        .filter((seq) => seq > accepted)
+        .map(
+          (seq) =>
+            `line ${seq} of the history, ${where}, is not as it was written: it was changed, or one before it was taken out`,
+        );
+    },
+
+    append: async (entry) => {
+      const last = (await lines()).at(-1);
+      const expected = (last?.entry.seq ?? 0) + 1;
+      const values = [
+        entry.seq,
+        entry.number,
+        entry.name,
+        entry.checksum,
+        entry.action,
+        entry.at,
+        entry.by,
+        entry.milliseconds,
+        entry.rollback,
+        entry.detail,
+        entry.kind,
+        entry.as,
+        entry.statement,
+        entry.standsAt,
+        chainOf(last?.chain ?? '', entry),
+      ].map((value) => (value === undefined ? null : String(value)));
+      const elsewhere = 'another process has migrated meanwhile; nothing of this step stands; start the command again';
+      if (entry.seq !== expected)
+        throw new RunMismatch(`line ${entry.seq} of ${where} is line ${expected} by now: ${elsewhere}`);
+      if (isLocked && !(await isHeld(session, schema)))
+        throw new RunMismatch(
+          'the lock of migrations was let go by a statement of this migration; take pg_advisory_unlock_all or DISCARD out of it',
+        );
+      try {
+        await session.rows(
+          `INSERT INTO ${name} (seq, number, name, checksum, action, at, by, milliseconds, rollback, detail, kind, declared, statement, stands_at, chain)
+          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)`,
+          values,
+        );
+      } catch (error) {
+        if (serverError(error)?.code === '23505')
+          throw new RunMismatch(`line ${entry.seq} of ${where} is there: ${elsewhere}`, { cause: error });
+        throw told(error);
+      }
+    },
+
+    locked: async (work, { waitMs }) => {
+      try {
+        const until = Date.now() + waitMs;
+        while (!(await tryLock())) {
+          if (Date.now() >= until)
+            throw new Throttled(
+              `somebody else is migrating: the lock is held by ${await holder()}; waited ${waitMs / 1000} s (--lock-wait)`,
+            );
+          await sleep(lockIntervalMs);
+        }
+        const [there] = await session.rows('SELECT to_regclass($1)::text AS name', [name]);
+        if (there?.['name'] === null) await session.run(createTable(schema));
+      } catch (error) {
+        throw told(error);
+      }
+      isLocked = true;
+      try {
+        return await work();
+      } finally {
+        isLocked = false;
+        // A connection that is gone has let go of it.
+        if (!session.isLost())
+          await session
+            .rows(`SELECT pg_advisory_unlock(${lockClass}, ${lockKey(schema)})::text`)
+            .catch(() => undefined);
+      }
+    },
+
+    close: () => session.close(),
+  };
+}
+
+async function isHeld(session: SqlSession, schema: string): Promise<boolean> {
+  const rows =
+    await session.rows(`SELECT 1::text AS held FROM pg_locks WHERE locktype = 'advisory' AND granted AND pid = pg_backend_pid()
+    AND classid::bigint = ${lockClass} AND objid::bigint = ${lockKey(schema) >>> 0}`);
+  return rows.length > 0;
+}

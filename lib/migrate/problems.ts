@@ -1,0 +1,80 @@
+import type { MigrationFolder } from './files.ts';
+import { gapsIn, isTimestamp } from './files.ts';
+import type { HistoryEntry, MigrationFile } from './port.ts';
+import { appliedNumbers, type Standings } from './standing.ts';
+
+/** What does not fit between the files and the history. Nothing is applied while there is a problem: the order would not be what it says. */
+
+export interface Problem {
+  readonly kind: 'name' | 'gap' | 'changed' | 'missing' | 'order' | 'half' | 'history';
+  /** undefined: of the folder or the history as a whole. */
+  readonly number?: number;
+  /** What is wrong, and what to do. */
+  readonly message: string;
+}
+
+export interface ProblemsInput {
+  readonly folder: MigrationFolder;
+  readonly standings: Standings;
+  /** Lines of the history that are not as they were written. */
+  readonly faults: readonly string[];
+}
+
+export function problemsOf({ folder, standings, faults }: ProblemsInput): readonly Problem[] {
+  const { files } = folder;
+  const byNumber = new Map(files.map((file) => [file.number, file]));
+  const highest = appliedNumbers(standings)[0] ?? 0;
+  const known = new Set(standings.keys());
+  const look = 'look at it, put it back, and where it is right as it stands: vecferry migrate repair history';
+  return [
+    ...faults.map((message): Problem => ({ kind: 'history', message: `${message}; ${look}` })),
+    ...folder.problems.map((message): Problem => ({ kind: 'name', message })),
+    ...gapsIn(files, known).map((number): Problem => ({ kind: 'gap', number, message: gapMessage(number) })),
+    ...[...standings]
+      .sort(([a], [b]) => a - b)
+      .flatMap(([number, standing]) => {
+        const file = byNumber.get(number);
+        if (standing.state === 'half') return halfProblems(standing, file);
+        if (standing.state === 'applied' && standing.applied !== undefined)
+          return appliedProblems(standing.applied, file);
+        return [];
+      }),
+    ...files
+      .filter(({ number }) => number < highest && (standings.get(number)?.state ?? 'pending') === 'pending')
+      .map((file): Problem => ({ kind: 'order', number: file.number, message: orderMessage(file, highest) })),
+  ];
+}
+
+const gapMessage = (number: number): string =>
+  `number ${number} has no file, and a later one has; a file may not have been merged yet: add it, or renumber those after it`;
+
+function orderMessage({ path, number }: MigrationFile, highest: number): string {
+  const next = isTimestamp(number) ? 'a time after it' : `the number ${highest + 1} or more`;
+  const said = `if its change is there already: vecferry migrate repair ${number} --as applied`;
+  return `${path} is not applied, and ${highest}, which comes after it, is: rename the file to ${next}; ${said}`;
+}
+
+function appliedProblems(applied: HistoryEntry, file: MigrationFile | undefined): readonly Problem[] {
+  const { number, name, by, at } = applied;
+  const when = `applied ${at} by ${by}`;
+  if (file === undefined) {
+    const how = `bring the file back (git log -- '*${name}*'), take it back with down, or, where it is gone for good: vecferry migrate repair ${number} --as forgotten`;
+    return [{ kind: 'missing', number, message: `${name}, ${when}, has no file any more; ${how}` }];
+  }
+  if (file.checksum === applied.checksum) return [];
+  const mend = `bring the file back as it was and write what is new into a migration of its own; where only its words were changed: vecferry migrate repair ${number} --as applied`;
+  const sums = `SHA-256 ${applied.checksum.slice(0, 12)}… then, ${file.checksum.slice(0, 12)}… now`;
+  return [{ kind: 'changed', number, message: `${file.path} was changed after it was ${when} (${sums}); ${mend}` }];
+}
+
+function halfProblems(
+  { entry, direction }: { entry: HistoryEntry; direction: 'up' | 'down' },
+  file: MigrationFile | undefined,
+): readonly Problem[] {
+  // A collection's step may be repeated where it died, and is.
+  if ((entry.kind ?? file?.kind) === 'collection') return [];
+  const { number, name, at, by, action, detail = '' } = entry;
+  const what = action === 'failed' ? `failed half way ${direction}` : `was begun ${direction} and did not end`;
+  const how = `see what stands, and go on: vecferry migrate repair ${number}`;
+  return [{ kind: 'half', number, message: `${name} ${what} (${at}, by ${by}): ${detail}; ${how}` }];
+}

@@ -1,0 +1,289 @@
+import { Incompatible, InvalidEvent, NotFound } from '../errors.ts';
+import { collectionDown, collectionUp } from './collection/collection.ts';
+import type { MigrateSettings } from './config.ts';
+import type { MigrationFolder } from './files.ts';
+import type { KeptHistory } from './history-postgres.ts';
+import type { HistoryEntry, MigrationFile, Step } from './port.ts';
+import { type Problem, problemsOf } from './problems.ts';
+import type { SqlSession } from './session.ts';
+import { type SqlLimits, sqlStep, sqlUp } from './sql-step.ts';
+import { type Standing, type Standings, standingsOf } from './standing.ts';
+
+/** Applies migrations and takes them back, one after the other, each with its line in the history. */
+
+export interface Migrator {
+  readonly settings: MigrateSettings;
+  readonly folder: MigrationFolder;
+  readonly history: KeptHistory;
+  /** undefined: there is no PostgreSQL, and a SQL file is refused. */
+  readonly session: SqlSession | undefined;
+  readonly by: string;
+  readonly limits: SqlLimits;
+  /** Runs the main job, for a collection that has to be copied. */
+  readonly copy: (event: unknown, run: string) => Promise<void>;
+  readonly tell: (news: MigrationNews) => void;
+  readonly now: () => Date;
+}
+
+export type Direction = 'up' | 'down';
+
+export type MigrationNews =
+  | {
+      readonly kind: 'begun' | 'planned';
+      readonly number: number;
+      readonly name: string;
+      readonly direction: Direction;
+      readonly lines: readonly string[];
+    }
+  | {
+      readonly kind: 'done';
+      readonly number: number;
+      readonly name: string;
+      readonly direction: Direction;
+      readonly milliseconds: number;
+    }
+  | { readonly kind: 'retry'; readonly message: string };
+
+/** How things stand: read anew whenever somebody else may have changed them. */
+export interface Overview {
+  readonly entries: readonly HistoryEntry[];
+  readonly standings: Standings;
+  readonly problems: readonly Problem[];
+  /** Files that are not applied, in order. */
+  readonly pending: readonly MigrationFile[];
+  /** Lines by which numbers are applied, the highest first. */
+  readonly applied: readonly HistoryEntry[];
+}
+
+export async function overviewOf({ history, folder }: Pick<Migrator, 'history' | 'folder'>): Promise<Overview> {
+  const entries = await history.entries();
+  const standings = standingsOf(entries);
+  const isPending = ({ number }: MigrationFile): boolean =>
+    !['applied', 'forgotten'].includes(stateOf(standings, number));
+  return {
+    entries,
+    standings,
+    problems: problemsOf({ folder, standings, faults: await history.faults() }),
+    pending: folder.files.filter(isPending),
+    applied: takenBackFirst(standings),
+  };
+}
+
+/** What can be taken back, the last first: what is applied, and a collection's step that died half way. */
+function takenBackFirst(standings: Standings): readonly HistoryEntry[] {
+  const numbers = [...standings].sort(([a], [b]) => b - a);
+  return numbers.flatMap(([, { state, entry, applied, begun }]) => {
+    if (state === 'applied') return applied ?? [];
+    return state === 'half' && entry.kind === 'collection' ? (applied ?? begun ?? []) : [];
+  });
+}
+
+const stateOf = (standings: Standings, number: number): Standing['state'] => standings.get(number)?.state ?? 'pending';
+
+/** Where to go. `to` 0 takes back everything. */
+export type Goal = { readonly up: number | undefined } | { readonly down: number } | { readonly to: number };
+
+export interface Move {
+  readonly direction: Direction;
+  readonly number: number;
+  readonly file: MigrationFile;
+  /** Of down: the line by which it was applied. */
+  readonly applied?: HistoryEntry;
+}
+
+/**
+ * What has to be done to get there, in order.
+ * @throws Incompatible naming every problem. @throws NotFound when the number is no migration's.
+ */
+export function movesTo(goal: Goal, overview: Overview, { files }: MigrationFolder): readonly Move[] {
+  const { problems, pending, applied } = overview;
+  const isUp = 'up' in goal || ('to' in goal && !overview.applied.some(({ number }) => number > goal.to));
+  // A way back is open also where a file was changed or lost: the history holds what it takes.
+  const inTheWay = isUp ? problems : problems.filter(({ kind }) => kind === 'half' || kind === 'history');
+  if (inTheWay.length > 0)
+    throw new Incompatible(refusal(inTheWay), { ids: inTheWay.map(({ number }) => String(number ?? '')) });
+  if (
+    'to' in goal &&
+    goal.to !== 0 &&
+    !files.some(({ number }) => number === goal.to) &&
+    !applied.some(({ number }) => number === goal.to)
+  )
+    throw new NotFound(`there is no migration ${goal.to}; the highest is ${files.at(-1)?.number ?? 'none'}`);
+  if (isUp) {
+    const wanted = 'to' in goal ? pending.filter(({ number }) => number <= goal.to) : pending.slice(0, goal.up);
+    return wanted.map((file) => ({ direction: 'up', number: file.number, file }));
+  }
+  const back = 'to' in goal ? applied.filter(({ number }) => number > goal.to) : applied.slice(0, goal.down);
+  return back.map((line) => ({ direction: 'down', number: line.number, file: fileOf(line, files), applied: line }));
+}
+
+function refusal(problems: readonly Problem[]): string {
+  const [first] = problems;
+  if (problems.length === 1 && first !== undefined) return first.message;
+  return `${problems.length} things do not fit:\n${problems.map(({ message }) => `- ${message}`).join('\n')}`;
+}
+
+/** The file as it is, or what the history says of one that is gone. */
+function fileOf(line: HistoryEntry, files: readonly MigrationFile[]): MigrationFile {
+  const { number, name, checksum, kind = 'sql' } = line;
+  const there = files.find((file) => file.number === number);
+  return there ?? { number, name, path: `${name} (as it was applied)`, kind, text: '', checksum };
+}
+
+/**
+ * Carries out the moves, and puts each into the history. Must be called with the lock. @returns how many, where `signal` ends it early
+ * @throws what stopped it, with `failed` in the history
+ */
+export async function carryOut(migrator: Migrator, moves: readonly Move[], signal?: AbortSignal): Promise<number> {
+  let done = 0;
+  for (const move of moves) {
+    // A step that is under way is brought to its end: half of one is what nobody wants.
+    if (signal?.aborted === true) break;
+    await carryOutOne(migrator, move);
+    done += 1;
+  }
+  return done;
+}
+
+async function carryOutOne(migrator: Migrator, move: Move): Promise<void> {
+  const { history, tell, now } = migrator;
+  const { direction, file, number } = move;
+  const { name } = file;
+  const entries = await history.entries();
+  const standing = standingsOf(entries).get(number);
+  const began = now();
+  let seq = entries.length;
+  const line = (action: HistoryEntry['action'], more: Partial<HistoryEntry>): HistoryEntry => ({
+    seq: seq + 1,
+    number,
+    name,
+    // What goes down is what was applied, whatever became of the file.
+    checksum: move.applied?.checksum ?? file.checksum,
+    kind: file.kind,
+    action,
+    at: now().toISOString(),
+    by: migrator.by,
+    milliseconds: now().getTime() - began.getTime(),
+    ...more,
+  });
+  const write = async (entry: HistoryEntry): Promise<void> => {
+    await history.append(entry);
+    seq = entry.seq;
+  };
+  let failure: { readonly statement?: number; readonly isClean: boolean } = { isClean: true };
+  let rollbackOf: string | undefined;
+  const step = await stepOf(
+    migrator,
+    move,
+    standing,
+    {
+      begin: async (statement, detail) => {
+        failure = { statement, isClean: false };
+        await write(
+          line(`begun ${direction}`, { statement, detail, ...(rollbackOf !== undefined && { rollback: rollbackOf }) }),
+        );
+      },
+      failed: (statement, isClean) => {
+        failure = { statement, isClean };
+      },
+    },
+    entries,
+  );
+  rollbackOf = direction === 'up' ? step.rollback : undefined;
+  tell({ kind: 'begun', number, name, direction, lines: step.lines });
+  try {
+    if (!step.isTransactional && file.kind === 'collection') {
+      failure = { isClean: false };
+      await write(line(`begun ${direction}`, { ...(step.rollback !== undefined && { rollback: step.rollback }) }));
+    }
+    await step.run(async (rollback) => {
+      await write(line(direction, direction === 'up' && rollback !== undefined ? { rollback } : {}));
+    });
+  } catch (error) {
+    await recordFailure(migrator, { ...failure, error, line });
+    throw error;
+  }
+  tell({ kind: 'done', number, name, direction, milliseconds: now().getTime() - began.getTime() });
+}
+
+interface Failure {
+  readonly statement?: number;
+  readonly isClean: boolean;
+  readonly error: unknown;
+  readonly line: (action: HistoryEntry['action'], more: Partial<HistoryEntry>) => HistoryEntry;
+}
+
+/** The history says what failed and why. Where the connection is gone it cannot: a step that was begun says so by having no end. */
+async function recordFailure(
+  { history, session, tell }: Migrator,
+  { statement, isClean, error, line }: Failure,
+): Promise<void> {
+  const detail = error instanceof Error ? error.message : String(error);
+  if (session?.isLost() === true) {
+    tell({
+      kind: 'retry',
+      message: 'the history could not be told of it: the connection is gone, and the lock with it',
+    });
+    return;
+  }
+  const seq = (await history.entries()).length + 1;
+  await history.append({
+    ...line('failed', { detail, ...(statement !== undefined && { statement }), ...(isClean && { as: 'pending' }) }),
+    seq,
+  });
+}
+
+/** What a move would do, touching nothing. */
+export async function planMove(migrator: Migrator, move: Move): Promise<Step> {
+  const entries = await migrator.history.entries();
+  const nothing = { begin: async () => undefined, failed: () => undefined };
+  return await stepOf(migrator, move, standingsOf(entries).get(move.number), nothing, entries);
+}
+
+interface Notes {
+  begin(statement: number, detail: string): Promise<void>;
+  failed(statement: number, isClean: boolean): void;
+}
+
+async function stepOf(
+  migrator: Migrator,
+  move: Move,
+  standing: Standing | undefined,
+  notes: Notes,
+  entries: readonly HistoryEntry[],
+): Promise<Step> {
+  const { settings: config, session, limits, copy, tell } = migrator;
+  const { file, applied, direction } = move;
+  if (file.kind === 'collection') {
+    if (applied !== undefined) return await collectionDown({ file, config, copy, applied });
+    return await collectionUp({ file, config, copy, begun: begunRollbacks(entries, file.number) });
+  }
+  if (config.sql === undefined) {
+    const how =
+      'name a PostgreSQL store in it: {"stores": {"db": {"store": "pgvector", "connection": {"secret": "app/db"}}}}';
+    throw new InvalidEvent(`${file.path} is SQL, and ${config.path} has no PostgreSQL store to run it on; ${how}`, {
+      ids: [file.path],
+    });
+  }
+  const onRetry = (message: string): void => tell({ kind: 'retry', message });
+  const from = standing?.direction === direction ? standing.statement : 1;
+  const shared = { file, session, limits, piecewise: { from, ...notes }, onRetry };
+  if (applied === undefined) return await sqlUp(shared);
+  if (applied.rollback === undefined) {
+    const how = 'bring a backup back (vecferry migrate backups), or write a migration that undoes it';
+    throw new Incompatible(`${applied.name} says that nothing takes it back (-- migrate:down irreversible); ${how}`, {
+      ids: [applied.name],
+    });
+  }
+  const where = `what takes ${applied.name} back (line ${applied.seq} of the history)`;
+  return await sqlStep({ ...shared, sql: applied.rollback, where, rollback: undefined });
+}
+
+/** What `begun up` lines hold as their rollback since this number was last whole. */
+function begunRollbacks(entries: readonly HistoryEntry[], number: number): readonly string[] {
+  const own = entries.filter((entry) => entry.number === number);
+  const last = own.findLastIndex(({ action }) => action === 'up' || action === 'down');
+  return own
+    .slice(last + 1)
+    .flatMap(({ action, rollback }) => (action === 'begun up' && rollback !== undefined ? [rollback] : []));
+}

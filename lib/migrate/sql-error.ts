@@ -1,0 +1,51 @@
+import { AccessDenied, Incompatible, RecordRefused, StoreUnavailable, Throttled, VecferryError } from '../errors.ts';
+import { serverError } from '../stores/pgvector/errors.ts';
+import type { SqlStatement } from './sql/split.ts';
+
+/** PostgreSQL's error of a statement, with the place in the file: what it says, where, and what it advises. */
+
+/** 55P03: lock_timeout. 40P01, 40001: the server ended us in favour of another. A transaction that was rolled back is begun again. */
+const passing: readonly string[] = ['55P03', '40P01', '40001'];
+export const isPassing = (error: unknown): boolean => passing.includes(serverError(error)?.code ?? '');
+
+/** @param statement undefined: of the transaction's end, where deferred constraints are checked. */
+export function sqlError(error: unknown, path: string, statement: SqlStatement | undefined): Error {
+  if (error instanceof VecferryError) return error;
+  const place = statement === undefined ? `${path}, at COMMIT` : `${path}, line ${lineWithin(statement, error)}`;
+  const shown = statement === undefined ? '' : ` (in: ${firstLine(statement.text)})`;
+  const server = serverError(error);
+  if (server === undefined) {
+    const message = error instanceof Error ? error.message : String(error);
+    const text = `${place}: the connection to PostgreSQL broke: ${message}${shown}`;
+    return new StoreUnavailable(text, { cause: error });
+  }
+  const more = ['detail', 'hint', 'where'].flatMap((name) => {
+    const value: unknown = Reflect.get(Object(error), name);
+    return typeof value === 'string' && value !== '' ? [`${name}: ${value.split('\n')[0]}`] : [];
+  });
+  const text = `${place}: ${[server.message, ...more].join('; ')} [${server.code}]${shown}`;
+  const { code } = server;
+  if (code === '55P03') {
+    const how = 'others hold the table; try at a quieter time, end who holds it, or give it longer with --lock-timeout';
+    return new Throttled(`${text}; ${how}`, { cause: error });
+  }
+  if (code === '53300' || code === '40P01' || code === '40001') return new Throttled(text, { cause: error });
+  if (code === '42501' || code.startsWith('28')) return new AccessDenied(text, { cause: error });
+  // The server is going down, or its operator has ended us.
+  if (code.startsWith('57P') || code.startsWith('08')) return new StoreUnavailable(text, { cause: error });
+  // Data that the statement does not take, against a statement that is wrong.
+  return /^2[123]/.test(code) ? new RecordRefused(text, { cause: error }) : new Incompatible(text, { cause: error });
+}
+
+export function firstLine(text: string): string {
+  const [first = '', ...rest] = text.trim().split('\n');
+  const line = first.trim().slice(0, 120);
+  return rest.length > 0 || first.trim().length > 120 ? `${line} …` : line;
+}
+
+/** `position` counts characters of the statement from 1. */
+function lineWithin({ line, text }: SqlStatement, error: unknown): number {
+  const position = Number(Reflect.get(Object(error), 'position'));
+  if (!Number.isInteger(position) || position < 1) return line;
+  return line + [...text].slice(0, position - 1).filter((character) => character === '\n').length;
+}

@@ -1,0 +1,71 @@
+import type { HistoryEntry } from './port.ts';
+
+/** What the lines of the history come to: how each number stands. */
+
+export interface Standing {
+  /** half: it was begun, did not end, and something of it may stand. forgotten: its file is gone for good. */
+  readonly state: 'applied' | 'pending' | 'half' | 'forgotten';
+  /** The line that says so. */
+  readonly entry: HistoryEntry;
+  /** Of half: the way that it was going. */
+  readonly direction: 'up' | 'down';
+  /** Of half and pending: the statement, from 1, that is to be gone on with. */
+  readonly statement: number;
+  /** Of applied, and of half on its way down: the line by which it was applied, with its checksum and how it is taken back. */
+  readonly applied?: HistoryEntry;
+  /** Of half on its way up: the last line that began it, with what takes it back. */
+  readonly begun?: HistoryEntry;
+}
+
+export type Standings = ReadonlyMap<number, Standing>;
+
+/** Of lines that are about the history itself, and no migration. */
+export const historyNumber = 0;
+
+/** @param entries all of them, in order */
+export function standingsOf(entries: readonly HistoryEntry[]): Standings {
+  // A restore goes back to how things stood at a line, which may itself come after another restore.
+  const after: Map<number, Standing>[] = [new Map()];
+  for (const entry of entries) {
+    const before = after.at(-1) ?? new Map();
+    const next = entry.action === 'restored' && entry.standsAt !== undefined ? after[entry.standsAt] : before;
+    const standings = new Map(next ?? before);
+    if (entry.number !== historyNumber && entry.action !== 'restored')
+      standings.set(entry.number, stepTo(before.get(entry.number), entry));
+    after.push(standings);
+  }
+  return after.at(-1) ?? new Map();
+}
+
+function stepTo(before: Standing | undefined, entry: HistoryEntry): Standing {
+  const { action, statement = 1 } = entry;
+  const applied = before?.applied;
+  const kept = applied === undefined ? {} : { applied };
+  if (action === 'up') return { state: 'applied', entry, direction: 'up', statement: 1, applied: entry };
+  if (action === 'down') return { state: 'pending', entry, direction: 'up', statement: 1 };
+  if (action === 'begun up') return { state: 'half', entry, direction: 'up', statement, begun: entry };
+  if (action === 'begun down') return { state: 'half', entry, direction: 'down', statement, ...kept };
+  if (action === 'repaired') return repaired(entry, before);
+  // Failed. Of a transaction nothing stands, and what was before it stands on; of another step something may.
+  if (before?.state !== 'half') return before ?? { state: 'pending', entry, direction: 'up', statement: 1 };
+  if (entry.as !== 'pending') return { ...before, entry, statement };
+  if (before.direction === 'down' && applied !== undefined)
+    return { state: 'applied', entry: applied, direction: 'up', statement: 1, applied };
+  return { state: 'pending', entry, direction: 'up', statement };
+}
+
+function repaired(entry: HistoryEntry, before: Standing | undefined): Standing {
+  const { statement = 1 } = entry;
+  if (entry.as === 'applied') return { state: 'applied', entry, direction: 'up', statement, applied: entry };
+  if (entry.as === 'forgotten') return { state: 'forgotten', entry, direction: 'up', statement: 1 };
+  // Cleared away, to be gone on with, in the direction that it had.
+  if (entry.as === undefined && before?.direction === 'down' && before.applied !== undefined)
+    return { state: 'applied', entry, direction: 'down', statement, applied: before.applied };
+  return { state: 'pending', entry, direction: 'up', statement };
+}
+
+/** Numbers that are applied, the highest first. */
+export function appliedNumbers(standings: Standings): readonly number[] {
+  const applied = [...standings].filter(([, { state }]) => state === 'applied').map(([number]) => number);
+  return applied.sort((a, b) => b - a);
+}

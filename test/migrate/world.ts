@@ -1,0 +1,71 @@
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import pg from 'pg';
+import { type Answer, spawnCommand } from '../local/command-line.ts';
+import { makeDatabase } from '../servers/database.ts';
+
+/** A team's folder of migrations, a database of its own on the real server, and the command line over both. */
+export interface MigrateWorld {
+  readonly folder: string;
+  readonly url: string;
+  /** A client beside the migrations, as an application has one. */
+  readonly sql: pg.Client;
+  write(name: string, text: string): Promise<void>;
+  remove(name: string): Promise<void>;
+  /** `vecferry migrate …` as a process. */
+  migrate(...args: readonly string[]): Promise<Answer>;
+  /** The same, which must end with 0. */
+  done(...args: readonly string[]): Promise<Answer>;
+  rows(sql: string): Promise<readonly Readonly<Record<string, unknown>>[]>;
+  close(): Promise<void>;
+}
+
+/** The secret's name in each world's configuration; one world a test file. */
+const secret = 'migrate/db';
+
+export async function makeMigrateWorld(name: string, config?: string): Promise<MigrateWorld> {
+  const database = await makeDatabase(name);
+  const root = await mkdtemp(join(tmpdir(), `${name}-`));
+  const folder = join(root, 'migrations');
+  process.env['VECFERRY_SECRET_MIGRATE_DB'] = JSON.stringify({ url: database.url });
+  const write = async (file: string, text: string): Promise<void> => {
+    await mkdir(folder, { recursive: true });
+    await writeFile(join(folder, file), text);
+  };
+  await write('vecferry.yaml', config ?? `stores:\n  db: {store: pgvector, connection: {secret: ${secret}}}\n`);
+  const sql = new pg.Client(database.url);
+  sql.on('error', () => undefined);
+  await sql.connect();
+  const migrate = (...args: readonly string[]): Promise<Answer> =>
+    spawnCommand(['--dir', join(root, 'runs'), ...beforeOptions(args), '--migrations', folder]);
+  return {
+    folder,
+    url: database.url,
+    sql,
+    write,
+    remove: (file) => rm(join(folder, file)),
+    migrate,
+    done: async (...args) => {
+      const answer = await migrate(...args);
+      if (answer.code !== 0)
+        throw new Error(`migrate ${args.join(' ')} ended with ${answer.code}: ${answer.err}${answer.out}`);
+      return answer;
+    },
+    rows: async (text) => (await sql.query(text)).rows,
+    close: async () => {
+      await sql.end();
+      await database.drop();
+      await rm(root, { recursive: true, force: true });
+    },
+  };
+}
+
+/** `--json` stands before the command. */
+function beforeOptions(args: readonly string[]): readonly string[] {
+  const json = args.includes('--json') ? ['--json'] : [];
+  return [...json, 'migrate', ...args.filter((arg) => arg !== '--json')];
+}
+
+/** A SQL migration of two parts. */
+export const sqlFile = (up: string, down = ''): string => `-- migrate:up\n${up}\n\n-- migrate:down\n${down}\n`;
