@@ -261,7 +261,7 @@ export function storedVectorBytes(vectors: readonly VectorSpec[]): number {
 }
 
 /** @see https://qdrant.tech/documentation/concepts/indexing/#payload-index */
-const payloadIndexTypes: ReadonlySet<string> = new Set([
+export const payloadIndexTypes: ReadonlySet<string> = new Set([
   'keyword',
   'integer',
   'float',

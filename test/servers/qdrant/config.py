@@ -112,7 +112,10 @@ def checked(config: Config) -> Config:
 
 def update_vector(vector: Config, diff: Config) -> None:
     diff = compact(diff)
-    if diff.get("hnsw_config") is not None:
+    if diff.get("hnsw_config") == {}:
+        # "Update params for HNSW index. If empty object - it will be unset": VectorParamsDiff of its OpenAPI.
+        vector.pop("hnsw_config", None)
+    elif diff.get("hnsw_config") is not None:
         vector["hnsw_config"] = {**vector.get("hnsw_config", {}), **hnsw_diff(diff["hnsw_config"])}
     if diff.get("quantization_config") == "Disabled":
         vector.pop("quantization_config", None)

@@ -1,0 +1,142 @@
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import type { MigrateConfig } from '../../../lib/migrate/port.ts';
+import { frontUrl } from '../../servers/urls.ts';
+import { down, makeConfig, makeFile, up } from './world.ts';
+
+/** Names of this file alone: the server is shared. */
+const ours = `mig${process.pid}${Math.random().toString(36).slice(2, 6)}`;
+let url: string;
+let config: MigrateConfig;
+let made = 0;
+const unique = (name = 'articles'): string => `${ours}_${name}${++made}`;
+
+beforeAll(async () => {
+  url = await frontUrl();
+  config = makeConfig({ store: 'qdrant', connection: { url }, options: { transport: 'rest' } });
+});
+
+afterAll(async () => {
+  const { collections } = await ask('GET', '/collections');
+  for (const { name } of collections) if (name.startsWith(ours)) await ask('DELETE', `/collections/${name}`);
+});
+
+// biome-ignore lint/suspicious/noExplicitAny: what the server answers is looked at as it is
+async function ask(method: string, path: string, body?: unknown): Promise<any> {
+  const answer = await fetch(`${url}${path}`, {
+    method,
+    headers: { 'content-type': 'application/json' },
+    ...(body !== undefined && { body: JSON.stringify(body) }),
+  });
+  const { result, status } = await answer.json();
+  if (!answer.ok && answer.status !== 404) throw new Error(`${method} ${path}: ${JSON.stringify(status)}`);
+  return result;
+}
+
+/** All that a migration may change of a collection; undefined where there is none. */
+async function stateOf(collection: string): Promise<unknown> {
+  const info = await ask('GET', `/collections/${collection}`);
+  if (info === undefined) return undefined;
+  const { aliases } = await ask('GET', '/aliases');
+  const { points } = await ask('POST', `/collections/${collection}/points/scroll`, { limit: 100, with_vector: true });
+  return {
+    config: info.config,
+    payload: Object.fromEntries(
+      Object.entries(info.payload_schema).map(([field, each]) => [field, { ...Object(each), points: 0 }]),
+    ),
+    aliases: aliases.filter((each: { collection_name: string }) => each.collection_name === collection),
+    points,
+  };
+}
+
+const vectors = { text: { size: 4, distance: 'cosine' } };
+
+describe('a collection file brings a Qdrant collection to what it says', () => {
+  test('one that is missing is made with its settings, payload indexes, seeds and alias, and down drops it', async () => {
+    const name = unique();
+    const file = makeFile(
+      1,
+      `
+store: search
+collection: ${name}
+vectors:
+  text: { size: 4, distance: Cosine, hnsw: { m: 24 }, quantization: { scalar: { type: int8 } }, onDisk: true }
+sparse: { keywords: { modifier: idf } }
+hnsw: { m: 8, efConstruction: 64 }
+optimizers: { indexingThreshold: 20000 }
+payloadIndexes: { tag: keyword, year: { type: integer, range: true, lookup: false } }
+aliases: [${name}_live]
+seed:
+  - { id: 1, vectors: { text: [1, 0, 0, 0], keywords: { indices: [7, 3], values: [1, 2] } }, payload: { tag: a, big: 12345678901234567890 } }
+`,
+    );
+    const applied = await up(file, { config });
+    expect(applied.step.lines.join('\n')).toContain(`PUT collections/${name}`);
+    const info = await ask('GET', `/collections/${name}_live`);
+    expect(info.config.params.vectors.text).toMatchObject({
+      size: 4,
+      distance: 'Cosine',
+      hnsw_config: { m: 24 },
+      on_disk: true,
+    });
+    expect(info.config).toMatchObject({
+      hnsw_config: { m: 8, ef_construct: 64 },
+      optimizer_config: { indexing_threshold: 20000 },
+    });
+    expect(Object.keys(info.payload_schema).sort()).toEqual(['tag', 'year']);
+    expect(info.points_count).toBe(1);
+    const again = await up(file, { config });
+    expect(again.step.lines).toEqual(['search: nothing to do, all of it is there']);
+    await down(applied.entry, file, { config });
+    expect(await stateOf(name)).toBeUndefined();
+  });
+
+  test('settings are changed in place, a second up does nothing, and down restores each as it was', async () => {
+    const name = unique();
+    await up(
+      makeFile(1, {
+        store: 'search',
+        collection: name,
+        vectors,
+        payloadIndexes: { tag: 'keyword', old: 'text', year: 'integer' },
+      }),
+      { config },
+    );
+    const before = await stateOf(name);
+    const file = makeFile(2, {
+      store: 'search',
+      collection: name,
+      vectors: { text: { hnsw: { m: 32 }, quantization: { binary: { always_ram: true } }, onDisk: true } },
+      hnsw: { efConstruction: 200, onDisk: true },
+      optimizers: { indexingThreshold: 5000, memmapThreshold: 9000 },
+      quantization: { scalar: { type: 'int8' } },
+      replicationFactor: 1,
+      writeConsistencyFactor: 2,
+      payloadIndexes: { tag: { type: 'keyword', is_tenant: true }, new: 'float' },
+      drop: { payloadIndexes: ['old'] },
+    });
+    const applied = await up(file, { config });
+    expect(applied.step.lines).toContain(
+      `search: PATCH collections/${name} hnsw_config {"ef_construct":200,"on_disk":true}: the graph is built anew in the background`,
+    );
+    const info = await ask('GET', `/collections/${name}`);
+    expect(info.config).toMatchObject({
+      hnsw_config: { m: 16, ef_construct: 200, on_disk: true },
+      optimizer_config: { indexing_threshold: 5000, memmap_threshold: 9000 },
+      quantization_config: { scalar: { type: 'int8' } },
+      params: { write_consistency_factor: 2, vectors: { text: { hnsw_config: { m: 32 }, on_disk: true } } },
+    });
+    expect(Object.keys(info.payload_schema).sort()).toEqual(['new', 'tag', 'year']);
+    expect((await up(file, { config })).step.lines).toEqual(['search: nothing to do, all of it is there']);
+    await down(applied.entry, file, { config });
+    expect(asInForce(await stateOf(name))).toEqual(asInForce(before));
+  });
+});
+
+/** Qdrant shows null, or nothing, for a setting that was never set, and cannot unset it: what it means then is the same. */
+function asInForce(state: unknown): unknown {
+  return JSON.parse(JSON.stringify(state), (key, value: unknown) => {
+    const isUnset =
+      value === null || (key === 'on_disk' && value === false) || (key === 'memmap_threshold' && value === 0);
+    return isUnset ? undefined : value;
+  });
+}
