@@ -90,6 +90,9 @@ const yesLeadsAway = [
   'Vectors as they are?',
   'A table of its own?',
   'The same vectors?',
+  'Another index alone?',
+  'Both indexes at once?',
+  'Old index replaced?',
 ];
 const isLoop = (name: string): boolean => name.startsWith('Done: ') || name === 'All readers moved?';
 function drawState(name: string, { Type, ItemProcessor }: State, indent: string): string[] {

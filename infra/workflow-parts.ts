@@ -4,7 +4,7 @@ import { LambdaInvoke, type LambdaInvokeProps } from 'aws-cdk-lib/aws-stepfuncti
 import type { Construct } from 'constructs';
 import { errorNames } from '../lib/errors.ts';
 import { runKeys } from '../lib/keys.ts';
-import { canaryFailedWith } from '../lib/states.ts';
+import { canaryFailedWith, notPassed } from '../lib/states.ts';
 import type { FunctionName } from './functions.ts';
 import { firstWaitSeconds, lambdaFaults, retries, storeBusy } from './retries.ts';
 import type { WorkflowProps } from './workflow.ts';
@@ -21,6 +21,8 @@ export interface WorkflowParts {
   askUntilAnswered(exit: sfn.IChainable): sfn.Chain;
   /** Moves readers step by step, with a look at each wait's end; whatever fails there takes them back first. */
   stepUntilDone(): sfn.Chain;
+  /** Puts the old index back where the new one has replaced it, and goes on to `next`; nothing to put back is no failure. */
+  takeChangeBack(next: sfn.State): sfn.TaskStateBase;
   /** In a map's child: calls a function with run and item, and again with the cursor that it hands back at its deadline. */
   callUntilDone(name: string, fn: FunctionName, item: ItemLoop): sfn.Chain;
   /** A Distributed Map over the list whose key stands at `list`; none of its children may fail. */
@@ -181,6 +183,19 @@ export function workflowParts(scope: Construct, { functions, runs }: WorkflowPro
       const choice = new sfn.Choice(scope, 'All readers moved?').otherwise(again);
       step.next(choice);
       return goesOn(step, choice, (next) => choice.when(sfn.Condition.booleanEquals('$.look.done', true), next));
+    },
+
+    takeChangeBack: (next) => {
+      const payload = { run: stringAt('$.run'), reason: notPassed };
+      const take = task('Take the change back', 'roll-back', {
+        payload: sfn.TaskInput.fromObject(payload),
+        resultPath: DISCARD,
+      });
+      take
+        .addCatch(next, { errors: [errorNames.notFound], resultPath: DISCARD })
+        .addCatch(failed)
+        .next(next);
+      return take;
     },
 
     callUntilDone: (name, fn, { item, cursor }) => {

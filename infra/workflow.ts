@@ -1,5 +1,14 @@
 import type { IBucket } from 'aws-cdk-lib/aws-s3';
-import { Chain, Condition, type IChainable, JsonPath, Pass, Succeed, TaskInput } from 'aws-cdk-lib/aws-stepfunctions';
+import {
+  Chain,
+  Choice,
+  Condition,
+  type IChainable,
+  JsonPath,
+  Pass,
+  Succeed,
+  TaskInput,
+} from 'aws-cdk-lib/aws-stepfunctions';
 import type { Construct } from 'constructs';
 import { errorNames } from '../lib/errors.ts';
 import type { Functions } from './functions.ts';
@@ -31,7 +40,8 @@ import { workflowParts } from './workflow-parts.ts';
  * 21. Measure the drift       of other vectors, made by another model or truncated: what they find beside what the source's do; until done
  * 22. Find the causes         of what failed
  * 23. Write the report
- * 24. Passed?                 if not, the run fails with the report: nothing is cut over, the source is untouched
+ * 24. Passed?                 if not, the run fails with the report: nothing is cut over, the source is untouched; an index that has
+ *                             replaced the old one is taken back first
  * 25. Cut over?               not where the event's cutover is null, or the run only validates
  * 26. Ask for approval        where the event wants a person's; without it "Tell that readers stay", and the run ends here
  * 27. Step the canary         where the event has one: a share of the readers moves, is watched, the next; until done
@@ -62,7 +72,11 @@ export function runWorkflow(scope: Construct, props: WorkflowProps): IChainable 
   const startWaiting = { resultSelector: { seconds: firstWaitSeconds }, resultPath: '$.wait' };
   const invalid = new Pass(scope, 'Validation failed', {
     parameters: { Error: errorNames.validationFailed, Cause: stringAt('$.report.summary') },
-  }).next(failed);
+  });
+  invalid.next(failed);
+  const notPassed = new Choice(scope, 'Old index replaced?')
+    .when(booleanEquals('$.replacesIndex', true), parts.takeChangeBack(invalid))
+    .otherwise(invalid);
 
   const exportOneRange = callUntilDone('Export a range', 'export-range', { item: 'range', cursor: 'next' });
   const checkOneShard = callUntilDone('Compare a shard', 'compare-shard', { item: 'shard', cursor: 'offset' }).next(
@@ -115,7 +129,7 @@ export function runWorkflow(scope: Construct, props: WorkflowProps): IChainable 
     .next(skipIf('The same vectors?', notDrifting, repeatUntilDone('Measure the drift', 'measure-drift')))
     .next(call('Find the causes', 'find-causes'))
     .next(call('Write the report', 'write-report', { resultPath: '$.report' }))
-    .next(leaveIf('Passed?', booleanEquals('$.report.passed', false), invalid))
+    .next(leaveIf('Passed?', booleanEquals('$.report.passed', false), notPassed))
     .next(leaveIf('Cut over?', booleanEquals('$.cutover', false), end('Validated, readers stay put')))
     .next(skipIf('Approval?', booleanEquals('$.approval', false), parts.askUntilAnswered(end('Readers stay put'))))
     .next(skipIf('At once?', booleanEquals('$.canary', false), parts.stepUntilDone()))

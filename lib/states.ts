@@ -135,6 +135,9 @@ export const tuneGoal = z.strictObject({
 export const tuneInput = z.strictObject({ run, goal: tuneGoal.optional() });
 export const causesOutput = z.strictObject({ causes: tally });
 
+/** The reason that is logged where a new index that did not pass is taken back. */
+export const notPassed = 'the new index did not pass validation';
+
 /** Ask for approval: the token by which the state machine goes on. What it goes on with is approvalOutput. */
 export const approvalInput = z.strictObject({ run, token: z.string() });
 export const approvalOutput = z.strictObject({ approved: z.boolean(), by: z.string(), reason: z.string() });

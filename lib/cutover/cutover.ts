@@ -1,5 +1,6 @@
 import type { z } from 'zod';
 import { InvalidEvent, NotFound, ValidationFailed } from '../errors.ts';
+import { replacesIndex } from '../index-change/index-change.ts';
 import { runKeys } from '../keys.ts';
 import type { RepairDeliveries } from '../live/repair-deliveries.ts';
 import { getJson, type ObjectStore, putJson } from '../objects.ts';
@@ -155,36 +156,56 @@ export interface RolledBack {
 
 /**
  * Makes readers use again what they used before this run moved them. Repeatable, and safe while the run is still moving
- * them: the log has the rollback before the flag has it, and whoever moves a share looks into the log afterwards.
+ * them: the log has the rollback before the flag has it, and whoever moves a share looks into the log afterwards. A new index that has
+ * replaced the old one is read before any move is logged, and is taken back all the same.
  * @throws NotFound when the run has moved no reader. @throws InvalidEvent when it was finished on the target.
  * @throws RunMismatch when the flag is another run's by now.
  */
 export async function rollBack(input: MoveInput): Promise<RolledBack> {
-  const { plan, objects, flags, pointer, now, reason } = input;
+  const { plan, objects, flags, pointer } = input;
   for (;;) {
     const moves = await readMoves(objects, plan.run);
     const canary = await getJson(objects, runKeys(plan.run).canary, canarySchema);
     const { readers, move: earlier, first } = standingOf(moves);
     // A canary writes canary.json first: it may be about to log a step, which must not stand.
     const isUnderWay = canary?.state === 'watching' && rollbackSince(moves, canary.startedAt) === undefined;
-    refuseNothing(plan, moves, readers !== 'source' || earlier !== undefined || isUnderWay);
+    const isReplaced = readers === 'source' && (await isIndexReplaced(plan, pointer));
+    const isThere = readers === 'source' && !isReplaced;
+    refuseNothing(plan, moves, !isThere || earlier !== undefined || isUnderWay);
     if (pointer.kind === 'flag') await refuseOthersFlag(plan, flags);
-    if (readers === 'source' && earlier !== undefined && !isUnderWay) {
+    if (isThere && earlier !== undefined && !isUnderWay) {
       await settle(input);
       return { move: earlier, isNew: false };
     }
-    const { kind, name } = first ?? pointer;
-    const to = first === undefined ? placeOf(plan.event.source) : first.from;
-    const from = readers === 'source' ? to : (earlier?.to ?? null);
-    const why = reason === undefined ? {} : { reason };
-    const noted = readers === 'source' ? {} : await noteOf(pointer);
-    const rollback: Move = { at: now().toISOString(), action: 'rollback', kind, name, from, to, ...why, ...noted };
+    const from = isReplaced ? pointer.to : (earlier?.to ?? null);
+    const rollback = await rollbackOf(input, { first, from: isThere ? undefined : from });
     const move = await logMoveAfter(objects, plan.run, rollback, moves);
     if (move === undefined) continue;
     await settle(input);
     return { move, isNew: true };
   }
 }
+
+/** @param from what readers use; undefined: they are back already */
+async function rollbackOf(
+  { plan, pointer, now, reason }: MoveInput,
+  { first, from }: { readonly first: Move | undefined; readonly from: string | null | undefined },
+): Promise<Move> {
+  const { kind, name } = first ?? pointer;
+  const to = first === undefined ? placeBack(plan, pointer) : first.from;
+  const why = reason === undefined ? {} : { reason };
+  const noted = from === undefined ? {} : await noteOf(pointer);
+  const at = now().toISOString();
+  return { at, action: 'rollback', kind, name, from: from === undefined ? to : from, to, ...why, ...noted };
+}
+
+/** True where readers use a new index since it was built, which no move has to say. */
+const isIndexReplaced = async (plan: Plan, pointer: NamedPointer): Promise<boolean> =>
+  replacesIndex(plan) && (await pointer.read()) === pointer.to;
+
+/** Where readers go back to of whom no move is logged. */
+const placeBack = ({ event }: Plan, { kind }: NamedPointer): string =>
+  kind === 'index' ? indexStands.old : placeOf(event.source);
 
 async function noteOf(pointer: NamedPointer): Promise<Pick<Move, 'note'>> {
   const note = await pointer.noteOfReturn?.();

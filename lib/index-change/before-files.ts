@@ -4,6 +4,7 @@ import { getJson, type ObjectStore } from '../objects.ts';
 import { hashOf } from '../recall/answers.ts';
 import { goalOf } from '../recall/query-sets.ts';
 import type { Manifest, Plan, Query } from '../run-files.ts';
+import { replacesIndex } from './index-change.ts';
 
 /**
  * before/<part>.json: what the old index answered to some queries before it was replaced, in the order of queries.json. Nobody
@@ -35,8 +36,6 @@ const beforeSchema = z.strictObject({
   at: z.iso.datetime(),
 });
 export type Before = z.infer<typeof beforeSchema>;
-
-export const replacesIndex = ({ index }: Pick<Plan, 'index'>): boolean => index?.how === 'instead';
 
 export async function readBeforePart(objects: ObjectStore, run: string, part: number): Promise<Before | undefined> {
   return await getJson(objects, beforeKey(run, part), beforeSchema);

@@ -6,6 +6,9 @@ import type { IndexSide } from '../stores/index-port.ts';
 
 export const isIndexChange = ({ index }: Pick<RunEvent, 'index'>): boolean => index !== undefined;
 
+/** True where the new index replaces the old one as it is built, so that readers use it before it is validated. */
+export const replacesIndex = ({ index }: Partial<Pick<Plan, 'index'>>): boolean => index?.how === 'instead';
+
 /** How a side of the run is opened; undefined: it changes no index. */
 export function indexSideOf(
   { run, event, index }: Pick<Plan, 'run' | 'event'> & Partial<Pick<Plan, 'index'>>,

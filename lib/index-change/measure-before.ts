@@ -7,7 +7,8 @@ import { type Answer, type Asked, measureAnswer, type Side } from '../recall/sea
 import type { Truth } from '../recall/truths.ts';
 import type { Plan } from '../run-files.ts';
 import type { Store } from '../stores/port.ts';
-import { type Answered, readBefore, replacesIndex, type SearchedBefore } from './before-files.ts';
+import { type Answered, readBefore, type SearchedBefore } from './before-files.ts';
+import { replacesIndex } from './index-change.ts';
 
 /** Holds what an index answered before it was replaced against the truth, as if it were asked now. */
 

@@ -133,6 +133,8 @@ describe('the state machine', () => {
       const callers = tasks.filter(([, state]) => functionCalledBy(state) === name).map(([state]) => state);
       if (name === 'report-failure') {
         expect(callers).toEqual(['Report the failed range', 'Report the failed shard', 'Report the failure']);
+      } else if (name === 'roll-back') {
+        expect(callers).toEqual(['Take the change back', 'Take readers back']);
       } else if (name === 'choose-queries') {
         // Before the index is built, where that replaces the one that is to be asked; what is chosen stays.
         expect(callers).toEqual(['Choose the queries first', 'Choose the queries']);
@@ -165,6 +167,15 @@ describe('the state machine', () => {
       expect(at(state, 'ErrorPath')).toBeDefined();
       expect(at(state, 'CausePath')).toBeDefined();
     }
+  });
+
+  test('puts an index back that did not pass before the run fails, since readers use it already', () => {
+    const takeBack = machine.States['Take the change back'];
+    expect(functionCalledBy(takeBack!)).toBe('roll-back');
+    expect(takeBack?.Next).toBe('Validation failed');
+    expect(at(takeBack, 'ResultPath')).toBeNull();
+    // Somebody was first: that is no failure.
+    expect(takeBack?.Catch?.[0]).toMatchObject({ ErrorEquals: [errorNames.notFound], Next: 'Validation failed' });
   });
 
   test('takes readers back before a canary that failed is reported, and reports the failure of the canary', () => {
@@ -235,7 +246,8 @@ describe('the state machine', () => {
     expect(waysTo('Approval?')).toEqual(['Cut over?']);
     expect(waysTo('Cut over?')).toEqual(['Passed?']);
     const equals = (Variable: string, BooleanEquals: boolean, Next: string) => [{ Variable, BooleanEquals, Next }];
-    expect(away('Passed?')).toEqual(equals('$.report.passed', false, 'Validation failed'));
+    expect(away('Passed?')).toEqual(equals('$.report.passed', false, 'Old index replaced?'));
+    expect(away('Old index replaced?')).toEqual(equals('$.replacesIndex', true, 'Take the change back'));
     expect(away('Cut over?')).toEqual(equals('$.cutover', false, 'Validated, readers stay put'));
     expect(away('Approval?')).toEqual(equals('$.approval', false, 'At once?'));
     expect(away('At once?')).toEqual(equals('$.canary', false, 'Cut over'));
@@ -247,6 +259,7 @@ describe('the state machine', () => {
 const caughtEarly: Readonly<Record<string, readonly string[]>> = {
   [asking]: ['States.Timeout'],
   'Take readers back': [errorNames.notFound],
+  'Take the change back': [errorNames.notFound],
 };
 
 describe('retries', () => {
