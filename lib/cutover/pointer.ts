@@ -126,6 +126,9 @@ async function columnPointer({ plan, openTarget, catchUp, openVectors }: Pointer
   };
 }
 
+const wayBack =
+  'the store has its old settings again and rebuilds the old index with them, which takes about as long as the change did; searches are answered meanwhile, by the new index until its part is rebuilt';
+
 /** The index that the searches of a vector go through. */
 async function indexPointer({ plan: { run, index, event }, openTarget }: PointerInput): Promise<NamedPointer> {
   const { store, kind } = await openTarget();
@@ -144,6 +147,7 @@ async function indexPointer({ plan: { run, index, event }, openTarget }: Pointer
     advance: () => pointer.move(name, indexStands.made(run)),
     share: never,
     takeBack: (before) => pointer.move(name, before ?? indexStands.old),
+    ...(index?.how === 'instead' && { noteOfReturn: async () => wayBack }),
     finish: never,
   };
 }

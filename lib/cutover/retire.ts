@@ -1,4 +1,5 @@
 import { Incompatible, InvalidEvent, NotFound, ValidationFailed } from '../errors.ts';
+import { replacesIndex } from '../index-change/index-change.ts';
 import { runKeys } from '../keys.ts';
 import { createJson, getJson, type ObjectStore } from '../objects.ts';
 import { isInPlace } from '../place.ts';
@@ -90,7 +91,11 @@ async function dropper({ plan, openSource, openTarget }: RetireInput): Promise<{
 
 const placeToDrop = ({ event }: Plan, name: string): string => placeOf({ store: event.source.store, collection: name });
 
-function refuseUnmovable({ run, event }: Plan): void {
+function refuseUnmovable({ run, event, index }: Plan): void {
+  if (replacesIndex({ index })) {
+    const text = `run '${run}' replaced the old index as it built the new one, so there is nothing left to drop`;
+    throw new InvalidEvent(`${text}; vecferry rollback ${run} rebuilds the old one`, { ids: [run] });
+  }
   if (event.mode === 'validate') {
     const text = `run '${run}' held two collections against each other and moved nothing`;
     throw new InvalidEvent(`${text}, so it has replaced nothing that could be dropped`, { ids: [run] });

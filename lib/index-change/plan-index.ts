@@ -11,6 +11,7 @@ import type { Description, StoreKind, Target } from '../stores/port.ts';
 import { adviseIndex } from './advice.ts';
 import type { IndexPlan } from './index-plan.ts';
 import { indexText } from './index-text.ts';
+import { refuseInstead } from './refuse-instead.ts';
 
 /** Plans a run that changes an index: what is there, what is wanted, and whether the store can get from one to the other. */
 
@@ -33,6 +34,7 @@ export function refuseIndex(event: RunEvent, { title, capabilities }: StoreKind)
     const text = 'validate.recall is null: what another index finds is all that can be validated of it';
     throw new InvalidEvent(`${text}; leave it out`, { ids: ['validate.recall'] });
   }
+  refuseInstead(event, { title, capabilities });
   refuseMapping(event);
 }
 
