@@ -5,7 +5,7 @@ import { modelText } from '../../lib/embed/stage/model-id.ts';
 import { formText } from '../../lib/index-change/index-text.ts';
 import { lookedWords, mappingReport } from '../../lib/mapping/words.ts';
 import type { Plan } from '../../lib/run-files.ts';
-import type { ShardHeader } from '../../lib/shard/shard.ts';
+import type { SeenShard } from '../../lib/shard/formats/look.ts';
 import type { Stage } from '../../lib/stage.ts';
 import type { RunStatus } from '../../lib/status.ts';
 import type { StoreKind } from '../../lib/stores/port.ts';
@@ -161,10 +161,11 @@ export function storeLine({ name, title, capabilities }: StoreKind): string {
   return `${name.padEnd(9)} ${title}: ${vectorKinds.join(', ')} vectors of at most ${count(maxDimension)} dimensions; ${distances.join(', ')}; cutover by ${moves}`;
 }
 
-export function shardLines(header: ShardHeader, bytes: number): readonly string[] {
+/** @param said what is known of the checksum */
+export function shardLines(header: SeenShard, bytes: number, said: string): readonly string[] {
   const { store, collection, vectors, ...rest } = flat(header);
   return [
-    `${count(bytes)} bytes, checksum right`,
+    `${count(bytes)} bytes, ${said}`,
     ...Object.entries({ store, collection, vectors, ...rest })
       .filter(([, value]) => value !== undefined)
       .map(([name, value]) => `${name.padEnd(17)} ${value}`),
@@ -172,22 +173,21 @@ export function shardLines(header: ShardHeader, bytes: number): readonly string[
 }
 
 /** One line a field; what is an object is shown as JSON. */
-function flat(header: ShardHeader): Readonly<Record<string, string>> {
+function flat(header: SeenShard): Readonly<Record<string, string>> {
   const { schema, ...own } = header;
   const entries = Object.entries({ ...own, store: schema.store, ids: schema.idType }).map(
     ([name, value]) => [name, typeof value === 'object' ? JSON.stringify(value) : String(value)] as const,
   );
-  return Object.fromEntries([
-    ...entries,
-    [
-      'vectors',
-      schema.vectors
-        .map(({ name, kind, dimension, distance, model }) =>
-          [name === '' ? '(unnamed)' : name, kind, dimension, distance, model && `by ${modelText(model)}`]
-            .filter((part) => part !== undefined)
-            .join(' '),
-        )
-        .join('; '),
-    ],
-  ]);
+  return Object.fromEntries([...entries, ['vectors', vectorsText(schema.vectors)]]);
+}
+
+/** `embedding dense 100 cosine by all-MiniLM-L6-v2; …` */
+export function vectorsText(vectors: SeenShard['schema']['vectors']): string {
+  return vectors
+    .map(({ name, kind, dimension, distance, model }) =>
+      [name === '' ? '(unnamed)' : name, kind, dimension, distance, model && `by ${modelText(model)}`]
+        .filter((part) => part !== undefined)
+        .join(' '),
+    )
+    .join('; ');
 }

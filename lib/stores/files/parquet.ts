@@ -15,7 +15,9 @@ const uuid = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
 
 /** A shard's header, verified; undefined when the file is no shard of ours. @throws ShardDamaged */
 export async function shardHeader(bytes: ByteRanges, where: string): Promise<ShardHeader | undefined> {
-  if (!(await openForeign(bytes, where)).metadata.has('vecferry.format')) return undefined;
+  // Any key of ours: a shard whose vecferry.format was altered is damaged, and no file of others.
+  const { metadata } = await openForeign(bytes, where);
+  if (![...metadata.keys()].some((key) => key.startsWith('vecferry.'))) return undefined;
   return verifyShard(await bytes.range(0, bytes.size), where);
 }
 

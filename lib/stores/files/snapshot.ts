@@ -10,6 +10,7 @@ import type { ShardHeader } from '../../shard/shard.ts';
 import type { FilesOptions, Folder } from './folder.ts';
 import type { Entry } from './index.ts';
 import { describeJsonLines, jsonLines } from './jsonl.ts';
+import { refuseOldShards } from './old-shards.ts';
 import { describeParquet, foreignParquet, ownShard, schemaOfForeign, shardHeader } from './parquet.ts';
 import type { Snapshot } from './read.ts';
 import { supersededIn } from './runs.ts';
@@ -36,12 +37,14 @@ export function makeSnapshots(look: Look, collection: string): () => Promise<Sna
   const { folder, options } = look;
   const opened = new Map<string, Entry>();
   const asked = new Map<string, boolean>();
+  const plainLines = new Set<string>();
   let known: { readonly tags: string; readonly snapshot: Snapshot } | undefined;
   return async () => {
     const headers = await readHeaders(folder);
     const all = await folder.list();
     const leftOut = await othersIn(look, all, asked);
     const listed = all.filter(({ key }) => !leftOut.includes(key));
+    await refuseOldShards(folder, listed, plainLines);
     const first = firstOf(listed, folder, options);
     const header = options.schemaOf === undefined ? headerOf(headers, folder, first) : undefined;
     if (header === undefined && first === undefined)

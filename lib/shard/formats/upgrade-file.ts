@@ -1,0 +1,129 @@
+import { z } from 'zod';
+import { ShardDamaged, VecferryError } from '../../errors.ts';
+import { parseAs, type RunEvent } from '../../event.ts';
+import { collectionSchema } from '../../schema.ts';
+import { shardFormat } from '../footer.ts';
+import { decodeShard, encodeShard, shardHeader, verifyShard } from '../shard.ts';
+import { bringUp } from './formats.ts';
+import { lookAt } from './look.ts';
+import { makeRules } from './rules.ts';
+
+/** What becomes of one file of a folder that is brought up. */
+
+export interface Made {
+  /**
+   * upgraded: of an older format. rewritten: of the current one, under new names. copied: as it was. left out: of another
+   * collection, as the names say. failed: it stays behind, and `reason` says why.
+   */
+  readonly how: 'upgraded' | 'rewritten' | 'copied' | 'left out' | 'failed';
+  /** Its path in the new folder. */
+  readonly to?: string | undefined;
+  /** What it was, where it is a shard. */
+  readonly format?: number | undefined;
+  /** In the new file. */
+  readonly records?: number | undefined;
+  /** Records that a rule of the mapping left out, or that lack a vector. */
+  readonly left?: number | undefined;
+  /** Of what is no shard. */
+  readonly what?: string | undefined;
+  readonly error?: string | undefined;
+  readonly reason?: string | undefined;
+}
+
+export interface MakeFileInput {
+  readonly bytes: Uint8Array;
+  /** Its path below the folder. */
+  readonly name: string;
+  /** For people. */
+  readonly where: string;
+  readonly rules: RunEvent | undefined;
+}
+
+const dataFile = /\.(parquet|jsonl|ndjson)$/i;
+
+/** True for what is neither data nor said about it by the files store. */
+export function leftAside(name: string): boolean {
+  const parts = name.split('/');
+  if (isDescription(name) || isMark(name)) return false;
+  return !dataFile.test(name) || parts.some((part) => /^[_.]/.test(part));
+}
+
+/** By these the files store knows which of two records of one id is the later one. */
+const isMark = (name: string): boolean => /(^|\/)_runs\/[^/]+\.json$/.test(name);
+
+/** What the files store says of a folder that it writes. */
+const isDescription = (name: string): boolean => /(^|\/)collection\.json$/.test(name);
+const descriptionSchema = z.looseObject({ schema: collectionSchema });
+
+/** What is made of the file: `body` where it goes into the new folder. Throws nothing for a file that cannot be brought up. */
+export async function makeFile(input: MakeFileInput): Promise<Made & { readonly body?: Uint8Array }> {
+  try {
+    if (isMark(input.name)) return { how: 'copied', what: 'the mark of a run', body: input.bytes };
+    if (isDescription(input.name)) return describeAgain(input);
+    return await bringFileUp(input);
+  } catch (error) {
+    // A defect that one file brings to light must not keep the others: it is named with that file.
+    const said = error instanceof Error ? error : new Error(String(error));
+    return { how: 'failed', error: said instanceof VecferryError ? said.name : 'Unreadable', reason: said.message };
+  }
+}
+
+async function bringFileUp({
+  bytes,
+  name,
+  where,
+  rules,
+}: MakeFileInput): Promise<Made & { readonly body?: Uint8Array }> {
+  const range = async (from: number, to: number): Promise<Uint8Array> => bytes.subarray(from, to);
+  const look = await lookAt({ size: bytes.length, range }, name, where, false);
+  if (look.kind === 'damaged') return { how: 'failed', error: look.error, reason: look.reason };
+  if (look.kind === 'newer')
+    return { how: 'failed', error: 'UnsupportedFormat', reason: look.reason, format: look.format };
+  if (look.kind === 'other') return copyOther(bytes, where, look, rules);
+  const { format } = look;
+  // Verified before names are asked: a damaged file is named as that.
+  const current = await bringUp(bytes, where);
+  const { columns: _, ...header } = verifyShard(current, where);
+  if (rules === undefined) {
+    const how = format === shardFormat ? 'copied' : 'upgraded';
+    return { how, format, records: header.records, body: current };
+  }
+  const given = makeRules(rules);
+  if (!given.isOurs(header.collection))
+    return { how: 'left out', format, reason: `it is of collection '${header.collection}'` };
+  const { meta, batch } = await decodeShard(current, where);
+  const { columns: __, records: ___, fingerprint: ____, checksum: _____, ...own } = meta;
+  const made = given.shard(own, batch, where);
+  const body = await encodeShard(made.batch, made.meta);
+  const { records } = shardHeader(body, where);
+  const left = made.left.length === 0 ? {} : { left: made.left.length };
+  return { how: format === shardFormat ? 'rewritten' : 'upgraded', format, records, ...left, body };
+}
+
+/** Names and mapping are for shards, which say what they hold: beside shards that have new names, a file with the old ones would be read as one that lacks them. */
+function copyOther(
+  bytes: Uint8Array,
+  where: string,
+  look: { readonly what: string; readonly records?: number },
+  rules: RunEvent | undefined,
+): Made & { readonly body?: Uint8Array } {
+  const { what, records } = look;
+  if (rules === undefined) return { how: 'copied', what, records, body: bytes };
+  const reason = `${where} is ${what}: names and mapping are applied to shards alone; move it by a run of its own, with the same names`;
+  return { how: 'failed', error: 'Incompatible', reason, what };
+}
+
+/** @throws ShardDamaged when it is not what the files store writes */
+function describeAgain({ bytes, where, rules }: MakeFileInput): Made & { readonly body?: Uint8Array } {
+  const what = "the collection's schema";
+  let parsed: unknown;
+  try {
+    parsed = JSON.parse(Buffer.from(bytes).toString());
+  } catch (cause) {
+    throw new ShardDamaged(`${where} is not JSON: it was cut short or altered`, { ids: [where], cause });
+  }
+  const description = parseAs(descriptionSchema, parsed, where, ShardDamaged);
+  if (rules === undefined) return { how: 'copied', what, body: bytes };
+  const schema = makeRules(rules).schema(description.schema, where);
+  return { how: 'rewritten', what, body: Buffer.from(JSON.stringify({ ...description, schema })) };
+}
