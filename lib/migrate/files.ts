@@ -9,7 +9,7 @@ import type { MigrationFile } from './port.ts';
 /** `001_articles.sql`, `20261121213000_search.yaml`; the hyphen of other tools is taken too. */
 const namePattern = /^(\d+)[_-](.+)\.(sql|yaml|yml|json)$/;
 /** What may lie in the folder without being a migration. */
-const besides = /^(vecferry\.(yaml|yml|json)|README(\.\w+)?|\..*)$/i;
+const besides = /^(vecferry\.(yaml|yml|json)|expect\.yaml|README(\.\w+)?|\..*)$/i;
 
 /** Digits of a number that is a time, `20261121213000`: such numbers are in order, and nobody can say whether one is missing. */
 const timestampDigits = 14;

@@ -1,4 +1,15 @@
-import type { HistoryEntry, MigrateConfig, MigrationFile } from '../port.ts';
+import { Incompatible, VecferryError } from '../../errors.ts';
+import { resolveConnection, secretsOf } from '../../secrets.ts';
+import { connect } from '../../stores/pgvector/connect.ts';
+import { storeKind } from '../../stores/registry.ts';
+import type { HistoryEntry, MigrateConfig, MigratedStore, MigrationFile } from '../port.ts';
+import { appliedNumbers, standingsOf } from '../standing.ts';
+import { addDeclared, type CountOf, checkDeclared } from './declared.ts';
+import { deriveExpected } from './derive.ts';
+import { type ExpectStore, readExpectations } from './expect.ts';
+import { unchecked } from './look.ts';
+import { checkCatalog, checkExtensions } from './postgres.ts';
+import { checkRows } from './postgres-rows.ts';
 
 /** One thing that was looked at after migrating. `unchecked` is never `ok`. */
 export interface CheckResult {
@@ -12,7 +23,9 @@ export interface CheckResult {
 export interface CheckReport {
   readonly format: 1;
   readonly at: string;
+  /** Everything is ok: what could not be looked at may be wrong, unless expect.yaml accepts it. */
   readonly passed: boolean;
+  readonly tally: Readonly<Record<CheckResult['verdict'], number>>;
   readonly stores: readonly {
     readonly name: string;
     readonly store: string;
@@ -24,9 +37,102 @@ export interface CheckInput {
   readonly config: MigrateConfig;
   readonly files: readonly MigrationFile[];
   readonly entries: readonly HistoryEntry[];
+  /** For each thing that is looked at; 30 s where it is left out. */
+  readonly timeoutMs?: number;
 }
 
 /** Looks at every store that migrations have changed, and changes nothing. */
-export async function checkStores(_input: CheckInput): Promise<CheckReport> {
-  throw new Error('checkStores is not there yet');
+export async function checkStores({ config, files, entries, timeoutMs = 30_000 }: CheckInput): Promise<CheckReport> {
+  const standings = standingsOf(entries);
+  const applied = new Set(appliedNumbers(standings));
+  const standing = files.filter(({ number }) => applied.has(number)).sort((a, b) => a.number - b.number);
+  const gone = [...applied].filter((number) => !files.some((file) => file.number === number)).sort((a, b) => a - b);
+  const declared = await readExpectations(config.directory, [...config.stores.keys()]);
+  const countOf: CountOf = async (name, of) => {
+    const store = config.stores.get(name);
+    if (store === undefined)
+      throw new Incompatible(`expect.yaml counts in store '${name}', which vecferry.yaml does not name`);
+    return await count(store, of);
+  };
+  const stores: { name: string; store: string; results: readonly CheckResult[] }[] = [];
+  for (const store of config.stores.values()) {
+    const about = { files: standing, gone, declared: declared.stores.get(store.name) ?? nothing, countOf, timeoutMs };
+    stores.push({
+      name: store.name,
+      store: store.store,
+      results: accepted(await checkStore(store, config, about), declared.accept),
+    });
+  }
+  const verdicts = stores.flatMap(({ results }) => results.map(({ verdict }) => verdict));
+  const tally = { ok: 0, wrong: 0, unchecked: 0 };
+  for (const verdict of verdicts) tally[verdict]++;
+  return { format: 1, at: new Date().toISOString(), passed: tally.wrong + tally.unchecked === 0, tally, stores };
+}
+
+function accepted(results: readonly CheckResult[], accept: readonly string[]): readonly CheckResult[] {
+  return results.map((result) => {
+    if (result.verdict !== 'unchecked' || !accept.some((words) => result.what.includes(words))) return result;
+    return { ...result, verdict: 'ok', detail: `not looked at, which expect.yaml accepts: ${result.detail}` };
+  });
+}
+
+const nothing: ExpectStore = { tables: {}, collections: {}, aliases: {} };
+
+export interface About {
+  /** Those that stand, in order. */
+  readonly files: readonly MigrationFile[];
+  /** Applied numbers without a file. */
+  readonly gone: readonly number[];
+  readonly declared: ExpectStore;
+  readonly countOf: CountOf;
+  readonly timeoutMs: number;
+}
+
+async function checkStore(store: MigratedStore, config: MigrateConfig, about: About): Promise<readonly CheckResult[]> {
+  try {
+    if (store.store === 'pgvector') return await checkPostgres(store, config, about);
+    return [unchecked(`store ${store.name}`, `what a ${store.store} holds is not looked at`)];
+  } catch (error) {
+    // One store that is away hides nothing of the others.
+    if (!(error instanceof VecferryError)) throw error;
+    return [unchecked(`store ${store.name}`, `${error.name}: ${error.message}`)];
+  }
+}
+
+async function checkPostgres(
+  { name, connection }: MigratedStore,
+  config: MigrateConfig,
+  { files, gone, declared, countOf, timeoutMs }: About,
+): Promise<readonly CheckResult[]> {
+  const database = await connect(await resolveConnection(connection, secretsOf.environment), 2);
+  try {
+    const looking = { database, timeoutMs };
+    const expected = await deriveExpected(name === config.sql ? files : []);
+    if (name === config.sql && gone.length > 0)
+      expected.unread.push(`migration ${gone.join(', ')}: its file is gone, and what it made is not known`);
+    await addDeclared(expected, declared);
+    return [
+      ...(await checkExtensions(looking)),
+      ...(await checkCatalog(looking, expected)),
+      ...(await checkRows(looking)),
+      ...(await checkDeclared(looking, declared, countOf)),
+    ];
+  } finally {
+    await database.close();
+  }
+}
+
+async function count({ store, connection, options }: MigratedStore, collection: string): Promise<number> {
+  const kind = await storeKind(store);
+  const opened = await kind.open({
+    connection: await resolveConnection(connection, secretsOf.environment),
+    collection,
+    options,
+    omitFields: [],
+  });
+  try {
+    return await opened.count();
+  } finally {
+    await opened.close();
+  }
 }

@@ -1,0 +1,272 @@
+import type { AlterTableCmd, ColumnDef, Constraint, CreateStmt, Node, RangeVar, TypeName } from 'libpg-query';
+import { quoteName } from '../../stores/pgvector/names.ts';
+import type { MigrationFile } from '../port.ts';
+import { type ParsedStatement, parseSql } from '../sql/parse.ts';
+import { sqlParts } from '../sql/parts.ts';
+
+/**
+ * What a database has to hold, read from the SQL of the migrations that stand, with PostgreSQL's own parser: what one of them made and
+ * none after it dropped or renamed. What a DO block or a function does cannot be read, and is said.
+ */
+
+export interface ExpectedColumn {
+  /** In the server's words, `character varying(20)`; undefined: the type has to be looked up, or any will do. */
+  type: string | undefined;
+  nullable: boolean | undefined;
+  readonly from: string;
+}
+
+export interface ExpectedTable {
+  readonly columns: Map<string, ExpectedColumn>;
+  readonly constraints: Map<string, Made>;
+  readonly from: string;
+}
+
+interface Made {
+  readonly from: string;
+  /** JSON of its tree, to see which columns it is about. */
+  readonly about: string;
+}
+
+export interface Expected {
+  /** By quoted name; without a schema where that is public. */
+  readonly tables: Map<string, ExpectedTable>;
+  readonly views: Map<string, string>;
+  readonly indexes: Map<string, Made & { table: string }>;
+  /** Statements whose effect is not known, a line each. */
+  readonly unread: string[];
+}
+
+/** @param files those that stand, in order @throws InvalidEvent where one is no SQL */
+export async function deriveExpected(files: readonly MigrationFile[]): Promise<Expected> {
+  const expected: Expected = { tables: new Map(), views: new Map(), indexes: new Map(), unread: [] };
+  for (const file of files) {
+    if (file.kind !== 'sql') continue;
+    for (const statement of await parseSql(sqlParts(file.text, file.path).up, file.path)) {
+      apply(expected, statement, file.name);
+    }
+  }
+  return expected;
+}
+
+const nameOf = (schema: string | undefined, name: string): string =>
+  schema === undefined || schema === '' || schema === 'public'
+    ? quoteName(name)
+    : `${quoteName(schema)}.${quoteName(name)}`;
+const tableOf = ({ schemaname, relname = '' }: RangeVar): string => nameOf(schemaname, relname);
+const schemaOf = (name: string): string | undefined => /^("(?:[^"]|"")+")\./.exec(name)?.[1]?.slice(1, -1);
+
+function apply(expected: Expected, { node, line }: ParsedStatement, from: string): void {
+  make(expected, node, from);
+  change(expected, node, from);
+  if ('DropStmt' in node)
+    for (const object of node.DropStmt.objects ?? []) drop(expected, object, node.DropStmt.removeType);
+  if ('DoStmt' in node || 'CallStmt' in node || 'ExecuteStmt' in node) {
+    const what = 'DoStmt' in node ? 'its DO block' : 'the procedure';
+    expected.unread.push(`${from}, line ${line}: what ${what} made`);
+  }
+}
+
+function make(expected: Expected, node: Node, from: string): void {
+  const { tables, views, indexes } = expected;
+  if ('CreateStmt' in node) createTable(expected, node.CreateStmt, from);
+  if ('CreateTableAsStmt' in node && node.CreateTableAsStmt.into?.rel !== undefined) {
+    const name = tableOf(node.CreateTableAsStmt.into.rel);
+    if (node.CreateTableAsStmt.objtype === 'OBJECT_MATVIEW') views.set(name, from);
+    else tables.set(name, { columns: new Map(), constraints: new Map(), from });
+  }
+  if ('ViewStmt' in node && node.ViewStmt.view !== undefined) views.set(tableOf(node.ViewStmt.view), from);
+  if ('IndexStmt' in node) {
+    const { idxname, relation, indexParams = [], whereClause } = node.IndexStmt;
+    if (relation === undefined || idxname === undefined || idxname === '') return;
+    const about = JSON.stringify([indexParams, whereClause]);
+    indexes.set(nameOf(relation.schemaname, idxname), { from, about, table: tableOf(relation) });
+  }
+}
+
+function change(expected: Expected, node: Node, from: string): void {
+  if ('AlterTableStmt' in node) {
+    const { relation, cmds = [] } = node.AlterTableStmt;
+    const table = relation === undefined ? undefined : expected.tables.get(tableOf(relation));
+    if (relation === undefined || table === undefined) return;
+    for (const cmd of cmds)
+      if ('AlterTableCmd' in cmd) alterTable(expected, tableOf(relation), table, cmd.AlterTableCmd, from);
+  }
+  if ('RenameStmt' in node) rename(expected, node.RenameStmt, from);
+  if ('AlterObjectSchemaStmt' in node) {
+    const { relation, newschema = '' } = node.AlterObjectSchemaStmt;
+    if (relation !== undefined) moveTable(expected, tableOf(relation), nameOf(newschema, relation.relname ?? ''));
+  }
+}
+
+function drop(expected: Expected, object: Node, kind: string | undefined): void {
+  const parts = namesIn(object);
+  const name = parts.length > 1 ? nameOf(parts.at(-2), parts.at(-1) ?? '') : nameOf(undefined, parts[0] ?? '');
+  if (kind === 'OBJECT_INDEX') expected.indexes.delete(name);
+  if (kind === 'OBJECT_VIEW' || kind === 'OBJECT_MATVIEW') expected.views.delete(name);
+  if (kind === 'OBJECT_TABLE') dropTable(expected, name);
+  if (kind === 'OBJECT_SCHEMA')
+    for (const table of [...expected.tables.keys()]) if (schemaOf(table) === parts[0]) dropTable(expected, table);
+}
+
+function createTable(
+  { tables }: Expected,
+  { relation, tableElts = [], if_not_exists }: CreateStmt,
+  from: string,
+): void {
+  if (relation === undefined || relation.relpersistence === 't') return;
+  if (if_not_exists === true && tables.has(tableOf(relation))) return;
+  const table: ExpectedTable = { columns: new Map(), constraints: new Map(), from };
+  tables.set(tableOf(relation), table);
+  for (const each of tableElts) {
+    if ('ColumnDef' in each) addColumn(table, each.ColumnDef, from);
+    if ('Constraint' in each) addConstraint(table, each.Constraint, from);
+  }
+}
+
+function addColumn(table: ExpectedTable, { colname = '', typeName, constraints = [] }: ColumnDef, from: string): void {
+  const kinds = constraints.flatMap((each) => ('Constraint' in each ? (each.Constraint.contype ?? []) : []));
+  const isSerial = serials.test(baseOf(typeName));
+  const isNotNull =
+    isSerial || kinds.some((kind) => ['CONSTR_NOTNULL', 'CONSTR_PRIMARY', 'CONSTR_IDENTITY'].includes(kind));
+  table.columns.set(colname, { type: typeText(typeName), nullable: !isNotNull, from });
+  for (const each of constraints) if ('Constraint' in each) addConstraint(table, each.Constraint, from);
+}
+
+function addConstraint(table: ExpectedTable, constraint: Constraint, from: string): void {
+  if (constraint.conname !== undefined && constraint.conname !== '')
+    table.constraints.set(constraint.conname, { from, about: JSON.stringify(constraint) });
+  if (constraint.contype === 'CONSTR_PRIMARY')
+    for (const key of (constraint.keys ?? []).flatMap(namesIn)) {
+      const column = table.columns.get(key);
+      if (column !== undefined) column.nullable = false;
+    }
+}
+
+function alterTable(
+  expected: Expected,
+  name: string,
+  table: ExpectedTable,
+  command: AlterTableCmd,
+  from: string,
+): void {
+  const { subtype, name: about = '', def, missing_ok } = command;
+  if (def !== undefined && 'ColumnDef' in def && subtype === 'AT_AddColumn') {
+    if (missing_ok !== true || !table.columns.has(def.ColumnDef.colname ?? '')) addColumn(table, def.ColumnDef, from);
+  }
+  if (def !== undefined && 'Constraint' in def && subtype === 'AT_AddConstraint')
+    addConstraint(table, def.Constraint, from);
+  if (subtype === 'AT_DropConstraint') table.constraints.delete(about);
+  if (subtype === 'AT_DropColumn') {
+    table.columns.delete(about);
+    forgetMentions(table.constraints, about);
+    for (const [index, made] of expected.indexes)
+      if (made.table === name && mentions(made, about)) expected.indexes.delete(index);
+  }
+  const column = table.columns.get(about);
+  if (column !== undefined) alterColumn(column, command);
+}
+
+function alterColumn(column: ExpectedColumn, { subtype, def }: AlterTableCmd): void {
+  if (subtype === 'AT_SetNotNull') column.nullable = false;
+  if (subtype === 'AT_DropNotNull') column.nullable = true;
+  if (subtype === 'AT_AlterColumnType' && def !== undefined && 'ColumnDef' in def)
+    column.type = typeText(def.ColumnDef.typeName);
+}
+
+function rename(
+  { tables, views, indexes }: Expected,
+  statement: { renameType?: string; relation?: RangeVar; subname?: string; newname?: string },
+  from: string,
+): void {
+  const { renameType, relation, subname = '', newname = '' } = statement;
+  if (relation === undefined) return;
+  const name = tableOf(relation);
+  const renamed = nameOf(relation.schemaname, newname);
+  const table = tables.get(name);
+  if (renameType === 'OBJECT_TABLE') moveTable({ tables, views, indexes, unread: [] }, name, renamed);
+  else if (renameType === 'OBJECT_COLUMN') move(table?.columns, subname, newname);
+  else if (renameType === 'OBJECT_TABCONSTRAINT') move(table?.constraints, subname, newname);
+  else if (renameType === 'OBJECT_INDEX') move(indexes, name, renamed);
+  else if (renameType === 'OBJECT_VIEW' && views.delete(name)) views.set(renamed, from);
+}
+
+function move<T>(map: Map<string, T> | undefined, from: string, to: string): void {
+  const value = map?.get(from);
+  if (value === undefined) return;
+  map?.delete(from);
+  map?.set(to, value);
+}
+
+function moveTable({ tables, indexes }: Expected, from: string, to: string): void {
+  move(tables, from, to);
+  for (const [name, made] of [...indexes]) {
+    if (made.table !== from) continue;
+    made.table = to;
+    // An index lies in its table's schema.
+    const bare = name
+      .slice(name.lastIndexOf('."') + 1)
+      .slice(1, -1)
+      .replaceAll('""', '"');
+    move(indexes, name, nameOf(schemaOf(to), bare));
+  }
+}
+
+function dropTable({ tables, indexes }: Expected, table: string): void {
+  tables.delete(table);
+  for (const [name, made] of indexes) if (made.table === table) indexes.delete(name);
+}
+
+const mentions = ({ about }: Made, column: string): boolean =>
+  about.includes(`"sval":${JSON.stringify(column)}`) || about.includes(`"name":${JSON.stringify(column)}`);
+
+function forgetMentions(constraints: Map<string, Made>, column: string): void {
+  for (const [name, made] of constraints) if (mentions(made, column)) constraints.delete(name);
+}
+
+function namesIn(node: Node): readonly string[] {
+  if ('String' in node) return [node.String.sval ?? ''];
+  if ('List' in node) return (node.List.items ?? []).flatMap(namesIn);
+  return [];
+}
+
+const serials = /^(small|big)?serial[248]?$/;
+const baseOf = (type: TypeName | undefined): string => (type?.names ?? []).flatMap(namesIn).at(-1) ?? '';
+
+/** What format_type says for the names that PostgreSQL's grammar knows. postgresql.org/docs/18/datatype.html, table 8.1 */
+const formatted: Readonly<Record<string, string>> = {
+  int2: 'smallint',
+  int4: 'integer',
+  int: 'integer',
+  int8: 'bigint',
+  serial: 'integer',
+  serial4: 'integer',
+  bigserial: 'bigint',
+  serial8: 'bigint',
+  smallserial: 'smallint',
+  serial2: 'smallint',
+  float4: 'real',
+  float8: 'double precision',
+  bool: 'boolean',
+  varchar: 'character varying',
+  bpchar: 'character',
+  decimal: 'numeric',
+  timestamp: 'timestamp without time zone',
+  timestamptz: 'timestamp with time zone',
+  time: 'time without time zone',
+  timetz: 'time with time zone',
+  varbit: 'bit varying',
+};
+
+/** A type as format_type writes it; undefined where its words are not these (intervals with fields, times with a precision). */
+export function typeText(type: TypeName | undefined): string | undefined {
+  const base = baseOf(type);
+  if (type === undefined || base === '' || type.setof === true || base === 'interval') return undefined;
+  const words = formatted[base] ?? base;
+  const modifiers = (type.typmods ?? []).map((each) =>
+    'A_Const' in each ? (each.A_Const.ival?.ival ?? each.A_Const.sval?.sval) : undefined,
+  );
+  if (modifiers.includes(undefined) || (modifiers.length > 0 && words.startsWith('time'))) return undefined;
+  const modified = modifiers.length === 0 ? '' : `(${modifiers.join(',')})`;
+  return `${words}${modified}${'[]'.repeat(Math.min(1, (type.arrayBounds ?? []).length))}`;
+}
