@@ -1,6 +1,6 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import type { Work } from './commands.ts';
-import type { MigrateOptions, MoveOptions } from './migrate-commands.ts';
+import type { MigrateOptions, MoveOptions, RepairOptions } from './migrate-commands.ts';
 
 /** `vecferry migrate …`: ordered migrations. Each subcommand loads what it needs when it runs. */
 
@@ -68,6 +68,30 @@ export function addMigrateCommands(program: Command, work: Work): void {
     .action((to: number, options: MoveOptions) =>
       work(async (context) => (await load.migrate()).moveCommand(context, { goal: { to } }, options)),
     );
+
+  withLimits(
+    withFolder(migrate.command('repair').description('clear away what a dead step left, or say how things are')),
+  )
+    .argument(
+      '[number]',
+      'the migration; history: its lines are right as they stand; left out: what can be repaired, and how',
+    )
+    .addOption(new Option('--as <state>', 'say how it is').choices(['applied', 'pending', 'forgotten']))
+    .option('--from <statement>', 'go on with this statement of it, from 1', count)
+    .option('--reason <text>', 'why, for the history', '')
+    .action((what: string | undefined, options: RepairOptions) =>
+      work(async (context) =>
+        (await load.migrate()).repairCommand(
+          context,
+          what === undefined || what === 'history' ? what : number(what),
+          options,
+        ),
+      ),
+    );
+
+  withFolder(
+    migrate.command('check').description('hold the files against the history, and look at the stores; changes nothing'),
+  ).action((options: MigrateOptions) => work(async (context) => (await load.migrate()).checkCommand(context, options)));
 
   withFolder(migrate.command('new').description('write the next file, to be filled in'))
     .argument('<name>', 'what it does: add_rank_to_articles')

@@ -5,12 +5,14 @@ import { InvalidEvent, RunMismatch } from '../../lib/errors.ts';
 import { readMigrateConfig } from '../../lib/migrate/config.ts';
 import { isTimestamp, type MigrationFolder, readMigrationFiles } from '../../lib/migrate/files.ts';
 import { postgresHistory } from '../../lib/migrate/history-postgres.ts';
+import { repair } from '../../lib/migrate/repair.ts';
 import {
   carryOut,
   type Goal,
   type Migrator,
   type Move,
   movesTo,
+  mustBeSound,
   overviewOf,
   planMove,
 } from '../../lib/migrate/runner.ts';
@@ -74,6 +76,7 @@ export async function withMigrator<T>(
       copy: async () => {
         throw new InvalidEvent('a copy is not there yet');
       },
+      reconnect: async () => postgresHistory(await openSession({ store, by, onNotice }), store.name),
       tell: (news) => {
         if (news.kind === 'retry') output.event({ type: 'warning', message: news.message });
         else output.event({ ...news, type: 'migration', state: news.kind });
@@ -127,6 +130,7 @@ export async function moveCommand(context: CommandContext, { goal, only }: Aim, 
     };
     if (options.dryRun) return await tellPlan(context, migrator, await movesNow());
     const wanted = await movesNow();
+    await mustBeSound(migrator, wanted);
     const done = await migrator.history.locked(
       async () => {
         // Whoever had the lock before may have done all or some of it.
@@ -157,6 +161,58 @@ async function tellPlan({ output }: CommandContext, migrator: Migrator, moves: r
   }
   output.line(`planned  ${moves.length} ${moves.length === 1 ? 'migration' : 'migrations'}; nothing was changed`);
   return exitCodes.ok;
+}
+
+export interface RepairOptions extends MigrateOptions, Pick<MoveOptions, 'lockWait'> {
+  readonly as?: 'applied' | 'pending' | 'forgotten';
+  readonly from?: number;
+  readonly reason: string;
+}
+
+/** `vecferry migrate repair [NUMBER]`; without a number it says what can be repaired. */
+export async function repairCommand(
+  context: CommandContext,
+  what: number | 'history' | undefined,
+  { as, from, reason, ...options }: RepairOptions,
+): Promise<number> {
+  const { output } = context;
+  return await withMigrator(context, options, async (migrator) => {
+    if (what === undefined) {
+      const { problems } = await overviewOf(migrator);
+      output.event({ type: 'repaired', number: null, lines: [], problems });
+      for (const { message } of problems) output.line(`problem  ${message}`);
+      if (problems.length === 0) output.line('done     there is nothing to repair');
+      return problems.length === 0 ? exitCodes.ok : exitCodes.refused;
+    }
+    const { number, lines } = await migrator.history.locked(() => repair(migrator, { what, as, from, reason }), {
+      waitMs: options.lockWait * 1000,
+      by: migrator.by,
+    });
+    output.event({ type: 'repaired', number, lines, problems: (await overviewOf(migrator)).problems });
+    for (const line of lines) output.line(`repaired ${line}`);
+    return exitCodes.ok;
+  });
+}
+
+/** `vecferry migrate check` */
+export async function checkCommand(context: CommandContext, options: MigrateOptions): Promise<number> {
+  const { output } = context;
+  return await withMigrator(context, options, async (migrator) => {
+    const { applied, pending, problems } = await overviewOf(migrator);
+    output.event({
+      type: 'check',
+      history: migrator.history.where,
+      applied: applied.length,
+      pending: pending.length,
+      problems,
+    });
+    for (const { message } of problems) output.line(`problem  ${message}`);
+    if (problems.length > 0) return exitCodes.refused;
+    output.line(
+      `ok       ${applied.length} applied as their files are, ${pending.length} pending, the history is as it was written`,
+    );
+    return exitCodes.ok;
+  });
 }
 
 /** `vecferry migrate new NAME` */

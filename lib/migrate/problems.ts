@@ -35,6 +35,7 @@ export function problemsOf({ folder, standings, faults }: ProblemsInput): readon
       .flatMap(([number, standing]) => {
         const file = byNumber.get(number);
         if (standing.state === 'half') return halfProblems(standing, file);
+        if (standing.state === 'pending' && standing.statement > 1) return goingOnProblems(standing, file);
         if (standing.state === 'applied' && standing.applied !== undefined)
           return appliedProblems(standing.applied, file);
         return [];
@@ -77,4 +78,21 @@ function halfProblems(
   const what = action === 'failed' ? `failed half way ${direction}` : `was begun ${direction} and did not end`;
   const how = `see what stands, and go on: vecferry migrate repair ${number}`;
   return [{ kind: 'half', number, message: `${name} ${what} (${at}, by ${by}): ${detail}; ${how}` }];
+}
+
+/** The first statements of it stand: those of another text would not follow on them. */
+function goingOnProblems(
+  { entry, statement }: { entry: HistoryEntry; statement: number },
+  file: MigrationFile | undefined,
+): readonly Problem[] {
+  if (file === undefined || file.checksum === entry.checksum) return [];
+  const { number } = entry;
+  const how = `bring the file back as it was, or take what stands back by hand and say: vecferry migrate repair ${number} --as pending`;
+  return [
+    {
+      kind: 'changed',
+      number,
+      message: `${file.path} was changed, and ${statement - 1} of its statements stand already; ${how}`,
+    },
+  ];
 }

@@ -1,5 +1,5 @@
-import { Incompatible, InvalidEvent, NotFound } from '../errors.ts';
-import { collectionDown, collectionUp } from './collection/collection.ts';
+import { Incompatible, InvalidEvent, NotFound, StoreUnavailable } from '../errors.ts';
+import { collectionDown, collectionUp, parseCollectionFile } from './collection/collection.ts';
 import type { MigrateSettings } from './config.ts';
 import type { MigrationFolder } from './files.ts';
 import type { KeptHistory } from './history-postgres.ts';
@@ -7,7 +7,7 @@ import type { HistoryEntry, MigrationFile, Step } from './port.ts';
 import { type Problem, problemsOf } from './problems.ts';
 import type { SqlSession } from './session.ts';
 import { type SqlLimits, sqlStep, sqlUp } from './sql-step.ts';
-import { type Standing, type Standings, standingsOf } from './standing.ts';
+import { nextSeq, type Standing, type Standings, standingsOf } from './standing.ts';
 
 /** Applies migrations and takes them back, one after the other, each with its line in the history. */
 
@@ -21,6 +21,8 @@ export interface Migrator {
   readonly limits: SqlLimits;
   /** Runs the main job, for a collection that has to be copied. */
   readonly copy: (event: unknown, run: string) => Promise<void>;
+  /** The history by another connection, when that of `session` is gone. */
+  readonly reconnect: () => Promise<KeptHistory>;
   readonly tell: (news: MigrationNews) => void;
   readonly now: () => Date;
 }
@@ -135,6 +137,8 @@ function fileOf(line: HistoryEntry, files: readonly MigrationFile[]): MigrationF
  * @throws what stopped it, with `failed` in the history
  */
 export async function carryOut(migrator: Migrator, moves: readonly Move[], signal?: AbortSignal): Promise<number> {
+  // A file that cannot be one is found before the first one runs.
+  await mustBeSound(migrator, moves);
   let done = 0;
   for (const move of moves) {
     // A step that is under way is brought to its end: half of one is what nobody wants.
@@ -145,6 +149,14 @@ export async function carryOut(migrator: Migrator, moves: readonly Move[], signa
   return done;
 }
 
+/** @throws InvalidEvent naming file and line of what no migration can hold. */
+export async function mustBeSound(migrator: Migrator, moves: readonly Move[]): Promise<void> {
+  for (const move of moves) {
+    if (move.file.kind === 'sql') await planMove(migrator, move);
+    else if (move.direction === 'up') parseCollectionFile(move.file);
+  }
+}
+
 async function carryOutOne(migrator: Migrator, move: Move): Promise<void> {
   const { history, tell, now } = migrator;
   const { direction, file, number } = move;
@@ -152,7 +164,7 @@ async function carryOutOne(migrator: Migrator, move: Move): Promise<void> {
   const entries = await history.entries();
   const standing = standingsOf(entries).get(number);
   const began = now();
-  let seq = entries.length;
+  let seq = nextSeq(entries) - 1;
   const line = (action: HistoryEntry['action'], more: Partial<HistoryEntry>): HistoryEntry => ({
     seq: seq + 1,
     number,
@@ -197,40 +209,70 @@ async function carryOutOne(migrator: Migrator, move: Move): Promise<void> {
       await write(line(`begun ${direction}`, { ...(step.rollback !== undefined && { rollback: step.rollback }) }));
     }
     await step.run(async (rollback) => {
-      await write(line(direction, direction === 'up' && rollback !== undefined ? { rollback } : {}));
+      // Not counted: a transaction that is begun again writes the same line again.
+      await history.append(line(direction, direction === 'up' && rollback !== undefined ? { rollback } : {}));
     });
   } catch (error) {
-    await recordFailure(migrator, { ...failure, error, line });
-    throw error;
+    const isDone = await recordFailure(migrator, { ...failure, error, line, ended: line(direction, {}) }).catch(
+      (cause: unknown) => {
+        const why = cause instanceof Error ? cause.message : String(cause);
+        tell({ kind: 'retry', message: `the history could not be told of the failure: ${why}` });
+        return false;
+      },
+    );
+    throw isDone ? lostAfterDone(name, error) : error;
   }
   tell({ kind: 'done', number, name, direction, milliseconds: now().getTime() - began.getTime() });
 }
+
+/** The connection ended between the commit and its answer: all is well, and the lock has to be taken anew. */
+function lostAfterDone(name: string, cause: unknown): StoreUnavailable {
+  return new StoreUnavailable(
+    `${name} was committed, and the connection broke right after it; the same command goes on`,
+    { cause },
+  );
+}
+
+/** How long the dead connection's lock is waited for. */
+const reconnectMs = 15_000;
 
 interface Failure {
   readonly statement?: number;
   readonly isClean: boolean;
   readonly error: unknown;
   readonly line: (action: HistoryEntry['action'], more: Partial<HistoryEntry>) => HistoryEntry;
+  /** The line that would say that it is done. */
+  readonly ended: HistoryEntry;
 }
 
-/** The history says what failed and why. Where the connection is gone it cannot: a step that was begun says so by having no end. */
+/**
+ * The history says what failed and why. Where the connection is gone, by another one: what was sent last may have been committed all the same.
+ * @returns true where it was.
+ */
 async function recordFailure(
-  { history, session, tell }: Migrator,
-  { statement, isClean, error, line }: Failure,
-): Promise<void> {
+  { history, session, reconnect }: Migrator,
+  { statement, isClean, error, line, ended }: Failure,
+): Promise<boolean> {
   const detail = error instanceof Error ? error.message : String(error);
-  if (session?.isLost() === true) {
-    tell({
-      kind: 'retry',
-      message: 'the history could not be told of it: the connection is gone, and the lock with it',
+  const write = async (kept: KeptHistory): Promise<boolean> => {
+    const entries = await kept.entries();
+    const entry = line('failed', {
+      detail,
+      ...(statement !== undefined && { statement }),
+      ...(isClean && { as: 'pending' }),
     });
-    return;
+    const { action, seq } = ended;
+    if (entries.some((each) => each.seq >= seq && each.number === ended.number && each.action === action)) return true;
+    await kept.append({ ...entry, seq: nextSeq(entries) });
+    return false;
+  };
+  if (session?.isLost() !== true) return await write(history);
+  const again = await reconnect();
+  try {
+    return await again.locked(() => write(again), { waitMs: reconnectMs, by: line('failed', {}).by });
+  } finally {
+    await again.close();
   }
-  const seq = (await history.entries()).length + 1;
-  await history.append({
-    ...line('failed', { detail, ...(statement !== undefined && { statement }), ...(isClean && { as: 'pending' }) }),
-    seq,
-  });
 }
 
 /** What a move would do, touching nothing. */

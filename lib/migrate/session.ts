@@ -17,6 +17,8 @@ export interface SqlSession {
   run(sql: string): Promise<void>;
   /** True once the connection is gone: the lock is too. */
   isLost(): boolean;
+  /** True: the server can look, while a statement runs, whether its client still lives (client_connection_check_interval: PostgreSQL 14, not on Windows). */
+  readonly canNoticeDeath: boolean;
   close(): Promise<void>;
 }
 
@@ -78,7 +80,12 @@ export async function openSession({ store, by, onNotice }: OpenSession): Promise
     await client.end().catch(() => undefined);
     throw storeError(error, `PostgreSQL store '${store.name}'`);
   }
+  const canNoticeDeath = await client.query(noticeDeath(true) + noticeDeath(false)).then(
+    () => true,
+    () => false,
+  );
   return {
+    canNoticeDeath,
     rows: async (sql, params = []) => (await client.query<Record<string, string | null>>(sql, [...params])).rows,
     run: async (sql) => {
       await client.query(sql);
@@ -89,6 +96,9 @@ export async function openSession({ store, by, onNotice }: OpenSession): Promise
     },
   };
 }
+
+/** A transaction whose client has died is rolled back within seconds, and not once its statement ends: nobody can commit it. */
+export const noticeDeath = (isOn: boolean): string => `SET client_connection_check_interval = ${isOn ? 5000 : 0};`;
 
 const backendPid = async (client: pg.Client): Promise<number> =>
   Number((await client.query<{ pid: string }>('SELECT pg_backend_pid()::text AS pid')).rows[0]?.pid);

@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { InvalidEvent } from '../errors.ts';
 import { invalidIndexes } from './invalid-indexes.ts';
 import type { MigrationFile, Step } from './port.ts';
-import { type SqlSession, sessionSettings } from './session.ts';
+import { noticeDeath, type SqlSession, sessionSettings } from './session.ts';
 import { sqlParts } from './sql/parts.ts';
 import { type SqlStatement, splitStatements, transactionControl } from './sql/split.ts';
 import { firstLine, isPassing, sqlError } from './sql-error.ts';
@@ -135,7 +135,7 @@ async function tryTransaction(
 ): Promise<void> {
   let current: SqlStatement | undefined = statements[0];
   try {
-    await session.run(`BEGIN; ${localLimits(limits)}`);
+    await session.run(`BEGIN; ${localLimits(limits)} ${session.canNoticeDeath ? noticeDeath(true) : ''}`);
     for (const statement of statements) {
       current = statement;
       await session.run(statement.text);

@@ -69,3 +69,5 @@ export function appliedNumbers(standings: Standings): readonly number[] {
   const applied = [...standings].filter(([, { state }]) => state === 'applied').map(([number]) => number);
   return applied.sort((a, b) => b - a);
 }
+
+export const nextSeq = (entries: readonly HistoryEntry[]): number => (entries.at(-1)?.seq ?? 0) + 1;

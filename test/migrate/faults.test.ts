@@ -1,0 +1,165 @@
+import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import { type MigrateWorld, makeMigrateWorld, sqlFile } from './world.ts';
+
+/** What goes wrong while migrations are applied: nothing half done stands, and the history says what happened. */
+
+let world: MigrateWorld;
+beforeEach(async () => {
+  world = await makeMigrateWorld('migrate_faults');
+});
+afterEach(() => world.close());
+
+const table = (name: string): string =>
+  sqlFile(`CREATE TABLE ${name} (id int PRIMARY KEY, n int);`, `DROP TABLE ${name};`);
+const tables = async (): Promise<readonly unknown[]> =>
+  (
+    await world.rows(
+      `SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace AND relname <> 'vecferry_migrations' ORDER BY 1`,
+    )
+  ).map(({ relname }) => relname);
+const actions = async (): Promise<readonly string[]> =>
+  (await world.rows('SELECT number, action FROM vecferry_migrations ORDER BY seq')).map(
+    ({ number, action }) => `${number} ${action}`,
+  );
+const failed = async (...args: string[]): Promise<{ readonly code: number | null; readonly err: string }> => {
+  const { code, err } = await world.migrate(...args);
+  expect(code).not.toBe(0);
+  return { code, err };
+};
+
+test('a failing migration leaves nothing of itself, what was before it stands, and the history says which line failed and why', async () => {
+  await world.write('001_a.sql', table('a'));
+  await world.write(
+    '002_b.sql',
+    sqlFile(
+      'CREATE TABLE b (id int);\nINSERT INTO b VALUES (1);\nINSERT INTO b\n  SELECT missing FROM a;',
+      'DROP TABLE b;',
+    ),
+  );
+  await world.write('003_c.sql', table('c'));
+  const { code, err } = await failed('up');
+  expect(code).toBe(3);
+  expect(err).toContain('002_b.sql, line 5: column "missing" does not exist');
+  expect(await tables()).toEqual(['a']);
+  expect(await actions()).toEqual(['1 up', '2 failed']);
+  const [line] = await world.rows('SELECT detail, rollback FROM vecferry_migrations WHERE seq = 2');
+  expect(line).toEqual({ detail: expect.stringContaining('42703'), rollback: null });
+  await world.write('002_b.sql', table('b'));
+  await world.done('up');
+  expect(await tables()).toEqual(['a', 'b', 'c']);
+  expect(await actions()).toEqual(['1 up', '2 failed', '2 up', '3 up']);
+});
+
+test('a constraint that is deferred to the end of the transaction fails it whole', async () => {
+  await world.write(
+    '001_a.sql',
+    sqlFile(
+      'CREATE TABLE a (id int PRIMARY KEY, parent int REFERENCES a DEFERRABLE INITIALLY DEFERRED);\nINSERT INTO a VALUES (1, 7);',
+      'DROP TABLE a;',
+    ),
+  );
+  expect((await failed('up')).err).toContain(
+    '001_a.sql, at COMMIT: insert or update on table "a" violates foreign key',
+  );
+  expect(await tables()).toEqual([]);
+  expect(await actions()).toEqual(['1 failed']);
+});
+
+test('an index that could not be built concurrently stops what follows, and repair drops what it left', async () => {
+  await world.write('001_a.sql', sqlFile('CREATE TABLE a (id int);\nINSERT INTO a VALUES (1), (1);', 'DROP TABLE a;'));
+  await world.write(
+    '002_unique.sql',
+    sqlFile('CREATE UNIQUE INDEX CONCURRENTLY a_id ON a (id);', 'DROP INDEX CONCURRENTLY a_id;'),
+  );
+  await world.write('003_c.sql', table('c'));
+  expect((await failed('up')).err).toContain('could not create unique index "a_id"');
+  expect(await actions()).toEqual(['1 up', '2 begun up', '2 failed']);
+  expect((await failed('up')).err).toContain('vecferry migrate repair 2');
+  expect(await tables()).toEqual(['a']);
+  expect((await world.done('repair', '2')).out).toContain('public.a_id was not valid and is dropped');
+  expect(await world.rows(`SELECT to_regclass('a_id') AS name`)).toEqual([{ name: null }]);
+  await world.sql.query('DELETE FROM a WHERE ctid = (SELECT min(ctid) FROM a)');
+  await world.done('up');
+  expect(await world.rows(`SELECT indisvalid FROM pg_index WHERE indexrelid = 'a_id'::regclass`)).toEqual([
+    { indisvalid: true },
+  ]);
+  expect(await actions()).toEqual(['1 up', '2 begun up', '2 failed', '2 repaired', '2 begun up', '2 up', '3 up']);
+});
+
+test('a concurrent index that failed before it was begun leaves nothing, and the same command goes on', async () => {
+  await world.write('001_i.sql', sqlFile('CREATE INDEX CONCURRENTLY i ON later (n);', 'DROP INDEX CONCURRENTLY i;'));
+  expect((await failed('up')).err).toContain('relation "later" does not exist');
+  await world.sql.query('CREATE TABLE later (n int)');
+  await world.done('up');
+  expect(await actions()).toEqual(['1 begun up', '1 failed', '1 begun up', '1 up']);
+});
+
+test('what a file sets for its session is not there for the next one', async () => {
+  await world.write(
+    '001_path.sql',
+    sqlFile('CREATE SCHEMA other;\nSET search_path = other;\nCREATE TABLE a (id int);\nSET ROLE pg_monitor;', ''),
+  );
+  await world.write('002_b.sql', table('b'));
+  await world.done('up');
+  expect(await tables()).toEqual(['b']);
+});
+
+test('a file that lets go of the lock is rolled back, since two could migrate at once', async () => {
+  await world.write('001_a.sql', sqlFile('CREATE TABLE a (id int);\nSELECT pg_advisory_unlock_all();', ''));
+  expect((await failed('up')).err).toContain('pg_advisory_unlock_all');
+  expect(await tables()).toEqual([]);
+});
+
+describe('refused before anything runs', () => {
+  test.each([
+    [
+      'BEGIN within a file',
+      'BEGIN;\nCREATE TABLE b (id int);\nCOMMIT;',
+      'line 2: BEGIN: each file is a transaction of its own',
+    ],
+    [
+      'what no transaction can hold beside what should be in one',
+      'CREATE TABLE b (id int);\nCREATE INDEX CONCURRENTLY i ON b (id);',
+      'line 3 (CREATE INDEX CONCURRENTLY',
+    ],
+    ['no SQL', 'CREATE TABLE b (id int;', '002_b.sql:2'],
+  ])('%s', async (_what, text, said) => {
+    await world.write('001_a.sql', table('a'));
+    await world.write('002_b.sql', sqlFile(text, ''));
+    const { code, err } = await failed('up', '--no-lint');
+    expect(code).toBe(2);
+    expect(err).toContain(said);
+    expect(await tables()).toEqual([]);
+  });
+
+  test('a file without its down mark, for silence does not say whether there is a way back', async () => {
+    await world.write('001_a.sql', '-- migrate:up\nCREATE TABLE a (id int);\n');
+    expect((await failed('up', '--no-lint')).err).toContain('-- migrate:down irreversible');
+  });
+
+  test('taking back what says that nothing takes it back', async () => {
+    await world.write('001_a.sql', '-- migrate:up\nCREATE TABLE a (id int);\n-- migrate:down irreversible\n');
+    await world.done('up');
+    expect((await failed('down')).err).toContain('nothing takes it back');
+    expect(await tables()).toEqual(['a']);
+  });
+});
+
+describe('a table that others hold', () => {
+  test('is waited for a short time and asked for again, so that its readers do not queue behind the migration', async () => {
+    await world.write('001_a.sql', table('a'));
+    await world.done('up');
+    await world.write('002_n.sql', sqlFile('ALTER TABLE a ADD COLUMN m int;', 'ALTER TABLE a DROP COLUMN m;'));
+    await world.sql.query('BEGIN');
+    await world.sql.query('SELECT FROM a');
+    const held = await world.migrate('up', '--lock-timeout', '0.2', '--lock-tries', '2');
+    expect(held.code).toBe(4);
+    expect(held.err).toContain('canceling statement due to lock timeout');
+    expect(held.out).toContain('is tried again in');
+    const going = world.migrate('up', '--lock-timeout', '0.2', '--lock-tries', '5');
+    await new Promise((resolve) => setTimeout(resolve, 1500));
+    await world.sql.query('COMMIT');
+    expect((await going).code).toBe(0);
+    expect(await actions()).toEqual(['1 up', '2 failed', '2 up']);
+  });
+});

@@ -1,0 +1,96 @@
+import { afterEach, beforeEach, expect, test } from '@jest/globals';
+import { type MigrateWorld, makeMigrateWorld, sqlFile } from './world.ts';
+
+/** Files that do not fit the history, and a history that is not as it was written. */
+
+let world: MigrateWorld;
+const file = (number: number): string => sqlFile(`CREATE TABLE t${number} (id int);`, `DROP TABLE t${number};`);
+beforeEach(async () => {
+  world = await makeMigrateWorld('migrate_problems');
+  for (const name of ['001_a.sql', '002_b.sql', '003_c.sql']) await world.write(name, file(Number(name.slice(0, 3))));
+  await world.done('to', '2', '--by', 'ada');
+});
+afterEach(() => world.close());
+const refusal = async (...args: readonly string[]): Promise<string> => {
+  const { code, err } = await world.migrate(...args);
+  expect(code).toBe(3);
+  return err;
+};
+
+test('an applied file that was changed is refused, with when it was applied and by whom, though its line ends may change', async () => {
+  await world.write('002_b.sql', file(2).replaceAll('\n', '\r\n'));
+  await world.done('check');
+  await world.write('002_b.sql', `${file(2)}-- a word more\n`);
+  const said = await refusal('up');
+  expect(said).toContain('002_b.sql was changed after it was applied 20');
+  expect(said).toContain('by ada');
+  expect(said).toContain('vecferry migrate repair 2 --as applied');
+  // Taking it back goes by what was recorded, so a changed file is not in the way.
+  await world.write('002_b.sql', 'this is no SQL any more');
+  await world.done('down');
+  expect(await world.rows(`SELECT to_regclass('t2') AS name`)).toEqual([{ name: null }]);
+});
+
+test('what a person says of a changed file is noted, and then it is right', async () => {
+  await world.write('002_b.sql', `${file(2)}-- a word more\n`);
+  await world.done('repair', '2', '--as', 'applied', '--reason', 'a comment alone', '--by', 'bob');
+  await world.done('check');
+  const [line] = await world.rows('SELECT action, by, detail FROM vecferry_migrations ORDER BY seq DESC LIMIT 1');
+  expect(line).toMatchObject({ action: 'repaired', by: 'bob', detail: expect.stringContaining('(a comment alone)') });
+});
+
+test('an applied file that is missing, a gap, a number twice, a foreign file and two ways of numbering are named, all at once', async () => {
+  await world.remove('002_b.sql');
+  await world.write('001_b.sql', file(9));
+  await world.write('005_e.sql', file(5));
+  await world.write('notes.sql', 'SELECT 1;');
+  await world.write('20260101000000_t.sql', file(7));
+  const said = await refusal('up');
+  expect(said).toContain('002_b, applied 20');
+  expect(said).toContain('has no file any more');
+  expect(said).toContain('number 4 has no file, and a later one has');
+  expect(said).toContain('number 1 is there twice');
+  expect(said).toContain("'notes.sql' is no migration");
+  expect(said).toContain('some files are numbered from 1 on and some by time');
+  expect(said).toContain('5 things do not fit');
+});
+
+test('a file that comes before an applied one is refused, since the order would not be what the numbers say', async () => {
+  await world.done('up');
+  await world.done('repair', '2', '--as', 'pending');
+  const said = await refusal('up');
+  expect(said).toContain('002_b.sql is not applied, and 3, which comes after it, is');
+});
+
+test('a number that is forgotten needs no file', async () => {
+  await world.remove('002_b.sql');
+  await world.done('repair', '2', '--as', 'forgotten');
+  await world.done('up');
+  expect((await world.done('status')).out).toContain('2 applied, 0 pending, 0 problems');
+});
+
+test('the history cannot be rewritten, and where somebody has done it all the same it is seen', async () => {
+  await expect(world.rows(`UPDATE vecferry_migrations SET by = 'nobody'`)).rejects.toThrow('never rewritten');
+  await expect(world.rows('DELETE FROM vecferry_migrations')).rejects.toThrow('never rewritten');
+  await expect(world.rows('TRUNCATE vecferry_migrations')).rejects.toThrow('never rewritten');
+  await world.sql.query('ALTER TABLE vecferry_migrations DISABLE TRIGGER append_only');
+  await world.rows(`UPDATE vecferry_migrations SET by = 'nobody' WHERE seq = 2`);
+  await world.sql.query('ALTER TABLE vecferry_migrations ENABLE TRIGGER append_only');
+  const said = await refusal('up');
+  expect(said).toContain('line 2 of the history, public.vecferry_migrations');
+  await world.done('repair', 'history', '--reason', 'looked at it');
+  await world.done('check');
+});
+
+test('what is not there is said, with what to do', async () => {
+  expect((await world.migrate('to', '44')).err).toContain('there is no migration 44');
+  expect((await world.migrate('repair', '44')).err).toContain('there is no migration 44');
+  expect((await world.migrate('up', 'many')).code).toBe(2);
+  const away = await world.migrate('status', '--config', 'nowhere.yaml');
+  expect(away.code).toBe(2);
+});
+
+test('new writes the next file in the digits of the last', async () => {
+  expect((await world.done('new', 'Add rank!')).out).toContain('004_add_rank.sql');
+  await world.done('up', '--no-lint');
+});
