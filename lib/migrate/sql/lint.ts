@@ -1,4 +1,14 @@
+import { InvalidEvent } from '../../errors.ts';
 import type { MigrationFile } from '../port.ts';
+import { type Ignored, ignoreForm, ignoresIn } from './ignore.ts';
+import { type ParsedStatement, parseSql } from './parse.ts';
+import { type SqlParts, sqlParts } from './parts.ts';
+import { ownRuleNames, rules, squawkSteps } from './rules/all.ts';
+import { type Memory, makeMemory } from './rules/facts.ts';
+import { transactionInFile } from './rules/rewrites.ts';
+import { addedColumns, type Linted, type Verdict } from './rules/rule.ts';
+import { runSquawk, type SquawkFinding } from './squawk.ts';
+import { isTransactional } from './transactional.ts';
 
 /** What a linter says of one place of a file, and how it is done safely. */
 export interface LintFinding {
@@ -9,11 +19,192 @@ export interface LintFinding {
   /** error: locks or loses; warning: may, on a large table. */
   readonly level: 'error' | 'warning';
   readonly message: string;
-  /** Expand, backfill, contract: the steps that do the same without harm. */
+  /** Expand, backfill, contract: the steps that do the same without harm, each a migration of its own. */
   readonly safeSteps: readonly string[];
 }
 
-/** What is not safe practice in these SQL files. @throws InvalidEvent where one is no SQL. */
-export async function lintFiles(_files: readonly MigrationFile[]): Promise<readonly LintFinding[]> {
-  throw new Error('lintFiles is not there yet');
+export interface LintOptions {
+  /** Rules that are left out. @throws InvalidEvent for a name that is none. */
+  readonly ignore?: readonly string[];
+  /** The server's major version; 18 where nobody says, the newest that the parser knows. */
+  readonly postgres?: number;
+  /** The paths that are reported; the others are read for what they say of the tables. Left out: all. */
+  readonly only?: ReadonlySet<string>;
+}
+
+const newestPostgres = 18;
+
+/**
+ * What is not safe practice in these SQL files, in the order of their lines; collection files are passed over. The up part is held
+ * against our rules and squawk's; of the down part it is asked that it can run: to lose what up has made is what it is for. A file
+ * that is no SQL is one finding, `syntax-error`.
+ *
+ * @param files In order of their numbers: what earlier ones say of a table, later ones are judged by.
+ * @throws InvalidEvent for a rule to leave out that is none. @throws Incompatible where squawk has no binary for this machine.
+ */
+export async function lintFiles(
+  files: readonly MigrationFile[],
+  options: LintOptions = {},
+): Promise<readonly LintFinding[]> {
+  const { ignore = [], postgres = newestPostgres, only } = options;
+  for (const rule of ignore) {
+    if (ruleNames.has(rule)) continue;
+    throw new InvalidEvent(`'${rule}' is no rule of the linter; the rules are ${[...ruleNames].sort().join(', ')}`);
+  }
+  const memory = makeMemory();
+  const findings: LintFinding[] = [];
+  for (const file of files) {
+    if (file.kind !== 'sql') continue;
+    const found = await lintFile(file, memory, postgres);
+    if (only?.has(file.path) === false) continue;
+    findings.push(...found.filter(({ rule }) => !ignore.includes(rule)));
+  }
+  return findings;
+}
+
+/** Of the linter itself. */
+const ownKinds = ['syntax-error', 'ignore-without-reason', 'ignore-without-effect'];
+const ruleNames: ReadonlySet<string> = new Set([...ownRuleNames, ...Object.keys(squawkSteps), ...ownKinds]);
+
+async function lintFile(file: MigrationFile, memory: Memory, postgres: number): Promise<readonly LintFinding[]> {
+  const { path } = file;
+  memory.begin();
+  const made = (verdict: Verdict, line: number): LintFinding => {
+    const { rule, level, message, safeSteps } = verdict;
+    return { path, line, rule, level, message, safeSteps };
+  };
+  let parts: SqlParts;
+  let up: readonly ParsedStatement[];
+  let down: readonly ParsedStatement[];
+  try {
+    parts = sqlParts(file.text, path);
+    up = await parseSql(parts.up, path);
+    down = parts.down === undefined ? [] : await parseSql(parts.down, path);
+  } catch (error) {
+    if (!(error instanceof InvalidEvent)) throw error;
+    const [, line = '1', message = error.message] =
+      /^(\d+)(?::\d+)?: ([\s\S]*)$/.exec(error.message.slice(path.length + 1)) ?? [];
+    return [made({ rule: 'syntax-error', level: 'error', message, safeSteps: [] }, Number(line))];
+  }
+  const bytes = Buffer.from(parts.up);
+  const lineAt = (offset: number): number => bytes.subarray(0, offset).toString().split('\n').length;
+  const alone = await Promise.all(up.map(async ({ text, node }) => !(await isTransactional(text, node))));
+  const common = { postgres, facts: memory };
+  const own: (readonly [number, Verdict])[] = [];
+  const seen = squawkFilter(await runSquawk(parts.up, postgres), bytes, up);
+  const findings: LintFinding[] = [];
+  up.forEach((statement, index) => {
+    const linted: Linted = { ...common, statement, index, statements: up, isTransactional: (at) => alone[at] !== true };
+    const verdicts = rules.flatMap((rule) => rule(linted));
+    for (const verdict of verdicts) own.push([index, verdict]);
+    const others = seen(index).filter((other) => isNews(other, verdicts, linted));
+    for (const verdict of verdicts)
+      findings.push(made(verdict, verdict.at === undefined ? statement.line : lineAt(verdict.at)));
+    for (const other of others) findings.push(made(verdictOf(other), other.line + 1));
+    memory.learn(statement.node);
+  });
+  for (const [index, statement] of down.entries()) {
+    const linted: Linted = { ...common, statement, index, statements: down, isTransactional: () => true };
+    for (const verdict of transactionInFile(linted)) findings.push(made(verdict, statement.line));
+  }
+  return applyIgnores(findings, ignoresIn(parts.up), up, made).sort((a, b) => a.line - b.line);
+}
+
+/** squawk's findings by the statement that they lie in. What lies in none is of the file, and told with the first. */
+function squawkFilter(
+  findings: readonly SquawkFinding[],
+  bytes: Uint8Array,
+  statements: readonly ParsedStatement[],
+): (index: number) => readonly SquawkFinding[] {
+  const starts = [0];
+  bytes.forEach((byte, at) => {
+    if (byte === 0x0a) starts.push(at + 1);
+  });
+  const placed = findings.map((finding) => {
+    const offset = (starts[finding.line] ?? 0) + finding.column;
+    return {
+      finding,
+      index: Math.max(
+        0,
+        statements.findIndex(({ from, to }) => offset >= from && offset < to),
+      ),
+    };
+  });
+  return (index) => placed.filter((one) => one.index === index).map(({ finding }) => finding);
+}
+
+/** Rules of squawk that say of a constraint what ours say under a name of its own. */
+const sameAs: Readonly<Record<string, readonly string[]>> = {
+  'constraint-missing-not-valid': [
+    'disallowed-unique-constraint',
+    'adding-serial-primary-key-field',
+    'adding-foreign-key-constraint',
+    'adding-exclusion-constraint',
+    'validating-in-same-transaction',
+  ],
+  'changing-column-type': ['changing-vector-dimension'],
+};
+
+/** False where our rules have said it, or have looked at the very thing and know better. */
+function isNews({ rule }: SquawkFinding, verdicts: readonly Verdict[], linted: Linted): boolean {
+  const names = [rule, ...(sameAs[rule] ?? [])];
+  if (verdicts.some((verdict) => names.includes(verdict.rule))) return false;
+  if (decided.has(rule)) return false;
+  if (rule !== 'adding-field-with-default') return true;
+  // squawk takes every generated column for a stored one.
+  return !addedColumns(linted).some(({ constraint }) => constraint('CONSTR_GENERATED')?.generated_kind === 'v');
+}
+
+/** Rules on which ours see more than squawk, who does not know the files before, or our tables of the same file; they have the last word. */
+const decided: ReadonlySet<string> = new Set([
+  'adding-not-nullable-field',
+  'changing-column-type',
+  'renaming-table',
+  'adding-foreign-key-constraint',
+  'ban-drop-table',
+]);
+
+function verdictOf({ rule, message, help }: SquawkFinding): Verdict {
+  if (rule === 'syntax-error') {
+    // PostgreSQL's own parser has taken the file already.
+    const text = `squawk does not know this form (${message}), so its rules did not look at it; PostgreSQL knows it`;
+    return { rule, level: 'warning', message: text, safeSteps: [] };
+  }
+  return {
+    rule,
+    level: 'warning',
+    message,
+    safeSteps: squawkSteps[rule] ?? (help === null ? [] : [`expand: ${help}`]),
+  };
+}
+
+function applyIgnores(
+  findings: readonly LintFinding[],
+  ignores: readonly Ignored[],
+  statements: readonly ParsedStatement[],
+  made: (verdict: Verdict, line: number) => LintFinding,
+): LintFinding[] {
+  const used = new Set<string>();
+  // A clause's finding may be meant by the line before its statement too.
+  const lineOfStatement = (line: number): number => statements.findLast((one) => one.line <= line)?.line ?? line;
+  const left = findings.filter(({ line, rule }) => {
+    const by = ignores.find(
+      ({ of, rules, reason }) => reason !== '' && rules.includes(rule) && (of === line || of === lineOfStatement(line)),
+    );
+    if (by !== undefined) used.add(`${by.line} ${rule}`);
+    return by === undefined;
+  });
+  for (const { line, rules, reason } of ignores) {
+    if (rules.length === 0 || reason === '') {
+      const message = `this comment switches nothing off: write ${ignoreForm}, the reason for the one who reads it next year`;
+      left.push(made({ rule: 'ignore-without-reason', level: 'error', message, safeSteps: [] }, line));
+      continue;
+    }
+    for (const rule of rules) {
+      if (used.has(`${line} ${rule}`)) continue;
+      const message = `the statement below has no finding '${rule}'; take this comment out`;
+      left.push(made({ rule: 'ignore-without-effect', level: 'warning', message, safeSteps: [] }, line));
+    }
+  }
+  return left;
 }

@@ -6,6 +6,9 @@ export interface ParsedStatement {
   readonly text: string;
   /** Of its first character, from 1; comments before it are not counted. */
   readonly line: number;
+  /** Its place in the file, in bytes of UTF-8: the parser's unit. */
+  readonly from: number;
+  readonly to: number;
   readonly node: Node;
 }
 
@@ -40,7 +43,7 @@ export async function parseSql(sql: string, where: string): Promise<readonly Par
     // Without a length it is the last one, without a semicolon.
     const end = length === undefined || length === 0 ? bytes.length : from + length;
     const line = lineOf(from);
-    const statement = { text: bytes.subarray(from, end).toString().trim(), line, node: stmt };
+    const statement = { text: bytes.subarray(from, end).toString().trim(), line, from, to: end, node: stmt };
     if ('CopyStmt' in stmt && stmt.CopyStmt.filename === undefined && stmt.CopyStmt.is_program !== true)
       throw refusal(where, text, bytes.subarray(0, from).toString().length, copyRefused);
     statements.push(statement);

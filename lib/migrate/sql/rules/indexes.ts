@@ -1,0 +1,155 @@
+import type { IndexStmt, Node, RangeVar } from 'libpg-query';
+import { columnOf } from './made.ts';
+import { beside, madeName, nameOf, quote } from './names.ts';
+import { type Linted, type Rule, strings, typeOf, type Verdict } from './rule.ts';
+
+/** Indexes, those of pgvector among them. */
+
+const vectorMethods = new Set(['hnsw', 'ivfflat']);
+
+/** CREATE INDEX on a table with rows: writes wait until it is built, which for HNSW may be hours. */
+export const creatingIndex: Rule = ({ statement, facts }): readonly Verdict[] => {
+  const { node } = statement;
+  if (!('IndexStmt' in node)) return [];
+  const { relation, concurrent, accessMethod = 'btree', idxname } = node.IndexStmt;
+  if (relation === undefined || concurrent === true || facts.isNew(relation)) return [];
+  const table = nameOf(relation);
+  const index = beside(relation, idxname === undefined ? '<its name>' : quote(idxname));
+  const text = statement.text.replace(/^(create\s+(?:unique\s+)?index)\b/i, '$1 CONCURRENTLY');
+  const memory = vectorMethods.has(accessMethod)
+    ? ["expand: SET maintenance_work_mem = '<as much as the server can spare>';"]
+    : [];
+  return [
+    {
+      rule: 'require-concurrent-index-creation',
+      level: 'error',
+      message: `the index on ${table} is built while nobody may write to it`,
+      safeSteps: [
+        ...memory,
+        `expand: ${text};`,
+        `deploy: where it fails, it leaves an invalid index: DROP INDEX CONCURRENTLY ${index}; then the same again`,
+      ],
+    },
+  ];
+};
+
+export const droppingIndex: Rule = ({ statement: { node } }): readonly Verdict[] => {
+  if (!('DropStmt' in node) || node.DropStmt.removeType !== 'OBJECT_INDEX' || node.DropStmt.concurrent === true)
+    return [];
+  const names = listedNames(node.DropStmt.objects).join(', ');
+  return [
+    {
+      rule: 'require-concurrent-index-deletion',
+      level: 'warning',
+      message: `DROP INDEX ${names} waits for all that reads the table, and whoever comes later waits for it`,
+      safeSteps: [
+        `deploy: no search needs it: idx_scan in pg_stat_user_indexes stands still`,
+        ...listedNames(node.DropStmt.objects).map((name) => `contract: DROP INDEX CONCURRENTLY ${name};`),
+      ],
+    },
+  ];
+};
+
+/** `a.b` of each object that DROP names. */
+export function listedNames(objects: readonly Node[] | undefined): readonly string[] {
+  return (objects ?? []).map((object) => {
+    if ('List' in object) return strings(object.List.items).map(quote).join('.');
+    return strings([object]).map(quote).join('.');
+  });
+}
+
+export const reindexing: Rule = ({ statement }): readonly Verdict[] => {
+  const { node } = statement;
+  if (!('ReindexStmt' in node)) return [];
+  const { params, kind, relation } = node.ReindexStmt;
+  // CONCURRENTLY FALSE is somebody's wish, and rare enough.
+  if ((params ?? []).some((param) => 'DefElem' in param && param.DefElem.defname === 'concurrently')) return [];
+  const name = relation === undefined ? 'of all tables' : nameOf(relation);
+  const word = kind === 'REINDEX_OBJECT_INDEX' ? 'INDEX' : 'TABLE';
+  const step = relation === undefined ? statement.text : `REINDEX ${word} CONCURRENTLY ${name};`;
+  return [
+    {
+      rule: 'require-concurrent-reindex',
+      level: 'error',
+      message: `REINDEX ${name} stops writes, and reads that would use the index, until it is built`,
+      safeSteps: [`expand: ${step}`],
+    },
+  ];
+};
+
+/** Dimensions that pgvector's indexes take (its README, "Indexing": HNSW and IVFFlat). sparsevec counts its elements that are not zero. */
+const maxDims: Readonly<Record<string, number>> = { vector: 2000, halfvec: 4000, bit: 64_000 };
+
+export const vectorIndex: Rule = (linted): readonly Verdict[] => {
+  const {
+    statement: { node },
+    facts,
+  } = linted;
+  if (!('IndexStmt' in node)) return [];
+  const { relation, accessMethod = '' } = node.IndexStmt;
+  if (relation === undefined || !vectorMethods.has(accessMethod)) return [];
+  const verdicts: Verdict[] = [...tooManyDims(relation, node.IndexStmt, linted)];
+  const table = nameOf(relation);
+  if (accessMethod === 'ivfflat' && facts.isNew(relation) && !facts.isFilled(relation))
+    verdicts.push({
+      rule: 'ivfflat-on-empty-table',
+      level: 'error',
+      message: `IVFFlat learns its lists from the rows that are there, and ${table} has none yet: recall stays low for good (pgvector's README, "IVFFlat")`,
+      safeSteps: [
+        'deploy: the table is filled first',
+        `expand: ${linted.statement.text.replace(/^(create\s+index)\b(?!\s+concurrently)/i, '$1 CONCURRENTLY')};`,
+        'deploy: or HNSW, which needs no rows to learn from',
+      ],
+    });
+  if (!facts.isNew(relation) && !setsMemory(linted))
+    verdicts.push({
+      rule: 'vector-index-without-memory',
+      level: 'warning',
+      message: `an index of ${accessMethod} that does not fit in maintenance_work_mem (64 MB unless set) is built many times slower (pgvector's README, "Index Build Time")`,
+      safeSteps: [
+        "expand: SET maintenance_work_mem = '<as much as the server can spare>';",
+        'expand: SET max_parallel_maintenance_workers = <cores to spare>;',
+      ],
+    });
+  return verdicts;
+};
+
+function setsMemory({ statements, index }: Linted): boolean {
+  return statements
+    .slice(0, index)
+    .some(({ node }) => 'VariableSetStmt' in node && node.VariableSetStmt.name === 'maintenance_work_mem');
+}
+
+function* tooManyDims(relation: RangeVar, index: IndexStmt, { facts }: Linted): Iterable<Verdict> {
+  for (const param of index.indexParams ?? []) {
+    if (!('IndexElem' in param)) continue;
+    const { name, expr } = param.IndexElem;
+    // An index on (v::halfvec(3072)) says its type itself.
+    const cast = expr !== undefined && 'TypeCast' in expr ? expr.TypeCast : undefined;
+    const column = name ?? (cast?.arg === undefined ? undefined : columnOf(cast.arg));
+    if (column === undefined) continue;
+    const type = cast === undefined ? facts.typeOf(relation, column) : typeOf(cast.typeName);
+    const [, kind = '', dims = '0'] = /^(?:\w+\.)?(\w+)\((\d+)\)$/.exec(type ?? '') ?? [];
+    const limit = maxDims[kind];
+    if (limit === undefined || Number(dims) <= limit) continue;
+    yield {
+      rule: 'index-over-too-many-dimensions',
+      level: 'error',
+      message: `${type} has more dimensions than an index of ${index.accessMethod} takes: ${limit} of ${kind}; PostgreSQL refuses it`,
+      safeSteps: [
+        smallerIndex(relation, column, Number(dims)),
+        'deploy: searches order by the same expression, or the index is not used',
+      ],
+    };
+  }
+}
+
+function smallerIndex(relation: RangeVar, name: string, dims: number): string {
+  const column = quote(name);
+  const expression =
+    dims <= (maxDims['halfvec'] ?? 0)
+      ? `(${column}::halfvec(${dims})) halfvec_cosine_ops`
+      : `(binary_quantize(${column})::bit(${dims})) bit_hamming_ops`;
+  const index = madeName(relation, name, 'idx');
+  return `expand: CREATE INDEX CONCURRENTLY ${index} ON ${nameOf(relation)} USING hnsw (${expression});`;
+}
