@@ -199,9 +199,9 @@ async function rollbackOf(
   return { at, action: 'rollback', kind, name, from: from === undefined ? to : from, to, ...why, ...noted };
 }
 
-/** True where readers use a new index since it was built, which no move has to say. */
+/** True where readers use a new index since it was built, or may, which no move has to say. */
 const isIndexReplaced = async (plan: Plan, pointer: NamedPointer): Promise<boolean> =>
-  replacesIndex(plan) && (await pointer.read()) === pointer.to;
+  replacesIndex(plan) ? (await pointer.read()) === pointer.to : (await pointer.isBeside?.()) === true;
 
 /** Where readers go back to of whom no move is logged. */
 const placeBack = ({ event }: Plan, { kind }: NamedPointer): string =>

@@ -26,6 +26,8 @@ export interface NamedPointer {
   takeBack(to: string | null): Promise<void>;
   /** What a person should know of taking it back now: of a run in place how many records have no old vector. */
   readonly noteOfReturn?: () => Promise<string | undefined>;
+  /** Of a run that builds an index beside the old one: whether it is there, whole or not. Readers may use it before any move. */
+  readonly isBeside?: () => Promise<boolean>;
   /** Lets reads and writes go to one place alone; only a flag can, and one that another run has taken up since stays. */
   finish(place: string): Promise<void>;
 }
@@ -147,6 +149,7 @@ async function indexPointer({ plan: { run, index, event }, openTarget }: Pointer
     advance: () => pointer.move(name, indexStands.made(run)),
     share: never,
     takeBack: (before) => pointer.move(name, before ?? indexStands.old),
+    isBeside: async () => index?.how === 'beside' && (await store.indexes?.sizes())?.new !== undefined,
     ...(index?.how === 'instead' && { noteOfReturn: async () => wayBack }),
     finish: never,
   };

@@ -75,10 +75,10 @@ export async function retire(input: RetireInput): Promise<RetireOutput> {
   }
 }
 
-/** Of a run in place the old vector, which its target knows; else the source. @throws Incompatible when the store drops nothing */
+/** Of a run in place the old vector or index, which its target knows; else the source. @throws Incompatible when the store drops nothing */
 async function dropper({ plan, openSource, openTarget }: RetireInput): Promise<{
   readonly drop: (dryRun: boolean) => Promise<Dropping>;
-  readonly count: () => Promise<number>;
+  readonly count: () => Promise<number | null>;
 }> {
   const { store, kind } = isInPlace(plan.event) ? await openTarget() : await openSource();
   const drop: Store['drop'] = store.drop?.bind(store);
@@ -86,7 +86,9 @@ async function dropper({ plan, openSource, openTarget }: RetireInput): Promise<{
     const text = `${kind.title} cannot drop ${plan.event.source.collection} for you`;
     throw new Incompatible(`${text}; drop it by hand`, { ids: [plan.event.source.collection] });
   }
-  return { drop: (dryRun) => drop({ dryRun }), count: () => store.count() };
+  // An index holds none of its own.
+  const counting = plan.index === undefined ? () => store.count() : async () => null;
+  return { drop: (dryRun) => drop({ dryRun }), count: counting };
 }
 
 const placeToDrop = ({ event }: Plan, name: string): string => placeOf({ store: event.source.store, collection: name });
@@ -185,6 +187,6 @@ function refuseOtherName({ run }: Plan, name: string, confirm: string): void {
 function textOf({ what, name, isThere, bytes }: Dropping, records: number | null): string {
   if (!isThere) return `${what} is not there any more; confirm with its name, ${name}, to have that noted`;
   const size = bytes === undefined ? '' : `, ${bytesText(bytes)}`;
-  const held = records === null ? '' : `: ${plural(records, 'record')}${size}`;
+  const held = records === null ? size.replace(', ', ': ') : `: ${plural(records, 'record')}${size}`;
   return `would drop ${what}${held}; confirm with its name, ${name}, to have it dropped for good`;
 }

@@ -9,6 +9,8 @@ import { pastDeadlocks, storeError } from './pgvector/errors.ts';
 import { placeLayout } from './pgvector/in-place.ts';
 import { columnsNow, placeStore } from './pgvector/in-place-store.ts';
 import { type IndexMemory, progressOf, startIndexes, wantedIndexes } from './pgvector/index.ts';
+import { indexLayout, isIndexed } from './pgvector/index-side.ts';
+import { indexStore } from './pgvector/index-store.ts';
 import { keepSettings } from './pgvector/keep.ts';
 import { parseTableName, quoteTable, requireTable, type TableName } from './pgvector/names.ts';
 import { keepPlaceSchema } from './pgvector/place.ts';
@@ -101,7 +103,7 @@ const capabilities: Capabilities = {
   deletes: true,
   drops: true,
   inPlace: true,
-  changesIndex: false,
+  changesIndex: 'beside',
   pointer: 'view',
   reads: 'snapshot',
   // Of a server. {"path": ...} is a directory of this machine, which a deployed function cannot reach.
@@ -112,13 +114,13 @@ export const pgvector: StoreKind = {
   name: 'pgvector',
   title: 'PostgreSQL with pgvector',
   capabilities,
-  open: async ({ connection, collection, options, omitFields = [], place }: ResolvedEndpoint) => {
+  open: async ({ connection, collection, options, omitFields = [], place, index }: ResolvedEndpoint) => {
     const settings = parseAs(optionsSchema, options ?? {}, "options of store 'pgvector'", InvalidEvent);
     const name = parseTableName(collection);
     const database = await connect(connection, settings.maxConnections).catch((error: unknown) => {
       throw storeError(error, 'opening PostgreSQL');
     });
-    return openTable(database, name, settings, { collection, omitFields, place });
+    return openTable(database, name, settings, { collection, omitFields, place, index });
   },
 };
 
@@ -129,7 +131,12 @@ function openTable(
   database: Database,
   name: TableName,
   options: Options,
-  { collection, omitFields = [], place }: Pick<ResolvedEndpoint, 'collection' | 'omitFields' | 'place'>,
+  {
+    collection,
+    omitFields = [],
+    place,
+    index,
+  }: Pick<ResolvedEndpoint, 'collection' | 'omitFields' | 'place' | 'index'>,
 ): Store {
   /** Columns that the run leaves out are not even asked for: what cannot stand in JSON does no harm there. */
   const readable = (layout: Layout): Layout => ({
@@ -153,6 +160,7 @@ function openTable(
     await readLayout(session, await requireTable(session, name), options.key);
   const layoutIn = async (session: Session): Promise<Layout> => {
     const layout = await tableIn(session);
+    if (index !== undefined) return await indexLayout(session, layout, index);
     return place === undefined ? layout : placeLayout(layout, place);
   };
   const withLayout = async <T>(doing: string, work: (session: Session, layout: Layout) => Promise<T>): Promise<T> =>
@@ -274,6 +282,14 @@ function openTable(
       await database.close();
     },
   };
+  if (index !== undefined) {
+    const readIndexed = async (session: Session) => await indexLayout(session, await tableIn(session), index);
+    const context = async (session: Session) => {
+      const { layout, ...known } = await recentContext(session);
+      return { ...known, layout: isIndexed(layout) ? layout : await readIndexed(session) };
+    };
+    return indexStore({ store, database, name, readIndexed, context, guard, forget, defaultDistance });
+  }
   if (place === undefined) return store;
   const readPlaced = async (session: Session) => placeLayout(await tableIn(session), place);
   const { rowsPerSecond } = options;

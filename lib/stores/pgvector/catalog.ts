@@ -176,12 +176,18 @@ function vectorField(
 export const isVectorIndex = ({ method, isValid, isPlain }: TableIndex): boolean =>
   (method === 'hnsw' || method === 'ivfflat') && isValid && isPlain;
 
-function distanceOf({ opclass }: TableIndex, form: VectorForm): Distance | undefined {
+const distanceOf = ({ opclass }: TableIndex, form: VectorForm): Distance | undefined =>
+  distanceOfOpclass(opclass, form);
+
+export function distanceOfOpclass(opclass: string, form: VectorForm): Distance | undefined {
   const found = Object.entries(distanceOperators).find((each) => opclass === `${form}_${each[1].opclass}_ops`);
   return distanceSchema.safeParse(found?.[0]).data;
 }
 
-function indexOf(index: TableIndex | undefined): VectorIndex {
+/** An index by its settings that were said; those left out are pgvector's defaults. */
+export function indexOf(
+  index: { readonly method: string; readonly options: readonly string[] | null } | undefined,
+): VectorIndex {
   if (index === undefined) return { kind: 'none' };
   const options = new Map(
     (index.options ?? []).map((option): [string, number] => [

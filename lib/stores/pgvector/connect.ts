@@ -42,6 +42,8 @@ export interface Session {
    * one transaction, so that it takes as long as for a client that has set them before.
    */
   rowsWith(settings: readonly string[], sql: string): Promise<readonly Row[]>;
+  /** The rows of each of several statements, which the server runs as one transaction. */
+  results(sql: string): Promise<readonly (readonly Row[])[]>;
   /** Statements without results or parameters. */
   run(sql: string): Promise<void>;
   /** `COPY (select) TO STDOUT (FORMAT binary)`, whole: for few records. */
@@ -251,6 +253,10 @@ function serverSession(client: pg.PoolClient): Session {
     rows: async (sql, params = []) => (await client.query<Row>(sql, [...params])).rows,
     rowsWith: async (settings, sql) => {
       return lastRows(await client.query<Row>(setLocal(settings) + sql));
+    },
+    results: async (sql) => {
+      const results: pg.QueryResult<Row> | pg.QueryResult<Row>[] = await client.query<Row>(sql);
+      return (Array.isArray(results) ? results : [results]).map(({ rows }) => rows);
     },
     run: async (sql) => {
       await client.query(sql);

@@ -85,6 +85,7 @@ function embeddedSession(engine: PGlite | Transaction): Session {
       const results = await engine.exec(setLocal(settings) + sql);
       return results.at(-1)?.rows ?? [];
     },
+    results: async (sql) => (await engine.exec(sql)).map(({ rows }) => rows),
     run: async (sql) => {
       await engine.exec(sql);
     },

@@ -15,7 +15,7 @@ import { tableOf } from './read.ts';
  */
 
 /** Largest dimension each form is indexed with (pgvector README, "HNSW" and "IVFFlat"); a sparsevec by its non-zero entries. */
-const maxIndexedDimensions: Readonly<Record<VectorForm, number>> = {
+export const maxIndexedDimensions: Readonly<Record<VectorForm, number>> = {
   vector: 2000,
   halfvec: 4000,
   sparsevec: Number.POSITIVE_INFINITY,

@@ -2,7 +2,7 @@ import { Incompatible, InvalidEvent, NotFound } from '../../errors.ts';
 import { type Distance, type SearchSettingName, type SearchSettings, searchSettingNames } from '../../schema.ts';
 import type { Hit, SearchRequest, SearchTuning } from '../port.ts';
 import { type Column, distanceOperators, type Layout, type VectorField } from './catalog.ts';
-import type { Database, Session } from './connect.ts';
+import type { Database, Row, Session } from './connect.ts';
 import { filterSql } from './filter.ts';
 import { quoteName, quoteText } from './names.ts';
 import { isHidden, readKept } from './place.ts';
@@ -73,9 +73,28 @@ export interface SearchContext {
 /** @throws InvalidEvent when a setting is not heeded; NotFound and Incompatible when the vector cannot be searched. */
 export async function searchNearest(
   database: Database,
-  { layout, server, options, defaultDistance }: SearchContext,
-  { vector, query, k, exact = false, filter = [], settings = {} }: SearchRequest,
+  context: SearchContext,
+  request: SearchRequest,
 ): Promise<readonly Hit[]> {
+  const { select, settings, hitsOf } = searchSql(context, request);
+  return hitsOf(await database.use(async (session) => await session.rowsWith(settings, select(vectorText(request)))));
+}
+
+export interface SearchSql {
+  readonly field: VectorField;
+  /** The search for a vector, given as SQL. */
+  readonly select: (vector: string) => string;
+  /** What this search needs otherwise than the server is set. */
+  readonly settings: readonly string[];
+  /** Nearest first. */
+  readonly hitsOf: (rows: readonly Row[]) => readonly Hit[];
+}
+
+/** @throws as searchNearest */
+export function searchSql(
+  { layout, server, options, defaultDistance }: SearchContext,
+  { vector, k, exact = false, filter = [], settings = {} }: SearchRequest,
+): SearchSql {
   requireHeeded(settings);
   const field = fieldOf(layout, vector);
   if (field.form === 'sparsevec')
@@ -87,18 +106,26 @@ export async function searchNearest(
   const { operator } = distanceOperators[field.distance ?? defaultDistance];
   const column = quoteName(field.column.name);
   const keys = layout.key.map(({ name }, at) => `${quoteName(name)}::text AS "vecferry k${at}"`).join(', ');
-  const nearness = `${column} ${operator} ${quoteText(`[${query.join(',')}]`)}::${field.form}`;
   const where = [`${column} IS NOT NULL`, ...filterSql(layout, filter)].join(' AND ');
-  const select = `SELECT ${keys}, (${nearness})::text AS "vecferry score" FROM ${tableOf(layout)} WHERE ${where} ORDER BY ${nearness} LIMIT ${k}`;
-  const local = exact ? exactly : localSettings(field, k, { ...options, ...given(settings) }, server);
-  const rows = await database.use(async (session) => await session.rowsWith(local, select));
-  const hits = rows.map((row): Hit => {
-    const values = layout.key.map((_, at) => row[`vecferry k${at}`] ?? '');
-    return { id: idOf(layout.key, values), score: Number(row['vecferry score']) };
-  });
-  // A scan in relaxed order may be slightly out of it.
-  return hits.sort((a, b) => a.score - b.score);
+  return {
+    field,
+    select: (literal) => {
+      const nearness = `${column} ${operator} ${literal}::${field.form}`;
+      return `SELECT ${keys}, (${nearness})::text AS "vecferry score" FROM ${tableOf(layout)} WHERE ${where} ORDER BY ${nearness} LIMIT ${k}`;
+    },
+    settings: exact ? exactly : localSettings(field, k, { ...options, ...given(settings) }, server),
+    hitsOf: (rows) => {
+      const hits = rows.map((row): Hit => {
+        const values = layout.key.map((_, at) => row[`vecferry k${at}`] ?? '');
+        return { id: idOf(layout.key, values), score: Number(row['vecferry score']) };
+      });
+      // A scan in relaxed order may be slightly out of it.
+      return hits.sort((a, b) => a.score - b.score);
+    },
+  };
 }
+
+export const vectorText = ({ query }: Pick<SearchRequest, 'query'>): string => quoteText(`[${query.join(',')}]`);
 
 export function fieldOf(layout: Layout, vector: string): VectorField {
   const field = layout.vectors.find(({ name }) => name === vector);
