@@ -1,5 +1,4 @@
-import { runKeys } from '../lib/keys.ts';
-import { putJson } from '../lib/objects.ts';
+import { noteIndex } from '../lib/index-change/note-index.ts';
 import { expectIndex } from '../lib/patience.ts';
 import { readPlan } from '../lib/plan.ts';
 import { indexOutput, waitInput } from '../lib/states.ts';
@@ -14,7 +13,7 @@ export const handler = makeHandler({
     const { store } = await services.openTarget(plan);
     const { done, detail = '', isStalled } = await store.indexProgress(plan.target);
     if (isStalled === true) await store.buildIndex(plan.target);
-    await putJson(services.objects, runKeys(run).index, { done, detail });
+    await noteIndex(services.objects, run, { done, detail });
     if (!done) expectIndex({ run, state: detail, since, now: new Date() });
     return { done, detail };
   },

@@ -119,7 +119,13 @@ export const importMessage = z.strictObject({
 export type ImportTally = z.infer<typeof importTally>;
 
 export const awaitOutput = z.strictObject({ done: z.boolean(), loaded: tally, shards: tally });
-export const indexOutput = z.strictObject({ done: z.boolean(), detail: z.string() });
+/** `startedAt`: of the first look at a build that was not done then; `endedAt`: of the one that found it done. */
+export const indexOutput = z.strictObject({
+  done: z.boolean(),
+  detail: z.string(),
+  startedAt: z.iso.datetime().optional(),
+  endedAt: z.iso.datetime().optional(),
+});
 
 /** Compare a shard, find its neighbours. `offset` is set when an earlier call handed it back. */
 export const shardInput = z.strictObject({ run, shard, offset: tally.optional() });

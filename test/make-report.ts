@@ -284,6 +284,7 @@ export function makeReport(text: string, overrides: Partial<Report> = {}): Repor
     drift: makeDrift(text),
     live: makeLive(text),
     embedding: makeEmbedding(text),
+    index: null,
     mapping: makeMappingReport(text),
     settings: makeSettings(text),
     timeline: makeTimeline(),
@@ -462,6 +463,7 @@ export function makeGoodReport(): Report {
     drift: null,
     live: null,
     embedding: null,
+    index: null,
     run: 'words',
     verdict: 'validated',
     summary:
@@ -612,6 +614,7 @@ export function makeEarlyReport(): Report {
     spotCheck: null,
     live: null,
     embedding: null,
+    index: null,
     recall: null,
     tuning: null,
     drift: null,

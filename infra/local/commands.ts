@@ -11,6 +11,7 @@ import { moveLine, planLines } from './describe.ts';
 import { type Engine, startEngine } from './engine.ts';
 import type { GivenEvent } from './event-input.ts';
 import { exitCodes, failureFrom, failureOf } from './exit-codes.ts';
+import { tellIndex } from './index-line.ts';
 import type { Outcome } from './machine.ts';
 import type { Output } from './output.ts';
 import { followRun } from './progress.ts';
@@ -146,6 +147,7 @@ async function tellOutcome(
     const failure = failureOf(outcome.error, outcome.cause);
     output.event({ type: 'result', run, status: 'failed', output: null, ...reports });
     output.fail(failure);
+    await tellIndex(output, objects, run);
     if (reports.reportPage !== null) output.line(`report   ${reports.reportPage}`);
     if (failure.exitCode === exitCodes.readers && status?.lastMove !== undefined)
       output.line(`readers  ${moveLine(status.lastMove)}`);
@@ -161,6 +163,7 @@ async function tellOutcome(
     return exitCodes.interrupted;
   }
   output.line(`done     ${summaryOf(result)}`);
+  await tellIndex(output, objects, run);
   const refused = refusalIn(result);
   if (refused !== undefined) {
     output.line(`readers  stay where they are: ${refused}`);

@@ -4,7 +4,7 @@ import type { Cause } from '../run-files.ts';
 import { idCode } from './ids.ts';
 
 /** What was found, why where that could be told, and what to do about it. */
-export function findingsSection({ findings, tuning, verdict, mode, takenBack }: Report): Markup {
+export function findingsSection({ findings, tuning, verdict, mode, takenBack, index }: Report): Markup {
   const toSet = (tuning ?? []).filter(({ chosen, kept }) => chosen !== null && !kept);
   const setting = toSet.map(
     ({ set, how }) =>
@@ -13,13 +13,16 @@ export function findingsSection({ findings, tuning, verdict, mode, takenBack }: 
   if (findings.length === 0 && setting.length === 0) {
     // What to do then stands with why readers were taken back.
     if (verdict !== 'validated' || takenBack !== null) return html``;
-    const next =
-      mode === 'validate'
-        ? 'Nothing: the two collections may be used in place of each other.'
-        : 'Nothing: what the event asked for is proved, and the run may be cut over.';
+    const next = nextOf(mode, index);
     return html`<section><h2>What to do next</h2><p>${next}</p></section>`;
   }
   return html`<section><h2>What was found, and what to do next</h2><ol class="findings">${join(findings.map(findingItem))}${join(setting)}</ol></section>`;
+}
+
+function nextOf(mode: Report['mode'], index: Report['index']): string {
+  if (mode === 'validate') return 'Nothing: the two collections may be used in place of each other.';
+  if (index?.how === 'instead') return 'Nothing: what the event asked for is proved, and readers use the new index.';
+  return 'Nothing: what the event asked for is proved, and the run may be cut over.';
 }
 
 function findingItem({ severity, what, ids, next, causes }: Finding): Markup {

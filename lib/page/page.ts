@@ -5,6 +5,7 @@ import { driftSection } from './drift.ts';
 import { embeddingSection } from './embedding.ts';
 import { findingsSection } from './findings.ts';
 import { goldSection } from './gold.ts';
+import { indexSection } from './index-change.ts';
 import { latencySection } from './latency.ts';
 import { liveSection } from './live.ts';
 import { mappingSection } from './mapping.ts';
@@ -39,6 +40,7 @@ ${findingsSection(report)}
 ${figuresPair(countsSection(report), compareSection(report))}
 ${liveSection(report)}
 ${embeddingSection(report.embedding)}
+${indexSection(report.index)}
 ${mappingSection(report)}
 ${schemaSection(report.schema)}
 ${recordLists(report)}

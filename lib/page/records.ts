@@ -6,8 +6,8 @@ import { openIf } from './recall.ts';
 
 /** Counts, what was compared, and which records differ. */
 
-export function countsSection({ counts }: Report): Markup {
-  if (counts === null) return html``;
+export function countsSection({ counts, index }: Report): Markup {
+  if (counts === null || index !== null) return html``;
   const rows: [string, number][] = [
     ['In the source now', counts.source],
     ['In the shards', counts.manifest],
@@ -31,8 +31,8 @@ export function figures(rows: readonly (readonly [string, string])[]): Markup {
   )}</tbody></table>`;
 }
 
-export function compareSection({ compare }: Report): Markup {
-  if (compare === null) return html``;
+export function compareSection({ compare, index }: Report): Markup {
+  if (compare === null || index !== null) return html``;
   const rows: [string, string][] = [
     ['Equal', count(compare.equal)],
     ['Different', count(compare.different)],

@@ -1,5 +1,6 @@
 import { embeddingFinding } from '../embed/stage/embedding-report.ts';
 import { type ErrorName, errorNames } from '../errors.ts';
+import { nextIndex } from '../index-change/index-report.ts';
 import { liveFindings } from '../live/live-report.ts';
 import type { Gold } from '../recall/gold-files.ts';
 import { changedSettings, sameSettings, settingsText } from '../recall/search-steps.ts';
@@ -19,6 +20,8 @@ export interface Findings {
   readonly live: Report['live'];
   /** null: no model made vectors. */
   readonly embedding: Report['embedding'];
+  /** True: the run changes an index, and moves nothing. */
+  readonly isIndex?: boolean;
   readonly recall: Recall;
   readonly tuning: Tuning['sets'];
   readonly diagnosis: Diagnosis;
@@ -212,7 +215,7 @@ export function namedNote(
   return `${isOnlyVector ? set : `${set}, ${name}`}: ${note.charAt(0).toLowerCase()}${note.slice(1)}`;
 }
 
-function recallFindings({ run, recall, tuning }: Findings): Found[] {
+function recallFindings({ run, recall, tuning, isIndex = false }: Findings): Found[] {
   return recall.sets.flatMap((entry): Found[] => {
     const { set, vector, targetVector, outcome, target } = entry;
     if (outcome !== 'failed' && outcome !== 'unproven') return [];
@@ -234,7 +237,8 @@ function recallFindings({ run, recall, tuning }: Findings): Found[] {
       const next = `${tuned.how}${mend}`;
       return [{ ...found, severity: outcome, what, next, isTuned: true }];
     }
-    return [{ ...found, severity: outcome, what, next: recallAdvice(outcome, entry) }];
+    const next = isIndex && outcome === 'failed' && target.measured ? nextIndex : recallAdvice(outcome, entry);
+    return [{ ...found, severity: outcome, what, next }];
   });
 }
 

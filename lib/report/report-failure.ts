@@ -2,6 +2,8 @@ import { readMoves, rollbackSince } from '../cutover/moves.ts';
 import { writesMeanwhile } from '../cutover/notices.ts';
 import { readEmbedding } from '../embed/stage/embedding-report.ts';
 import { VecferryError } from '../errors.ts';
+import { replacesIndex } from '../index-change/index-change.ts';
+import { indexHalfway, indexTakenBack } from '../index-change/index-report.ts';
 import { runKeys } from '../keys.ts';
 import { readEach } from '../manifest.ts';
 import { mappingReport } from '../mapping/words.ts';
@@ -37,7 +39,7 @@ const mapFailed = 'States.ExceedToleratedFailureThreshold';
 export async function writeFailure(options: FailureOptions): Promise<Report> {
   const { objects, run, error, message, ids = [], plan } = options;
   const earlier = await getJson(objects, runKeys(run).report, reportSchema);
-  if (earlier !== undefined && error === 'ValidationFailed') return earlier;
+  if (earlier !== undefined && error === 'ValidationFailed') return await addIndexBack(objects, earlier);
   // A map fails with a count alone, after its child has reported why.
   if (earlier?.failure && error === mapFailed) return earlier;
   if (earlier?.failure === null && plan !== undefined && (await isAfterCanary(options, earlier)))
@@ -48,7 +50,7 @@ export async function writeFailure(options: FailureOptions): Promise<Report> {
     severity: 'failed' as const,
     what: message,
     ids: failure.ids,
-    next: nextAfterError(error),
+    next: await nextOf(options),
     causes: [],
   } satisfies Report['findings'][number];
   const createdAt = (options.now?.() ?? new Date()).toISOString();
@@ -65,6 +67,24 @@ export async function writeFailure(options: FailureOptions): Promise<Report> {
     failure,
     findings: [finding, ...base.findings],
   };
+  await putReport(objects, report);
+  return report;
+}
+
+/** Where the new index replaces the old one as it is built, readers may use it by now. */
+async function nextOf({ objects, run, error, plan }: FailureOptions): Promise<string> {
+  const next = nextAfterError(error);
+  if (plan === undefined || !replacesIndex(plan)) return next;
+  const isBegun = (await objects.get(runKeys(run).index)) !== undefined;
+  return isBegun ? `${next} ${indexHalfway(run)}` : next;
+}
+
+/** A change that did not pass was taken back after its report was written. Repeatable. */
+async function addIndexBack(objects: ObjectStore, earlier: Report): Promise<Report> {
+  if (earlier.index?.how !== 'instead' || earlier.index.takenBack !== null) return earlier;
+  const takenBack = indexTakenBack(await readMoves(objects, earlier.run), earlier.createdAt);
+  if (takenBack === null) return earlier;
+  const report: Report = { ...earlier, index: { ...earlier.index, used: 'old', takenBack } };
   await putReport(objects, report);
   return report;
 }
@@ -145,6 +165,7 @@ function emptyReport(run: string, createdAt: string, plan: Plan | undefined): Re
     spotCheck: null,
     live: null,
     embedding: null,
+    index: null,
     recall: null,
     tuning: null,
     drift: null,

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { embeddingReportSchema } from '../embed/stage/embedding-report.ts';
 import { errorNames } from '../errors.ts';
+import { indexReportSchema } from '../index-change/index-report.ts';
 import { mappingReportSchema } from '../mapping/words.ts';
 import { driftReportSchema } from '../recall/drift-files.ts';
 import { causeSchema, recallSchema, tuningSchema } from '../run-files.ts';
@@ -195,6 +196,11 @@ export const reportSchema = z.strictObject({
   embedding: embeddingReportSchema
     .nullable()
     .describe('Vectors that a model made; null: the run makes none, or ended before it made any.'),
+  index: indexReportSchema
+    .nullable()
+    .describe(
+      'An index that was changed in its collection; null: the run changes none, or ended before it was measured.',
+    ),
   mapping: mappingReportSchema
     .nullable()
     .describe('What the mapping makes of payloads, and what the plan saw of it; null: it leaves them as they are.'),

@@ -1,6 +1,7 @@
 import { readCompared } from '../compare/counts.ts';
 import { readEmbedding } from '../embed/stage/embedding-report.ts';
 import { NotFound } from '../errors.ts';
+import { indexAfter, indexSummary, readIndexReport } from '../index-change/index-report.ts';
 import { runKeys } from '../keys.ts';
 import { liveReport, liveSummary, readSweep } from '../live/live-report.ts';
 import { readLoaded } from '../manifest.ts';
@@ -22,7 +23,7 @@ import {
   tuningSchema,
 } from '../run-files.ts';
 import { readSettings, type SettingsTable } from '../settings-table.ts';
-import type { Reader } from '../stores/port.ts';
+import type { Reader, Target } from '../stores/port.ts';
 import { plural } from '../words.ts';
 import { findingsOf, namedNote } from './findings.ts';
 import { maxNamed, sum, sumCompared, withoutVerdict } from './report-compared.ts';
@@ -38,7 +39,7 @@ export interface ReportOptions {
   readonly counts: Counts;
   /** For the settings of both collections as they are now. */
   readonly source: Reader;
-  readonly target: Reader;
+  readonly target: Reader & Pick<Target, 'indexes'>;
   readonly now?: () => Date;
 }
 
@@ -70,9 +71,23 @@ export async function writeReport(options: ReportOptions): Promise<ReportOutcome
   const spans = await readSpans(objects, plan.run);
   const embedding = await readEmbedding(objects, plan);
   const live = await liveReport(plan, objects, await readSweep(plan, objects), compared);
+  const indexed = await readIndexReport({ plan, objects, recall, indexes: target.indexes });
   const createdAt = (now?.() ?? new Date()).toISOString();
   const ranOn = placeOf(objects, plan.run);
-  const found = { counts, compared, loaded, recall, tuning, diagnosis, drift, settings, spans, live, embedding };
+  const found = {
+    indexed,
+    counts,
+    compared,
+    loaded,
+    recall,
+    tuning,
+    diagnosis,
+    drift,
+    settings,
+    spans,
+    live,
+    embedding,
+  };
   const report = buildReport({ plan, manifest, ...found, createdAt, ranOn });
   await putReport(objects, report);
   return {
@@ -96,6 +111,7 @@ interface Parts {
   readonly spans: Spans;
   readonly live: Report['live'];
   readonly embedding: Report['embedding'];
+  readonly indexed: Awaited<ReturnType<typeof readIndexReport>>;
   readonly createdAt: string;
   readonly ranOn: Report['ranOn'];
 }
@@ -104,7 +120,8 @@ interface Parts {
 function buildReport(parts: Parts): Report {
   const { plan, manifest, counts, compared, loaded, recall, tuning, diagnosis, settings, spans, live, createdAt } =
     parts;
-  const { embedding } = parts;
+  const { embedding, indexed } = parts;
+  const { index } = indexed;
   const { validate } = plan.event;
   const compare = sumCompared(compared, counts, validate.compare === 'all' ? 'all' : validate.compare.sample);
   const spotCheck = {
@@ -120,7 +137,7 @@ function buildReport(parts: Parts): Report {
   const { run, event } = plan;
   const tuned = tuning?.sets ?? [];
   const found = { counts, compare, spotCheck, live, recall, tuning: tuned, diagnosis };
-  const findings = findingsOf({ run, mode: event.mode, embedding, ...found });
+  const findings = findingsOf({ run, mode: event.mode, embedding, isIndex: index !== null, ...found });
   const verdict = verdictOf(findings);
   const importedAt =
     loaded
@@ -134,7 +151,7 @@ function buildReport(parts: Parts): Report {
     mode: plan.event.mode,
     ranOn: parts.ranOn,
     verdict,
-    summary: summarise(verdict, plan, { compare, live, recall, findings }),
+    summary: summarise(verdict, plan, { compare, live, recall, findings, index }),
     plannedAt: plan.createdAt,
     importedAt,
     createdAt,
@@ -147,6 +164,7 @@ function buildReport(parts: Parts): Report {
     spotCheck,
     live,
     embedding,
+    index,
     recall,
     tuning: tuning?.sets ?? null,
     drift: driftOf(parts.drift),
@@ -158,7 +176,7 @@ function buildReport(parts: Parts): Report {
     throttled: sum(loaded, (each) => each.throttled),
     estimate: estimateOf(plan),
     actual: actualOf({ plan, spans, createdAt, shards: manifest.shards, embedding }),
-    unread: [...settings.unread],
+    unread: [...settings.unread, ...indexed.unread],
     notes: plan.notes,
     guarantee: plan.guarantee,
   };
@@ -181,11 +199,14 @@ function summarise(
     live,
     recall,
     findings,
+    index,
   }: Pick<Parts, 'live' | 'recall'> & {
     readonly compare: CompareReport;
     readonly findings: Report['findings'];
+    readonly index: Report['index'];
   },
 ): string {
+  if (index !== null) return summariseIndex(verdict, plan, { recall, findings, index });
   const [from, to] = [plan.event.source, plan.event.target].map(({ store, collection }) => `${store} ${collection}`);
   const isMove = plan.event.mode === 'migrate';
   const pair = isMove ? `${from} to ${to}` : `${from} and ${to}`;
@@ -208,6 +229,28 @@ function summarise(
   const after = isMove ? 'Nothing was cut over, and the source is untouched.' : 'Neither was changed.';
   return `${word}, ${pair}: ${whats}. ${after}`;
 }
+
+function summariseIndex(
+  verdict: Verdict,
+  { event: { source } }: Plan,
+  {
+    recall,
+    findings,
+    index,
+  }: Pick<Report, 'findings'> & { readonly recall: Recall; readonly index: NonNullable<Report['index']> },
+): string {
+  const vector = index.vector === '' ? '' : ` vector ${index.vector} of`;
+  const what = indexSummary(index, `${vector} ${source.store} ${source.collection}`.trim());
+  if (verdict === 'validated') {
+    const passed = recall.sets.filter(({ outcome }) => outcome === 'passed');
+    const notes = passed.map((entry) => (passed.length === 1 ? entry.note : namedNote(entry, { isOnlyVector: true })));
+    return [`Validated, ${what}`, ...notes].join(' ');
+  }
+  const whats = findings.map((each) => each.what.replace(/\.$/, '')).join('; ');
+  return `${verdict === 'failed' ? 'Failed' : 'Could not validate'}, ${what} ${capital(whats)}. ${indexAfter(index)}`;
+}
+
+const capital = (text: string): string => `${text.charAt(0).toUpperCase()}${text.slice(1)}`;
 
 /** Of two collections that were wholly compared. Extra records were not looked for where the event lets the target hold more. */
 function sameWords({ records, skipped, extra }: CompareReport, from = '', to = ''): string {

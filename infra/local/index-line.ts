@@ -1,0 +1,18 @@
+import { z } from 'zod';
+import { runKeys } from '../../lib/keys.ts';
+import { getJson, type ObjectStore } from '../../lib/objects.ts';
+import type { Output } from './output.ts';
+
+const partSchema = z.looseObject({
+  index: z
+    .looseObject({ text: z.string(), results: z.array(z.string()), takenBack: z.looseObject({}).nullable() })
+    .nullable(),
+});
+
+/** Says what a run's report says of an index that was changed, in a line; nothing where it changed none, or came to no report. */
+export async function tellIndex({ line }: Pick<Output, 'line'>, objects: ObjectStore, run: string): Promise<void> {
+  const index = (await getJson(objects, runKeys(run).report, partSchema))?.index;
+  if (index === null || index === undefined) return;
+  const back = index.takenBack === null ? '' : '; taken back, and the old one is built again';
+  line(`index    ${index.text}: ${index.results.join('; ')}${back}`);
+}

@@ -1,0 +1,144 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterAll, beforeAll, expect, jest, test } from '@jest/globals';
+import { readMoves } from '../../lib/cutover/moves.ts';
+import { runKeys } from '../../lib/keys.ts';
+import type { Store } from '../../lib/stores/port.ts';
+import { qdrantUrl } from '../servers/urls.ts';
+import { records, schema, weakGraph } from '../stores/qdrant-recipes.ts';
+import { startWriting } from './collection-application.ts';
+import { type EndpointInput, endpointIn, expectValidated, type Result, type Runs, startRuns } from './world.ts';
+
+/** Another graph or quantization of a vector in Qdrant, which has one index a vector: on its real engine, while it is read and written. */
+
+jest.setTimeout(300_000);
+
+let runs: Runs;
+beforeAll(async () => {
+  runs = await startRuns();
+}, 120_000);
+afterAll(async () => await runs.close());
+
+const recall = { queries: 150, k: 10, atLeast: 0.9, depths: [1] };
+const strong = { ...weakGraph, hnsw: { ...weakGraph.hnsw, m: 32, efConstruction: 200 } };
+
+interface Made {
+  readonly source: EndpointInput;
+  readonly store: Store;
+  /** The collection's settings as Qdrant answers them. */
+  settings(): Promise<{ readonly hnsw: Record<string, unknown>; readonly quantization: unknown }>;
+}
+
+/** A collection of 3,000 random vectors with its index built. */
+async function makeCollection(name: string, options: Readonly<Record<string, unknown>>): Promise<Made> {
+  const source = await endpointIn(runs, 'qdrant', name);
+  const store = await runs.seed({ ...source, options }, schema, records());
+  await built(store);
+  const settings: Made['settings'] = async () => {
+    const answer = await fetch(`${await qdrantUrl()}/collections/${source.collection}`);
+    const { config } = ((await answer.json()) as { result: { config: Record<string, Record<string, unknown>> } })
+      .result;
+    return { hnsw: config['hnsw_config'] ?? {}, quantization: config['quantization_config'] };
+  };
+  return { source, store, settings };
+}
+
+async function built(store: Store): Promise<void> {
+  for (let waited = 0; !(await store.indexProgress(schema)).done; waited++) {
+    if (waited === 600) throw new Error('the graph was not built within a minute');
+    await sleep(100);
+  }
+}
+
+const change = (source: EndpointInput, index: unknown, more: Record<string, unknown> = {}): Promise<Result> =>
+  runs.run({ source, target: { into: 'place' } as never, index, validate: { recall }, ...more });
+
+test('a weak graph is rebuilt denser under an application that reads and writes: no query fails, and the old index is asked before', async () => {
+  const { source, store, settings } = await makeCollection('denser', weakGraph);
+  const application = startWriting(store, records().count);
+  const result = await change(source, { to: { kind: 'hnsw', m: 32, efConstruction: 200 } });
+  await application.stop();
+  const report = expectValidated(result);
+
+  expect(application.failures).toEqual([]);
+  expect(application.counts.reads).toBeGreaterThan(50);
+  expect(application.counts.writes).toBeGreaterThan(5);
+  expect(await settings()).toMatchObject({ hnsw: { m: 32, ef_construct: 200, full_scan_threshold: 10 } });
+  const [entry] = report.recall?.sets ?? [];
+  // 0.7 to 0.85 with edges of 6, and 0.98 and more with 32.
+  expect(entry?.source.measured && entry.source.mean).toBeLessThan(0.9);
+  expect(entry?.target.measured && entry.target.mean).toBeGreaterThan(0.95);
+  expect(report.index).toMatchObject({
+    how: 'instead',
+    from: { index: { kind: 'hnsw', m: 6, efConstruction: 24 }, quantization: null },
+    to: { index: { kind: 'hnsw', m: 32, efConstruction: 200 }, quantization: null },
+    used: 'new',
+    takenBack: null,
+  });
+  expect(report.summary).toMatch(/^Validated, the index of qdrant .*HNSW \(m 6.* -> HNSW \(m 32.*No record was moved/);
+  expect((await readMoves(runs.engine.objects, result.run)).map(({ action, kind, to }) => [action, kind, to])).toEqual([
+    ['cutover', 'index', `the index of run ${result.run}`],
+  ]);
+});
+
+test('a change that makes recall miss its goal is taken back by the run itself: readers had it already', async () => {
+  const { source, store, settings } = await makeCollection('worse', strong);
+  const result = await change(source, { to: { kind: 'hnsw', m: 2, efConstruction: 4 } });
+  expect([result.outcome.status, result.report?.verdict]).toEqual(['FAILED', 'failed']);
+  expect(result.outcome).toMatchObject({ error: 'ValidationFailed' });
+  expect(await settings()).toMatchObject({ hnsw: { m: 32, ef_construct: 200 } });
+  expect(result.report?.index).toMatchObject({
+    used: 'old',
+    takenBack: {
+      reason: 'the new index did not pass validation',
+      note: expect.stringMatching(/rebuilds the old index/),
+    },
+  });
+  expect(result.report?.summary).toMatch(/puts the old settings back/);
+  expect((await readMoves(runs.engine.objects, result.run)).map(({ action }) => action)).toEqual(['rollback']);
+  await built(store);
+
+  // Started again under its id it asks nothing that is there, changes it again, and takes it back again.
+  const kept = await beforeOf(result.run);
+  const again = await change(source, { to: { kind: 'hnsw', m: 2, efConstruction: 4 } }, { run: result.run });
+  expect(again.report?.index?.takenBack).not.toBeNull();
+  expect(await beforeOf(result.run)).toEqual(kept);
+  expect(await settings()).toMatchObject({ hnsw: { m: 32, ef_construct: 200 } });
+});
+
+/** What is kept of the old index's answers, as it lies there. */
+async function beforeOf(run: string): Promise<readonly string[]> {
+  const { objects } = runs.engine;
+  const bodies = await Promise.all((await objects.list(runKeys(run).before)).map((key) => objects.get(key)));
+  return bodies.map((body) => new TextDecoder().decode(body));
+}
+
+test('quantization is put on and taken off again in place, and a rollback puts back what was there', async () => {
+  const { source, store, settings } = await makeCollection('quantized', strong);
+  const scalar = { scalar: { type: 'int8', quantile: 0.99, always_ram: true } };
+  const on = await change(source, { quantization: scalar });
+  expect(expectValidated(on).index).toMatchObject({ from: { quantization: null }, to: { quantization: scalar } });
+  expect((await settings()).quantization).toEqual(scalar);
+
+  const off = await change(source, { quantization: null });
+  expectValidated(off);
+  expect((await settings()).quantization).toBeNull();
+
+  const back = await runs.engine.invoke('roll-back', { run: off.run });
+  expect(back).toMatchObject({ action: 'rollback', note: expect.stringMatching(/takes about as long/) });
+  expect((await settings()).quantization).toEqual(scalar);
+  await built(store);
+  await expect(runs.engine.invoke('retire', { run: on.run })).rejects.toThrow(/nothing left to drop/);
+});
+
+test('what cannot be asked is refused before anything is read: a person’s word, and an index that is there', async () => {
+  const { source } = await makeCollection('refused', weakGraph);
+  const to = { kind: 'hnsw', m: 16, efConstruction: 100 };
+  const person = await change(source, { to }, { cutover: { approval: 'person' } });
+  expect(person.report?.failure?.message).toMatch(/readers use the new one as soon as it is built/);
+  const later = await change(source, { to }, { cutover: null });
+  expect(later.report?.failure?.message).toMatch(/cutover is null/);
+  const same = await change(source, { to: { kind: 'hnsw', m: 6, efConstruction: 24 } });
+  expect(same.report?.failure?.message).toMatch(/already/);
+  const odd = await change(source, { quantization: { scalar: { type: 'int4' } } });
+  expect(odd.report?.failure?.message).toMatch(/must be "int8"/);
+});
