@@ -12,8 +12,8 @@ import { type FolderFile, filesBelow } from './folder.ts';
 import { leftAside, type Made, makeFile } from './upgrade-file.ts';
 
 /**
- * Brings a folder of shards up into another folder: a file at a time, each written beside its place and renamed, then noted.
- * A call that was cut off goes on: what is noted, and still what was noted, is not made again. The folder itself is only read.
+ * Brings a folder of shards up into another folder: a file at a time, each noted, written beside its place and renamed.
+ * A call that was cut off goes on: what is as its note says is not made again. The folder itself is only read.
  */
 
 export interface UpgradeInput {
@@ -155,7 +155,6 @@ async function upgradeOne(
   const { body, ...made } = await makeFile({ bytes, name: file.name, where: file.path, rules });
   const to = made.format === undefined ? file.name : shardName;
   if (body !== undefined && made.how !== 'failed' && made.how !== 'left out') {
-    await objects.put(to, body, 'application/octet-stream');
     const { how, format, records, left, what } = made;
     await putJson(objects, noteKey(file.name), {
       of,
@@ -167,6 +166,8 @@ async function upgradeOne(
       ...(left !== undefined && { left }),
       ...(what !== undefined && { what }),
     });
+    // After its note, which holds of the very bytes or of none: whenever the process dies, no file is made twice.
+    await objects.put(to, body, 'application/octet-stream');
     if (body !== bytes) releaseMemory(body);
   }
   releaseMemory(bytes);
