@@ -1,10 +1,11 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import type { Work } from './commands.ts';
+import type { LintCommandOptions } from './lint-command.ts';
 import type { MigrateOptions, MoveOptions, RepairOptions } from './migrate-commands.ts';
 
 /** `vecferry migrate …`: ordered migrations. Each subcommand loads what it needs when it runs. */
 
-const load = { migrate: () => import('./migrate-commands.ts') };
+const load = { migrate: () => import('./migrate-commands.ts'), lint: () => import('./lint-command.ts') };
 
 /** The options that every subcommand takes: where the files are, and who asks. */
 export function withFolder(command: Command): Command {
@@ -31,6 +32,7 @@ function withMove(command: Command): Command {
   return withLimits(withFolder(command))
     .option('--dry-run', 'show the SQL and the requests, and change nothing', false)
     .option('--backup', 'make a backup before; `backup: true` in vecferry.yaml does so always')
+    .option('--pg-bin <folder>', 'where pg_dump is, for the backup; left out: VECFERRY_PG_BIN, then the PATH')
     .addOption(new Option('--no-check', 'do not look at the stores afterwards'));
 }
 
@@ -93,6 +95,18 @@ export function addMigrateCommands(program: Command, work: Work): void {
     migrate.command('check').description('hold the files against the history, and look at the stores; changes nothing'),
   ).action((options: MigrateOptions) => work(async (context) => (await load.migrate()).checkCommand(context, options)));
 
+  migrate
+    .command('lint')
+    .description('warn of what locks, rewrites or loses, and say the safe steps; needs no server')
+    .argument('[files...]', 'SQL files or folders; left out: the folder of numbered files')
+    .option('--migrations <directory>', 'the folder of numbered files', 'migrations')
+    .option('--config <file>', 'whose lint.ignore counts, in place of vecferry.yaml in that folder')
+    .option('--ignore <rules>', 'rules that are left out, with commas between', list, [])
+    .option('--postgres <version>', "the server's major version, which the safe steps depend on", count, 18)
+    .action((files: string[], options: LintCommandOptions) =>
+      work(async (context) => (await load.lint()).lintCommand(context, files, options)),
+    );
+
   withFolder(migrate.command('new').description('write the next file, to be filled in'))
     .argument('<name>', 'what it does: add_rank_to_articles')
     .option('--collection', 'a collection file instead of SQL', false)
@@ -111,6 +125,8 @@ function count(text: string): number {
   if (!/^[1-9]\d{0,5}$/.test(text)) throw new InvalidArgumentError(`'${text}' is no count, which is 1 or more.`);
   return Number(text);
 }
+
+const list = (text: string): readonly string[] => text.split(',').map((part) => part.trim());
 
 function seconds(text: string): number {
   if (!/^\d+(\.\d+)?$/.test(text) || Number(text) > 86_400)

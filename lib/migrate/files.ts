@@ -27,13 +27,13 @@ export async function readMigrationFiles(directory: string): Promise<MigrationFo
   const entries = await readdir(directory, { withFileTypes: true }).catch((cause: unknown) => {
     throw new NotFound(`there is no folder of migrations '${directory}'; name it with --migrations`, { cause });
   });
-  const names = entries.filter((entry) => !besides.test(entry.name)).map((entry) => entry.name);
+  // Folders hold what files refer to: seed records, notes.
+  const names = entries.filter((entry) => !entry.isDirectory() && !besides.test(entry.name)).map(({ name }) => name);
   const files: MigrationFile[] = [];
   const unknown: string[] = [];
   for (const name of names.sort()) {
     const match = namePattern.exec(name);
-    const isFile = entries.some((entry) => entry.name === name && !entry.isDirectory());
-    if (match === null || !isFile) unknown.push(name);
+    if (match === null) unknown.push(name);
     else files.push(await readMigrationFile(directory, name, match));
   }
   files.sort((a, b) => a.number - b.number || (a.name < b.name ? -1 : 1));
@@ -57,6 +57,12 @@ async function readMigrationFile(directory: string, name: string, match: RegExpE
   const text = decode(await readFile(path), path);
   const base = name.slice(0, name.lastIndexOf('.'));
   return { number, name: base, path, kind: ending === 'sql' ? 'sql' : 'collection', text, checksum: checksumOf(text) };
+}
+
+/** A SQL file that is no migration yet, under whatever name: a draft to be linted. @throws InvalidEvent when it is no UTF-8. */
+export async function readSqlFile(path: string, name: string): Promise<MigrationFile> {
+  const text = decode(await readFile(path), path);
+  return { number: 0, name, path, kind: 'sql', text, checksum: checksumOf(text) };
 }
 
 function decode(bytes: Uint8Array, path: string): string {

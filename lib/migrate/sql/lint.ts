@@ -2,7 +2,7 @@ import { InvalidEvent } from '../../errors.ts';
 import type { MigrationFile } from '../port.ts';
 import { type Ignored, ignoreForm, ignoresIn } from './ignore.ts';
 import { type ParsedStatement, parseSql } from './parse.ts';
-import { type SqlParts, sqlParts } from './parts.ts';
+import { sqlParts } from './parts.ts';
 import { ownRuleNames, rules, squawkSteps } from './rules/all.ts';
 import { type Memory, makeMemory } from './rules/facts.ts';
 import { transactionInFile } from './rules/rewrites.ts';
@@ -73,41 +73,46 @@ async function lintFile(file: MigrationFile, memory: Memory, postgres: number): 
     const { rule, level, message, safeSteps } = verdict;
     return { path, line, rule, level, message, safeSteps };
   };
-  let parts: SqlParts;
-  let up: readonly ParsedStatement[];
-  let down: readonly ParsedStatement[];
-  try {
-    parts = sqlParts(file.text, path);
-    up = await parseSql(parts.up, path);
-    down = parts.down === undefined ? [] : await parseSql(parts.down, path);
-  } catch (error) {
-    if (!(error instanceof InvalidEvent)) throw error;
-    const [, line = '1', message = error.message] =
-      /^(\d+)(?::\d+)?: ([\s\S]*)$/.exec(error.message.slice(path.length + 1)) ?? [];
-    return [made({ rule: 'syntax-error', level: 'error', message, safeSteps: [] }, Number(line))];
-  }
+  const findings: LintFinding[] = [];
+  const orFinding = async <T>(read: () => T | Promise<T>): Promise<T | undefined> => {
+    try {
+      return await read();
+    } catch (error) {
+      if (!(error instanceof InvalidEvent)) throw error;
+      findings.push(made(...unreadable(error, path)));
+      return undefined;
+    }
+  };
+  const parts = await orFinding(() => sqlParts(file.text, path));
+  if (parts === undefined) return findings;
+  const up = await orFinding(() => parseSql(parts.up, path));
+  const down = await orFinding(() => parseSql(parts.down ?? '', path));
+  if (up === undefined) return findings;
   const bytes = Buffer.from(parts.up);
   const lineAt = (offset: number): number => bytes.subarray(0, offset).toString().split('\n').length;
   const alone = await Promise.all(up.map(async ({ text, node }) => !(await isTransactional(text, node))));
   const common = { postgres, facts: memory };
-  const own: (readonly [number, Verdict])[] = [];
   const seen = squawkFilter(await runSquawk(parts.up, postgres), bytes, up);
-  const findings: LintFinding[] = [];
   up.forEach((statement, index) => {
     const linted: Linted = { ...common, statement, index, statements: up, isTransactional: (at) => alone[at] !== true };
     const verdicts = rules.flatMap((rule) => rule(linted));
-    for (const verdict of verdicts) own.push([index, verdict]);
     const others = seen(index).filter((other) => isNews(other, verdicts, linted));
     for (const verdict of verdicts)
       findings.push(made(verdict, verdict.at === undefined ? statement.line : lineAt(verdict.at)));
     for (const other of others) findings.push(made(verdictOf(other), other.line + 1));
     memory.learn(statement.node);
   });
-  for (const [index, statement] of down.entries()) {
-    const linted: Linted = { ...common, statement, index, statements: down, isTransactional: () => true };
+  for (const [index, statement] of (down ?? []).entries()) {
+    const linted: Linted = { ...common, statement, index, statements: down ?? [], isTransactional: () => true };
     for (const verdict of transactionInFile(linted)) findings.push(made(verdict, statement.line));
   }
   return applyIgnores(findings, ignoresIn(parts.up), up, made).sort((a, b) => a.line - b.line);
+}
+
+/** The messages of parts.ts and parse.ts begin with file, line and, of the parser, column. */
+function unreadable({ message: whole }: InvalidEvent, path: string): readonly [Verdict, number] {
+  const [, line = '1', message = whole] = /^:(\d+)(?::\d+)?: ([\s\S]*)$/.exec(whole.slice(path.length)) ?? [];
+  return [{ rule: 'syntax-error', level: 'error', message, safeSteps: [] }, Number(line)];
 }
 
 /** squawk's findings by the statement that they lie in. What lies in none is of the file, and told with the first. */

@@ -123,7 +123,7 @@ function setsMemory({ statements, index }: Linted): boolean {
 function* tooManyDims(relation: RangeVar, index: IndexStmt, { facts }: Linted): Iterable<Verdict> {
   for (const param of index.indexParams ?? []) {
     if (!('IndexElem' in param)) continue;
-    const { name, expr } = param.IndexElem;
+    const { name, expr, opclass } = param.IndexElem;
     // An index on (v::halfvec(3072)) says its type itself.
     const cast = expr !== undefined && 'TypeCast' in expr ? expr.TypeCast : undefined;
     const column = name ?? (cast?.arg === undefined ? undefined : columnOf(cast.arg));
@@ -137,18 +137,19 @@ function* tooManyDims(relation: RangeVar, index: IndexStmt, { facts }: Linted): 
       level: 'error',
       message: `${type} has more dimensions than an index of ${index.accessMethod} takes: ${limit} of ${kind}; PostgreSQL refuses it`,
       safeSteps: [
-        smallerIndex(relation, column, Number(dims)),
+        smallerIndex(relation, column, Number(dims), strings(opclass).at(-1)),
         'deploy: searches order by the same expression, or the index is not used',
       ],
     };
   }
 }
 
-function smallerIndex(relation: RangeVar, name: string, dims: number): string {
+/** The same distance over two bytes a dimension; beyond what that takes, over one bit, whose hits are to be ranked again by the vectors. */
+function smallerIndex(relation: RangeVar, name: string, dims: number, operators = 'vector_l2_ops'): string {
   const column = quote(name);
   const expression =
     dims <= (maxDims['halfvec'] ?? 0)
-      ? `(${column}::halfvec(${dims})) halfvec_cosine_ops`
+      ? `(${column}::halfvec(${dims})) ${operators.replace(/^vector/, 'halfvec')}`
       : `(binary_quantize(${column})::bit(${dims})) bit_hamming_ops`;
   const index = madeName(relation, name, 'idx');
   return `expand: CREATE INDEX CONCURRENTLY ${index} ON ${nameOf(relation)} USING hnsw (${expression});`;

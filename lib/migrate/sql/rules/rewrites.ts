@@ -106,17 +106,16 @@ export const transactionInFile: Rule = ({ statement: { node } }): readonly Verdi
   ];
 };
 
-/** What no transaction may hold, in a file with other statements: what came before it stays when it fails. SET is harmless. */
+/** What no transaction may hold, in one file with what should be in one: the runner refuses such a file. SET is harmless. */
 export const notAlone: Rule = ({ isTransactional, index, statements }): readonly Verdict[] => {
   if (isTransactional(index)) return [];
-  const others = statements.filter(({ node }, other) => other !== index && !('VariableSetStmt' in node));
-  if (others.length === 0) return [];
+  const other = statements.find(({ node }, at) => isTransactional(at) && !('VariableSetStmt' in node));
+  if (other === undefined) return [];
   return [
     {
       rule: 'not-alone',
       level: 'error',
-      message:
-        'PostgreSQL runs this statement in no transaction, so the file is none: where it fails, the statements before it stay done',
+      message: `PostgreSQL runs this statement in no transaction, and line ${other.line} should be in one: either could stand half done`,
       safeSteps: ['expand: this statement in a file of its own'],
     },
   ];

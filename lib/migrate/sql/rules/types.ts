@@ -80,7 +80,7 @@ function vectorVerdict(
     safeSteps: [
       `expand: ALTER TABLE ${table} ADD COLUMN ${made} ${type};`,
       `deploy: a vecferry run with "embed" in place fills ${made} from the texts while the application goes on (docs/in-place.md)`,
-      `contract: CREATE INDEX CONCURRENTLY ${index} ON ${table} USING hnsw (${made} ${type.replace(/^.*?(vector|halfvec|sparsevec)\(.*/, '$1')}_cosine_ops);`,
+      `contract: CREATE INDEX CONCURRENTLY ${index} ON ${table} USING hnsw (${made} <its operator class>);`,
       `deploy: searches read ${made}; recall is compared before: vecferry validate`,
       `contract: ALTER TABLE ${table} DROP COLUMN ${column};`,
     ],
