@@ -38,15 +38,24 @@ const inColumn = { path: 3, bytes: 7, dataPage: 9, indexPage: 10, dictionaryPage
 
 const magic = Buffer.from('PAR1');
 
+export interface OpenParquetOptions {
+  /** False: columns are of Parquet's own types, whatever Arrow types the writer noted beside them. */
+  readonly arrowTypes?: boolean;
+}
+
 /** @throws RangeError when the bytes are no Parquet file, or cut short. */
-export async function openParquet({ size, range }: ByteRanges): Promise<ParquetFile> {
+export async function openParquet(
+  { size, range }: ByteRanges,
+  { arrowTypes = true }: OpenParquetOptions = {},
+): Promise<ParquetFile> {
   if (size < 12) throw new RangeError(`it has ${size} bytes, and no Parquet file is that short`);
   const tail = Buffer.from(await range(size - 8, size));
   if (!tail.subarray(4).equals(magic))
     throw new RangeError('it does not end as a Parquet file: it is cut short, or of another format');
   const length = tail.readUInt32LE(0);
   if (length > size - 12) throw new RangeError('its metadata is longer than the file: it is cut short or altered');
-  const file = readThrift(Buffer.from(await range(size - 8 - length, size - 8)));
+  const footer = readThrift(Buffer.from(await range(size - 8 - length, size - 8)));
+  const file = arrowTypes ? footer : withoutArrowTypes(footer);
   const groups = list(file, inFile.rowGroups).map(asStruct);
   const groupAt = (rowGroup: number): ThriftStruct => {
     const group = groups[rowGroup];
@@ -201,6 +210,14 @@ function withoutFields(file: ThriftStruct, omitted: readonly string[]): ThriftSt
   fields.set(inFile.schema, { kind: 'list', element: 12, items: [{ kind: 'struct', fields: top }, ...parts.flat()] });
   fields.delete(inFile.metadata);
   fields.delete(inFile.columnOrders);
+  return { kind: 'struct', fields };
+}
+
+function withoutArrowTypes(file: ThriftStruct): ThriftStruct {
+  if (!file.fields.has(inFile.metadata)) return file;
+  const items = list(file, inFile.metadata).filter((pair) => text(asStruct(pair), 1) !== 'ARROW:schema');
+  const fields = new Map(file.fields);
+  fields.set(inFile.metadata, { kind: 'list', element: 12, items });
   return { kind: 'struct', fields };
 }
 

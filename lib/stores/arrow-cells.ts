@@ -1,5 +1,5 @@
 import { type Data, DataType, DateUnit, TimeUnit } from 'apache-arrow';
-import { joinObject } from './json-members.ts';
+import { joinObject, stringOf } from './json-members.ts';
 
 /**
  * One value of an Arrow column as JSON text. Values are taken from the buffers, because Arrow's own getters turn
@@ -86,7 +86,23 @@ function nestedJson(data: Data, index: number): string {
       type.children.map((field, at) => [field.name, cellJson(child(data, at), data.offset + index) ?? 'null']),
     );
   }
+  if (DataType.isMap(type))
+    return mapJson(data, Number(data.valueOffsets[index]), Number(data.valueOffsets[index + 1]));
   throw new RangeError(`a value of Arrow type ${type} has no form in JSON`);
+}
+
+/** An object, whose names are the keys. @throws RangeError for a key that is there twice, or is neither text nor a number */
+function mapJson(data: Data, from: number, to: number): string {
+  const entries = child(data, 0);
+  const members = new Map<string, string>();
+  for (let at = from; at < to; at++) {
+    const key = cellJson(child(entries, 0), at) ?? 'null';
+    if (/^[[{n]/.test(key)) throw new RangeError(`a map with the key ${key} has no form in JSON`);
+    const name = key.startsWith('"') ? stringOf(key) : key;
+    if (members.has(name)) throw new RangeError(`a map holds the key ${key} twice, which JSON has no form for`);
+    members.set(name, cellJson(child(entries, 1), at) ?? 'null');
+  }
+  return joinObject(members);
 }
 
 function listJson(data: Data, from: number, to: number): string {

@@ -8,6 +8,7 @@ import { collectionsOf } from '../../schema/names.ts';
 import { distanceSchema, idTypeSchema } from '../../schema.ts';
 import type { ByteRanges } from '../../shard/parquet-file.ts';
 import type { ResolvedEndpoint } from '../port.ts';
+import { goesWith, isData, kindOf } from './kinds.ts';
 
 /** The files of one collection: a folder below the connection's, or one file. */
 export interface Folder {
@@ -35,14 +36,14 @@ export const filesOptions = z.strictObject({
   idType: idTypeSchema.optional(),
   /** The columns or fields that are vectors; left out: all lists of floats of one length. */
   vectors: z.array(z.string()).optional(),
+  /** The column whose members are the payload: a struct, a map or JSON text; left out: every other column is a field of it. */
+  payload: z.string().min(1).optional(),
   /** Files do not say how their vectors are compared; left out: the mapping or the target's default decides. */
   distance: distanceSchema.optional(),
   /** The file whose schema is the collection's, where files have several; left out: the first by name. */
   schemaOf: z.string().min(1).optional(),
 });
 export type FilesOptions = z.infer<typeof filesOptions>;
-
-const dataFile = /\.(parquet|jsonl|ndjson)$/;
 
 /** @throws InvalidEvent when the connection is neither {"path"} nor {"url": "s3://…"}, or the collection leads out of it. */
 export function openFolder({ connection, collection, names }: ResolvedEndpoint): Folder {
@@ -79,15 +80,15 @@ export function parseFilesOptions(options: unknown): FilesOptions {
 /** @param root what the folder of no parts is called */
 function folderOf(objects: ListingObjectStore, parts: readonly string[], root: string, close: () => void): Folder {
   const last = parts.at(-1);
-  const only = last !== undefined && dataFile.test(last) ? last : undefined;
+  const only = last !== undefined && kindOf(last) !== undefined ? last : undefined;
   const prefix = (only === undefined ? parts : parts.slice(0, -1)).map((part) => `${part}/`).join('');
-  const isData = (name: string): boolean => dataFile.test(name) && !name.split('/').some((part) => /^[_.]/.test(part));
+  const isOurs = (name: string): boolean => isData(name) && !name.split('/').some((part) => /^[_.]/.test(part));
   return {
     parts: [''],
     list: async () => {
       const found = await objects.entries(prefix);
       const named = found.map((each) => ({ ...each, key: each.key.slice(prefix.length) }));
-      return named.filter(({ key }) => (only === undefined ? isData(key) : key === only));
+      return named.filter(({ key }) => (only === undefined ? isOurs(key) : key === only || goesWith(only, key)));
     },
     bytesOf: (file) => {
       const object = { ...file, key: prefix + file.key };

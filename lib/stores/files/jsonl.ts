@@ -5,6 +5,7 @@ import type { ByteRanges } from '../../shard/parquet-file.ts';
 import { joinObject, splitObject, stringOf } from '../json-members.ts';
 import type { FilesOptions } from './folder.ts';
 import type { FilePiece, Position, RecordFile } from './format.ts';
+import { type Line, linesOf } from './lines.ts';
 import { packVectors, type RawVector, vectorText } from './vectors.ts';
 
 /**
@@ -14,16 +15,10 @@ import { packVectors, type RawVector, vectorText } from './vectors.ts';
 
 /** Lines looked at to find out which fields are vectors and what ids are. */
 const sampleLines = 1000;
-const chunkBytes = 4 * 1024 * 1024;
 /** Bytes of text that make a batch. */
 const pieceBytes = 4 * 1024 * 1024;
 const uuid = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
 const integer = /^(0|-?[1-9][0-9]*)$/;
-
-interface Line {
-  readonly text: string;
-  readonly at: Position;
-}
 
 interface ParsedLine {
   readonly id: string;
@@ -48,7 +43,7 @@ export function jsonLines(
       const at = positions;
       return { batch: toBatch(parsed, schema), positionOf: (index) => at[index] ?? from };
     };
-    for await (const line of linesOf(bytes, from)) {
+    for await (const line of linesOf(bytes, from, where)) {
       parsed.push(parse(line));
       positions.push(line.at);
       size += line.text.length;
@@ -61,7 +56,7 @@ export function jsonLines(
     if (parsed.length > 0) yield piece();
   }
   const positions = async function* (): AsyncGenerator<Position> {
-    for await (const { at } of linesOf(bytes, { record: 0, byte: 0 })) yield at;
+    for await (const { at } of linesOf(bytes, { record: 0, byte: 0 }, where)) yield at;
   };
   return {
     name,
@@ -101,7 +96,7 @@ export async function describeJsonLines(
 ): Promise<CollectionSchema> {
   const sample: Map<string, string>[] = [];
   const idKinds = new Set<IdType>();
-  for await (const line of linesOf(bytes, { record: 0, byte: 0 })) {
+  for await (const line of linesOf(bytes, { record: 0, byte: 0 }, where)) {
     const members = membersOf(line, where);
     const id = members.get(options.id);
     if (id === undefined) {
@@ -273,28 +268,4 @@ function refused(line: Line, where: string, what: string, id?: string): RecordRe
   return new RecordRefused(`${place(where, line)} ${what}; mend the file or take the line out`, {
     ids: [id ?? `${where}:${line.at.record + 1}`],
   });
-}
-
-/** The lines from a position on; empty ones are counted and left out. */
-async function* linesOf({ size, range }: ByteRanges, from: Position): AsyncGenerator<Line> {
-  let record = from.record;
-  let begin = from.byte;
-  let parts: Buffer[] = [];
-  const line = (): Line => ({ text: Buffer.concat(parts).toString('utf8').trim(), at: { record, byte: begin } });
-  for (let at = from.byte; at < size; at += chunkBytes) {
-    const chunk = Buffer.from(await range(at, Math.min(size, at + chunkBytes)));
-    let start = 0;
-    for (let end = chunk.indexOf(10); end >= 0; end = chunk.indexOf(10, start)) {
-      parts.push(chunk.subarray(start, end));
-      const next = line();
-      if (next.text !== '') yield next;
-      parts = [];
-      start = end + 1;
-      begin = at + start;
-      record++;
-    }
-    parts.push(chunk.subarray(start));
-  }
-  const last = line();
-  if (last.text !== '') yield last;
 }

@@ -7,19 +7,23 @@ import { isNamedCollection } from '../../schema/names.ts';
 import { schemaDifferences } from '../../schema/schema-differences.ts';
 import { type CollectionSchema, collectionSchema } from '../../schema.ts';
 import type { ShardHeader } from '../../shard/shard.ts';
+import { arrowTable } from './arrow.ts';
 import type { FilesOptions, Folder } from './folder.ts';
 import type { Entry } from './index.ts';
 import { describeJsonLines, jsonLines } from './jsonl.ts';
+import { type FileGroup, groupFiles, readNames, refuseOthersTools } from './kinds.ts';
+import { describeNumpy, type NumpyPart, numpyFile, openNumpy } from './numpy.ts';
 import { refuseOldShards } from './old-shards.ts';
-import { describeParquet, foreignParquet, ownShard, schemaOfForeign, shardHeader } from './parquet.ts';
+import { ownShard, parquetTable, shardHeader } from './parquet.ts';
 import type { Snapshot } from './read.ts';
 import { supersededIn } from './runs.ts';
+import { describeTable, schemaOfTable, tableFile } from './table.ts';
 
 /** The folder as it is now: its files, what each holds, and what the collection is taken to be. */
 
 /** Written by prepare; a folder without it is of others, and described by its first file. */
 export const headerName = 'collection.json';
-const headerSchema = z.strictObject({
+export const headerSchema = z.strictObject({
   format: z.literal(1),
   files: z.enum(['parquet', 'jsonl']),
   schema: collectionSchema,
@@ -41,31 +45,42 @@ export function makeSnapshots(look: Look, collection: string): () => Promise<Sna
   let known: { readonly tags: string; readonly snapshot: Snapshot } | undefined;
   return async () => {
     const headers = await readHeaders(folder);
-    const all = await folder.list();
+    const all = groupFiles(await folder.list());
     const leftOut = await othersIn(look, all, asked);
     const listed = all.filter(({ key }) => !leftOut.includes(key));
     await refuseOldShards(folder, listed, plainLines);
     const first = firstOf(listed, folder, options);
     const header = options.schemaOf === undefined ? headerOf(headers, folder, first) : undefined;
-    if (header === undefined && first === undefined)
-      throw new NotFound(`${folder.locate('')} holds no .parquet, .jsonl or .ndjson files`, { ids: [collection] });
+    if (header === undefined && first === undefined) throw await nothingIn(folder, collection);
     const tags = JSON.stringify([[...headers], listed]);
     if (known?.tags === tags) return known.snapshot;
     const described = header === undefined && first !== undefined ? await describeFile(look, first) : undefined;
     const schema = header?.schema ?? described ?? emptySchema;
-    const entries: Entry[] = [];
-    for (const each of listed) {
-      const there = opened.get(each.key);
-      const under = headers.get(partOf(folder, each.key))?.schema ?? schema;
-      const entry = there?.tag === each.tag ? there : await openFile(look, each, under);
-      opened.set(each.key, entry);
-      entries.push(entry);
-    }
+    const entries = await openAll(look, listed, opened, (part) => headers.get(part)?.schema ?? schema);
     const isOne = header === undefined && folder.parts.length === 1;
     const isSuperseded = isOne ? undefined : await supersededIn(folder, entries, (part) => headers.has(part));
     known = { tags, snapshot: { schema, entries: withOneObjectEach(entries, schema), isSuperseded, leftOut } };
     return known.snapshot;
   };
+}
+
+/** @param opened files as they were opened before: one that has not changed is not looked at again */
+async function openAll(
+  look: Look,
+  listed: readonly Listed[],
+  opened: Map<string, Entry>,
+  schemaOf: (part: string) => CollectionSchema,
+): Promise<readonly Entry[]> {
+  const entries: Entry[] = [];
+  const rows = { before: 0 };
+  for (const each of listed) {
+    const there = opened.get(each.key);
+    const isKnown = there?.tag === each.tag && each.kind !== 'numpy';
+    const entry = isKnown ? there : await openFile(look, each, schemaOf(partOf(look.folder, each.key)), rows);
+    opened.set(each.key, entry);
+    entries.push(entry);
+  }
+  return entries;
 }
 
 const partOf = (folder: Folder, key: string): string => folder.parts.find((part) => key.startsWith(part)) ?? '';
@@ -175,34 +190,79 @@ export function notesOf({ schema, entries, leftOut }: Snapshot): string[] {
   return [...notes, ...differing];
 }
 
-type Listed = Awaited<ReturnType<Folder['list']>>[number];
+type Listed = FileGroup;
+
+/** What to say of a folder that is read as empty: that it is, or whose tool reads what is in it. */
+async function nothingIn(folder: Folder, collection: string): Promise<NotFound> {
+  for (const file of await folder.under('')) {
+    if (/(^|\/)[_.]/.test(file.key)) continue;
+    refuseOthersTools(file.key, folder.locate(file.key), await folder.bytesOf(file).range(0, Math.min(5, file.size)));
+  }
+  return new NotFound(`${folder.locate('')} holds no file that is read: ${readNames}`, { ids: [collection] });
+}
 
 /** A shard of a run carries the schema of its source: the same store makes the same columns of it again. */
-async function describeFile({ folder, options }: Look, file: Listed): Promise<CollectionSchema> {
+async function describeFile(look: Look, file: Listed): Promise<CollectionSchema> {
+  const { folder, options } = look;
   const [bytes, where] = [folder.bytesOf(file), folder.locate(file.key)];
-  if (!file.key.endsWith('.parquet')) return await describeJsonLines(bytes, where, options);
+  if (file.kind === 'jsonl') return await describeJsonLines(bytes, where, options);
+  if (file.kind === 'arrow') return await describeTable(arrowTable(bytes, where), options);
+  if (file.kind === 'numpy')
+    return await describeNumpy(await openNumpy(numpyParts(look, file), where, options), options);
   const header = await shardHeader(bytes, where);
-  if (header === undefined) return await describeParquet(bytes, where, options);
+  if (header === undefined) return await describeTable(parquetTable(bytes, where), options);
   return asFiles(header);
+}
+
+function numpyParts({ folder }: Look, { files }: Listed): readonly NumpyPart[] {
+  return files.map((file) => ({
+    name: file.key.slice(file.key.lastIndexOf('/') + 1),
+    where: folder.locate(file.key),
+    bytes: folder.bytesOf(file),
+  }));
 }
 
 function asFiles({ schema }: ShardHeader): CollectionSchema {
   return { ...schema, store: 'files', ...(schema.store === 'files' ? {} : { origin: schema.origin ?? schema.store }) };
 }
 
-/** @throws SchemaMismatch for a shard of another collection */
-async function openFile({ folder, options, names }: Look, listed: Listed, schema: CollectionSchema): Promise<Entry> {
+/**
+ * @param rows records of the files before whose ids are row numbers, which go on from file to file
+ * @throws SchemaMismatch for a shard of another collection
+ */
+async function openFile(
+  look: Look,
+  listed: Listed,
+  schema: CollectionSchema,
+  rows: { before: number },
+): Promise<Entry> {
+  const { folder, options, names } = look;
   const [bytes, where] = [folder.bytesOf(listed), folder.locate(listed.key)];
-  const { key, tag } = listed;
-  if (!key.endsWith('.parquet')) {
+  const { key, tag, kind } = listed;
+  if (kind === 'arrow') {
+    const source = arrowTable(bytes, where);
+    const own = await schemaOfTable(source, schema, options);
+    return { file: tableFile(key, source, own, options), tag, schema: own };
+  }
+  if (kind === 'numpy') {
+    const open = () => openNumpy(numpyParts(look, listed), where, options);
+    const found = await open();
+    const own = await describeNumpy(found, { ...options, idType: options.idType ?? schema.idType });
+    const firstRow = rows.before;
+    if (found.ids.kind === 'rows') rows.before += found.rows;
+    const same = shapesText(own) === shapesText(schema) ? schema : own;
+    return { file: numpyFile(key, open, same, firstRow), tag, schema: same };
+  }
+  if (kind === 'jsonl') {
     // Without old names a line's own names say what it is.
     const own = names === undefined ? schema : await describeJsonLines(bytes, where, options);
     return { file: jsonLines(key, bytes, where, own, options), tag, schema: own };
   }
   const header = await shardHeader(bytes, where);
   if (header === undefined) {
-    const own = await schemaOfForeign(bytes, where, schema, options);
-    return { file: foreignParquet(key, bytes, where, own, options), tag, schema: own };
+    const source = parquetTable(bytes, where);
+    const own = await schemaOfTable(source, schema, options);
+    return { file: tableFile(key, source, own, options), tag, schema: own };
   }
   if (isNamedCollection(header.collection, names))
     return { file: ownShard(key, bytes, where), tag, schema: asFiles(header) };
@@ -214,4 +274,8 @@ async function openFile({ folder, options, names }: Look, listed: Listed, schema
       ids: [key],
     },
   );
+}
+
+function shapesText({ vectors }: CollectionSchema): string {
+  return JSON.stringify(vectors.map(({ name, dimension }) => [name, dimension]).sort());
 }

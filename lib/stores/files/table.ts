@@ -1,0 +1,208 @@
+import type { Field, RecordBatch } from 'apache-arrow';
+import { Incompatible, RecordRefused, VecferryError } from '../../errors.ts';
+import type { CollectionSchema, FieldSpec, VectorSpec } from '../../schema.ts';
+import {
+  columnsOf,
+  dimensionOf,
+  fieldTypeOf,
+  idsOf,
+  idTypeOf,
+  isVector,
+  type Numbering,
+  namesOfPayload,
+  toBatch,
+} from './columns.ts';
+import type { FilesOptions } from './folder.ts';
+import { type FilePiece, type Position, type RecordFile, slicePiece } from './format.ts';
+
+/** Files of columns that others wrote, Parquet and Arrow: what they hold by their columns' types, and their records. */
+
+export interface TableFile {
+  readonly fields: readonly Field[];
+  /** Key-value metadata. */
+  readonly metadata: ReadonlyMap<string, string>;
+  /** Records of each part that is read by itself: a row group, a record batch. */
+  readonly groups: readonly number[];
+  read(group: number, columns?: readonly string[]): Promise<readonly RecordBatch[]>;
+}
+
+/** A file to be opened; `where` is what it is called, `form` what it should be: `Parquet`, `Arrow`. */
+export interface TableSource {
+  readonly where: string;
+  readonly form: string;
+  open(): Promise<TableFile>;
+}
+
+/** What a file of others holds, by its columns' types. @throws Incompatible when there is no id column, or one of a type that is no id. */
+export async function describeTable(source: TableSource, options: FilesOptions): Promise<CollectionSchema> {
+  const { where } = source;
+  const file = await opened(source);
+  const numbers = numberingOf(file, options);
+  const idField = file.fields.find(({ name }) => name === options.id);
+  if (idField === undefined && numbers === undefined) throw noId(file, where, options);
+  const [first] = file.groups.length === 0 ? [] : await guarded(source, () => file.read(0));
+  const vectors = file.fields
+    .filter((field) => isVector(field, options))
+    .map(({ name, type }): VectorSpec => {
+      const dimension = dimensionOf(name, type, first);
+      return {
+        name,
+        kind: 'dense',
+        precision: 'float32',
+        ...(dimension === undefined ? {} : { dimension }),
+        ...(options.distance === undefined ? {} : { distance: options.distance }),
+      };
+    });
+  return {
+    store: 'files',
+    idType: options.idType ?? (idField === undefined ? 'integer' : idTypeOf(idField, first, where)),
+    key: [],
+    vectors,
+    fields: columnsOf(file.fields, options).map(
+      ({ name, type, nullable }): FieldSpec => ({ name, type: fieldTypeOf(type), nullable }),
+    ),
+    payloadIndexes: [],
+    native: {},
+  };
+}
+
+function noId({ fields, metadata }: TableFile, where: string, { id }: FilesOptions): Incompatible {
+  const names = fields.map(({ name }) => name).join(', ');
+  const range = pandasRange(metadata);
+  const index = range === undefined ? '' : `, and pandas' index${range.name === null ? '' : ` '${range.name}'`}`;
+  const unnamed = fields.some(({ name }) => name === '__index_level_0__')
+    ? ' ("__index_level_0__" is pandas\' index)'
+    : '';
+  const rows = range?.name === null ? '; {"id": "__index__"} takes the index' : '';
+  return new Incompatible(
+    `${where} has no column '${id}' for the id; it has ${names}${index}: name one in options {"id": …}${unnamed}${rows}`,
+    { ids: [where] },
+  );
+}
+
+/** The schema of a file that others wrote: `folder`'s, without a look at a record, where its columns are the same. @throws as describeTable */
+export async function schemaOfTable(
+  source: TableSource,
+  folder: CollectionSchema,
+  options: FilesOptions,
+): Promise<CollectionSchema> {
+  const { fields } = await opened(source);
+  const own = fields.filter(({ name }) => name !== options.id);
+  const said = own.flatMap((field) => {
+    if (isVector(field, options)) return `${field.name} vector`;
+    return namesOfPayload(field, options) ? [] : `${field.name} ${fieldTypeOf(field.type)}`;
+  });
+  const known = [
+    ...folder.vectors.map(({ name }) => `${name} vector`),
+    ...(folder.fields ?? []).map(({ name, type }) => `${name} ${type}`),
+  ];
+  const isSame = said.toSorted().join('\n') === known.toSorted().join('\n');
+  return isSame ? folder : await describeTable(source, options);
+}
+
+/** A file that others wrote, read as `schema` says. Every method throws RecordRefused for what it cannot read, naming file and record. */
+export function tableFile(
+  name: string,
+  source: TableSource,
+  schema: CollectionSchema,
+  options: FilesOptions,
+): RecordFile {
+  const { where } = source;
+  let file: Promise<TableFile> | undefined;
+  const open = (): Promise<TableFile> => {
+    file ??= opened(source);
+    return file;
+  };
+  async function* groups(
+    from: number,
+    columns?: readonly string[],
+  ): AsyncGenerator<{ batch: RecordBatch; start: number; numbers: Numbering | undefined }> {
+    const found = await open();
+    const numbers = numberingOf(found, options);
+    let start = 0;
+    for (const [group, records] of found.groups.entries()) {
+      if (records > 0 && start + records > from) {
+        let at = start;
+        for (const batch of await guarded(source, () => found.read(group, columns))) {
+          yield { batch, start: at, numbers };
+          at += batch.numRows;
+        }
+      }
+      start += records;
+    }
+  }
+  return {
+    name,
+    count: async () => sum((await open()).groups),
+    cuts: async (every) => multiples(sum((await open()).groups), every),
+    async *read(from) {
+      for await (const { batch, start, numbers } of groups(from.record)) {
+        const ids = idsOf(batch, { schema, options, where, numbers, start });
+        const piece = { batch: toBatch(batch, ids, schema, options, where), positionOf: at(start) };
+        yield from.record > start ? later(piece, from.record - start) : piece;
+      }
+    },
+    async *ids() {
+      const isThere = (await open()).fields.some((field) => field.name === options.id);
+      for await (const { batch, start, numbers } of groups(0, isThere ? [options.id] : undefined))
+        yield idsOf(batch, { schema, options, where, numbers, start });
+    },
+  };
+}
+
+/** pandas keeps an index of evenly spaced integers as three numbers in the metadata, and no column of it: its name may be the id's. */
+function numberingOf({ fields, metadata }: TableFile, { id }: FilesOptions): Numbering | undefined {
+  if (fields.some(({ name }) => name === id)) return undefined;
+  const range = pandasRange(metadata);
+  return range !== undefined && (range.name ?? '__index__') === id ? range : undefined;
+}
+
+/** https://arrow.apache.org/docs/python/pandas.html#handling-pandas-indexes, and pandas' developer guide on its metadata */
+function pandasRange(
+  metadata: ReadonlyMap<string, string>,
+): (Numbering & { readonly name: string | null }) | undefined {
+  const text = metadata.get('pandas');
+  if (text === undefined) return undefined;
+  const found: unknown = JSON.parse(text);
+  const indexes: unknown = Object(found).index_columns;
+  const only: unknown = Array.isArray(indexes) && indexes.length === 1 ? indexes[0] : undefined;
+  const { kind, name, start, step } = Object(only);
+  if (kind !== 'range' || typeof start !== 'number' || typeof step !== 'number') return undefined;
+  return { name: typeof name === 'string' ? name : null, start, step };
+}
+
+async function opened(source: TableSource): Promise<TableFile> {
+  return await guarded(source, () => source.open());
+}
+
+export async function guarded<T>({ where, form }: Omit<TableSource, 'open'>, read: () => Promise<T>): Promise<T> {
+  try {
+    return await read();
+  } catch (cause) {
+    if (cause instanceof VecferryError) throw cause;
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    throw new RecordRefused(
+      `${where} cannot be read as ${form}: ${reason}; write it again or take it out of the folder`,
+      { ids: [where], cause },
+    );
+  }
+}
+
+export function at(start: number): (index: number) => Position {
+  return (index) => ({ record: start + index, byte: 0 });
+}
+
+function later(piece: FilePiece, by: number): FilePiece {
+  return slicePiece(piece, by, piece.batch.count);
+}
+
+export function multiples(records: number, every: number): readonly Position[] {
+  return Array.from({ length: Math.max(0, Math.ceil(records / every) - 1) }, (_, i) => ({
+    record: (i + 1) * every,
+    byte: 0,
+  }));
+}
+
+export function sum(values: readonly number[]): number {
+  return values.reduce((total, value) => total + value, 0);
+}
