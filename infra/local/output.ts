@@ -67,7 +67,16 @@ export type OutputEvent =
     }
   /** migrate: how migrations stand; one that is planned, begun or done; what a linter, a check, a repair or a backup says. */
   | {
-      readonly type: 'migrations' | 'migration' | 'lint' | 'check' | 'repaired' | 'backup' | 'restored' | 'written';
+      readonly type:
+        | 'migrations'
+        | 'migration'
+        | 'lint'
+        | 'check'
+        | 'checked'
+        | 'repaired'
+        | 'backup'
+        | 'restored'
+        | 'written';
       readonly [field: string]: unknown;
     }
   /** Something went wrong and is tried again. */

@@ -1,9 +1,10 @@
 import { Incompatible, NotFound } from '../../errors.ts';
 import { resolveConnection, secretsOf } from '../../secrets.ts';
 import type { ResolvedConnection } from '../../stores/port.ts';
+import { addressesOf } from '../../stores/qdrant.ts';
 import { postgresHistory } from '../history-postgres.ts';
 import type { HistoryEntry, MigrateConfig, MigratedStore } from '../port.ts';
-import { historyNumber } from '../standing.ts';
+import { historyNumber, nextSeq } from '../standing.ts';
 import {
   type Backup,
   type BackupPart,
@@ -13,8 +14,11 @@ import {
   verifyBackup,
   writeBackup,
 } from './folder.ts';
+import { copyFolder, restoreFolder } from './folder-backup.ts';
 import { dumpDatabase, type PgPlace } from './pg-backup.ts';
 import { type HeldDatabase, holdDatabase } from './pg-restore.ts';
+import { restoreServer, snapshotServer } from './qdrant-backup.ts';
+import type { QdrantPlace } from './qdrant-requests.ts';
 
 /** The safety net of ordered migrations: what is there now, kept on this machine's disk, and brought back by command. docs/migrations.md. */
 
@@ -40,7 +44,7 @@ export interface BackupInput {
  */
 export async function makeBackup({ config, directory, reason, seq, pgBin }: BackupInput): Promise<Backup> {
   const stores = [...config.stores.values()];
-  for (const store of stores) requireKind(store);
+  for (const store of stores) requireWay(store);
   return await writeBackup(directory, { reason, seq }, async (folder) => {
     const parts: BackupPart[] = [];
     for (const store of stores) parts.push(...(await partsOf(store, folder, pgBin)));
@@ -59,23 +63,33 @@ export interface RestoreInput extends Omit<BackupInput, 'reason'> {
   readonly by: string;
   /** Restores into another database or server than the backup's. */
   readonly elsewhere?: boolean;
+  /** Drops collections that were made since the backup, too; tables always go. */
+  readonly dropNew?: boolean;
   /** Writes the line of the history where that is no table of a database that is restored. */
   readonly append: (entry: Omit<HistoryEntry, 'seq'>) => Promise<void>;
+  readonly tell?: (line: string) => void;
+}
+
+export interface Restored {
+  /** The backup that was made first, of what was there. */
+  readonly first: Backup;
+  /** What was made since and is left, a line each. */
+  readonly left: readonly string[];
 }
 
 /**
  * Brings everything back to what a backup holds, after it has made one of what is there now. Databases come last, each in one transaction
  * with the history's line, so that the history tells the truth whenever this ends. Started again, it does all of it again.
  *
- * @returns the backup that it made first
  * @throws NotFound or Incompatible before anything is touched: there is no such backup, a file of it was altered, it is another place's
  */
-export async function restoreBackup(input: RestoreInput): Promise<Backup> {
-  const { config, directory, id, pgBin, elsewhere = false } = input;
+export async function restoreBackup(input: RestoreInput): Promise<Restored> {
+  const { config, directory, id, pgBin, elsewhere = false, dropNew = false, tell = () => undefined } = input;
   const started = Date.now();
   const backup = await readBackup(directory, id);
   await verifyBackup(directory, backup);
   const stores = new Map(backup.parts.map((part) => [part.store, storeOf(config, part)]));
+  for (const [name, store] of stores) await requirePlace(store, partsIn(backup, name), elsewhere);
   const dumps = backup.parts.filter(({ kind }) => kind === 'pg_dump');
   const line = (): Omit<HistoryEntry, 'seq'> => ({
     number: historyNumber,
@@ -89,27 +103,36 @@ export async function restoreBackup(input: RestoreInput): Promise<Backup> {
     standsAt: backup.seq,
   });
 
-  const held: { part: BackupPart; database: HeldDatabase }[] = [];
-  const restore = async (): Promise<Backup> => {
+  const held: { readonly part: BackupPart; readonly database: HeldDatabase }[] = [];
+  const restore = async (): Promise<Restored> => {
+    tell('a backup of what is there now is made first');
     const first = await makeBackup({ config, directory, pgBin, seq: input.seq, reason: `before restoring ${id}` });
+    const left: string[] = [];
+    for (const store of stores.values()) {
+      const parts = partsIn(backup, store.name).map((part) => ({ part, path: pathOfPart(directory, backup, part) }));
+      if (store.store === 'qdrant')
+        left.push(...(await restoreServer({ place: await serverOf(store), parts, dropNew, tell })));
+      else if (store.store !== 'pgvector')
+        for (const { path } of parts) await restoreFolder(path, folderOf(await resolved(store), store.name));
+    }
     // The history's own database is the last: what it says is true of all that came before.
     held.sort((a, b) => Number(a.part.store === config.history) - Number(b.part.store === config.history));
     for (const { part, database } of held) {
       await database.replace(pathOfPart(directory, backup, part), part, async (session) => {
         if (part.store !== config.history) return;
         const history = postgresHistory(session, part.store);
-        const entries = await history.entries();
-        await history.append({ seq: (entries.at(-1)?.seq ?? 0) + 1, ...line() });
+        await history.append({ seq: nextSeq(await history.entries()), ...line() });
       });
+      tell(`restored ${part.what}`);
     }
     if (!dumps.some(({ store }) => store === config.history)) await input.append(line());
-    return first;
+    return { first, left };
   };
   /** Holds one database after the other, then restores. */
-  const hold = async ([part, ...others]: readonly BackupPart[]): Promise<Backup> => {
-    if (part === undefined) return await restore();
-    const place = await placeOf(stores.get(part.store), pgBin);
-    return await holdDatabase(place, part, { elsewhere }, async (database) => {
+  const hold = async ([part, ...others]: readonly BackupPart[]): Promise<Restored> => {
+    const store = part === undefined ? undefined : stores.get(part.store);
+    if (part === undefined || store === undefined) return await restore();
+    return await holdDatabase(await databaseOf(store, pgBin), part, { elsewhere }, async (database) => {
       held.push({ part, database });
       return await hold(others);
     });
@@ -117,16 +140,22 @@ export async function restoreBackup(input: RestoreInput): Promise<Backup> {
   return await hold(dumps);
 }
 
-const kinds: Readonly<Record<string, BackupPart['kind']>> = { pgvector: 'pg_dump' };
+const partsIn = ({ parts }: Backup, name: string): readonly BackupPart[] => parts.filter(({ store }) => store === name);
 
-function requireKind({ name, store, connection }: MigratedStore): void {
-  if (kinds[store] === undefined)
-    throw new Incompatible(
-      `store '${name}' is ${store}, which has no backup that we know: back it up by its own means, and migrate with --no-backup`,
-      { ids: [name] },
-    );
+/** How each kind of store is kept. */
+const ways: Readonly<Record<string, readonly BackupPart['kind'][]>> = {
+  pgvector: ['pg_dump'],
+  qdrant: ['qdrant snapshot', 'qdrant collections'],
+  lancedb: ['directory'],
+  files: ['directory'],
+};
+
+function requireWay({ name, store, connection }: MigratedStore): void {
+  const mend = 'back it up by its own means, and migrate without --backup';
+  if (ways[store] === undefined)
+    throw new Incompatible(`store '${name}' is ${store}, which gives no backups: ${mend}`, { ids: [name] });
   if (store === 'pgvector' && 'path' in connection)
-    throw new Incompatible(`store '${name}' is an embedded PGlite, which pg_dump cannot read: copy its folder`, {
+    throw new Incompatible(`store '${name}' is an embedded PGlite, which pg_dump cannot read: ${mend}`, {
       ids: [name],
     });
 }
@@ -136,7 +165,9 @@ async function partsOf(
   folder: string,
   pgBin: string | undefined,
 ): Promise<readonly BackupPart[]> {
-  return [await dumpDatabase(await placeOf(store, pgBin), folder)];
+  if (store.store === 'pgvector') return [await dumpDatabase(await databaseOf(store, pgBin), folder)];
+  if (store.store === 'qdrant') return await snapshotServer(await serverOf(store), folder);
+  return [await copyFolder(store.name, folderOf(await resolved(store), store.name), folder)];
 }
 
 function storeOf(config: MigrateConfig, part: BackupPart): MigratedStore {
@@ -146,7 +177,7 @@ function storeOf(config: MigrateConfig, part: BackupPart): MigratedStore {
       `the backup holds store '${part.store}', which vecferry.yaml does not name any more; nothing was changed: name it again`,
       { ids: [part.store] },
     );
-  if (kinds[store.store] !== part.kind)
+  if (ways[store.store]?.includes(part.kind) !== true)
     throw new Incompatible(
       `the backup holds a ${part.kind} of '${part.store}', which is ${store.store} by now; nothing was changed`,
       { ids: [part.store] },
@@ -154,9 +185,33 @@ function storeOf(config: MigrateConfig, part: BackupPart): MigratedStore {
   return store;
 }
 
-async function placeOf(store: MigratedStore | undefined, pgBin: string | undefined): Promise<PgPlace> {
-  if (store === undefined) throw new NotFound('the backup names no store');
+/** A backup of one stage restored into another is a mishap, unless it is asked for. Databases say themselves which they are. */
+async function requirePlace(store: MigratedStore, parts: readonly BackupPart[], elsewhere: boolean): Promise<void> {
+  if (elsewhere || store.store === 'pgvector') return;
+  const { url: here } = store.store === 'qdrant' ? await serverOf(store) : { url: undefined };
+  const [part] = parts;
+  if (here !== undefined && part !== undefined && here !== part.place)
+    throw new Incompatible(
+      `the backup is of ${part.place}, and store '${store.name}' is ${here}; nothing was changed: --elsewhere restores it there all the same`,
+      { ids: [store.name] },
+    );
+}
+
+async function databaseOf(store: MigratedStore, pgBin: string | undefined): Promise<PgPlace> {
   return { name: store.name, connection: await resolved(store), pgBin };
+}
+
+async function serverOf(store: MigratedStore): Promise<QdrantPlace> {
+  const { url, apiKey } = addressesOf(await resolved(store));
+  return { name: store.name, url, apiKey };
+}
+
+function folderOf({ path }: ResolvedConnection, name: string): string {
+  if (path !== undefined) return path;
+  throw new Incompatible(
+    `store '${name}' lies in no folder of this machine, and a backup of it is a copy of its folder: back it up by its own means`,
+    { ids: [name] },
+  );
 }
 
 const resolved = async ({ connection }: MigratedStore): Promise<ResolvedConnection> =>

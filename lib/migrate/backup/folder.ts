@@ -15,7 +15,7 @@ import { isAlive, thisProcess } from '../../process-owner.ts';
 const partSchema = z.strictObject({
   /** The store, by the name that the team's files call it. */
   store: z.string(),
-  kind: z.enum(['pg_dump', 'qdrant snapshot', 'directory']),
+  kind: z.enum(['pg_dump', 'qdrant snapshot', 'qdrant collections', 'directory']),
   /** `database articles`, `collection words`. */
   what: z.string(),
   /** A file or folder below the backup's own. */
@@ -29,8 +29,6 @@ const partSchema = z.strictObject({
   counts: z.record(z.string(), z.int().nonnegative()),
   /** Of a database: a line for each thing in its catalog, hashed. */
   catalog: z.string().optional(),
-  /** Of a Qdrant server, which snapshots leave out. */
-  aliases: z.record(z.string(), z.string()).optional(),
 });
 export type BackupPart = z.infer<typeof partSchema>;
 
@@ -97,6 +95,15 @@ export async function verifyBackup(directory: string, backup: Backup): Promise<v
 export function pathOfPart(directory: string, { id }: Backup, { where }: BackupPart): string {
   return join(backupsIn(directory), id, where);
 }
+
+export async function deleteBackup(directory: string, { id }: Backup): Promise<void> {
+  const folder = join(backupsIn(directory), id);
+  // Renamed first: one that is half deleted must not count as a backup.
+  await rename(folder, `${folder}${unfinished}`);
+  await rm(`${folder}${unfinished}`, { recursive: true, force: true });
+}
+
+export const sizeOf = ({ parts }: Backup): number => parts.reduce((sum, { bytes }) => sum + bytes, 0);
 
 /** Writes a backup: `fill` makes its files in the folder it is given. What was half made is taken away. */
 export async function writeBackup(

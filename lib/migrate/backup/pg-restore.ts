@@ -114,6 +114,7 @@ function sessionOf(psql: Psql): SqlSession {
       await psql.ask(sql);
     },
     isLost: () => false,
+    canNoticeDeath: false,
     close: async () => undefined,
   };
 }

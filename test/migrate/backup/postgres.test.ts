@@ -26,7 +26,7 @@ describe('a backup of PostgreSQL', () => {
       CREATE VIEW newer AS SELECT * FROM articles; CREATE SCHEMA later; CREATE TABLE later.t (id int);
       CREATE FUNCTION public.added() RETURNS int LANGUAGE sql AS 'SELECT 1'; CREATE SEQUENCE counting; DROP SCHEMA "Other Team" CASCADE;`);
     await world.record({ number: 3, name: '003_z' });
-    const first = await world.restore(made.id, { seq: 3 });
+    const { first } = await world.restore(made.id, { seq: 3 });
 
     expect(await world.rows('SELECT count(*)::int AS n, max(id) FROM articles')).toEqual([{ n: 500, max: 500 }]);
     expect(await world.rows('SELECT count(*)::int AS n FROM done')).toEqual([{ n: 500 }]);
