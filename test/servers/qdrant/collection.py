@@ -111,6 +111,20 @@ class Collection:
 
         self.queue(change).result()
 
+    def pause(self, work: Callable[[], None]) -> None:
+        """Runs `work` on the collection's files while the shard is closed; reads wait."""
+
+        def run() -> None:
+            with self.lock:
+                self.shard.flush()
+                self.shard.close()
+                try:
+                    work()
+                finally:
+                    self.shard = edge.EdgeShard.load(str(self.directory), engine_config(self.config))
+
+        self.queue(run).result()
+
     def queue(self, task: Callable[[], T]) -> Future[T]:
         with self.submitting:
             if self.closed:

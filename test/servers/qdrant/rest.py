@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -13,6 +15,7 @@ import orjson
 from aiohttp import web
 
 from . import operations as o
+from . import snapshots
 from .errors import QdrantError
 from .faults import Faults
 from .registry import Registry
@@ -54,6 +57,10 @@ ROUTES: list[tuple[str, str, Callable[[o.Call], Any]]] = [
     ("POST", "/collections/{name}/points/query", o.query),
     ("POST", "/collections/{name}/points/query/batch", o.query_batch),
     ("POST", "/collections/{name}/facet", o.facet),
+    ("POST", "/collections/{name}/snapshots", snapshots.create),
+    ("GET", "/collections/{name}/snapshots", snapshots.listed),
+    ("DELETE", "/collections/{name}/snapshots/{snapshot}", snapshots.delete),
+    ("GET", "/cluster", lambda _: {"status": "disabled"}),
 ]
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -72,6 +79,8 @@ class Rest:
         app = web.Application(middlewares=[self.guard], client_max_size=0)
         for method, path, operation in ROUTES:
             app.router.add_route(method, path, self.handler(operation))
+        app.router.add_post("/collections/{name}/snapshots/upload", self.recover)
+        app.router.add_get("/collections/{name}/snapshots/{snapshot}", self.download)
         app.router.add_get("/", self.root)
         for path, text in TEXTS.items():
             app.router.add_get(path, self.text(text))
@@ -121,6 +130,29 @@ class Rest:
                 return answer({"status": {"error": text}, "time": 0.0}, 500)
 
         return handle
+
+    async def download(self, request: web.Request) -> web.StreamResponse:
+        try:
+            found = snapshots.find(self.registry, request.match_info["name"], request.match_info["snapshot"])
+        except QdrantError as error:
+            return answer({"status": {"error": error.text}, "time": 0.0}, error.status)
+        return web.FileResponse(found)
+
+    async def recover(self, request: web.Request) -> web.StreamResponse:
+        """Multipart, of any size: the part `snapshot` is the file."""
+        name, query = request.match_info["name"], dict(request.query)
+        with tempfile.NamedTemporaryFile(suffix=".snapshot") as file:
+            async for part in await request.multipart():
+                if part.name == "snapshot":
+                    while chunk := await part.read_chunk(1 << 20):
+                        file.write(chunk)
+            file.flush()
+            try:
+                take = (snapshots.recover, self.registry, name, query, Path(file.name))
+                done = await asyncio.get_running_loop().run_in_executor(self.threads, *take)
+            except QdrantError as error:
+                return answer({"status": {"error": error.text}, "time": 0.0}, error.status)
+        return answer({"result": done, "status": "ok", "time": 0.0})
 
     async def root(self, _: web.Request) -> web.StreamResponse:
         return answer({"title": "qdrant - vector search engine", "version": VERSION, "commit": COMMIT})

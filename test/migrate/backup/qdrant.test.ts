@@ -1,0 +1,137 @@
+import { readdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { makeBackup } from '../../../lib/migrate/backup/backup.ts';
+import { type RunningServer, startServer } from '../../servers/start.ts';
+import { makeWorld, type World } from './world.ts';
+
+let server: RunningServer;
+let world: World;
+let url: string;
+/** A server of its own: a backup is of all its collections, and other tests have theirs on the shared one. */
+const apiKey = 'key-of-the-backup-test';
+beforeAll(async () => {
+  server = await startServer('qdrant', { apiKey });
+  url = server.addresses.QDRANT_URL ?? '';
+  process.env['VECFERRY_SECRET_BACKUP_QDRANT'] = JSON.stringify({ url, apiKey });
+  world = await makeWorld('backup_qdrant', [
+    { name: 'search', store: 'qdrant', connection: { secret: 'backup/qdrant' }, options: {} },
+  ]);
+});
+afterAll(async () => {
+  delete process.env['VECFERRY_SECRET_BACKUP_QDRANT'];
+  await world?.close();
+  await server?.stop();
+});
+
+const call = async (method: string, path: string, body?: unknown): Promise<unknown> => {
+  const headers = { 'content-type': 'application/json', 'api-key': apiKey };
+  const answer = await fetch(`${url}${path}`, {
+    method,
+    headers,
+    ...(body !== undefined && { body: JSON.stringify(body) }),
+  });
+  const said = await answer.text();
+  if (!answer.ok) throw new Error(`${answer.status} ${said}`);
+  return Reflect.get(Object(JSON.parse(said)), 'result');
+};
+const upsert = async (collection: string, from: number, to: number, size: number) =>
+  await call('PUT', `/collections/${collection}/points?wait=true`, {
+    points: Array.from({ length: to - from }, (_, at) => ({
+      id: from + at,
+      vector: Array.from({ length: size }, (_, i) => Math.sin((from + at) * (i + 1))),
+      payload: { rank: from + at },
+    })),
+  });
+const count = async (collection: string) =>
+  await call('POST', `/collections/${collection}/points/count`, { exact: true });
+const aliases = async () => await call('GET', '/aliases');
+const backup = async () =>
+  await makeBackup({ config: world.config, directory: world.directory, pgBin: world.pgBin, reason: 'by hand', seq: 0 });
+
+describe('a backup of Qdrant', () => {
+  test('brings collections and aliases back: records that were changed, a collection of another size, one that was dropped', async () => {
+    for (const [name, size] of [
+      ['words', 4],
+      ['glosses', 3],
+      ['gone', 2],
+    ] as const) {
+      await call('PUT', `/collections/${name}`, { vectors: { size, distance: 'Cosine' } });
+      await upsert(name, 0, 50, size);
+    }
+    await call('PUT', '/collections/words/index?wait=true', { field_name: 'rank', field_schema: 'integer' });
+    await call('POST', '/collections/aliases', {
+      actions: [{ create_alias: { alias_name: 'current', collection_name: 'words' } }],
+    });
+    const made = await backup();
+    expect(made.parts.map(({ kind, what, counts }) => [kind, what, counts])).toEqual([
+      ['pg_dump', expect.stringContaining('database backup_qdrant'), expect.anything()],
+      ['qdrant snapshot', 'collection glosses', { glosses: 50 }],
+      ['qdrant snapshot', 'collection gone', { gone: 50 }],
+      ['qdrant snapshot', 'collection words', { words: 50 }],
+      ['qdrant collections', 'aliases and settings of 3 collections', {}],
+    ]);
+    // The server's disk is not filled with snapshots that nobody asked for.
+    expect(await call('GET', '/collections/words/snapshots')).toEqual([]);
+
+    await upsert('words', 40, 90, 4);
+    await call('POST', '/collections/words/points/delete?wait=true', { points: [1, 2, 3] });
+    await call('DELETE', '/collections/glosses');
+    await call('PUT', '/collections/glosses', { vectors: { size: 8, distance: 'Dot' } });
+    await call('DELETE', '/collections/gone');
+    await call('PUT', '/collections/newer', { vectors: { size: 2, distance: 'Dot' } });
+    await call('POST', '/collections/aliases', {
+      actions: [
+        { delete_alias: { alias_name: 'current' } },
+        { create_alias: { alias_name: 'current', collection_name: 'newer' } },
+        // A name that a collection of the backup has.
+        { create_alias: { alias_name: 'gone', collection_name: 'words' } },
+      ],
+    });
+    await world.record({ number: 1 });
+    const { left, first } = await world.restore(made.id, { seq: 1 });
+
+    expect(await count('words')).toEqual({ count: 50 });
+    expect(await count('glosses')).toEqual({ count: 50 });
+    expect(await count('gone')).toEqual({ count: 50 });
+    const described = await call('GET', '/collections/glosses');
+    expect(described).toMatchObject({ config: { params: { vectors: { size: 3, distance: 'Cosine' } } } });
+    expect(await call('GET', '/collections/words')).toMatchObject({
+      payload_schema: { rank: { data_type: 'integer' } },
+    });
+    expect(await aliases()).toEqual({ aliases: [{ alias_name: 'current', collection_name: 'words' }] });
+    expect(left).toEqual(['collection newer of search, made since the backup; --drop-new drops such']);
+
+    await world.restore(made.id, { seq: 2, dropNew: true });
+    await expect(call('GET', '/collections/newer')).rejects.toThrow('404');
+
+    // And back to what was there before the first restore.
+    await expect(world.restore(first.id, { seq: 3 })).rejects.toThrow(/collections gone of search were made since/);
+    expect(await count('words')).toEqual({ count: 50 });
+    await world.restore(first.id, { seq: 3, dropNew: true });
+    expect(await count('words')).toEqual({ count: 87 });
+    expect(await aliases()).toEqual({
+      aliases: [
+        { alias_name: 'current', collection_name: 'newer' },
+        { alias_name: 'gone', collection_name: 'words' },
+      ],
+    });
+  }, 240_000);
+
+  test('is refused for another server, and keeps no key in its files', async () => {
+    const made = await backup();
+    const folder = join(world.directory, 'backups', made.id);
+    const texts = await Promise.all(
+      ['backup.json', 'search/collections.json'].map((name) => readFile(join(folder, name), 'utf8')),
+    );
+    expect(texts.join()).not.toContain(apiKey);
+    const other = await startServer('qdrant', { apiKey });
+    process.env['VECFERRY_SECRET_BACKUP_QDRANT'] = JSON.stringify({ url: other.addresses.QDRANT_URL, apiKey });
+    await expect(world.restore(made.id)).rejects.toThrow(/--elsewhere restores it there/);
+    process.env['VECFERRY_SECRET_BACKUP_QDRANT'] = JSON.stringify({ url, apiKey: 'wrong' });
+    await expect(backup()).rejects.toMatchObject({ name: 'AccessDenied' });
+    process.env['VECFERRY_SECRET_BACKUP_QDRANT'] = JSON.stringify({ url, apiKey });
+    await other.stop();
+    expect((await readdir(join(world.directory, 'backups'))).filter((name) => name.endsWith('.part'))).toEqual([]);
+  });
+});
