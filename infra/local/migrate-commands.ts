@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { InvalidEvent, RunMismatch } from '../../lib/errors.ts';
 import { readMigrateConfig } from '../../lib/migrate/config.ts';
 import { isTimestamp, type MigrationFolder, readMigrationFiles } from '../../lib/migrate/files.ts';
-import { postgresHistory } from '../../lib/migrate/history-postgres.ts';
+import { openHistory } from '../../lib/migrate/open-history.ts';
 import { repair } from '../../lib/migrate/repair.ts';
 import {
   carryOut,
@@ -16,13 +16,19 @@ import {
   overviewOf,
   planMove,
 } from '../../lib/migrate/runner.ts';
-import { openSession, whoAndWhere } from '../../lib/migrate/session.ts';
+import { whoAndWhere } from '../../lib/migrate/session.ts';
 import { usualLimits } from '../../lib/migrate/sql-step.ts';
 import type { CommandContext } from './commands.ts';
 import { exitCodes } from './exit-codes.ts';
 import { appliedLine, newsLines, pendingLine, stepLines } from './migrate-lines.ts';
 
 /** `vecferry migrate status`, `up`, `down`, `to` and `new`. Each returns the exit code. */
+
+const load = {
+  copy: () => import('./migrate-copy.ts'),
+  lint: () => import('./migrate-lint.ts'),
+  safety: () => import('./safety-commands.ts'),
+};
 
 export interface MigrateOptions {
   readonly migrations: string;
@@ -34,7 +40,9 @@ export interface MoveOptions extends MigrateOptions {
   readonly dryRun: boolean;
   readonly backup?: boolean;
   readonly check: boolean;
+  /** undefined: nothing goes up. */
   readonly lint?: boolean;
+  readonly pgBin?: string;
   /** In seconds. */
   readonly lockWait: number;
   readonly lockTimeout: number;
@@ -52,14 +60,12 @@ export async function withMigrator<T>(
   const settings = await readMigrateConfig(options.migrations, options.config);
   const folder = await readMigrationFiles(options.migrations);
   const by = options.by ?? whoAndWhere(userInfo().username);
-  const store = settings.stores.get(settings.history);
-  if (store === undefined) throw new InvalidEvent('a history without PostgreSQL is not there yet');
   const onNotice = (message: string): void => {
     output.event({ type: 'warning', message });
     output.line(`says     ${message}`);
   };
-  const session = await openSession({ store, by, onNotice });
-  const history = postgresHistory(session, store.name);
+  const open = () => openHistory(settings, { directory: context.directory, by, onNotice });
+  const { history, session } = await open();
   const { lockTimeout, lockTries, statementTimeout } = options;
   try {
     return await work({
@@ -73,10 +79,9 @@ export async function withMigrator<T>(
         lockTries: lockTries ?? usualLimits.lockTries,
         statementTimeoutMs: (statementTimeout ?? 0) * 1000,
       },
-      copy: async () => {
-        throw new InvalidEvent('a copy is not there yet');
-      },
-      reconnect: async () => postgresHistory(await openSession({ store, by, onNotice }), store.name),
+      copy: async (event, run) => (await load.copy()).copyBy(context, event, run),
+      rollBack: async (run) => (await load.copy()).rollBackBy(context, run),
+      reconnect: async () => (await open()).history,
       tell: (news) => {
         if (news.kind === 'retry') output.event({ type: 'warning', message: news.message });
         else output.event({ ...news, type: 'migration', state: news.kind });
@@ -131,10 +136,17 @@ export async function moveCommand(context: CommandContext, { goal, only }: Aim, 
     if (options.dryRun) return await tellPlan(context, migrator, await movesNow());
     const wanted = await movesNow();
     await mustBeSound(migrator, wanted);
+    if (options.lint !== undefined)
+      await (await load.lint()).lintMoves(context, migrator, wanted, { isLaw: options.lint });
     const done = await migrator.history.locked(
       async () => {
         // Whoever had the lock before may have done all or some of it.
         const moves = await movesNow();
+        const [first] = moves;
+        if (first !== undefined && (options.backup ?? migrator.settings.backup)) {
+          const reason = `before ${first.direction} ${moves.map(({ number }) => number).join(', ')}`;
+          await (await load.safety()).backUp(context, migrator, { reason, pgBin: options.pgBin });
+        }
         const made = await carryOut(migrator, moves, context.signal);
         return { made, left: moves.length - made };
       },
@@ -147,7 +159,11 @@ export async function moveCommand(context: CommandContext, { goal, only }: Aim, 
     const others = wanted.length - done.made;
     if (done.made > 0) output.line(`done     ${done.made} ${done.made === 1 ? 'migration' : 'migrations'}`);
     else output.line(others > 0 ? 'done     another process did it meanwhile' : 'done     there is nothing to do');
-    return exitCodes.ok;
+    if (done.made === 0 || !options.check) return exitCodes.ok;
+    const { tally } = await (await load.safety()).lookAtStores(context, migrator);
+    if (tally.wrong === 0) return exitCodes.ok;
+    output.line('wrong    the migrations stand all the same; vecferry migrate check looks again');
+    return exitCodes.validation;
   });
 }
 

@@ -15,8 +15,9 @@ import type { MigrateConfig, MigratedStore } from './port.ts';
 /** The names that are looked for in the folder, when the command line names no other. */
 const usualNames = ['vecferry.yaml', 'vecferry.yml', 'vecferry.json'];
 
-/** The history's word for files below the directory of runs. */
-export const filesHistory = 'files';
+/** The history's word for files below the directory of runs; a bucket is `s3://bucket`. */
+export const historyInFiles = 'files';
+export const isInFiles = (history: string): boolean => history === historyInFiles || /^s3:\/\/[^/]+$/.test(history);
 
 const storeSchema = z.strictObject({
   store: z.string().min(1),
@@ -62,8 +63,8 @@ export async function readMigrateConfig(directory: string, path?: string): Promi
   );
   const sql = named ?? onlyPostgres(stores, found);
   if (sql !== undefined) mustBePostgres(stores, sql, 'sql', found);
-  const place = history ?? sql ?? filesHistory;
-  if (place !== filesHistory) mustBePostgres(stores, place, 'history', found);
+  const place = history ?? sql ?? historyInFiles;
+  if (!isInFiles(place)) mustBePostgres(stores, place, 'history', found);
   if (sql !== undefined && place !== sql) {
     // Elsewhere a line of the history could be lost after its SQL was committed, or stand without it.
     const why = `a SQL migration and its line in the history are one transaction, so the history is kept in '${sql}'`;
@@ -121,7 +122,7 @@ function mustBePostgres(
 ): void {
   const store = stores.get(name);
   const accepted = [...stores.values()].filter((each) => each.store === 'pgvector').map((each) => each.name);
-  const names = [...accepted, ...(field === 'history' ? [filesHistory] : [])].join(', ');
+  const names = [...accepted, ...(field === 'history' ? [historyInFiles, 's3://bucket'] : [])].join(', ');
   if (store?.store === 'pgvector') return;
   const what = store === undefined ? `no store of this file` : `${store.store}, not pgvector`;
   throw new InvalidEvent(

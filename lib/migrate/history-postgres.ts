@@ -4,20 +4,13 @@ import { z } from 'zod';
 import { RunMismatch, ShardDamaged, Throttled } from '../errors.ts';
 import { parseAs } from '../event.ts';
 import { serverError, storeError } from '../stores/pgvector/errors.ts';
-import type { History, HistoryEntry } from './port.ts';
+import { chainOf, faultsOf, type KeptHistory, type Line } from './history-lines.ts';
 import type { SqlRow, SqlSession } from './session.ts';
 
 /**
  * The history as a table of PostgreSQL, beside what it tells of: a migration and its line are one transaction. The lock is an advisory
  * lock of the session that runs the migrations, so it lasts as long as anything of ours runs in the server, and no longer.
  */
-
-export interface KeptHistory extends History {
-  /** Lines that are not as they were written. */
-  faults(): Promise<readonly string[]>;
-  /** For people: where it is. */
-  readonly where: string;
-}
 
 /** What PostgreSQL calls it, in quotes. */
 const quoted = (name: string): string => `"${name.replaceAll('"', '""')}"`;
@@ -33,8 +26,8 @@ const lockKey = (schema: string): number => createHash('sha256').update(schema).
 /** Asked for again and again: a session that waits within pg_advisory_lock() holds a snapshot, which CREATE INDEX CONCURRENTLY of the holder would wait for in turn. */
 const lockIntervalMs = 250;
 
-const createTable = (schema: string): string => `
-CREATE SCHEMA IF NOT EXISTS ${quoted(schema)};
+const createTable = (schema: string, isMissing: boolean): string => `
+${isMissing ? `CREATE SCHEMA ${quoted(schema)};` : ''}
 CREATE TABLE ${quoted(schema)}.${table} (
   seq bigint PRIMARY KEY, number bigint NOT NULL, name text NOT NULL, checksum text NOT NULL,
   action text NOT NULL CHECK (action IN ('begun up', 'begun down', 'up', 'down', 'failed', 'repaired', 'restored')),
@@ -69,35 +62,6 @@ const rowSchema = z.object({
 const selected = `seq::text, number::text, name, checksum, action,
   to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') AS at, by, milliseconds::text, rollback, detail, kind, declared,
   statement::text, stands_at::text, chain`;
-
-/** Ties a line to all before it: one that was changed by hand, or taken out, is seen. */
-export function chainOf(before: string, entry: HistoryEntry): string {
-  const { seq, number, name, checksum, action, at, by, milliseconds, rollback, detail, kind, as, statement, standsAt } =
-    entry;
-  const fields = [
-    seq,
-    number,
-    name,
-    checksum,
-    action,
-    at,
-    by,
-    milliseconds,
-    rollback,
-    detail,
-    kind,
-    as,
-    statement,
-    standsAt,
-  ];
-  const text = JSON.stringify(fields.map((field) => field ?? null));
-  return createHash('sha256').update(before).update(text).digest('hex');
-}
-
-interface Line {
-  readonly entry: HistoryEntry;
-  readonly chain: string;
-}
 
 function lineOf(row: SqlRow): Line {
   const { rollback, detail, kind, declared, statement, stands_at, chain, ...rest } = parseAs(
@@ -157,24 +121,7 @@ export function postgresHistory(session: SqlSession, store: string, schema = 'pu
     where,
     entries: async () => (await lines()).map(({ entry }) => entry),
 
-    faults: async () => {
-      let before = '';
-      let accepted = 0;
-      const all = await lines();
-      const faults = all.flatMap(({ entry, chain }, index) => {
-        const isRight = entry.seq === index + 1 && chain === chainOf(before, entry);
-        before = chain;
-        // Whoever has looked at the history and says that it is right, says so of every line before.
-        if (entry.action === 'repaired' && entry.number === 0 && isRight) accepted = entry.seq;
-        return isRight ? [] : [entry.seq];
-      });
-      return faults
-        .filter((seq) => seq > accepted)
-        .map(
-          (seq) =>
-            `line ${seq} of the history, ${where}, is not as it was written: it was changed, or one before it was taken out`,
-        );
-    },
+    faults: async () => faultsOf(await lines(), where),
 
     append: async (entry) => {
       const last = (await lines()).at(-1);
@@ -227,7 +174,10 @@ export function postgresHistory(session: SqlSession, store: string, schema = 'pu
           await sleep(lockIntervalMs);
         }
         const [there] = await session.rows('SELECT to_regclass($1)::text AS name', [name]);
-        if (there?.['name'] === null) await session.run(createTable(schema));
+        if (there?.['name'] === null) {
+          const [found] = await session.rows('SELECT to_regnamespace($1)::text AS name', [quoted(schema)]);
+          await session.run(createTable(schema, found?.['name'] === null));
+        }
       } catch (error) {
         throw told(error);
       }

@@ -22,7 +22,9 @@ export interface ProblemsInput {
 
 export function problemsOf({ folder, standings, faults }: ProblemsInput): readonly Problem[] {
   const { files } = folder;
-  const byNumber = new Map(files.map((file) => [file.number, file]));
+  /** Of a number that is there twice the file that was applied, so that the other one is not called a change of it. */
+  const fileOf = (number: number, name: string): MigrationFile | undefined =>
+    files.find((file) => file.number === number && file.name === name) ?? files.find((file) => file.number === number);
   const highest = appliedNumbers(standings)[0] ?? 0;
   const known = new Set(standings.keys());
   const look = 'look at it, put it back, and where it is right as it stands: vecferry migrate repair history';
@@ -33,7 +35,7 @@ export function problemsOf({ folder, standings, faults }: ProblemsInput): readon
     ...[...standings]
       .sort(([a], [b]) => a - b)
       .flatMap(([number, standing]) => {
-        const file = byNumber.get(number);
+        const file = fileOf(number, standing.entry.name);
         if (standing.state === 'half') return halfProblems(standing, file);
         if (standing.state === 'pending' && standing.statement > 1) return goingOnProblems(standing, file);
         if (standing.state === 'applied' && standing.applied !== undefined)

@@ -2,7 +2,7 @@ import { Incompatible, InvalidEvent, NotFound, StoreUnavailable } from '../error
 import { collectionDown, collectionUp, parseCollectionFile } from './collection/collection.ts';
 import type { MigrateSettings } from './config.ts';
 import type { MigrationFolder } from './files.ts';
-import type { KeptHistory } from './history-postgres.ts';
+import type { KeptHistory } from './history-lines.ts';
 import type { HistoryEntry, MigrationFile, Step } from './port.ts';
 import { type Problem, problemsOf } from './problems.ts';
 import type { SqlSession } from './session.ts';
@@ -23,6 +23,8 @@ export interface Migrator {
   readonly copy: (event: unknown, run: string) => Promise<void>;
   /** The history by another connection, when that of `session` is gone. */
   readonly reconnect: () => Promise<KeptHistory>;
+  /** Takes the readers of such a run back. */
+  readonly rollBack: (run: string) => Promise<void>;
   readonly tell: (news: MigrationNews) => void;
   readonly now: () => Date;
 }
@@ -294,11 +296,11 @@ async function stepOf(
   notes: Notes,
   entries: readonly HistoryEntry[],
 ): Promise<Step> {
-  const { settings: config, session, limits, copy, tell } = migrator;
+  const { settings: config, session, limits, copy, rollBack, tell } = migrator;
   const { file, applied, direction } = move;
   if (file.kind === 'collection') {
-    if (applied !== undefined) return await collectionDown({ file, config, copy, applied });
-    return await collectionUp({ file, config, copy, begun: begunRollbacks(entries, file.number) });
+    if (applied !== undefined) return await collectionDown({ file, config, copy, rollBack, applied });
+    return await collectionUp({ file, config, copy, rollBack, begun: begunRollbacks(entries, file.number) });
   }
   if (config.sql === undefined) {
     const how =

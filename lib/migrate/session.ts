@@ -18,7 +18,7 @@ export interface SqlSession {
   /** True once the connection is gone: the lock is too. */
   isLost(): boolean;
   /** True: the server can look, while a statement runs, whether its client still lives (client_connection_check_interval: PostgreSQL 14, not on Windows). */
-  readonly canNoticeDeath: boolean;
+  readonly canNoticeDeath?: boolean;
   close(): Promise<void>;
 }
 

@@ -62,17 +62,13 @@ test('of processes that migrate at once each migration is applied by one, and al
 });
 
 test('who waits too long is told who holds the lock, since when and from where', async () => {
-  await world.write('001_a.sql', sqlFile('SELECT pg_sleep(4);', ''));
-  const first = world.migrate('up', '--by', 'ada of the night shift');
-  while (
-    (
-      await world.rows(
-        `SELECT 1 FROM pg_stat_activity WHERE query LIKE '%pg_sleep(4)%' AND state = 'active' AND application_name LIKE 'vecferry migrate%'`,
-      )
-    ).length === 0
-  )
-    await sleep(50);
+  await world.sql.query('SELECT pg_advisory_lock(42)');
+  await world.write('001_a.sql', sqlFile('SELECT pg_advisory_xact_lock(42);', ''));
+  const first = world.migrate('up', '--by', 'ada of the night shift', '--lock-timeout', '0', '--no-lint');
+  const waits = `SELECT 1 FROM pg_stat_activity WHERE query LIKE '%xact_lock(42)%' AND wait_event = 'advisory'`;
+  while ((await world.rows(waits)).length === 0) await sleep(50);
   const second = await world.migrate('up', '--lock-wait', '0.5');
+  await world.sql.query('SELECT pg_advisory_unlock(42)');
   expect(second.code).toBe(4);
   expect(second.err).toContain('vecferry migrate, ada of the night shift');
   expect((await first).code).toBe(0);

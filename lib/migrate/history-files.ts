@@ -1,0 +1,116 @@
+import { hostname } from 'node:os';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { z } from 'zod';
+import { RunMismatch, Throttled } from '../errors.ts';
+import { createJson, getJson, type ObjectStore, putJson } from '../objects.ts';
+import { isAlive, thisProcess } from '../process-owner.ts';
+import { chainOf, faultsOf, type KeptHistory, type Line } from './history-lines.ts';
+
+/**
+ * The history of a team without PostgreSQL: an object a line, in a directory or a bucket. A line is put where there is none yet, so of two
+ * that write the same one a single one wins.
+ */
+
+const linesPrefix = 'migrations/history/';
+const locksPrefix = 'migrations/locks/';
+const key = (prefix: string, number: number): string => `${prefix}${String(number).padStart(6, '0')}.json`;
+
+const lineSchema = z.strictObject({
+  entry: z.strictObject({
+    seq: z.number().int(),
+    number: z.number().int(),
+    name: z.string(),
+    checksum: z.string(),
+    action: z.enum(['begun up', 'begun down', 'up', 'down', 'failed', 'repaired', 'restored']),
+    at: z.string(),
+    by: z.string(),
+    milliseconds: z.number(),
+    rollback: z.string().exactOptional(),
+    detail: z.string().exactOptional(),
+    kind: z.enum(['sql', 'collection']).exactOptional(),
+    as: z.enum(['applied', 'pending', 'forgotten']).exactOptional(),
+    statement: z.number().int().exactOptional(),
+    standsAt: z.number().int().exactOptional(),
+  }),
+  chain: z.string(),
+});
+
+const lockSchema = z.object({
+  /** process-owner.ts; the empty text: it was let go of. */
+  owner: z.string(),
+  host: z.string(),
+  by: z.string(),
+  at: z.string(),
+});
+
+/** As often as a waiting process looks whether the lock is free. */
+const lockIntervalMs = 250;
+
+/** @param where for people: the directory or the bucket */
+export function filesHistory(objects: ObjectStore, where: string): KeptHistory {
+  const lines = async (): Promise<readonly Line[]> => {
+    const keys = await objects.list(linesPrefix);
+    const found = await Promise.all(keys.map((each) => getJson(objects, each, lineSchema)));
+    return found.flatMap((line) => (line === undefined ? [] : [line]));
+  };
+
+  /** The lock of the highest number counts. @returns its number once it is ours, else who has it */
+  const tryLock = async (by: string): Promise<number | string> => {
+    const highest = (await objects.list(locksPrefix)).at(-1);
+    const number = highest === undefined ? 0 : Number(/(\d+)\.json$/.exec(highest)?.[1]);
+    const held = highest === undefined ? undefined : await getJson(objects, highest, lockSchema);
+    if (held !== undefined && held.owner !== '') {
+      const isDead = held.host === hostname() && !isAlive(held.owner);
+      if (!isDead) {
+        const how =
+          held.host === hostname() ? '' : `; if that process is gone, delete ${objects.locate(highest ?? '')}`;
+        return `${held.by} (process ${held.owner.split(' ')[0]} on ${held.host}, since ${held.at})${how}`;
+      }
+    }
+    const mine = { owner: thisProcess, host: hostname(), by, at: new Date().toISOString() };
+    if (!(await createJson(objects, key(locksPrefix, number + 1), mine))) return 'another process, which was faster';
+    // Those before are dead or let go of, and nobody asks for any but the last.
+    if (highest !== undefined) await objects.delete(highest);
+    return number + 1;
+  };
+
+  return {
+    where,
+    entries: async () => (await lines()).map(({ entry }) => entry),
+    faults: async () => faultsOf(await lines(), where),
+
+    append: async (entry) => {
+      const before = await lines();
+      const expected = (before.at(-1)?.entry.seq ?? 0) + 1;
+      const line = { entry, chain: chainOf(before.at(-1)?.chain ?? '', entry) };
+      if (entry.seq !== expected || !(await createJson(objects, key(linesPrefix, entry.seq), line)))
+        throw new RunMismatch(
+          `line ${entry.seq} of the history, ${where}, is there: another process has migrated meanwhile; start the command again`,
+        );
+    },
+
+    locked: async (work, { waitMs, by }) => {
+      const until = Date.now() + waitMs;
+      let mine = await tryLock(by);
+      for (; typeof mine === 'string'; mine = await tryLock(by)) {
+        if (Date.now() >= until)
+          throw new Throttled(
+            `somebody else is migrating: the lock is held by ${mine}; waited ${waitMs / 1000} s (--lock-wait)`,
+          );
+        await sleep(lockIntervalMs);
+      }
+      try {
+        return await work();
+      } finally {
+        await putJson(objects, key(locksPrefix, mine), {
+          owner: '',
+          host: hostname(),
+          by,
+          at: new Date().toISOString(),
+        });
+      }
+    },
+
+    close: async () => undefined,
+  };
+}
