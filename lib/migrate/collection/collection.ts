@@ -27,6 +27,9 @@ export interface CollectionUpInput extends CollectionStepInput {
 
 /** Loads a store's planner only where a file is of that store: some bring native code that takes long to load. */
 const planners: Readonly<Record<string, () => Promise<OpenPlanner>>> = {
+  chroma: async () => (await import('./chroma.ts')).openChromaPlanner,
+  lancedb: async () => (await import('./lancedb.ts')).openLancePlanner,
+  pgvector: async () => (await import('./pgvector.ts')).openPgvectorPlanner,
   qdrant: async () => (await import('./qdrant.ts')).openQdrantPlanner,
 };
 

@@ -6,9 +6,10 @@ import { isId } from '../../stores/qdrant/ids.ts';
 import { type CollectionInfo, vectorsOf } from '../../stores/qdrant/settings.ts';
 import { qdrant } from '../../stores/qdrant.ts';
 import type { MigratedStore } from '../port.ts';
-import { type Action, type CollectionPlan, lineOf, type Planned } from './plan.ts';
+import { copyEvent, leftOf, reasonsToCopy } from './copy.ts';
+import { add, type Draft, finish, newDraft } from './draft.ts';
+import type { Action, CollectionPlan } from './plan.ts';
 import type { Wanted } from './planner.ts';
-import { copyEvent, leftOf, reasonsToCopy } from './qdrant-copy.ts';
 import { findCollection, nameOfCopy, nameToCreate } from './qdrant-names.ts';
 import { checkedType, planPayloadIndexes } from './qdrant-payload.ts';
 import { bodyToCreate, settingsChange } from './qdrant-settings.ts';
@@ -25,36 +26,17 @@ export interface Around {
   readonly open: (collection: string) => Promise<Store>;
 }
 
-/** Collects the steps of a plan, and what takes each back. */
-interface Draft {
-  readonly steps: Planned[];
-  /** A list a step, each in the order it is carried out. */
-  readonly inverses: Action[][];
-  readonly notes: string[];
-}
-
-function add(draft: Draft, action: Action, inverse: readonly Action[], why?: string): void {
-  draft.steps.push({ action, line: lineOf(action, why) });
-  draft.inverses.push([...inverse]);
-}
-
-const finish = ({ steps, inverses, notes }: Draft): CollectionPlan => ({
-  steps,
-  inverse: inverses.toReversed().flat(),
-  notes,
-});
-
 export async function planCollection(around: Around): Promise<CollectionPlan> {
   const { wanted, names, admin } = around;
   const { name, change } = wanted;
   const found = findCollection(name, names);
   if (change.drop?.collection === true) return await planDrop(around, found.collection, found.aliases);
-  const draft: Draft = { steps: [], inverses: [], notes: [] };
+  const draft = newDraft();
   if (found.collection === undefined) return await planCreate(around, draft);
   const { collection } = found;
   if (collection !== name) draft.notes.push(`${name} is collection ${collection}`);
   const info = await admin(collection).info();
-  const reasons = reasonsToCopy(change, info);
+  const reasons = reasonsToCopy(change, vectorsOf(info), info.config.params['shard_number']);
   const begun = wanted.begun.find(({ from, to }) => from === collection || to === collection);
   if (reasons.length > 0)
     return await planCopy({ ...around, draft, info, reasons, collection, aliases: found.aliases, begun });
@@ -194,7 +176,7 @@ async function planCopy(
     );
   const to = begun?.from ?? nameOfCopy(collection, file.number, names);
   const run = begun?.run ?? `migrate-${to}`.replace(/[^A-Za-z0-9_-]/g, '-').slice(0, 80);
-  const event = copyEvent({ store: migrated, change, info, from: collection, to, pointer });
+  const event = copyEvent({ store: migrated, change, vectors: vectorsOf(info), from: collection, to, pointer });
   add(
     draft,
     { do: 'copy', collection, to, pointer, run, event },
@@ -241,7 +223,7 @@ async function planDrop(
   aliases: readonly string[],
 ): Promise<CollectionPlan> {
   const { wanted, admin } = around;
-  const draft: Draft = { steps: [], inverses: [], notes: [] };
+  const draft = newDraft();
   if (collection === undefined) return finish(draft);
   const { vectors, seed, aliases: made } = wanted.change;
   if (vectors !== undefined || seed !== undefined || made !== undefined)

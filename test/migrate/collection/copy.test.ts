@@ -8,6 +8,7 @@ import { services } from '../../../lib/services.ts';
 import { makeBatch } from '../../make.ts';
 import { type RunInput, type Runs, startRuns } from '../../runs/world.ts';
 import { frontUrl } from '../../servers/urls.ts';
+import { askQdrant, dropAll } from './qdrant-state.ts';
 import { down, makeConfig, makeFile, up } from './world.ts';
 
 /** What cannot be changed in place is copied by the main job: the real state machine, and a real store. */
@@ -21,9 +22,7 @@ beforeAll(async () => {
   config = makeConfig({ store: 'qdrant', connection: { url }, options: { transport: 'rest' } });
 });
 afterAll(async () => {
-  const { collections } = await ask('GET', '/collections');
-  for (const { name } of collections)
-    if (names.some((each) => name.startsWith(each))) await ask('DELETE', `/collections/${name}`);
+  for (const name of names) await dropAll(url, name);
   await runs.close();
 });
 
@@ -34,11 +33,7 @@ const unique = (): string => {
   return name;
 };
 
-// biome-ignore lint/suspicious/noExplicitAny: what the server answers is looked at as it is
-async function ask(method: string, path: string): Promise<any> {
-  const answer = await fetch(`${url}${path}`, { method });
-  return (await answer.json()).result;
-}
+const ask = (method: string, path: string) => askQdrant(url, method, path);
 
 const aliasesOf = async (prefix: string): Promise<Record<string, string>> => {
   const { aliases } = await ask('GET', '/aliases');

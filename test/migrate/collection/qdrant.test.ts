@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import type { MigrateConfig } from '../../../lib/migrate/port.ts';
 import { frontUrl } from '../../servers/urls.ts';
+import { asInForce, askQdrant, dropAll, stateOf } from './qdrant-state.ts';
 import { down, makeConfig, makeFile, up } from './world.ts';
 
 /** Names of this file alone: the server is shared. */
@@ -16,37 +17,10 @@ beforeAll(async () => {
 });
 
 afterAll(async () => {
-  const { collections } = await ask('GET', '/collections');
-  for (const { name } of collections) if (name.startsWith(ours)) await ask('DELETE', `/collections/${name}`);
+  await dropAll(url, ours);
 });
 
-// biome-ignore lint/suspicious/noExplicitAny: what the server answers is looked at as it is
-async function ask(method: string, path: string, body?: unknown): Promise<any> {
-  const answer = await fetch(`${url}${path}`, {
-    method,
-    headers: { 'content-type': 'application/json' },
-    ...(body !== undefined && { body: JSON.stringify(body) }),
-  });
-  const { result, status } = await answer.json();
-  if (!answer.ok && answer.status !== 404) throw new Error(`${method} ${path}: ${JSON.stringify(status)}`);
-  return result;
-}
-
-/** All that a migration may change of a collection; undefined where there is none. */
-async function stateOf(collection: string): Promise<unknown> {
-  const info = await ask('GET', `/collections/${collection}`);
-  if (info === undefined) return undefined;
-  const { aliases } = await ask('GET', '/aliases');
-  const { points } = await ask('POST', `/collections/${collection}/points/scroll`, { limit: 100, with_vector: true });
-  return {
-    config: info.config,
-    payload: Object.fromEntries(
-      Object.entries(info.payload_schema).map(([field, each]) => [field, { ...Object(each), points: 0 }]),
-    ),
-    aliases: aliases.filter((each: { collection_name: string }) => each.collection_name === collection),
-    points,
-  };
-}
+const ask = (method: string, path: string, body?: unknown) => askQdrant(url, method, path, body);
 
 const vectors = { text: { size: 4, distance: 'cosine' } };
 
@@ -87,7 +61,7 @@ seed:
     const again = await up(file, { config });
     expect(again.step.lines).toEqual(['search: nothing to do, all of it is there']);
     await down(applied.entry, file, { config });
-    expect(await stateOf(name)).toBeUndefined();
+    expect(await stateOf(url, name)).toBeUndefined();
   });
 
   test('settings are changed in place, a second up does nothing, and down restores each as it was', async () => {
@@ -101,7 +75,7 @@ seed:
       }),
       { config },
     );
-    const before = await stateOf(name);
+    const before = await stateOf(url, name);
     const file = makeFile(2, {
       store: 'search',
       collection: name,
@@ -128,15 +102,6 @@ seed:
     expect(Object.keys(info.payload_schema).sort()).toEqual(['new', 'tag', 'year']);
     expect((await up(file, { config })).step.lines).toEqual(['search: nothing to do, all of it is there']);
     await down(applied.entry, file, { config });
-    expect(asInForce(await stateOf(name))).toEqual(asInForce(before));
+    expect(asInForce(await stateOf(url, name))).toEqual(asInForce(before));
   });
 });
-
-/** Qdrant shows null, or nothing, for a setting that was never set, and cannot unset it: what it means then is the same. */
-function asInForce(state: unknown): unknown {
-  return JSON.parse(JSON.stringify(state), (key, value: unknown) => {
-    const isUnset =
-      value === null || (key === 'on_disk' && value === false) || (key === 'memmap_threshold' && value === 0);
-    return isUnset ? undefined : value;
-  });
-}

@@ -1,5 +1,5 @@
 import { Incompatible } from '../../errors.ts';
-import { type CollectionInfo, vectorsOf } from '../../stores/qdrant/settings.ts';
+import type { VectorSpec } from '../../schema.ts';
 import type { MigratedStore } from '../port.ts';
 import type { Change, VectorWords } from './words.ts';
 
@@ -8,8 +8,8 @@ import type { Change, VectorWords } from './words.ts';
 type Words = Record<string, unknown>;
 
 /** Why the collection has to be copied, a sentence part each; none where it is changed in place. */
-export function reasonsToCopy(change: Change, info: CollectionInfo): readonly string[] {
-  const there = new Map(vectorsOf(info).map((spec) => [spec.name, spec]));
+export function reasonsToCopy(change: Change, vectors: readonly VectorSpec[], shards?: unknown): readonly string[] {
+  const there = new Map(vectors.map((spec) => [spec.name, spec]));
   const reasons = Object.entries(change.vectors ?? {}).flatMap(([name, words]): string[] => {
     const spec = there.get(name);
     const called = name === '' ? 'the vector' : `vector '${name}'`;
@@ -22,7 +22,6 @@ export function reasonsToCopy(change: Change, info: CollectionInfo): readonly st
     ];
   });
   const missing = Object.keys(change.sparse ?? {}).filter((name) => there.get(name)?.kind !== 'sparse');
-  const shards = info.config.params['shard_number'];
   return [
     ...reasons,
     ...missing.map((name) => `sparse vector '${name}' is not there`),
@@ -37,18 +36,22 @@ function changed(what: string, field: string, there: unknown, wanted: unknown): 
 export interface CopyInput {
   readonly store: MigratedStore;
   readonly change: Change;
-  readonly info: CollectionInfo;
+  /** As they are. */
+  readonly vectors: readonly VectorSpec[];
+  /** The target's options, in the store's words; left out: Qdrant's. */
+  readonly options?: Words;
   readonly from: string;
   readonly to: string;
   readonly pointer: string;
 }
 
 /** @throws Incompatible where a vector cannot be had from what is there */
-export function copyEvent({ store, change, info, from, to, pointer }: CopyInput): Words {
+export function copyEvent(input: CopyInput): Words {
+  const { store, change, from, to, pointer, options = optionsOf(change) } = input;
   const { embed, mapping, model, validate, parallel } = change.copy ?? {};
   const endpoint = { store: store.store, connection: store.connection };
   const vectors: Words = {};
-  const there = new Map(vectorsOf(info).map((spec) => [spec.name, spec]));
+  const there = new Map(input.vectors.map((spec) => [spec.name, spec]));
   for (const [name, words] of Object.entries(change.vectors ?? {})) {
     const spec = there.get(name);
     const isEmbedded =
@@ -66,7 +69,7 @@ export function copyEvent({ store, change, info, from, to, pointer }: CopyInput)
   const made = isCut ? { name: `that of ${from}`, ...model, isMatryoshka: true } : model;
   return {
     source: { ...endpoint, collection: from, options: transportOf(store.options), ...(made && { model: made }) },
-    target: { ...endpoint, collection: to, options: { ...transportOf(store.options), ...optionsOf(change) } },
+    target: { ...endpoint, collection: to, options: { ...transportOf(store.options), ...options } },
     mapping: { ...mapping, vectors: { ...mapping?.vectors, ...vectors } },
     ...(embed && { embed }),
     ...(validate === undefined ? {} : { validate: { ...validate } }),
@@ -76,12 +79,7 @@ export function copyEvent({ store, change, info, from, to, pointer }: CopyInput)
 }
 
 /** The rule of the event's mapping that makes the wanted vector of the one there is. */
-function ruleOf(
-  name: string,
-  words: VectorWords,
-  spec: ReturnType<typeof vectorsOf>[number] | undefined,
-  isEmbedded: boolean,
-): Words {
+function ruleOf(name: string, words: VectorWords, spec: VectorSpec | undefined, isEmbedded: boolean): Words {
   const called = name === '' ? 'the vector' : `vector '${name}'`;
   const embedding = 'say under copy.embed how it is made of a text ("text" and "model", as an event\'s embed)';
   if (spec === undefined) {
