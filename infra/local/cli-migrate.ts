@@ -1,4 +1,5 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
+import { addSafetyCommands } from './cli-safety.ts';
 import type { Work } from './commands.ts';
 import type { LintCommandOptions } from './lint-command.ts';
 import type { MigrateOptions, MoveOptions, RepairOptions } from './migrate-commands.ts';
@@ -93,7 +94,13 @@ export function addMigrateCommands(program: Command, work: Work): void {
 
   withFolder(
     migrate.command('check').description('hold the files against the history, and look at the stores; changes nothing'),
-  ).action((options: MigrateOptions) => work(async (context) => (await load.migrate()).checkCommand(context, options)));
+  )
+    .option('--timeout <seconds>', 'how long each look at a store may take', seconds, 30)
+    .action((options: MigrateOptions & { timeout: number }) =>
+      work(async (context) => (await load.migrate()).checkCommand(context, options)),
+    );
+
+  addSafetyCommands(migrate, work, { withFolder, seconds });
 
   migrate
     .command('lint')
