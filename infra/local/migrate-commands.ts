@@ -211,7 +211,10 @@ export async function repairCommand(
 }
 
 /** `vecferry migrate check` */
-export async function checkCommand(context: CommandContext, options: MigrateOptions): Promise<number> {
+export async function checkCommand(
+  context: CommandContext,
+  options: MigrateOptions & { readonly timeout?: number },
+): Promise<number> {
   const { output } = context;
   return await withMigrator(context, options, async (migrator) => {
     const { applied, pending, problems } = await overviewOf(migrator);
@@ -227,7 +230,8 @@ export async function checkCommand(context: CommandContext, options: MigrateOpti
     output.line(
       `ok       ${applied.length} applied as their files are, ${pending.length} pending, the history is as it was written`,
     );
-    return exitCodes.ok;
+    const { passed } = await (await load.safety()).lookAtStores(context, migrator, options);
+    return passed ? exitCodes.ok : exitCodes.validation;
   });
 }
 
