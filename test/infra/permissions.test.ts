@@ -7,7 +7,10 @@ import { s3Ledger, sqsRepairs, ssmFlag } from '../../lib/client/aws.ts';
 import { errorNames } from '../../lib/errors.ts';
 import { handOverMs } from '../../lib/log.ts';
 import { services } from '../../lib/services.ts';
+import { qdrant } from '../../lib/stores/qdrant.ts';
 import { makeDatabase } from '../servers/database.ts';
+import { qdrantGrpcUrl, qdrantUrl } from '../servers/urls.ts';
+import { fill, records, weakGraph } from '../stores/qdrant-recipes.ts';
 import { type Need, type RecordedAws, recordAws } from './recorded-aws.ts';
 import { allowedBy, allowedTo, covers, isOfPoller, resolve } from './roles.ts';
 import { at, functionNames, listAt, ofType, synthesize } from './template.ts';
@@ -25,6 +28,7 @@ const live = 'permissions-live';
 const secret = 'vecferry/permissions';
 /** Of an endpoint of one's own, or a server that speaks OpenAI's protocol. */
 const modelSecret = 'vecferry/model';
+const qdrantSecret = 'vecferry/permissions-qdrant';
 const used = new Map<string, Need[]>(Object.keys(functionSettings).map((name) => [name, []]));
 
 let aws: RecordedAws;
@@ -142,6 +146,7 @@ beforeAll(async () => {
   const [machine = ''] = ofType(template, 'AWS::StepFunctions::StateMachine').map(([id]) => id);
   const secrets = new Map([
     [secret, JSON.stringify({ url: database.url })],
+    [qdrantSecret, JSON.stringify({ url: await qdrantUrl(), grpcUrl: await qdrantGrpcUrl() })],
     [modelSecret, JSON.stringify({ url: 'https://models.example' })],
   ]);
   aws = recordAws(secrets, resolve(template, { Ref: machine }));
@@ -325,6 +330,37 @@ test('a run that embeds by Titan, and one in place by an inference profile of Co
   expect(await call('retire', { run: 'titan' })).toMatchObject({ dropped: false, name: 'public.notes' });
   const { name } = await call<{ name: string }>('retire', { run: 'place' });
   expect(await call('retire', { run: 'place', confirm: name })).toMatchObject({ dropped: true });
+  expect(refusedCalls()).toEqual([]);
+});
+
+test('a run that changes an index in Qdrant, and asks the old one before, calls nothing that its roles do not allow', async () => {
+  const collection = 'permissions_index';
+  const source = { store: 'qdrant', connection: { secret: qdrantSecret }, collection };
+  const { url, grpcUrl } = { url: await qdrantUrl(), grpcUrl: await qdrantGrpcUrl() };
+  const seeded = await qdrant.open({ connection: { url, grpcUrl }, collection, options: weakGraph });
+  await fill(seeded, records());
+  await seeded.close();
+  const of = 'permissions-index';
+  const since = new Date().toISOString();
+  const event = {
+    source,
+    target: { into: 'place' },
+    index: { to: { kind: 'hnsw', m: 32, efConstruction: 200 } },
+    parallel: { exporters: 1 },
+    validate: { recall },
+  };
+  const planned = await call<{ rangesKey: string; shardListKey: string }>('plan', { execution: of, event });
+  await call('prepare', { run: of });
+  for (const range of json(planned.rangesKey)) await call('export-range', { run: of, range });
+  await call('seal', { run: of });
+  await call('choose-queries', { run: of });
+  await untilDone('search-before', { run: of });
+  await call('build-index', { run: of });
+  for (let looks = 0; !(await call<{ done: boolean }>('watch-index', { run: of, since })).done; looks++)
+    expect(looks).toBeLessThan(100);
+  await validate(of, json(planned.shardListKey));
+  await call('cut-over', { run: of, since });
+  await call('roll-back', { run: of });
   expect(refusedCalls()).toEqual([]);
 });
 
