@@ -23,7 +23,9 @@ export const addingConstraint: Rule = (linted) =>
     switch (constraint.contype) {
       case 'CONSTR_UNIQUE':
       case 'CONSTR_PRIMARY':
-        return constraint.indexname === undefined ? [{ ...indexVerdict(added, strings(constraint.keys)), at }] : [];
+        return constraint.indexname === undefined
+          ? [{ ...indexVerdict(added, strings(constraint.keys), linted.postgres), at }]
+          : [];
       case 'CONSTR_FOREIGN':
         return constraint.skip_validation === true
           ? []
@@ -52,7 +54,7 @@ export const addingColumnConstraint: Rule = (linted) =>
     for (const kind of ['CONSTR_UNIQUE', 'CONSTR_PRIMARY'] as const) {
       const found = constraint(kind);
       if (found !== undefined)
-        after(indexVerdict({ ...added, constraint: found }, [column.colname ?? '']), plain, fill);
+        after(indexVerdict({ ...added, constraint: found }, [column.colname ?? ''], linted.postgres), plain, fill);
     }
     const check = constraint('CONSTR_CHECK');
     if (check !== undefined) after(checkVerdict({ ...added, constraint: check }, linted.statement), plain);
@@ -63,7 +65,7 @@ export const addingColumnConstraint: Rule = (linted) =>
     return verdicts;
   });
 
-function indexVerdict({ relation, table, constraint }: Added, keys: readonly string[]): Verdict {
+function indexVerdict({ relation, table, constraint }: Added, keys: readonly string[], postgres: number): Verdict {
   const isPrimary = constraint.contype === 'CONSTR_PRIMARY';
   const word = isPrimary ? 'PRIMARY KEY' : 'UNIQUE';
   const index =
@@ -80,7 +82,7 @@ function indexVerdict({ relation, table, constraint }: Added, keys: readonly str
     safeSteps: [
       `expand: CREATE UNIQUE INDEX CONCURRENTLY ${index} ON ${table} (${columns})${nulls};`,
       // ADD PRIMARY KEY would check for nulls by a scan of its own.
-      ...(isPrimary ? keys.flatMap((key) => notNullSteps(relation, key, 18)) : []),
+      ...(isPrimary ? keys.flatMap((key) => notNullSteps(relation, key, postgres)) : []),
       `contract: ALTER TABLE ${table} ADD CONSTRAINT ${index} ${word} USING INDEX ${index};`,
     ],
   };
