@@ -7,7 +7,7 @@ import { z } from 'zod';
 import { InvalidEvent, NotFound } from '../../errors.ts';
 import { type Problem, problemsOf } from '../../event.ts';
 import type { MigrationFile } from '../port.ts';
-import { type Change, type CollectionFile, collectionFileSchema, type Seed, seedSchema } from './words.ts';
+import { type Change, type CollectionFile, collectionFileSchema, fieldsAt, type Seed, seedSchema } from './words.ts';
 
 /**
  * Reads a collection file, YAML or JSON, which is YAML too.
@@ -34,7 +34,7 @@ export function readCollectionFile({ path, text }: Pick<MigrationFile, 'path' | 
     ]);
   const parsed = collectionFileSchema.safeParse(withNumbers(document.toJS()));
   if (parsed.success) return parsed.data;
-  const problems = problemsOf(parsed.error);
+  const problems = parsed.error.issues.flatMap(problemsIn);
   const found = problems.map(
     (problem) => `${place(nodeAt(document.contents, problem.path)?.range?.[0] ?? 0)}: ${sentence(problem)}`,
   );
@@ -42,6 +42,14 @@ export function readCollectionFile({ path, text }: Pick<MigrationFile, 'path' | 
     found,
     problems.map((each) => each.path),
   );
+}
+
+/** A field that nobody knows is named itself, with those that are known there. */
+function problemsIn(issue: z.core.$ZodIssue): readonly Problem[] {
+  if (issue.code !== 'unrecognized_keys') return problemsOf(new z.ZodError([issue]));
+  const known = fieldsAt(issue.path)?.join(', ');
+  const message = known === undefined ? 'is no field that is known there' : `is no field here; there are ${known}`;
+  return issue.keys.map((key) => ({ path: [...issue.path, key].map(String).join('.'), message }));
 }
 
 function sentence({ path, message }: Problem): string {

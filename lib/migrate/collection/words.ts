@@ -64,7 +64,7 @@ export const sparseWordsSchema = z.strictObject({
   fullScanThreshold: count.optional(),
 });
 
-const optimizers = z.strictObject({
+const optimizersSchema = z.strictObject({
   deletedThreshold: z.number().min(0).max(1).optional(),
   vacuumMinVectorNumber: count.optional(),
   defaultSegmentNumber: count.optional(),
@@ -76,14 +76,24 @@ const optimizers = z.strictObject({
   maxOptimizationThreads: z.union([count, z.literal('auto')]).optional(),
 });
 
-const sparseVector = z.strictObject({ indices: z.array(count), values: z.array(z.number()) });
-const vectorValue = z.union([z.array(z.number()).min(1), sparseVector, z.array(z.array(z.number()).min(1)).min(1)], {
-  error: 'is wrong: a vector is a list of numbers, {indices, values}, or a list of lists',
-});
+type VectorValue = number[] | { indices: number[]; values: number[] } | number[][];
+const isNumbers = (value: unknown): boolean =>
+  Array.isArray(value) && value.length > 0 && value.every((each) => typeof each === 'number');
+/** Said as one sentence: a union would say what its first member lacks. */
+const vectorValue = z.custom<VectorValue>(
+  (given) => {
+    if (isNumbers(given)) return true;
+    if (Array.isArray(given)) return given.length > 0 && given.every(isNumbers);
+    const { indices, values, ...others } = Object(given);
+    return isNumbers(indices) && isNumbers(values) && Object.keys(others).length === 0;
+  },
+  { error: 'is wrong: a vector is a list of numbers, {indices, values} with a number each, or a list of such lists' },
+);
 /** Integers beyond 2^53 arrive as bigint. */
-const recordId = z.union([z.string().min(1), z.int(), z.bigint()], {
-  error: 'is wrong: an id is a text or an integer',
-});
+const recordId = z.custom<string | number | bigint>(
+  (given) => (typeof given === 'string' && given !== '') || typeof given === 'bigint' || Number.isInteger(given),
+  { error: 'is wrong: an id is a text or an integer' },
+);
 export const seedSchema = z
   .strictObject({
     id: recordId,
@@ -98,11 +108,12 @@ export const seedSchema = z
   });
 export type Seed = z.infer<typeof seedSchema>;
 
-const payloadIndex = z.union([z.string().min(1), setting], {
-  error: 'is wrong: an index is its type ("keyword", "integer", …) or an object with "type"',
-});
+const payloadIndex = z.custom<string | Record<string, unknown>>(
+  (given) => (typeof given === 'string' && given !== '') || typeof Object(given).type === 'string',
+  { error: 'is wrong: an index is its type ("keyword", "integer", …) or an object with "type"' },
+);
 
-const column = z.strictObject({
+const columnSchema = z.strictObject({
   /** The store's own type: `text`, `numeric(12,4)`. */
   type: z.string().min(1),
   nullable: z.boolean().default(true),
@@ -117,18 +128,35 @@ const vectors = z.preprocess(
   z.record(z.string(), vectorWordsSchema),
 );
 
+const dropSchema = z.strictObject({
+  payloadIndexes: z.array(z.string().min(1)).optional(),
+  aliases: z.array(z.string().min(1)).optional(),
+  /** Ids of records. */
+  records: z.array(recordId).optional(),
+  /** True: the collection itself, with its records. */
+  collection: z.boolean().optional(),
+});
+
+const copySchema = z.strictObject({
+  embed: embedSchema.optional(),
+  mapping: mappingSchema.optional(),
+  model: z.union([modelSchema, modelIdSchema]).optional(),
+  validate: setting.nullable().optional(),
+  parallel: setting.optional(),
+});
+
 const changeWords = {
   vectors: vectors.optional(),
   sparse: z.record(z.string().min(1), sparseWordsSchema).optional(),
   hnsw: hnswWordsSchema.optional(),
-  optimizers: optimizers.optional(),
+  optimizers: optimizersSchema.optional(),
   quantization: quantization.optional(),
   onDiskPayload: z.boolean().optional(),
   shardNumber: z.int().positive().optional(),
   replicationFactor: z.int().positive().optional(),
   writeConsistencyFactor: z.int().positive().optional(),
   /** Payload columns of a table: pgvector. */
-  columns: z.record(z.string().min(1), column).optional(),
+  columns: z.record(z.string().min(1), columnSchema).optional(),
   /** What an id is, of a table that is made: pgvector, LanceDB. */
   idType: z.enum(['integer', 'uuid', 'string']).optional(),
   /** Payload field -> index. */
@@ -141,31 +169,43 @@ const changeWords = {
   seedFile: z
     .strictObject({ name: z.string().min(1), sha256: z.string().regex(/^[0-9a-f]{64}$/, 'is 64 hex digits') })
     .optional(),
-  drop: z
-    .strictObject({
-      payloadIndexes: z.array(z.string().min(1)).optional(),
-      aliases: z.array(z.string().min(1)).optional(),
-      /** Ids of records. */
-      records: z.array(recordId).optional(),
-      /** True: the collection itself, with its records. */
-      collection: z.boolean().optional(),
-    })
-    .optional(),
+  drop: dropSchema.optional(),
   /** How the records are copied where a change needs another collection: parts of the event of the run that does it. */
-  copy: z
-    .strictObject({
-      embed: embedSchema.optional(),
-      mapping: mappingSchema.optional(),
-      model: z.union([modelSchema, modelIdSchema]).optional(),
-      validate: setting.nullable().optional(),
-      parallel: setting.optional(),
-    })
-    .optional(),
+  copy: copySchema.optional(),
   /** True: the step waits until the store has done what was asked: a graph may take hours. */
   wait: z.boolean().optional(),
 };
 export const changeSchema = z.strictObject(changeWords);
 export type Change = z.infer<typeof changeSchema>;
+
+/** The fields that are taken where `path` leads, for messages; undefined: any name is. */
+export function fieldsAt(path: readonly PropertyKey[]): readonly string[] | undefined {
+  const [first, second, third] = path;
+  if (first === undefined) return ['store', 'collection', 'collections', 'down', ...Object.keys(changeWords)];
+  if (first === 'collections') return second === undefined ? undefined : fieldsOfChange(path.slice(2));
+  if (first === 'down')
+    return second === 'collections' && third !== undefined
+      ? fieldsOfChange(path.slice(3))
+      : fieldsOfChange(path.slice(1));
+  return fieldsOfChange(path);
+}
+
+function fieldsOfChange(path: readonly PropertyKey[]): readonly string[] | undefined {
+  const [first, name, within] = path;
+  if (first === undefined) return Object.keys(changeWords);
+  const last = within ?? (first === 'hnsw' ? 'hnsw' : undefined);
+  if (last === 'hnsw') return Object.keys(hnswWordsSchema.shape);
+  const shape = {
+    vectors: name === undefined ? undefined : vectorWordsSchema.shape,
+    sparse: name === undefined ? undefined : sparseWordsSchema.shape,
+    columns: name === undefined ? undefined : columnSchema.shape,
+    seed: name === undefined ? undefined : seedSchema.shape,
+    optimizers: optimizersSchema.shape,
+    drop: dropSchema.shape,
+    copy: copySchema.shape,
+  }[String(first)];
+  return shape === undefined ? undefined : Object.keys(shape);
+}
 
 const fileSchema = z
   .strictObject({
