@@ -4,6 +4,7 @@ import { NotFound, ShardDamaged, UnsupportedFormat } from '../../lib/errors.ts';
 import { shardFormat } from '../../lib/shard/footer.ts';
 import { type FolderFile, filesBelow, withBytes } from '../../lib/shard/formats/folder.ts';
 import { type Look, lookAt } from '../../lib/shard/formats/look.ts';
+import { isData } from '../../lib/stores/files/kinds.ts';
 import { bytes as bytesText, count, plural } from '../../lib/words.ts';
 import type { CommandContext } from './commands.ts';
 import { shardLines, vectorsText } from './describe.ts';
@@ -92,7 +93,7 @@ async function inspectFolder({ output, signal }: CommandContext, path: string, v
   for (const file of files) {
     if (signal.aborted) return exitCodes.interrupted;
     // A run's folder holds many files that are no data; they are counted, and one that is asked for by its name is looked at.
-    if (!/\.(parquet|jsonl|ndjson)$/i.test(file.name)) {
+    if (!isData(file.name)) {
       totals.others++;
       continue;
     }

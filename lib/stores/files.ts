@@ -14,6 +14,7 @@ import { writeJsonLines } from './files/jsonl.ts';
 import { cutRanges, readRange, recordsOf, type Snapshot } from './files/read.ts';
 import { fileNameOf, markRun, writtenHere } from './files/runs.ts';
 import { type Header, headerName, makeSnapshots, notesOf, readHeader } from './files/snapshot.ts';
+import { upgradeNotes } from './files/upgraded.ts';
 import type {
   Capabilities,
   Dropping,
@@ -103,7 +104,7 @@ function openFiles(endpoint: ResolvedEndpoint): Store {
         schema: now.schema,
         count: await countRecords(now),
         payloadBytes: await payloadBytes(now),
-        notes: notesOf(now),
+        notes: [...(await upgradeNotes(folder)), ...notesOf(now)],
       };
     },
     schema: async () => (await snapshot()).schema,

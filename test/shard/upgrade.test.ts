@@ -85,7 +85,7 @@ describe('upgrade', () => {
     // Nothing is passed over in silence, links that lead nowhere neither.
     expect(aside).toEqual(['dangling.jsonl', '_tmp/3.jsonl', 'plan.json']);
     const out = `${folder}-new`;
-    expect(Object.keys(contentOf(out)).filter((name) => !name.startsWith('_upgrade/'))).toEqual([
+    expect(Object.keys(contentOf(out)).filter((name) => !/(^|\/)_upgrade/.test(name))).toEqual([
       'a/1.parquet',
       'a/2.parquet',
       'a/_runs/r2.json',
@@ -147,6 +147,7 @@ describe('upgrade', () => {
     put(folder, 'no-shard.parquet', 'not at all a Parquet file');
     put(folder, 'collection.json', '{"format":1,');
     put(folder, 'whole.jsonl', old([1]));
+    put(folder, 'back\\slash.jsonl', old([1]));
     const key = Buffer.from(current);
     key.write('X', key.lastIndexOf('vecferry.format'));
     put(folder, 'renamed-key.parquet', key);
@@ -154,6 +155,7 @@ describe('upgrade', () => {
     expect(
       Object.fromEntries(made.map(({ file, how, error, reason }) => [file, error ?? how + (reason ?? '')])),
     ).toEqual({
+      'back\\slash.jsonl': 'InvalidEvent',
       'cut.jsonl': 'ShardDamaged',
       'cut.parquet': 'ShardDamaged',
       'empty.jsonl': 'ShardDamaged',
@@ -332,6 +334,32 @@ describe('upgrade refuses', () => {
     await expect(upgrade('/nope/at/all', undefined, '/tmp/x')).rejects.toMatchObject({ name: 'NotFound' });
     await expect(upgrade('package.json', undefined, '/tmp/x')).rejects.toMatchObject({ name: 'InvalidEvent' });
   });
+});
+
+test('a folder that is not whole is not taken for the whole: no run reads one half made, and a plan says what stayed behind', async () => {
+  const folder = makeFolder();
+  put(folder, 'posts/a.jsonl', old([1]));
+  put(folder, 'posts/in/b.jsonl', old([2]).subarray(0, 90));
+  put(folder, 'users/c.jsonl', old([3]));
+  const out = `${folder}-new`;
+  const stopping = new AbortController();
+  await upgradeFolder({ folder, out, rules: undefined, signal: stopping.signal, onFile: () => stopping.abort() });
+  const describe = async (collection: string) =>
+    await (await files.open({ connection: { path: out }, collection, options: {} })).describe();
+  await expect(describe('posts')).rejects.toMatchObject({
+    name: 'Incompatible',
+    message: expect.stringMatching(/has not come to its end.*`vecferry upgrade` again/),
+  });
+  await upgrade(folder);
+  const { count, notes } = await describe('posts');
+  expect({ count, notes }).toEqual({
+    count: 1,
+    notes: [expect.stringMatching(/^1 file of .* could not be brought up, .*: posts\/in\/b\.jsonl$/)],
+  });
+  expect((await describe('users')).notes).toEqual([]);
+  put(folder, 'posts/in/b.jsonl', old([2]));
+  await upgrade(folder);
+  expect(await describe('posts')).toMatchObject({ count: 2, notes: [] });
 });
 
 test('stopped in the middle it says so, and the next call goes on', async () => {

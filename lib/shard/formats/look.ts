@@ -1,5 +1,6 @@
 import { VecferryError } from '../../errors.ts';
 import { fingerprintOf } from '../../schema/fingerprint.ts';
+import { kindOf } from '../../stores/files/kinds.ts';
 import { formatOf, jsonLinesMark, parquetEnds } from '../footer.ts';
 import { type ByteRanges, openParquet } from '../parquet-file.ts';
 import { peekShard, type ShardHeader, type ShardMeta, verifyShard } from '../shard.ts';
@@ -43,11 +44,19 @@ export async function lookAt(bytes: ByteRanges, name: string, where: string, ver
   }
 }
 
+const titles = {
+  parquet: 'Parquet, no shard',
+  jsonl: 'JSON lines, no shard',
+  arrow: 'Arrow IPC, no shard',
+  numpy: 'NumPy, no shard',
+  none: 'no shard',
+};
+
 async function look(bytes: ByteRanges, name: string, where: string, verify: boolean): Promise<Look> {
   const head = Buffer.from(await bytes.range(0, Math.min(bytes.size, jsonLinesMark.length))).toString('latin1');
   if (head === jsonLinesMark) return await lookAtFormat1(bytes, where, verify);
   if (head.startsWith('PAR1') || /\.parquet$/i.test(name)) return await lookAtParquet(bytes, where, verify);
-  if (!/\.(jsonl|ndjson)$/i.test(name)) return { kind: 'other', what: 'no shard' };
+  if (!/\.(jsonl|ndjson)$/i.test(name)) return { kind: 'other', what: titles[kindOf(name) ?? 'none'] };
   const tail = Buffer.from(await bytes.range(Math.max(0, bytes.size - 256), bytes.size)).toString('utf8');
   const last = tail.trimEnd().split('\n').at(-1) ?? '';
   // What ends as one of ours was one of ours.
@@ -55,7 +64,7 @@ async function look(bytes: ByteRanges, name: string, where: string, verify: bool
     const reason = bytes.size === 0 ? 'is empty' : 'ends as a shard of format 1, and does not begin as one';
     return { kind: 'damaged', error: 'ShardDamaged', reason: `${where} ${reason}; take another copy of it` };
   }
-  return { kind: 'other', what: 'JSON lines, no shard' };
+  return { kind: 'other', what: titles.jsonl };
 }
 
 async function lookAtFormat1(bytes: ByteRanges, where: string, verify: boolean): Promise<Look> {
@@ -67,7 +76,7 @@ async function lookAtFormat1(bytes: ByteRanges, where: string, verify: boolean):
 
 async function lookAtParquet(bytes: ByteRanges, where: string, verify: boolean): Promise<Look> {
   const format = await formatIn(bytes, where);
-  if (format === 0) return { kind: 'other', what: 'Parquet, no shard', records: await rowsOf(bytes) };
+  if (format === 0) return { kind: 'other', what: titles.parquet, records: await rowsOf(bytes) };
   const shard = verify ? verifyShard(await bytes.range(0, bytes.size), where) : await peekShard(bytes, where);
   const rows = await rowsOf(bytes);
   if (rows === shard.records) return { kind: 'shard', format, verified: verify, shard };

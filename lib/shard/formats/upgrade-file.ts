@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { ShardDamaged, VecferryError } from '../../errors.ts';
 import { parseAs, type RunEvent } from '../../event.ts';
 import { collectionSchema } from '../../schema.ts';
+import { isData } from '../../stores/files/kinds.ts';
 import { shardFormat } from '../footer.ts';
 import { decodeShard, encodeShard, shardHeader, verifyShard } from '../shard.ts';
 import { bringUp } from './formats.ts';
@@ -39,13 +40,11 @@ export interface MakeFileInput {
   readonly rules: RunEvent | undefined;
 }
 
-const dataFile = /\.(parquet|jsonl|ndjson)$/i;
-
 /** True for what is neither data nor said about it by the files store. */
 export function leftAside(name: string): boolean {
   const parts = name.split('/');
   if (isDescription(name) || isMark(name)) return false;
-  return !dataFile.test(name) || parts.some((part) => /^[_.]/.test(part));
+  return !isData(name) || parts.some((part) => /^[_.]/.test(part));
 }
 
 /** By these the files store knows which of two records of one id is the later one. */

@@ -6,6 +6,7 @@ import { Incompatible, InvalidEvent, NotFound, RunMismatch } from '../../errors.
 import type { RunEvent } from '../../event.ts';
 import { getJson, type ObjectStore, putJson } from '../../objects.ts';
 import { openFileObjects } from '../../objects-files.ts';
+import { type UpgradeMark, upgradeMark } from '../../stores/files/upgraded.ts';
 import { shardFormat } from '../footer.ts';
 import { releaseMemory } from '../parquet-wasm.ts';
 import { type FolderFile, filesBelow } from './folder.ts';
@@ -118,6 +119,14 @@ export async function upgradeFolder(input: UpgradeInput): Promise<Upgraded> {
   const aside = [...odd, ...files.flatMap(({ name }) => (leftAside(name) ? [name] : []))];
   const data = files.filter(({ name }) => !leftAside(name));
   const names = shardNames(data);
+  const mark = async (isDone: boolean, left: readonly string[]): Promise<void> => {
+    for (const place of placesOf(data.filter(({ name }) => !isOdd(name)))) {
+      const below = left.filter((file) => file.startsWith(place)).slice(0, 1000);
+      const said: UpgradeMark = { format: 1, from, done: isDone, left: below };
+      await putJson(objects, place + upgradeMark, said);
+    }
+  };
+  await mark(false, []);
   const done: UpgradedFile[] = [];
   for (const file of data) {
     if (signal.aborted) return { out, files: done, aside, isStopped: true };
@@ -125,7 +134,18 @@ export async function upgradeFolder(input: UpgradeInput): Promise<Upgraded> {
     done.push(made);
     onFile?.(made, done.length, data.length);
   }
+  const left = done.flatMap(({ file, how }) => (how === 'failed' ? [file] : []));
+  await mark(true, left);
   return { out, files: done, aside, isStopped: false };
+}
+
+/** No key of an object: on Windows it would be a folder. */
+const isOdd = (name: string): boolean => name.includes('\\');
+
+/** Every folder that holds data, at any depth, with a / at its end, and the top one as ''. */
+function placesOf(files: readonly FolderFile[]): ReadonlySet<string> {
+  const above = files.flatMap(({ name }) => [...name.matchAll(/\//g)].map(({ index }) => name.slice(0, index + 1)));
+  return new Set(['', ...above]);
 }
 
 async function upgradeOne(
@@ -134,7 +154,7 @@ async function upgradeOne(
   shardName: string,
   rules: RunEvent | undefined,
 ): Promise<UpgradedFile> {
-  if (file.name.includes('\\')) {
+  if (isOdd(file.name)) {
     const reason = `${file.path} has a backslash in its name; give it another one`;
     return { file: file.name, how: 'failed', error: 'InvalidEvent', reason, wasThere: false };
   }
