@@ -1,10 +1,11 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import { userInfo } from 'node:os';
 import { join } from 'node:path';
-import { InvalidEvent, RunMismatch } from '../../lib/errors.ts';
+import { Incompatible, InvalidEvent, NotFound, RunMismatch } from '../../lib/errors.ts';
 import { readMigrateConfig } from '../../lib/migrate/config.ts';
 import { isTimestamp, type MigrationFolder, readMigrationFiles } from '../../lib/migrate/files.ts';
 import { openHistory } from '../../lib/migrate/open-history.ts';
+import type { Step } from '../../lib/migrate/port.ts';
 import { repair } from '../../lib/migrate/repair.ts';
 import {
   carryOut,
@@ -168,15 +169,31 @@ export async function moveCommand(context: CommandContext, { goal, only }: Aim, 
 }
 
 async function tellPlan({ output }: CommandContext, migrator: Migrator, moves: readonly Move[]): Promise<number> {
-  for (const move of moves) {
+  for (const [at, move] of moves.entries()) {
     const { direction, number } = move;
     const { name } = move.applied ?? move.file;
-    const { lines, isTransactional } = await planMove(migrator, move);
+    const { lines, isTransactional } = await planOne(migrator, move, at > 0);
     output.event({ type: 'migration', state: 'planned', number, name, direction, isTransactional, lines });
     for (const line of stepLines({ name, direction, lines })) output.line(line);
   }
   output.line(`planned  ${moves.length} ${moves.length === 1 ? 'migration' : 'migrations'}; nothing was changed`);
   return exitCodes.ok;
+}
+
+/** A collection file is worked out from what is there, and what is there for a later one is made by those before it. */
+async function planOne(
+  migrator: Migrator,
+  move: Move,
+  isLater: boolean,
+): Promise<Pick<Step, 'lines' | 'isTransactional'>> {
+  try {
+    return await planMove(migrator, move);
+  } catch (error) {
+    const isTheirs = error instanceof InvalidEvent || error instanceof Incompatible || error instanceof NotFound;
+    if (!isTheirs || !isLater || move.file.kind === 'sql') throw error;
+    const lines = [`worked out once those before it are done; as it is now: ${error.message}`];
+    return { lines, isTransactional: false };
+  }
 }
 
 export interface RepairOptions extends MigrateOptions, Pick<MoveOptions, 'lockWait'> {
