@@ -102,11 +102,13 @@ export function indexSummary({ text, results }: IndexReport, where: string): str
   return `the index of ${where}: ${text}. No record was moved.${found}`;
 }
 
-/** What becomes of a change that did not pass. */
-export function indexAfter({ how }: Pick<IndexReport, 'how'>): string {
-  return how === 'beside'
-    ? 'Nothing was switched: readers use the old index, and no record was changed.'
-    : 'The run puts the old settings back, with which the store builds the old index again; no record was changed.';
+/** What becomes of a change that did not pass. The planner of a store that has both knows nothing of a validation. */
+export function indexAfter({ how, used }: Pick<IndexReport, 'how' | 'used'>, run: string): string {
+  if (how === 'instead')
+    return 'The run puts the old settings back, with which the store builds the old index again; no record was changed.';
+  const searches = used === 'new' ? 'searches use the new index by now' : 'searches may use the new index too';
+  const next = `vecferry rollback ${run} drops it, so that they use the old one for certain`;
+  return `Nothing was switched and no record was changed, but both indexes are there, and ${searches}: ${next}.`;
 }
 
 /** What to do about a goal that is missed. */

@@ -232,7 +232,7 @@ function summarise(
 
 function summariseIndex(
   verdict: Verdict,
-  { event: { source } }: Plan,
+  { run, event: { source } }: Plan,
   {
     recall,
     findings,
@@ -247,7 +247,7 @@ function summariseIndex(
     return [`Validated, ${what}`, ...notes].join(' ');
   }
   const whats = findings.map((each) => each.what.replace(/\.$/, '')).join('; ');
-  return `${verdict === 'failed' ? 'Failed' : 'Could not validate'}, ${what} ${capital(whats)}. ${indexAfter(index)}`;
+  return `${verdict === 'failed' ? 'Failed' : 'Could not validate'}, ${what} ${capital(whats)}. ${indexAfter(index, run)}`;
 }
 
 const capital = (text: string): string => `${text.charAt(0).toUpperCase()}${text.slice(1)}`;
