@@ -1,3 +1,6 @@
+import { mkdtempSync, readFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, jest, test } from '@jest/globals';
 import { readMoves } from '../../lib/cutover/moves.ts';
@@ -6,6 +9,7 @@ import type { Store } from '../../lib/stores/port.ts';
 import { qdrantUrl } from '../servers/urls.ts';
 import { records, schema, weakGraph } from '../stores/qdrant-recipes.ts';
 import { startWriting } from './collection-application.ts';
+import { vecferryProcess } from './vecferry-process.ts';
 import { type EndpointInput, endpointIn, expectValidated, type Result, type Runs, startRuns } from './world.ts';
 
 /** Another graph or quantization of a vector in Qdrant, which has one index a vector: on its real engine, while it is read and written. */
@@ -141,4 +145,56 @@ test('what cannot be asked is refused before anything is read: a person’s word
   expect(same.report?.failure?.message).toMatch(/already/);
   const odd = await change(source, { quantization: { scalar: { type: 'int4' } } });
   expect(odd.report?.failure?.message).toMatch(/must be "int8"/);
+});
+
+test('killed while it asks the old index and while the new one is built, it goes on: the old answers stay what they were', async () => {
+  const { source, store, settings } = await makeCollection('killed', weakGraph);
+  const vecferry = vecferryProcess(mkdtempSync(join(tmpdir(), 'vecferry-index-')), 'r1');
+  const event = {
+    source,
+    target: { into: 'place' },
+    index: { to: { kind: 'hnsw', m: 32, efConstruction: 200 } },
+    validate: { recall: { ...recall, queries: 300 } },
+  };
+  const start = ['run', JSON.stringify(event), '--run', 'r1'];
+  const application = startWriting(store, records().count);
+  await vecferry.killWhen(start, 'before', 2);
+  expect(await settings()).toMatchObject({ hnsw: { m: 6 } });
+  const first = readFileSync(vecferry.objects('before/00000.json'), 'utf8');
+  // The next file beside plan.json and the others is index.json, of the first look at the build.
+  await vecferry.killWhen(start, '.', vecferry.files('.').length + 1);
+  const before = vecferry.files('before').map((name) => readFileSync(vecferry.objects(`before/${name}`), 'utf8'));
+  expect(before).toHaveLength(6);
+  expect(before[0]).toBe(first);
+  expect(await settings()).toMatchObject({ hnsw: { m: 32 } });
+  const said = await vecferry.run(...start);
+  await application.stop();
+  expect(application.failures).toEqual([]);
+  expect(said).toMatch(
+    /index {4}HNSW \(m 6, efConstruction 24\).* -> HNSW \(m 32.*recall@10 [678]\d\.\d\d% -> (9|100)/,
+  );
+  expect(vecferry.files('before').map((name) => readFileSync(vecferry.objects(`before/${name}`), 'utf8'))).toEqual(
+    before,
+  );
+});
+
+test('the way beside: a copy with other settings in another collection, validated, its alias swapped, the old one dropped last', async () => {
+  const { source, store } = await makeCollection('beside_v1', weakGraph);
+  const [alias, copy] = [runs.unique('beside'), runs.unique('beside_v2')];
+  await store.pointer?.move(alias, source.collection);
+  const sample = JSON.parse(readFileSync('events/qdrant-index-beside.json', 'utf8'));
+  const { optimizers } = weakGraph;
+  const options = { ...sample.target.options, optimizers };
+  const target = { ...source, collection: copy, options };
+  const { validate } = sample;
+  const result = await runs.run({ source, target, validate, cutover: { pointer: alias } });
+  const report = expectValidated(result);
+  const [entry] = report.recall?.sets ?? [];
+  expect(entry?.source.measured && entry.target.measured && entry.source.mean < entry.target.mean).toBe(true);
+  expect(report.settings?.find(({ setting }) => /^quantization/.test(setting))).toMatchObject({ differs: true });
+  expect(await store.pointer?.read(alias)).toBe(copy);
+  const { name } = (await runs.engine.invoke('retire', { run: result.run })) as { name: string };
+  expect(await runs.engine.invoke('retire', { run: result.run, confirm: name })).toMatchObject({ dropped: true });
+  const search = await runs.open({ ...source, collection: alias });
+  expect(await search.count()).toBe(records().count);
 });
