@@ -37,6 +37,7 @@ export async function makeMigrateWorld(name: string, config?: string): Promise<M
   const sql = new pg.Client(database.url);
   sql.on('error', () => undefined);
   await sql.connect();
+  let before: Promise<unknown> = Promise.resolve();
   const migrate = (...args: readonly string[]): Promise<Answer> =>
     spawnCommand(['--dir', join(root, 'runs'), ...beforeOptions(args), '--migrations', folder]);
   return {
@@ -52,7 +53,12 @@ export async function makeMigrateWorld(name: string, config?: string): Promise<M
         throw new Error(`migrate ${args.join(' ')} ended with ${answer.code}: ${answer.err}${answer.out}`);
       return answer;
     },
-    rows: async (text) => (await sql.query(text)).rows,
+    rows: async (text) => {
+      // One after the other: a client of pg takes no two at once.
+      const mine = before.then(() => sql.query(text));
+      before = mine.catch(() => undefined);
+      return (await mine).rows;
+    },
     close: async () => {
       await sql.end();
       await database.drop();
