@@ -1,4 +1,4 @@
-import { noteIndex } from '../lib/index-change/note-index.ts';
+import { noteFailedBuild, noteFailure, noteIndex } from '../lib/index-change/note-index.ts';
 import { expectIndex } from '../lib/patience.ts';
 import { readPlan } from '../lib/plan.ts';
 import { indexOutput, waitInput } from '../lib/states.ts';
@@ -11,8 +11,18 @@ export const handler = makeHandler({
   run: async ({ run, since }, { services }) => {
     const plan = await readPlan(services.objects, run);
     const { store } = await services.openTarget(plan);
-    const { done, detail = '', isStalled } = await store.indexProgress(plan.target);
-    if (isStalled === true) await store.buildIndex(plan.target);
+    const {
+      done,
+      detail = '',
+      isStalled,
+    } = await store.indexProgress(plan.target).catch(async (error: unknown) => {
+      if (plan.index !== undefined) await noteFailure(services.objects, plan, error);
+      throw error;
+    });
+    if (isStalled === true) {
+      if (plan.index !== undefined) await noteFailedBuild(services.objects, plan);
+      await store.buildIndex(plan.target);
+    }
     await noteIndex(services.objects, run, { done, detail });
     if (!done) expectIndex({ run, state: detail, since, now: new Date() });
     return { done, detail };

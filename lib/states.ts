@@ -125,6 +125,8 @@ export const indexOutput = z.strictObject({
   detail: z.string(),
   startedAt: z.iso.datetime().optional(),
   endedAt: z.iso.datetime().optional(),
+  /** Builds of this start of the run that ended without an index, and what the last one said, where that was heard. */
+  failed: z.strictObject({ attempt: tally, times: tally, said: z.string() }).optional(),
 });
 
 /** Compare a shard, find its neighbours. `offset` is set when an earlier call handed it back. */

@@ -1,6 +1,8 @@
 import type { z } from 'zod';
+import { StoreUnavailable } from '../errors.ts';
 import { runKeys } from '../keys.ts';
 import { getJson, type ObjectStore, putJson } from '../objects.ts';
+import type { Plan } from '../run-files.ts';
 import { indexOutput } from '../states.ts';
 
 /** Writes index.json: what the last look at the index saw, and since when it was built and until when. An index that is there at the first look was built before. */
@@ -15,5 +17,43 @@ export async function noteIndex(
   const isNew = earlier === undefined || earlier.done;
   if (done && isNew) return await putJson(objects, key, { ...earlier, done, detail });
   const startedAt = isNew ? now : (earlier.startedAt ?? now);
-  await putJson(objects, key, { done, detail, startedAt, ...(done && { endedAt: now }) });
+  const failed = earlier?.failed && { failed: earlier.failed };
+  await putJson(objects, key, { done, detail, startedAt, ...failed, ...(done && { endedAt: now }) });
+}
+
+/** Builds that fail are begun again so often. */
+const maxFailures = 5;
+
+/**
+ * Counts a build that has ended without an index, before it is begun again: a full disk is met by each, hours later.
+ * @throws StoreUnavailable once that are too many, with what the store said of the last one
+ */
+export async function noteFailedBuild(
+  objects: ObjectStore,
+  { run, attempt }: Pick<Plan, 'run' | 'attempt'>,
+): Promise<void> {
+  const { earlier, failed } = await readFailed(objects, { run, attempt });
+  const times = failed.times + 1;
+  await putJson(objects, runKeys(run).index, { ...earlier, failed: { ...failed, times } });
+  if (times <= maxFailures) return;
+  const said = failed.said === '' ? "the store's log says why" : failed.said;
+  const text = `run '${run}': the index was begun ${times} times, and each build ended without one: ${said}`;
+  throw new StoreUnavailable(`${text}; mend that, and start the run again under its id`, { ids: [run] });
+}
+
+/** Keeps what a build said when it failed: whoever begins it again may be another process. */
+export async function noteFailure(
+  objects: ObjectStore,
+  { run, attempt }: Pick<Plan, 'run' | 'attempt'>,
+  error: unknown,
+): Promise<void> {
+  const { earlier, failed } = await readFailed(objects, { run, attempt });
+  const said = error instanceof Error ? error.message : String(error);
+  await putJson(objects, runKeys(run).index, { ...earlier, failed: { ...failed, said } });
+}
+
+async function readFailed(objects: ObjectStore, { run, attempt }: Pick<Plan, 'run' | 'attempt'>) {
+  const earlier = (await getJson(objects, runKeys(run).index, indexOutput)) ?? { done: false, detail: '' };
+  const failed = earlier.failed?.attempt === attempt ? earlier.failed : { attempt, times: 0, said: '' };
+  return { earlier, failed };
 }

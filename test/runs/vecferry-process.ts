@@ -9,6 +9,8 @@ export interface VecferryProcess {
   run(...args: readonly string[]): Promise<string>;
   /** Kills it, SIGKILL, as soon as a folder of the run's objects holds so many files. */
   killWhen(args: readonly string[], folder: string, count: number): Promise<void>;
+  /** Kills it, SIGKILL, as soon as something is seen. */
+  killOnce(args: readonly string[], isSeen: () => Promise<boolean> | boolean): Promise<void>;
   /** Files of a folder of the run's objects. */
   files(folder: string): readonly string[];
   readonly objects: (name: string) => string;
@@ -31,6 +33,21 @@ export function vecferryProcess(directory: string, run: string): VecferryProcess
   const objects = (name: string): string => join(directory, 'runs', run, name);
   const files = (folder: string): readonly string[] =>
     existsSync(objects(folder)) ? readdirSync(objects(folder)).filter((name) => /\.(parquet|json)$/.test(name)) : [];
+  const killOnce = async (
+    args: readonly string[],
+    isSeen: () => Promise<boolean> | boolean,
+    what: string,
+  ): Promise<void> => {
+    const { child, ended, out } = start(args);
+    const until = performance.now() + 120_000;
+    while (!(await isSeen())) {
+      if (performance.now() > until || child.exitCode !== null)
+        throw new Error(`never saw ${what}: ${out.join('').slice(-2000)}`);
+      await sleep(5);
+    }
+    process.kill(-(child.pid ?? 0), 'SIGKILL');
+    await ended;
+  };
   return {
     objects,
     files,
@@ -40,15 +57,8 @@ export function vecferryProcess(directory: string, run: string): VecferryProcess
       if (code !== 0) throw new Error(`vecferry ${args[0]} ended with ${code}: ${out.join('').slice(-3000)}`);
       return out.join('');
     },
-    killWhen: async (args, folder, count) => {
-      const { child, ended, out } = start(args);
-      for (let waited = 0; files(folder).length < count; waited++) {
-        if (waited > 12_000 || child.exitCode !== null)
-          throw new Error(`never saw ${count} files in ${folder}: ${out.join('').slice(-2000)}`);
-        await sleep(5);
-      }
-      process.kill(-(child.pid ?? 0), 'SIGKILL');
-      await ended;
-    },
+    killWhen: async (args, folder, count) =>
+      await killOnce(args, () => files(folder).length >= count, `${count} files in ${folder}`),
+    killOnce: async (args, isSeen) => await killOnce(args, isSeen, 'what it was to be killed at'),
   };
 }

@@ -4,7 +4,7 @@ import { Incompatible } from '../../errors.ts';
 import type { CollectionSchema, Distance, VectorSpec } from '../../schema.ts';
 import type { IndexProgress } from '../port.ts';
 import { distanceOperators, type Layout, type VectorField, type VectorForm } from './catalog.ts';
-import type { Database, Session } from './connect.ts';
+import type { Database, Row, Session } from './connect.ts';
 import { maxNameBytes, quoteName, quoteText } from './names.ts';
 import { tableOf } from './read.ts';
 
@@ -187,13 +187,23 @@ interface State {
   readonly building: readonly Building[];
 }
 
+/** A build that is CONCURRENTLY waits for whoever has an older snapshot, or writes, and for an application that has forgotten its transaction. */
+function waitText({ waits, state, seconds }: Row): string {
+  if (waits == null) return '';
+  return `; waits for process ${waits} (${state}${seconds == null ? '' : `, in a transaction for ${seconds} s`})`;
+}
+
 async function stateOf(session: Session, layout: Layout, wanted: readonly WantedIndex[]): Promise<State> {
   // Builds first: one that ends between the two queries is then seen as there, not as missing.
   const active = await session.rows(
     `SELECT a.query::text AS query, coalesce(p.phase, 'starting')::text AS phase,
        coalesce(p.blocks_done::float8 / nullif(p.blocks_total, 0), 0)::text AS blocks,
-       coalesce(p.tuples_done::float8 / nullif(p.tuples_total, 0), 0)::text AS tuples
+       coalesce(p.tuples_done::float8 / nullif(p.tuples_total, 0), 0)::text AS tuples,
+       CASE WHEN p.phase LIKE 'waiting %' THEN l.pid::text || coalesce(', ' || nullif(l.application_name, ''), '') END AS waits,
+       coalesce(l.state, 'active')::text AS state,
+       round(extract(epoch FROM clock_timestamp() - l.xact_start))::text AS seconds
      FROM pg_stat_activity a LEFT JOIN pg_stat_progress_create_index p ON p.pid = a.pid
+       LEFT JOIN pg_stat_activity l ON l.pid = nullif(p.current_locker_pid, 0)
      WHERE a.datname = current_database() AND a.pid <> pg_backend_pid() AND a.state = 'active'
        AND a.query ~ '^CREATE (UNIQUE )?INDEX ' AND strpos(a.query, ${quoteText(` ON ${tableOf(layout)} `)}) > 0`,
   );
@@ -213,7 +223,7 @@ async function stateOf(session: Session, layout: Layout, wanted: readonly Wanted
       {
         name,
         fraction: Math.min(1, fraction),
-        phase: `${row['phase'] ?? 'starting'}, ${Math.round(fraction * 100)} %`,
+        phase: `${row['phase'] ?? 'starting'}, ${Math.round(fraction * 100)} %${waitText(row)}`,
       },
     ];
   });
