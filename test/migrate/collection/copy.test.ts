@@ -7,6 +7,7 @@ import type { VectorSpec } from '../../../lib/schema.ts';
 import { services } from '../../../lib/services.ts';
 import { makeBatch } from '../../make.ts';
 import { type RunInput, type Runs, startRuns } from '../../runs/world.ts';
+import { makeDatabase } from '../../servers/database.ts';
 import { frontUrl } from '../../servers/urls.ts';
 import { askQdrant, dropAll } from './qdrant-state.ts';
 import { down, makeConfig, makeFile, up } from './world.ts';
@@ -151,4 +152,33 @@ test('fewer floats need a Matryoshka model or another model, and readers of the 
   );
   await up(size({ matryoshka: true }), parts());
   expect((await ask('GET', `/collections/${name}_live`)).config.params.vectors.text.size).toBe(4);
+}, 60_000);
+
+test('a table of pgvector is copied too, and its view takes the readers there and back', async () => {
+  const database = await makeDatabase('mig_copy');
+  try {
+    const connection = { url: database.url };
+    const tables = { ...parts(), config: makeConfig({ store: 'pgvector', connection }) };
+    const vectors = { text: { size: 8, distance: 'cosine', hnsw: {} } };
+    const aliases = ['articles_live', 'articles_too'];
+    await up(makeFile(1, { store: 'search', collection: 'articles', vectors, aliases }), tables);
+    const store = await runs.open({ store: 'pgvector', connection, collection: 'articles' });
+    await store.write(records(), { mode: 'upsert' });
+    const change = { store: 'search', collection: 'articles', vectors: { text: { precision: 'float16' } } };
+    await expect(up(makeFile(2, change), tables)).rejects.toThrow(/takes over under a view: first a migration with/);
+    const file = makeFile(2, { ...change, aliases });
+    const applied = await up(file, tables);
+    const live = async (): Promise<readonly unknown[]> =>
+      await Promise.all(aliases.map(async (view) => await store.pointer?.read(view)));
+    expect(await live()).toEqual(['articles__002', 'articles__002']);
+    const copy = await runs.open({ store: 'pgvector', connection, collection: 'articles__002' });
+    const { schema, count: copied } = await copy.describe();
+    expect([schema.vectors[0]?.precision, schema.vectors[0]?.index?.kind, copied]).toEqual(['float16', 'hnsw', count]);
+    expect((await up(file, tables)).step.lines).toContain('search: nothing to do, all of it is there');
+    await down(applied.entry, file, tables);
+    expect(await live()).toEqual(['articles', 'articles']);
+  } finally {
+    await services().close();
+    await database.drop();
+  }
 }, 60_000);
