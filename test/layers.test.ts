@@ -69,6 +69,13 @@ describe('layers', () => {
     expect(wrong).toEqual([]);
   });
 
+  test('no function reaches ordered migrations: a linter of 25 MB and a parser have no place on Lambda', () => {
+    const reached = new Set(filesOf('functions'));
+    for (const file of reached) for (const path of importsOf(file)) reached.add(path);
+    expect(reached.has('lib/stores/pgvector.ts')).toBe(true);
+    expect([...reached].filter(startsIn('lib/migrate'))).toEqual([]);
+  });
+
   test('nothing but tests, the bundler and the embedded engine, which calls it by its name, imports a function', () => {
     const files = [...filesOf('lib'), ...filesOf('infra'), ...filesOf('bench')];
     expect(files.filter((file) => importsOf(file).some(startsIn('functions')))).toEqual(['infra/local/engine.ts']);

@@ -55,9 +55,8 @@ export async function lintFiles(
   const findings: LintFinding[] = [];
   for (const file of files) {
     if (file.kind !== 'sql') continue;
-    const found = await lintFile(file, memory, postgres);
-    if (only?.has(file.path) === false) continue;
-    findings.push(...found.filter(({ rule }) => !ignore.includes(rule)));
+    if (only?.has(file.path) === false) await learnFile(file, memory);
+    else findings.push(...(await lintFile(file, memory, postgres)).filter(({ rule }) => !ignore.includes(rule)));
   }
   return findings;
 }
@@ -66,6 +65,16 @@ export async function lintFiles(
 const ownKinds = ['syntax-error', 'ignore-without-reason', 'ignore-without-effect'];
 /** Every name that a finding may have; squawk may add one in a later release. */
 export const lintRuleNames: ReadonlySet<string> = new Set([...ownRuleNames, ...Object.keys(squawkSteps), ...ownKinds]);
+
+/** What a file says of the tables, where nobody asks what is wrong with it: one that cannot be read says nothing. */
+async function learnFile({ text, path }: MigrationFile, memory: Memory): Promise<void> {
+  memory.begin();
+  try {
+    for (const { node } of await parseSql(sqlParts(text, path).up, path)) memory.learn(node);
+  } catch (error) {
+    if (!(error instanceof InvalidEvent)) throw error;
+  }
+}
 
 async function lintFile(file: MigrationFile, memory: Memory, postgres: number): Promise<readonly LintFinding[]> {
   const { path } = file;

@@ -7,6 +7,9 @@ import { type Linted, type Rule, strings, typeOf, type Verdict } from './rule.ts
 
 const vectorMethods = new Set(['hnsw', 'ivfflat']);
 
+/** In the file of the index: a setting ends with its file. */
+const setMemory = "SET maintenance_work_mem = '<as much as the server can spare>';";
+
 /** CREATE INDEX on a table with rows: writes wait until it is built, which for HNSW may be hours. */
 export const creatingIndex: Rule = ({ statement, facts }): readonly Verdict[] => {
   const { node } = statement;
@@ -16,17 +19,13 @@ export const creatingIndex: Rule = ({ statement, facts }): readonly Verdict[] =>
   const table = nameOf(relation);
   const index = beside(relation, idxname === undefined ? '<its name>' : quote(idxname));
   const text = statement.text.replace(/^(create\s+(?:unique\s+)?index)\b/i, '$1 CONCURRENTLY');
-  const memory = vectorMethods.has(accessMethod)
-    ? ["expand: SET maintenance_work_mem = '<as much as the server can spare>';"]
-    : [];
   return [
     {
       rule: 'require-concurrent-index-creation',
       level: 'error',
       message: `the index on ${table} is built while nobody may write to it`,
       safeSteps: [
-        ...memory,
-        `expand: ${text};`,
+        `expand: ${vectorMethods.has(accessMethod) ? `${setMemory} ` : ''}${text};`,
         `deploy: where it fails, it leaves an invalid index: DROP INDEX CONCURRENTLY ${index}; then the same again`,
       ],
     },
@@ -101,14 +100,14 @@ export const vectorIndex: Rule = (linted): readonly Verdict[] => {
         'deploy: or HNSW, which needs no rows to learn from',
       ],
     });
-  if (!facts.isNew(relation) && !setsMemory(linted))
+  if (node.IndexStmt.concurrent === true && !setsMemory(linted))
     verdicts.push({
       rule: 'vector-index-without-memory',
       level: 'warning',
       message: `an index of ${accessMethod} that does not fit in maintenance_work_mem (64 MB unless set) is built many times slower (pgvector's README, "Index Build Time")`,
       safeSteps: [
-        "expand: SET maintenance_work_mem = '<as much as the server can spare>';",
-        'expand: SET max_parallel_maintenance_workers = <cores to spare>;',
+        `expand: ${setMemory} ${linted.statement.text};`,
+        'deploy: max_parallel_maintenance_workers is set likewise where there are cores to spare',
       ],
     });
   return verdicts;
