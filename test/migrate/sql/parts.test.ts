@@ -14,7 +14,12 @@ describe('the up part and the down part of a SQL file', () => {
   });
 
   test('a file without a marker is all up, and has no down', () => {
-    expect(sqlParts('SELECT 1;', 'x.sql')).toEqual({ up: 'SELECT 1;', down: undefined });
+    expect(sqlParts('SELECT 1;', 'x.sql')).toEqual({ up: 'SELECT 1;', down: undefined, isWhole: false });
+  });
+
+  test('a file that says that nothing takes it back has no down either, but is whole', () => {
+    const parts = sqlParts('-- migrate:up\nSELECT 1;\n-- migrate:down irreversible\n', 'x.sql');
+    expect(parts).toMatchObject({ down: undefined, isWhole: true });
   });
 
   test.each([
