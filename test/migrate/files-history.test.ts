@@ -1,0 +1,130 @@
+import { readdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, test } from '@jest/globals';
+import { filesHistory } from '../../lib/migrate/history-files.ts';
+import type { HistoryEntry } from '../../lib/migrate/port.ts';
+import { openFileObjects } from '../../lib/objects-files.ts';
+import { frontUrl } from '../servers/urls.ts';
+import { askQdrant, dropAll } from './collection/qdrant-state.ts';
+import { type MigrateWorld, makeMigrateWorld } from './world.ts';
+
+/** A team without PostgreSQL: collection files alone, and their history in files. */
+
+let world: MigrateWorld;
+let qdrant: string;
+const collection = `migrate_files_${process.pid}`;
+beforeAll(async () => {
+  qdrant = await frontUrl();
+  world = await makeMigrateWorld(
+    'migrate_files',
+    `stores:\n  search: {store: qdrant, connection: {url: '${qdrant}'}, options: {transport: rest}}\n`,
+  );
+});
+afterAll(async () => {
+  await dropAll(qdrant, collection);
+  await world.close();
+});
+
+const aliases = async (): Promise<readonly unknown[]> => {
+  const { aliases: all } = await askQdrant(qdrant, 'GET', '/aliases');
+  return all
+    .filter(({ alias_name }: { alias_name: string }) => alias_name === collection)
+    .map((each: { collection_name: string }) => each.collection_name);
+};
+
+test('collection files go up by two processes at once, a copy by the main job, and down again with its readers', async () => {
+  const seed = Array.from(
+    { length: 12 },
+    (_, i) => `  - {id: ${i + 1}, vector: [${i + 1}, 1, ${i % 3}, 2], payload: {n: ${i}}}`,
+  );
+  await world.write(
+    '001_search.yaml',
+    [
+      `store: search`,
+      `collection: ${collection}`,
+      `aliases: [${collection}]`,
+      `vectors: {text: {size: 4, distance: cosine}}`,
+      'seed:',
+      ...seed,
+      '',
+    ].join('\n'),
+  );
+  const both = await Promise.all([world.migrate('up', '--by', 'ada'), world.migrate('up', '--by', 'bob')]);
+  expect(both.map(({ code, err }) => [code, err])).toEqual([
+    [0, ''],
+    [0, ''],
+  ]);
+  expect(await aliases()).toEqual([`${collection}__001`]);
+
+  await world.write(
+    '002_euclid.yaml',
+    `store: search\ncollection: ${collection}\nvectors: {text: {distance: euclid}}\n`,
+  );
+  expect((await world.done('up', '--dry-run')).out).toContain(`copy`);
+  await world.done('up');
+  expect(await aliases()).toEqual([`${collection}__002`]);
+  expect((await world.done('status')).out).toContain('2 applied, 0 pending, 0 problems');
+
+  await world.done('down');
+  expect(await aliases()).toEqual([`${collection}__001`]);
+  const status = (await world.done('status', '--json')).events();
+  expect(status).toMatchObject([{ applied: [{ number: 1, action: 'up' }], pending: [{ number: 2 }], problems: [] }]);
+}, 180_000);
+
+test('a SQL file without a PostgreSQL to run it on is refused, with what to write', async () => {
+  await world.write('003_sql.sql', '-- migrate:up\nSELECT 1;\n-- migrate:down\n');
+  const { code, err } = await world.migrate('up');
+  expect(code).toBe(2);
+  expect(err).toContain('has no PostgreSQL store to run it on');
+  await world.remove('003_sql.sql');
+});
+
+test('of two that write the same line one wins, a line that was changed is seen, and the lock of a dead process is taken over', async () => {
+  const directory = join(world.folder, '..', 'lines');
+  const objects = openFileObjects(directory);
+  const entry = (seq: number): HistoryEntry => ({
+    seq,
+    number: seq,
+    name: `00${seq}_a`,
+    checksum: 'c',
+    action: 'up',
+    at: '2026-11-21T00:00:00.000Z',
+    by: 'ada',
+    milliseconds: 1,
+  });
+  const [one, other] = [filesHistory(objects, 'here'), filesHistory(objects, 'here')];
+  await one.append(entry(1));
+  const settled = await Promise.allSettled([one.append(entry(2)), other.append(entry(2))]);
+  expect(settled.map(({ status }) => status).sort()).toEqual(['fulfilled', 'rejected']);
+  expect(await one.faults()).toEqual([]);
+  const [first = ''] = await readdir(join(directory, 'migrations/history'));
+  const text = new TextDecoder().decode(await objects.get(`migrations/history/${first}`));
+  await objects.put(`migrations/history/${first}`, text.replace('ada', 'eve'));
+  expect(await one.faults()).toEqual([expect.stringContaining('line 1')]);
+
+  // No process has this number: its lock is a dead one's.
+  const dead = {
+    owner: '999999999 a',
+    host: (await import('node:os')).hostname(),
+    by: 'ada',
+    at: '2026-11-21T00:00:00.000Z',
+  };
+  await objects.put('migrations/locks/000004.json', JSON.stringify(dead));
+  let inside = 0;
+  const work = async (): Promise<void> => {
+    inside += 1;
+    expect(inside).toBe(1);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    inside -= 1;
+  };
+  await Promise.all(
+    [one, other, filesHistory(objects, 'here')].map((each) => each.locked(work, { waitMs: 10_000, by: 'ada' })),
+  );
+  const waiting = one.locked(() => new Promise((resolve) => setTimeout(resolve, 1500)), {
+    waitMs: 0,
+    by: 'bob of the night',
+  });
+  await new Promise((resolve) => setTimeout(resolve, 300));
+  await expect(other.locked(async () => undefined, { waitMs: 0, by: 'eve' })).rejects.toThrow('bob of the night');
+  await waiting;
+});
