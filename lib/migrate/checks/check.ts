@@ -4,6 +4,7 @@ import { connect } from '../../stores/pgvector/connect.ts';
 import { storeKind } from '../../stores/registry.ts';
 import type { HistoryEntry, MigrateConfig, MigratedStore, MigrationFile } from '../port.ts';
 import { appliedNumbers, standingsOf } from '../standing.ts';
+import { checkCollections } from './collections.ts';
 import { addDeclared, type CountOf, checkDeclared } from './declared.ts';
 import { deriveExpected } from './derive.ts';
 import { type ExpectStore, readExpectations } from './expect.ts';
@@ -91,7 +92,7 @@ export interface About {
 async function checkStore(store: MigratedStore, config: MigrateConfig, about: About): Promise<readonly CheckResult[]> {
   try {
     if (store.store === 'pgvector') return await checkPostgres(store, config, about);
-    return [unchecked(`store ${store.name}`, `what a ${store.store} holds is not looked at`)];
+    return await checkCollections(store, about);
   } catch (error) {
     // One store that is away hides nothing of the others.
     if (!(error instanceof VecferryError)) throw error;
