@@ -243,6 +243,21 @@ describe('what the linter says', () => {
     );
   });
 
+  test.each([
+    '"char"',
+    'char(3)',
+    'timestamptz',
+    'double precision',
+    'interval',
+    'varbit(5)',
+    'integer[][]',
+    's."My type"',
+    'numeric(10, 2)',
+  ])('writes the type %s as it was', async (type) => {
+    const [finding] = await lint(`ALTER TABLE t ADD COLUMN a ${type} NOT NULL;`);
+    expect(finding?.safeSteps[0]).toBe(`expand: ALTER TABLE t ADD COLUMN a ${type};`);
+  });
+
   test('looks at the up part alone: to lose what up has made is what the down part is for; both must be SQL', async () => {
     expect(await lint('-- migrate:up\nCREATE TABLE t (a int);\n-- migrate:down\nDROP TABLE t;\n')).toEqual([]);
     const broken = await lint('-- migrate:up\nDROP TABLE t;\n-- migrate:down\nCREATE TABL t;\n');

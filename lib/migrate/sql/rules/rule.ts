@@ -104,8 +104,10 @@ export function typeOf(type: TypeName | undefined): string {
   const names = strings(type.names);
   const isBuiltIn = names[0] === 'pg_catalog';
   const last = names.at(-1) ?? '';
-  const name = isBuiltIn ? (sqlNames[last] ?? last) : names.map(quote).join('.');
-  const mods = integers(type.typmods);
+  // "char" in quotes is a type of one byte; without them it would be char(1).
+  const name = isBuiltIn ? (sqlNames[last] ?? last) : last === 'char' ? '"char"' : names.map(quote).join('.');
+  // interval's modifier is a mask of fields, not what is written.
+  const mods = last === 'interval' ? [] : integers(type.typmods);
   const brackets = '[]'.repeat((type.arrayBounds ?? []).length);
   return `${name}${mods.length === 0 ? '' : `(${mods.join(', ')})`}${brackets}`;
 }
