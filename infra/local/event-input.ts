@@ -33,7 +33,7 @@ export function shownEvent(argument: string): string {
   return argument.trimStart().startsWith('{') ? `'${argument}'` : argument;
 }
 
-async function readText(argument: string): Promise<{ readonly text: string; readonly where: string }> {
+export async function readText(argument: string): Promise<{ readonly text: string; readonly where: string }> {
   if (argument === '-') return { text: await text(process.stdin), where: 'standard input' };
   if (/^\s*[{[]/.test(argument)) return { text: argument, where: 'the argument' };
   try {

@@ -7,7 +7,7 @@ import { type CollectionSchema, fieldTypeSchema } from '../schema.ts';
 import { encodeShard } from '../shard/shard.ts';
 import { plural } from '../words.ts';
 import { exactKept, exactTuning, searchExactly } from './exact-search.ts';
-import { type Folder, openFolder, parseFilesOptions } from './files/folder.ts';
+import { type FilesOptions, type Folder, openFolder, parseFilesOptions } from './files/folder.ts';
 import { fileStart } from './files/format.ts';
 import { makeFileIndex } from './files/index.ts';
 import { writeJsonLines } from './files/jsonl.ts';
@@ -15,6 +15,8 @@ import { cutRanges, readRange, recordsOf, type Snapshot } from './files/read.ts'
 import { fileNameOf, markRun, writtenHere } from './files/runs.ts';
 import { type Header, headerName, makeSnapshots, notesOf, readHeader } from './files/snapshot.ts';
 import { upgradeNotes } from './files/upgraded.ts';
+import { checkColumns, columnsArrow, columnsParquet } from './files/write-columns.ts';
+import { assemble, isAssembled, numpyFiles, partsPrefix } from './files/write-numpy.ts';
 import type {
   Capabilities,
   Dropping,
@@ -69,7 +71,7 @@ const capabilities: Capabilities = {
 
 export const files: StoreKind = {
   name: 'files',
-  title: 'Parquet and JSON lines files',
+  title: 'Parquet, Arrow, NumPy and JSON lines files',
   capabilities,
   open: async (endpoint) => openFiles(endpoint),
 };
@@ -142,6 +144,12 @@ function openFiles(endpoint: ResolvedEndpoint): Store {
       const header = await readHeader(folder);
       const there = header?.schema ?? ((await folder.list()).length > 0 ? (await snapshot()).schema : undefined);
       if (there === undefined) {
+        if (options.format === 'numpy' && endpoint.connection.path === undefined)
+          throw new Incompatible(
+            'NumPy matrices are put together on this machine; write format "parquet" to S3, or name a {"path"}',
+            { ids: [endpoint.collection] },
+          );
+        if (isInColumns(options) || options.format === 'numpy') checkColumns(schema, folder.locate(''));
         const made: Header = { format: 1, files: options.format, schema };
         await folder.put(headerName, JSON.stringify(made), 'application/json');
       } else if (header === undefined) {
@@ -165,7 +173,7 @@ function openFiles(endpoint: ResolvedEndpoint): Store {
         throw new Incompatible('the files store takes shards alone; an application cannot write single records to it', {
           ids: batch.ids,
         });
-      await writeFile(folder, { ...header, collection: endpoint.collection }, batch, position, mode);
+      await writeFile(folder, { ...header, options, collection: endpoint.collection }, batch, position, mode);
       return { written: batch.count };
     },
     delete: async (ids) => {
@@ -174,8 +182,15 @@ function openFiles(endpoint: ResolvedEndpoint): Store {
         { ids },
       );
     },
-    buildIndex: async () => {},
-    indexProgress: async () => ({ done: true, fraction: 1 }),
+    buildIndex: async () => {
+      const header = await readHeader(folder);
+      if (header?.files === 'numpy') await assemble(folder, header.schema);
+    },
+    indexProgress: async () => {
+      if ((await readHeader(folder))?.files !== 'numpy') return { done: true, fraction: 1 };
+      const done = await isAssembled(folder);
+      return done ? { done, fraction: 1 } : { done, detail: 'matrices to be put together', isStalled: true };
+    },
     drop: async ({ dryRun = false } = {}) => {
       return await dropFolder(folder, endpoint.collection, dryRun);
     },
@@ -191,7 +206,8 @@ async function dropFolder(folder: Folder, name: string, dryRun: boolean): Promis
     const text = `vecferry did not write the files in ${where}`;
     throw new Incompatible(`${text}; delete them yourself once nobody needs them`, { ids: [name] });
   }
-  const own = await writtenHere(folder);
+  const arrays = await numpyFiles(folder);
+  const own = [...(await folder.under('')).filter(({ key }) => arrays.includes(key)), ...(await writtenHere(folder))];
   const ownData = new Set(own.map(({ key }) => key));
   const foreign = all.filter(({ key }) => !ownData.has(key));
   if (!dryRun) for (const { key } of [...own, { key: headerName }]) await folder.delete(key);
@@ -222,7 +238,12 @@ async function* stableRecords(
 
 async function writeFile(
   folder: Folder,
-  { files: format, schema, collection }: Header & { readonly collection: string },
+  {
+    files: format,
+    schema,
+    collection,
+    options,
+  }: Header & { readonly collection: string; readonly options: FilesOptions },
   batch: Batch,
   position: WritePosition,
   mode: WriteOptions['mode'],
@@ -240,8 +261,13 @@ async function writeFile(
       ids: batch.ids,
     });
   await markRun(folder, position.run, new Date());
-  const name = fileNameOf(position, format);
+  const isPart = format === 'numpy';
+  const name = isPart ? partsPrefix + fileNameOf(position, 'parquet') : fileNameOf(position, format);
   if (format === 'jsonl') return await folder.put(name, writeJsonLines(batch, schema), 'application/jsonl');
+  if (format === 'arrow')
+    return await folder.put(name, columnsArrow(batch, schema, options.lists), 'application/vnd.apache.arrow.file');
+  if (format === 'parquet' && isInColumns(options))
+    return await folder.put(name, columnsParquet(batch, schema, options.lists), 'application/vnd.apache.parquet');
   const { run, shard } = position;
   const bytes = await encodeShard(batch, {
     run,
@@ -253,6 +279,8 @@ async function writeFile(
   });
   await folder.put(name, bytes, 'application/vnd.apache.parquet');
 }
+
+const isInColumns = ({ format, layout }: FilesOptions): boolean => format === 'arrow' || layout === 'columns';
 
 function shapeOf({ vectors }: CollectionSchema): string {
   return JSON.stringify(

@@ -5,6 +5,7 @@ import type { CollectionSchema, FieldType, IdType, VectorSpec } from '../../sche
 import { cellJson, isValid } from '../arrow-cells.ts';
 import { splitObject, stringOf } from '../json-members.ts';
 import type { FilesOptions } from './folder.ts';
+import { columnOfVector, restColumn } from './write-columns.ts';
 
 /** The columns of a file that others wrote as ids, vectors and payload, by their Arrow types. */
 
@@ -112,6 +113,31 @@ export function toBatch(
   return { count: from.numRows, ids, vectors: new Map(vectors), payloads };
 }
 
+/** The records of a file that a target wrote in columns: a null is a field that is not there, and what else there is stands in `payload`. */
+export function writtenBatch(
+  from: RecordBatch,
+  ids: readonly string[],
+  schema: CollectionSchema,
+  where: string,
+): Batch {
+  const vectors = schema.vectors.map(
+    (spec) => [spec.name, denseFrom(childOf(from, columnOfVector(spec.name), where), spec, ids, where)] as const,
+  );
+  const names = new Set(['id', restColumn, ...schema.vectors.map(({ name }) => columnOfVector(name))]);
+  const fields = from.schema.fields.filter(({ name }) => !names.has(name));
+  const columns = fields.map(({ name }) => ({ name, key: JSON.stringify(name), data: childOf(from, name, where) }));
+  const rest = childOf(from, restColumn, where);
+  const payloads = ids.map((id, row) => {
+    const members = columns.flatMap(({ name, key, data }) =>
+      isValid(data, row) ? [`${key}:${cellOf(data, row, name, id, where)}`] : [],
+    );
+    const inside = membersText(cellOf(rest, row, restColumn, id, where), restColumn, id, where);
+    if (inside !== '') members.push(inside);
+    return `{${members.join(',')}}`;
+  });
+  return { count: from.numRows, ids, vectors: new Map(vectors), payloads };
+}
+
 function cellOf(data: Data, row: number, name: string, id: string, where: string): string {
   try {
     return cellJson(data, row) ?? 'null';
@@ -210,7 +236,7 @@ export function idsOf(
     start,
   }: {
     readonly schema: Pick<CollectionSchema, 'idType'>;
-    readonly options: FilesOptions;
+    readonly options: Pick<FilesOptions, 'id'>;
     readonly where: string;
     /** Where ids are no column. */
     readonly numbers: Numbering | undefined;

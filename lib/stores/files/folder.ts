@@ -27,9 +27,16 @@ export interface Folder {
   close(): void;
 }
 
+/** What a target can write. */
+export const fileFormatSchema = z.enum(['parquet', 'jsonl', 'arrow', 'numpy']);
+
 export const filesOptions = z.strictObject({
   /** What a target writes. */
-  format: z.enum(['parquet', 'jsonl']).default('parquet'),
+  format: fileFormatSchema.default('parquet'),
+  /** Of Parquet: our own shards, with a checksum; or a column a payload field, for people who use pandas or DuckDB. Arrow has columns. */
+  layout: z.enum(['shard', 'columns']).default('shard'),
+  /** How columns hold vectors: as lists, which every reader has, or as lists of a fixed size. */
+  lists: z.enum(['list', 'fixed']).default('list'),
   /** The column or field that holds the id, in files that vecferry did not write. */
   id: z.string().min(1).default('id'),
   /** What ids are, where the first records do not tell. */

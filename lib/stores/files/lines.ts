@@ -58,9 +58,10 @@ async function* unpacked(bytes: ByteRanges, skipped: number, where: string): Asy
       left = Math.max(0, left - chunk.length);
     }
   } catch (cause) {
-    if (!(cause instanceof Error && 'code' in cause && String(cause.code).startsWith('Z_'))) throw cause;
+    const { code, message } = Object(cause);
+    if (!String(code).startsWith('Z_')) throw cause;
     throw new RecordRefused(
-      `${where} cannot be unpacked: ${cause.message}; it was cut short or is no gzip file: write it again`,
+      `${where} cannot be unpacked: ${message}; it was cut short or is no gzip file: write it again`,
       {
         ids: [where],
         cause,

@@ -7,6 +7,7 @@ import type { FilesOptions } from './folder.ts';
 import { type FilePiece, fileStart, type Position, type RecordFile } from './format.ts';
 import { linesOf } from './lines.ts';
 import { floatRows, jsonRows, type NpyArray, openNpy } from './npy.ts';
+import { guarded } from './table.ts';
 import { zipMembers } from './zip.ts';
 
 /**
@@ -92,13 +93,22 @@ export async function openNumpy(
   return { where, rows: first.rows, vectors, fields, ids: source, payload, idField: isField ? options.id : undefined };
 }
 
+/** `vectors.npy` stands for a collection's one vector, whatever that is called: a target writes it so. */
+export function withVectorName(records: NumpyRecords, { vectors }: CollectionSchema): NumpyRecords {
+  const [only, other] = vectors;
+  const [array, more] = records.vectors;
+  const isOne = only !== undefined && other === undefined && array?.name === 'vectors' && more === undefined;
+  return isOne ? { ...records, vectors: [{ ...array, name: only.name }] } : records;
+}
+
 async function arraysOf({ name, where, bytes }: NumpyPart): Promise<readonly NpyArray[]> {
   if (name.endsWith('.npy')) return [await openNpy(name.slice(0, -'.npy'.length), bytes, where)];
   if (!name.endsWith('.npz')) return [];
-  const members = await zipMembers(bytes, where);
+  const members = await guarded({ where, form: 'NumPy' }, () => zipMembers(bytes, where));
   const opened = members.map(async (member) => {
     const array = member.name.replace(/\.npy$/, '');
-    return await openNpy(array, await member.open(), `array '${array}' of ${where}`);
+    const inside = await guarded({ where, form: 'NumPy' }, () => member.open());
+    return await openNpy(array, inside, `array '${array}' of ${where}`);
   });
   return await Promise.all(opened);
 }

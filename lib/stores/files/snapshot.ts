@@ -8,11 +8,11 @@ import { schemaDifferences } from '../../schema/schema-differences.ts';
 import { type CollectionSchema, collectionSchema } from '../../schema.ts';
 import type { ShardHeader } from '../../shard/shard.ts';
 import { arrowTable } from './arrow.ts';
-import type { FilesOptions, Folder } from './folder.ts';
+import { type FilesOptions, type Folder, fileFormatSchema } from './folder.ts';
 import type { Entry } from './index.ts';
 import { describeJsonLines, jsonLines } from './jsonl.ts';
 import { type FileGroup, groupFiles, readNames, refuseOthersTools } from './kinds.ts';
-import { describeNumpy, type NumpyPart, numpyFile, openNumpy } from './numpy.ts';
+import { describeNumpy, type NumpyPart, numpyFile, openNumpy, withVectorName } from './numpy.ts';
 import { refuseOldShards } from './old-shards.ts';
 import { ownShard, parquetTable, shardHeader } from './parquet.ts';
 import type { Snapshot } from './read.ts';
@@ -25,7 +25,7 @@ import { describeTable, schemaOfTable, tableFile } from './table.ts';
 export const headerName = 'collection.json';
 export const headerSchema = z.strictObject({
   format: z.literal(1),
-  files: z.enum(['parquet', 'jsonl']),
+  files: fileFormatSchema,
   schema: collectionSchema,
 });
 export type Header = z.infer<typeof headerSchema>;
@@ -194,6 +194,7 @@ type Listed = FileGroup;
 
 /** What to say of a folder that is read as empty: that it is, or whose tool reads what is in it. */
 async function nothingIn(folder: Folder, collection: string): Promise<NotFound> {
+  refuseOthersTools(collection, folder.locate(''));
   for (const file of await folder.under('')) {
     if (/(^|\/)[_.]/.test(file.key)) continue;
     refuseOthersTools(file.key, folder.locate(file.key), await folder.bytesOf(file).range(0, Math.min(5, file.size)));
@@ -245,7 +246,7 @@ async function openFile(
     return { file: tableFile(key, source, own, options), tag, schema: own };
   }
   if (kind === 'numpy') {
-    const open = () => openNumpy(numpyParts(look, listed), where, options);
+    const open = async () => withVectorName(await openNumpy(numpyParts(look, listed), where, options), schema);
     const found = await open();
     const own = await describeNumpy(found, { ...options, idType: options.idType ?? schema.idType });
     const firstRow = rows.before;

@@ -1,6 +1,8 @@
 import type { Field, RecordBatch } from 'apache-arrow';
 import { Incompatible, RecordRefused, VecferryError } from '../../errors.ts';
-import type { CollectionSchema, FieldSpec, VectorSpec } from '../../schema.ts';
+import { parseAs } from '../../event.ts';
+import { fingerprintOf } from '../../schema/fingerprint.ts';
+import { type CollectionSchema, collectionSchema, type FieldSpec, type VectorSpec } from '../../schema.ts';
 import {
   columnsOf,
   dimensionOf,
@@ -11,9 +13,11 @@ import {
   type Numbering,
   namesOfPayload,
   toBatch,
+  writtenBatch,
 } from './columns.ts';
 import type { FilesOptions } from './folder.ts';
 import { type FilePiece, type Position, type RecordFile, slicePiece } from './format.ts';
+import { layoutKey, layoutSchemaKey } from './write-columns.ts';
 
 /** Files of columns that others wrote, Parquet and Arrow: what they hold by their columns' types, and their records. */
 
@@ -37,6 +41,8 @@ export interface TableSource {
 export async function describeTable(source: TableSource, options: FilesOptions): Promise<CollectionSchema> {
   const { where } = source;
   const file = await opened(source);
+  const written = writtenSchema(file, where);
+  if (written !== undefined) return written;
   const numbers = numberingOf(file, options);
   const idField = file.fields.find(({ name }) => name === options.id);
   if (idField === undefined && numbers === undefined) throw noId(file, where, options);
@@ -86,7 +92,10 @@ export async function schemaOfTable(
   folder: CollectionSchema,
   options: FilesOptions,
 ): Promise<CollectionSchema> {
-  const { fields } = await opened(source);
+  const file = await opened(source);
+  const written = writtenSchema(file, source.where);
+  if (written !== undefined) return fingerprintOf(written) === fingerprintOf(folder) ? folder : written;
+  const { fields } = file;
   const own = fields.filter(({ name }) => name !== options.id);
   const said = own.flatMap((field) => {
     if (isVector(field, options)) return `${field.name} vector`;
@@ -137,18 +146,31 @@ export function tableFile(
     cuts: async (every) => multiples(sum((await open()).groups), every),
     async *read(from) {
       for await (const { batch, start, numbers } of groups(from.record)) {
-        const ids = idsOf(batch, { schema, options, where, numbers, start });
-        const piece = { batch: toBatch(batch, ids, schema, options, where), positionOf: at(start) };
+        const isOurs = writtenSchema(await open(), where) !== undefined;
+        const known = isOurs ? writtenOptions : options;
+        const ids = idsOf(batch, { schema, options: known, where, numbers, start });
+        const made = isOurs ? writtenBatch(batch, ids, schema, where) : toBatch(batch, ids, schema, options, where);
+        const piece = { batch: made, positionOf: at(start) };
         yield from.record > start ? later(piece, from.record - start) : piece;
       }
     },
     async *ids() {
-      const isThere = (await open()).fields.some((field) => field.name === options.id);
-      for await (const { batch, start, numbers } of groups(0, isThere ? [options.id] : undefined))
-        yield idsOf(batch, { schema, options, where, numbers, start });
+      const known = writtenSchema(await open(), where) === undefined ? options : writtenOptions;
+      const isThere = (await open()).fields.some((field) => field.name === known.id);
+      for await (const { batch, start, numbers } of groups(0, isThere ? [known.id] : undefined))
+        yield idsOf(batch, { schema, options: known, where, numbers, start });
     },
   };
 }
+
+/** Of a file that a target wrote in columns, what the collection was; undefined for files of others. */
+function writtenSchema({ metadata }: TableFile, where: string): CollectionSchema | undefined {
+  if (metadata.get(layoutKey) !== 'columns') return undefined;
+  const schema = parseAs(collectionSchema, JSON.parse(metadata.get(layoutSchemaKey) ?? '{}'), where, RecordRefused);
+  return { ...schema, store: 'files', ...(schema.store === 'files' ? {} : { origin: schema.origin ?? schema.store }) };
+}
+
+const writtenOptions = { id: 'id' };
 
 /** pandas keeps an index of evenly spaced integers as three numbers in the metadata, and no column of it: its name may be the id's. */
 function numberingOf({ fields, metadata }: TableFile, { id }: FilesOptions): Numbering | undefined {
