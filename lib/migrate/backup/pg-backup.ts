@@ -16,7 +16,7 @@ export interface PgPlace {
   readonly pgBin: string | undefined;
 }
 
-/** zlib's fastest: a dump of vectors takes half the time of the usual level and a tenth more room, bench in docs/decisions.md. */
+/** zlib's fastest. Of 20,000 vectors of 384 floats, in one run: 4.6 s and 38 MB, against 24.8 s and 35 MB of pg_dump's own level 6. */
 const compression = '--compress=1';
 
 /** @throws NotFound, Incompatible, AccessDenied or StoreUnavailable; the file is not there then, or only begun. */
