@@ -37,11 +37,8 @@ function table({ from, to, bytes: size, buildSeconds, used, results }: IndexRepo
     ...(used === null ? [] : [['searches used', used === 'old' ? 'yes' : '', used === 'new' ? 'yes' : ''] as const]),
   ];
   const found = results.length === 0 ? html`` : html`<ul>${join(results.map((each) => html`<li>${each}</li>`))}</ul>`;
-  return html`<table class="figures"><thead><tr><td></td><th scope="col" class="number">old</th><th scope="col" class="number">new</th></tr></thead><tbody>${join(
-    rows.map(
-      ([name, before, after]) =>
-        html`<tr><th scope="row">${name}</th><td class="number">${before}</td><td class="number">${after}</td></tr>`,
-    ),
+  return html`<table class="settings"><thead><tr><td></td><th scope="col">old</th><th scope="col">new</th></tr></thead><tbody>${join(
+    rows.map(([name, before, after]) => html`<tr><th scope="row">${name}</th><td>${before}</td><td>${after}</td></tr>`),
   )}</tbody></table>${found}`;
 }
 
@@ -53,10 +50,9 @@ function back({ takenBack }: IndexReport): Markup {
 
 function advice({ advice: list }: IndexReport): Markup {
   if (list.length === 0) return html``;
-  return html`<h3>Suggested</h3><table class="entries"><thead><tr><th scope="col">setting</th><th scope="col" class="number">value</th><th scope="col">why</th></tr></thead><tbody>${join(
+  return html`<h3>Suggested</h3><table class="entries"><thead><tr><th scope="col">setting</th><th scope="col">why</th></tr></thead><tbody>${join(
     list.map(
-      ({ setting, value, why }) =>
-        html`<tr><th scope="row">${setting}</th><td class="number">${String(value)}</td><td>${why}</td></tr>`,
+      ({ setting, value, why }) => html`<tr><th scope="row">${setting} ${String(value)}</th><td>${why}</td></tr>`,
     ),
   )}</tbody></table>`;
 }

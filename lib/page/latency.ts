@@ -1,4 +1,5 @@
 import { html, join, type Markup } from '../html.ts';
+import type { Report } from '../report/report-schema.ts';
 import type { Recall, RecallEntry, RecallSide } from '../run-files.ts';
 import { milliseconds } from '../words.ts';
 import { figure, type SideName } from './chart.ts';
@@ -6,7 +7,7 @@ import { entryTitle, sidesOf } from './recall.ts';
 import { drawTracks, type Track } from './tracks.ts';
 
 /** The part of the page on how long searches took, the same queries on both sides. */
-export function latencySection(recall: Recall | null): Markup {
+export function latencySection(recall: Recall | null, index: Report['index'] = null): Markup {
   const entries = (recall?.sets ?? []).filter(({ source, target }) => source.measured || target.measured);
   if (entries.length === 0) return html``;
   const spans = entries.flatMap((entry) =>
@@ -31,8 +32,11 @@ export function latencySection(recall: Recall | null): Markup {
     keys: ['source', 'target', 'spread'],
     table: latencyTable(entries),
   })}
-<p class="dim">Milliseconds of one search, as this run's functions saw it: the same queries on both sides, in turn, after some to warm up. The scale is logarithmic, the mark is the median.</p></section>`;
+<p class="dim">Milliseconds of one search, as this run's functions saw it: the same queries on both sides, ${whenAsked(index)}, after some to warm up. The scale is logarithmic, the mark is the median.</p></section>`;
 }
+
+const whenAsked = (index: Report['index']): string =>
+  index?.how === 'instead' ? 'the old index before it was replaced and the new one after it was built' : 'in turn';
 
 /** The next 1, 2 or 5 times a power of ten. */
 function roundUp(value: number): number {

@@ -47,7 +47,7 @@ ${recordLists(report)}
 ${recallSection(report.recall)}
 ${goldSection(report.recall)}
 ${driftSection(report.drift)}
-${latencySection(report.recall)}
+${latencySection(report.recall, report.index)}
 ${tuningSection(report.tuning)}
 ${runSection(report)}
 ${settingsSection(report)}

@@ -5,6 +5,7 @@ import { pathToFileURL } from 'node:url';
 import { type Browser, chromium, type Page } from 'playwright-core';
 import { reportPage } from '../../lib/page/page.ts';
 import type { Report } from '../../lib/report/report-schema.ts';
+import { makeIndexReport, makeTakenBackIndex } from '../make-index-report.ts';
 import {
   makeEarlyReport,
   makeFilteredEntry,
@@ -42,6 +43,9 @@ export const reports: Readonly<Record<string, () => Report>> = {
     const source = { measured: false, reason: 'its vectors are of another model (glove, version 6B)' } as const;
     return { ...report, recall: { ...recall, sets: sets.map((each) => ({ ...each, source })) } };
   },
+  index: makeIndexReport,
+  'index-back': () => makeTakenBackIndex(long),
+  'index-markup': () => makeTakenBackIndex(markup),
   early: makeEarlyReport,
 };
 
