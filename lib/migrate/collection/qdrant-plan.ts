@@ -81,11 +81,8 @@ interface There extends Around {
 async function planInPlace(there: There): Promise<void> {
   const { draft, info, collection, wanted } = there;
   const { up, down, notes } = settingsChange(wanted.change, info);
-  for (const [at, { body, why }] of up.entries()) {
-    // All old values stand behind the first change: a step that is taken back half done sets some that are there already.
-    const inverse = at === 0 ? down.map((old): Action => ({ do: 'change', collection, body: old })) : [];
-    add(draft, { do: 'change', collection, body }, inverse, why);
-  }
+  const back = down.map((old): Action => ({ do: 'change', collection, body: old }));
+  if (up !== undefined) add(draft, { do: 'change', collection, body: up.body }, back, up.why);
   draft.notes.push(...notes);
   for (const { action, inverse, why } of planPayloadIndexes(wanted.change, info, collection))
     add(draft, action, inverse, why);
@@ -186,8 +183,8 @@ async function planCopy(
   draft.notes.push(
     `${collection} stays until run ${run} is retired; taken back, ${to} stays with what was written to it`,
   );
-  for (const { body, why: reason } of settingsChange(leftOf(change), info).up)
-    add(draft, { do: 'change', collection: to, body }, [], reason);
+  const left = settingsChange(leftOf(change), info).up;
+  if (left !== undefined) add(draft, { do: 'change', collection: to, body: left.body }, [], left.why);
   const seeds = recordsOfSeeds(wanted.seeds, wantedVectors(change, info), file.path);
   if (seeds.length > 0) add(draft, { do: 'upsert', collection: to, records: [...seeds] }, []);
   if (change.drop?.records !== undefined)

@@ -87,11 +87,20 @@ export function bodyToCreate(change: Change): Record<string, unknown> {
 }
 
 export interface SettingsChange {
-  /** One body a part of PATCH, so that each says what comes of it. */
-  readonly up: readonly { readonly body: Record<string, unknown>; readonly why: string }[];
-  /** What brings the old values back, in order. */
+  /**
+   * The body of PATCH, and what comes of it; undefined: all is as wanted. One request: a change of the optimizer "will only proceed once all
+   * current optimizations are complete" (UpdateCollection of Qdrant's OpenAPI), so a second one would wait for what the first began.
+   */
+  readonly up: { readonly body: Record<string, unknown>; readonly why: string } | undefined;
+  /** Bodies that bring the old values back, in order. */
   readonly down: readonly Record<string, unknown>[];
   /** Settings that have no old value to go back to. */
+  readonly notes: readonly string[];
+}
+
+interface Parts {
+  readonly up: readonly { readonly body: Record<string, unknown>; readonly why: string }[];
+  readonly down: readonly Record<string, unknown>[];
   readonly notes: readonly string[];
 }
 
@@ -133,10 +142,32 @@ export function settingsChange(change: Change, { config }: CollectionInfo): Sett
   up.push(...sparse.up);
   down.push(...sparse.down);
   notes.push(...sparse.notes);
-  return { up, down: down.reverse(), notes };
+  const [unset, set] = [true, false].map((wanted) => down.filter((body) => unsets(body) === wanted));
+  const back = [merged(unset ?? []), merged(set ?? [])].filter((body) => Object.keys(body).length > 0);
+  const why = [...new Set(up.map((each) => each.why))].join('; ');
+  return { up: up.length === 0 ? undefined : { body: merged(up.map(({ body }) => body)), why }, down: back, notes };
 }
 
-function sparseChanges(change: Change, there: Body): SettingsChange {
+/** True of what takes a vector's own settings away, which comes before those that it is given. */
+const unsets = ({ vectors }: Body): boolean =>
+  Object.values(bodyOf(vectors)).some(
+    (vector) => Object.keys(bodyOf(bodyOf(vector)['hnsw_config'] ?? { set: true })).length === 0,
+  );
+
+/** Bodies of different settings as one. */
+function merged(bodies: readonly Body[]): Record<string, unknown> {
+  const into: Record<string, unknown> = {};
+  for (const body of bodies) {
+    for (const [key, value] of Object.entries(body)) {
+      const there = into[key];
+      const isBoth = typeof there === 'object' && typeof value === 'object' && there !== null && value !== null;
+      into[key] = isBoth ? merged([bodyOf(there), bodyOf(value)]) : value;
+    }
+  }
+  return into;
+}
+
+function sparseChanges(change: Change, there: Body): Parts {
   const up: { body: Record<string, unknown>; why: string }[] = [];
   const down: Record<string, unknown>[] = [];
   const notes: string[] = [];
@@ -159,7 +190,7 @@ function sparseChanges(change: Change, there: Body): SettingsChange {
 }
 
 /** A vector's own settings: what it has none of, it has from the collection. */
-function vectorChange(words: VectorWords, there: Body, collectionHnsw: Body): Omit<SettingsChange, 'notes'> {
+function vectorChange(words: VectorWords, there: Body, collectionHnsw: Body): Omit<Parts, 'notes'> {
   const up: { body: Record<string, unknown>; why: string }[] = [];
   const down: Record<string, unknown>[] = [];
   const own = withoutNulls(bodyOf(there['hnsw_config']));
@@ -185,13 +216,17 @@ function vectorChange(words: VectorWords, there: Body, collectionHnsw: Body): Om
 
 /** What of `wanted` is not there, the values it takes the place of, and the names that had none to go back to. */
 function difference(wanted: Body, there: Body): { set: Record<string, unknown>; back: Body; lost: readonly string[] } {
-  const before = (key: string): unknown => there[key] ?? (key === 'payload_m' ? there['m'] : whenUnset[key]);
-  const keys = Object.keys(wanted).filter((key) => !isDeepStrictEqual(wanted[key], before(key)));
-  const back = keys.filter((key) => before(key) !== undefined);
+  const before = (key: string, m: unknown): unknown => there[key] ?? (key === 'payload_m' ? m : whenUnset[key]);
+  const old = (key: string): unknown => before(key, there['m']);
+  // What follows another setting where it is not set follows the new one.
+  const keys = Object.keys(wanted).filter(
+    (key) => !isDeepStrictEqual(wanted[key], before(key, wanted['m'] ?? there['m'])),
+  );
+  const back = keys.filter((key) => old(key) !== undefined);
   return {
     set: Object.fromEntries(keys.map((key) => [key, wanted[key]])),
-    back: Object.fromEntries(back.map((key) => [key, before(key)])),
-    lost: keys.filter((key) => before(key) === undefined),
+    back: Object.fromEntries(back.map((key) => [key, old(key)])),
+    lost: keys.filter((key) => old(key) === undefined),
   };
 }
 

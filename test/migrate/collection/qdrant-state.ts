@@ -32,10 +32,16 @@ export async function stateOf(url: string, collection: string): Promise<unknown>
 /** Qdrant shows null, or nothing, for a setting that was never set, and cannot unset it: what it means then is the same. */
 export function asInForce(state: unknown): unknown {
   if (state === undefined) return undefined;
+  const meant: readonly (readonly [string, unknown])[] = [
+    ['on_disk', false],
+    ['memmap_threshold', 0],
+    ['max_optimization_threads', 'auto'],
+  ];
   return JSON.parse(JSON.stringify(state), (key, value: unknown) => {
-    const isUnset =
-      value === null || (key === 'on_disk' && value === false) || (key === 'memmap_threshold' && value === 0);
-    return isUnset ? undefined : value;
+    if (value === null || meant.some(([name, unset]) => key === name && value === unset)) return undefined;
+    // "If not set, default M will be used."
+    const { payload_m: payloadM, ...others } = Object(value);
+    return payloadM !== undefined && payloadM === others.m ? others : value;
   });
 }
 
