@@ -89,6 +89,8 @@ async function replaceAll(
     await rm(folder, { recursive: true, force: true });
   }
   await requireSame(psql, part);
+  // A dump has no statistics, and without them the first searches are planned as of an empty table.
+  await psql.ask('ANALYZE;');
   await last(sessionOf(psql));
   await psql.ask('COMMIT;');
 }

@@ -1,0 +1,67 @@
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { expect, test } from '@jest/globals';
+import * as lancedb from '@lancedb/lancedb';
+import { listBackups, makeBackup, restoreBackup } from '../../../lib/migrate/backup/backup.ts';
+import { backupsIn } from '../../../lib/migrate/backup/folder.ts';
+import type { HistoryEntry, MigrateConfig, MigratedStore } from '../../../lib/migrate/port.ts';
+
+async function makeLance() {
+  const directory = await mkdtemp(join(tmpdir(), 'backup-lance-'));
+  const path = join(directory, 'lance');
+  const database = await lancedb.connect(path);
+  const table = await database.createTable('words', [
+    { id: 1, vector: [1, 0] },
+    { id: 2, vector: [0, 1] },
+  ]);
+  const store: MigratedStore = { name: 'notes', store: 'lancedb', connection: { path }, options: {} };
+  const config: MigrateConfig = { directory, stores: new Map([['notes', store]]), sql: undefined, history: 'files' };
+  return { directory, path, table, config };
+}
+
+const rowsIn = async (path: string) => await (await (await lancedb.connect(path)).openTable('words')).countRows();
+
+test('a LanceDB folder is kept by a copy and put back as it was, and the history is told once it is', async () => {
+  const { directory, path, table, config } = await makeLance();
+  const made = await makeBackup({ config, directory, reason: 'by hand', seq: 3 });
+  expect(made.parts).toMatchObject([{ store: 'notes', kind: 'directory', what: 'folder lance' }]);
+  await table.add([{ id: 3, vector: [1, 1] }]);
+  expect(await rowsIn(path)).toBe(3);
+  const lines: Omit<HistoryEntry, 'seq'>[] = [];
+  const { first } = await restoreBackup({
+    config,
+    directory,
+    id: made.id,
+    by: 'ada',
+    seq: 4,
+    append: async (entry) => {
+      expect(await rowsIn(path)).toBe(2);
+      lines.push(entry);
+    },
+  });
+  expect(lines).toMatchObject([{ action: 'restored', name: made.id, standsAt: 3, by: 'ada' }]);
+  expect(await listBackups(directory)).toEqual([made, first]);
+  // Nothing is left beside the folder.
+  expect((await readdir(directory)).sort()).toEqual(['backups', 'lance']);
+});
+
+test('a file that was added to a kept folder, or taken out of it, is an altered backup', async () => {
+  const { directory, path, config } = await makeLance();
+  const made = await makeBackup({ config, directory, reason: 'by hand', seq: 0 });
+  const kept = join(backupsIn(directory), made.id, 'notes');
+  const restore = async () =>
+    await restoreBackup({ config, directory, id: made.id, by: 'ada', seq: 0, append: async () => undefined });
+  await writeFile(join(kept, 'more'), '');
+  await expect(restore()).rejects.toThrow(/notes was altered/);
+  await rm(join(kept, 'more'));
+  const list = join(backupsIn(directory), made.id, 'backup.json');
+  const text = await readFile(list, 'utf8');
+  await writeFile(list, text.replace('"where": "notes"', '"where": "../../lance"'));
+  await expect(restore()).rejects.toMatchObject({ name: 'Incompatible' });
+  await writeFile(list, text.replace('"format": 1', '"format": 9'));
+  await expect(restore()).rejects.toMatchObject({ name: 'Incompatible' });
+  await writeFile(list, text);
+  await restore();
+  expect(await rowsIn(path)).toBe(2);
+});
