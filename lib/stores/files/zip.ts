@@ -19,7 +19,8 @@ export async function zipMembers({ size, range }: ByteRanges, where: string): Pr
   const refuse = (what: string): RecordRefused => new RecordRefused(`${where} ${what}`, { ids: [where] });
   const tail = Buffer.from(await range(Math.max(0, size - 65_557), size));
   const end = tail.lastIndexOf(Buffer.from('PK\x05\x06', 'latin1'));
-  if (end < 0) throw refuse('is no .npz file, or was cut short: it does not end as a zip file; write it again');
+  const isWhole = end >= 0 && end + 22 <= tail.length && end + 22 + tail.readUInt16LE(end + 20) === tail.length;
+  if (!isWhole) throw refuse('is no .npz file, or was cut short: it does not end as a zip file; write it again');
   let [length, at] = [tail.readUInt32LE(end + 12), tail.readUInt32LE(end + 16)];
   const locator = end - 20;
   if (locator >= 0 && tail.toString('latin1', locator, locator + 4) === 'PK\x06\x07') {
