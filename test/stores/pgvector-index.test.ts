@@ -1,0 +1,272 @@
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import pg from 'pg';
+import type { VectorIndex } from '../../lib/schema.ts';
+import type { IndexSide } from '../../lib/stores/index-port.ts';
+import { pgvector } from '../../lib/stores/pgvector.ts';
+import { indexStands } from '../../lib/stores/place-stands.ts';
+import type { Store } from '../../lib/stores/port.ts';
+import { makeDatabase } from '../servers/database.ts';
+
+/** Another index of a vector, on a real server. */
+
+let database: Awaited<ReturnType<typeof makeDatabase>>;
+let client: pg.Client;
+const opened = new Set<Store>();
+const close = async (store: Store): Promise<void> => {
+  opened.delete(store);
+  await store.close();
+};
+beforeAll(async () => {
+  database = await makeDatabase('pgvector_index');
+  client = new pg.Client(database.url);
+  await client.connect();
+});
+afterAll(async () => {
+  for (const store of opened) await close(store);
+  await client.end();
+  await database.drop();
+});
+
+const query = async (sql: string): Promise<Record<string, unknown>[]> => (await client.query(sql)).rows;
+
+async function makeTable(table: string, { rows = 3000, type = 'vector(16)', more = '' } = {}): Promise<void> {
+  await query(`CREATE TABLE ${table} (id int PRIMARY KEY, topic text, embedding ${type}) ${more}`);
+  await query(`INSERT INTO ${table} SELECT g, 'topic ' || g % 10,
+    (SELECT array_agg(random() - 0.5) FROM generate_series(1, 16) WHERE g = g)::vector FROM generate_series(1, ${rows}) g`);
+  await query(`ANALYZE ${table}`);
+}
+
+const hnsw: VectorIndex = { kind: 'hnsw', m: 8, efConstruction: 32 };
+const ivfflat: VectorIndex = { kind: 'ivfflat', lists: 20 };
+
+interface Asked {
+  readonly side?: IndexSide['side'];
+  readonly from?: VectorIndex;
+  readonly to?: VectorIndex;
+  readonly run?: string;
+  readonly url?: string;
+  readonly path?: string;
+}
+
+async function open(table: string, asked: Asked = {}): Promise<Store> {
+  const { side = 'target', from = ivfflat, to = hnsw, run = 'r1', url = database.url, path } = asked;
+  const store = await pgvector.open({
+    connection: path === undefined ? { url } : { path },
+    collection: table,
+    options: {},
+    index: { side, run, vector: 'embedding', from: { index: from }, to: { index: to } },
+  });
+  opened.add(store);
+  return store;
+}
+
+async function build(store: Store): Promise<void> {
+  const schema = (await store.describe()).schema;
+  await store.buildIndex(schema);
+  while (!(await store.indexProgress(schema)).done) await new Promise((resolve) => setTimeout(resolve, 50));
+}
+
+async function indexesOf(table: string): Promise<string[]> {
+  const rows =
+    await query(`SELECT c.relname || ' ' || m.amname AS text FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
+    JOIN pg_am m ON m.oid = c.relam WHERE i.indrelid = '${table}'::regclass AND m.amname <> 'btree' ORDER BY 1`);
+  return rows.map(({ text }) => String(text));
+}
+
+/** Scans of each index, once the connections that made them are closed. */
+async function scansOf(table: string): Promise<Record<string, number>> {
+  await new Promise((resolve) => setTimeout(resolve, 300));
+  await query('SELECT pg_stat_clear_snapshot()');
+  const rows = await query(
+    `SELECT indexrelname AS name, idx_scan::int AS scans FROM pg_stat_user_indexes WHERE relname = '${table}' AND indexrelname NOT LIKE '%pkey'`,
+  );
+  return Object.fromEntries(rows.map(({ name, scans }) => [String(name), Number(scans)]));
+}
+
+const query16 = Float32Array.from({ length: 16 }, (_, at) => Math.sin(at));
+const request = { vector: 'embedding', query: query16, k: 5 };
+const made = indexStands.made('r1');
+
+describe('searches of two indexes that are there at once', () => {
+  test.each([
+    ['of two kinds, by what each costs', ivfflat, hnsw],
+    ['of one kind, by hiding the other from the planner', { kind: 'hnsw', m: 16, efConstruction: 64 } as const, hnsw],
+  ])('go through their own, %s', async (_, from, to) => {
+    const table = `both_${from.kind}`;
+    await makeTable(table);
+    const options = from.kind === 'hnsw' ? 'hnsw' : 'ivfflat';
+    await query(`CREATE INDEX ${table}_idx ON ${table} USING ${options} (embedding vector_cosine_ops)`);
+    const [source, target] = [await open(table, { side: 'source', from, to }), await open(table, { from, to })];
+    await build(target);
+    for (let turn = 0; turn < 7; turn++) {
+      expect(await source.search(request)).toHaveLength(5);
+      // Plans are made anew then, under other settings.
+      if (turn === 3) await query(`ANALYZE ${table}; ALTER TABLE ${table} SET (autovacuum_enabled = false)`);
+    }
+    for (let turn = 0; turn < 4; turn++) expect(await target.search(request)).toHaveLength(5);
+    expect((await source.tuning('embedding')).heeds).not.toEqual({});
+    await Promise.all([close(source), close(target)]);
+    const scans = await scansOf(table);
+    const [own = ''] = Object.keys(scans).filter((name) => name.includes('__vecferry_'));
+    // One more where a plan was made anew and its answer thrown away.
+    expect(scans[`${table}_idx`]).toBeGreaterThanOrEqual(7);
+    expect(scans[`${table}_idx`]).toBeLessThanOrEqual(8);
+    expect(scans[own]).toBeGreaterThanOrEqual(4);
+    expect(scans[own]).toBeLessThanOrEqual(5);
+  });
+
+  test('of one kind are refused by the plan where the role is no superuser, and not measured', async () => {
+    await makeTable('plainly', { rows: 500 });
+    await query('CREATE INDEX plainly_idx ON plainly USING hnsw (embedding vector_cosine_ops)');
+    const role = `plain_${process.pid}`;
+    await query(`DROP ROLE IF EXISTS ${role}; CREATE ROLE ${role} LOGIN`);
+    await query(`ALTER TABLE plainly OWNER TO ${role}; GRANT CREATE ON SCHEMA public TO ${role}`);
+    try {
+      const url = new URL(database.url);
+      url.username = role;
+      const target = await open('plainly', { from: { kind: 'hnsw', m: 16, efConstruction: 64 }, url: url.href });
+      await expect(target.indexes?.check({ index: hnsw }, { isNew: true })).rejects.toThrow(/but by a superuser/);
+      await build(target);
+      await expect(target.search(request)).rejects.toThrow(/told apart by a superuser alone/);
+      await target.pointer?.move('embedding', indexStands.old);
+      await close(target);
+    } finally {
+      await query(`REASSIGN OWNED BY ${role} TO CURRENT_USER; DROP OWNED BY ${role}; DROP ROLE ${role}`);
+    }
+  });
+});
+
+describe('a change', () => {
+  test('keeps operator class, comment and precision, and can be repeated at every step', async () => {
+    await makeTable('halves', { type: 'halfvec(16)' });
+    await query(`CREATE INDEX halves_idx ON halves USING ivfflat (embedding halfvec_l2_ops) WITH (lists = 5)`);
+    await query(`COMMENT ON INDEX halves_idx IS 'of the page'`);
+    const target = await open('halves');
+    expect(await target.indexes?.now()).toMatchObject({ index: { kind: 'ivfflat', lists: 5 }, distance: 'euclid' });
+    const notes = await target.indexes?.check({ index: hnsw }, { isNew: true });
+    expect(notes?.join('\n')).toMatch(/CONCURRENTLY[\s\S]*disk space[\s\S]*planner may use either/);
+    await build(target);
+    await build(target);
+    expect(await target.pointer?.read('embedding')).toBe(indexStands.old);
+    for (let turn = 0; turn < 2; turn++) await target.pointer?.move('embedding', made);
+    expect(await indexesOf('halves')).toEqual(['halves_idx hnsw', expect.stringMatching(/__before_\w{8} ivfflat$/)]);
+    const [row] = await query(
+      `SELECT obj_description('halves_idx'::regclass) AS words, pg_get_indexdef('halves_idx'::regclass) AS sql`,
+    );
+    expect(row).toMatchObject({ words: 'of the page', sql: expect.stringContaining('halfvec_l2_ops') });
+    expect(await target.indexes?.used?.({})).toMatch(/old|new/);
+    for (let turn = 0; turn < 2; turn++) await target.pointer?.move('embedding', indexStands.old);
+    expect(await indexesOf('halves')).toEqual(['halves_idx ivfflat']);
+    await expect(target.pointer?.read('embedding')).rejects.toThrow(/start the run again under its id/);
+    await build(target);
+    await expect(target.drop?.()).rejects.toThrow(/nothing of table/);
+    await target.pointer?.move('embedding', made);
+    expect(await target.drop?.({ dryRun: true })).toMatchObject({ isThere: true });
+    expect(await indexesOf('halves')).toHaveLength(2);
+    const dropped = await target.drop?.();
+    expect(await target.drop?.()).toMatchObject({ isThere: false, name: dropped?.name });
+    expect(await indexesOf('halves')).toEqual(['halves_idx hnsw']);
+  });
+
+  test('from no index at all measures exact searches beside the new one, and a rollback takes that away', async () => {
+    await makeTable('bare');
+    const from = { kind: 'none' } as const;
+    const [source, target] = [await open('bare', { side: 'source', from }), await open('bare', { from })];
+    expect((await target.indexes?.now())?.index).toEqual(from);
+    await build(target);
+    const exact = await source.search({ ...request, exact: true });
+    expect(await source.search(request)).toEqual(exact);
+    for (let turn = 0; turn < 2; turn++) await target.pointer?.move('embedding', made);
+    expect(await target.pointer?.read('embedding')).toBe(made);
+    expect(await indexesOf('bare')).toEqual(['bare_embedding_hnsw hnsw']);
+    expect(await target.drop?.()).toMatchObject({ isThere: false });
+    await target.pointer?.move('embedding', indexStands.old);
+    expect(await indexesOf('bare')).toEqual([]);
+  });
+
+  test('on PGlite is made by its one connection', async () => {
+    const target = await open('docs', { path: 'memory://index', from: { kind: 'none' } });
+    const plain = await pgvector.open({ connection: { path: 'memory://index' }, collection: 'docs', options: {} });
+    opened.add(plain);
+    await plain.prepare({
+      store: 'pgvector',
+      idType: 'integer',
+      key: [],
+      vectors: [{ name: 'embedding', kind: 'dense', dimension: 16, distance: 'cosine', precision: 'float32' }],
+      payloadIndexes: [],
+      native: {},
+    });
+    await build(target);
+    await target.pointer?.move('embedding', made);
+    expect(await target.search(request)).toEqual([]);
+    await target.pointer?.move('embedding', indexStands.old);
+    await expect(target.search(request)).rejects.toThrow(/not there or not valid/);
+  });
+
+  test('says for whom its build waits, and a rollback ends a build that is under way', async () => {
+    await makeTable('waits', { rows: 500 });
+    await query('CREATE INDEX waits_idx ON waits USING ivfflat (embedding vector_cosine_ops) WITH (lists = 5)');
+    const other = new pg.Client(database.url);
+    await other.connect();
+    await other.query(`BEGIN; UPDATE waits SET topic = 'x' WHERE id = 1`);
+    const target = await open('waits');
+    const { schema } = await target.describe();
+    await target.buildIndex(schema);
+    const { done, detail } = await target.indexProgress(schema);
+    expect(done).toBe(false);
+    expect(detail).toMatch(/waits for process \d+.*idle in transaction, in a transaction for \d+ s/);
+    const back = target.pointer?.move('embedding', indexStands.old);
+    await new Promise((resolve) => setTimeout(resolve, 1000));
+    await other.query('COMMIT');
+    await other.end();
+    await back;
+    expect(await indexesOf('waits')).toEqual(['waits_idx ivfflat']);
+  });
+});
+
+describe('a plan', () => {
+  test.each([
+    [
+      'partial',
+      `CREATE INDEX partial_p ON partial USING hnsw (embedding vector_cosine_ops) WHERE id > 5`,
+      /'partial_p': an index of some rows/,
+    ],
+    [
+      'several',
+      `CREATE INDEX several_a ON several USING hnsw (embedding vector_cosine_ops); CREATE INDEX several_b ON several USING ivfflat (embedding vector_l2_ops)`,
+      /several indexes, 'several_a', 'several_b'/,
+    ],
+    [
+      'left',
+      `CREATE INDEX left__vecferry_12345678 ON "left" USING hnsw (embedding vector_cosine_ops)`,
+      /'left__vecferry_12345678' was left by another run/,
+    ],
+  ])('refuses a table with %s indexes, and names them', async (table, sql, words) => {
+    await makeTable(`"${table}"`, { rows: 50 });
+    await query(sql);
+    const target = await open(table);
+    await expect(target.indexes?.check({ index: hnsw }, { isNew: true })).rejects.toThrow(words);
+  });
+
+  test('refuses a partitioned table, settings that pgvector does not take, and a distance that IVFFlat has not', async () => {
+    await query('CREATE TABLE parts (id int PRIMARY KEY, embedding vector(16)) PARTITION BY RANGE (id)');
+    const parts = await open('parts');
+    await expect(parts.indexes?.check({ index: hnsw }, { isNew: true })).rejects.toThrow(/it is partitioned/);
+    await makeTable('taxi', { rows: 50 });
+    await query('CREATE INDEX taxi_idx ON taxi USING hnsw (embedding vector_l1_ops)');
+    const taxi = await open('taxi');
+    const wrong = { index: { kind: 'hnsw', m: 20, efConstruction: 30 } } as const;
+    await expect(taxi.indexes?.check({ index: ivfflat }, { isNew: true })).rejects.toThrow(/no manhattan distance/);
+    await expect(taxi.indexes?.check(wrong, { isNew: true })).rejects.toThrow(/less than twice m/);
+  });
+
+  test('names an invalid index that somebody else has left, and leaves it', async () => {
+    await makeTable('spoiled', { rows: 50 });
+    await query('CREATE INDEX spoiled_idx ON spoiled USING hnsw (embedding vector_cosine_ops)');
+    await query(`UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'spoiled_idx'::regclass`);
+    const target = await open('spoiled', { from: { kind: 'none' } });
+    const notes = await target.indexes?.check({ index: ivfflat }, { isNew: true });
+    expect(notes?.join('\n')).toMatch(/index 'spoiled_idx' is INVALID.*DROP INDEX CONCURRENTLY/);
+    expect(await indexesOf('spoiled')).toEqual(['spoiled_idx hnsw']);
+  });
+});
