@@ -92,7 +92,8 @@ async function validateRun(context: CommandContext, given: string, search: strin
     exporters: plan.event.parallel.exporters,
     ...wayOf({ ...plan.event, cutover: null }),
     embeds: plan.embed !== undefined,
-    replacesIndex: plan.index?.how === 'instead',
+    // Whoever validates by hand takes back by hand.
+    replacesIndex: false,
     drifts: hasOtherVectors(plan),
     validateOnly: plan.event.mode === 'validate',
     rangesKey: keys.ranges,

@@ -4,6 +4,7 @@ import { rollbackSince } from '../cutover/moves.ts';
 import { VecferryError } from '../errors.ts';
 import { runKeys } from '../keys.ts';
 import { getJson, type ObjectStore } from '../objects.ts';
+import type { Finding } from '../report/report-schema.ts';
 import type { Plan, Recall, RecallEntry } from '../run-files.ts';
 import { indexOutput } from '../states.ts';
 import type { IndexTarget } from '../stores/index-port.ts';
@@ -109,6 +110,14 @@ export function indexAfter({ how, used }: Pick<IndexReport, 'how' | 'used'>, run
   const searches = used === 'new' ? 'searches use the new index by now' : 'searches may use the new index too';
   const next = `vecferry rollback ${run} drops it, so that they use the old one for certain`;
   return `Nothing was switched and no record was changed, but both indexes are there, and ${searches}: ${next}.`;
+}
+
+/** Where the new index was taken back, what was searched was the old one: nothing of the new one is proved. */
+export function indexFindings(run: string, index: IndexReport | null): readonly Finding[] {
+  if (index?.how !== 'instead' || index.used !== 'old') return [];
+  const what = 'the collection has its old index, so the new one was not searched';
+  const next = `Start the run again: vecferry run EVENT --run ${run} builds the new index and validates it.`;
+  return [{ check: 'recall', severity: 'unproven', what, ids: [], next, causes: [] }];
 }
 
 /** What to do about a goal that is missed. */

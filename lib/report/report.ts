@@ -1,7 +1,7 @@
 import { readCompared } from '../compare/counts.ts';
 import { readEmbedding } from '../embed/stage/embedding-report.ts';
 import { NotFound } from '../errors.ts';
-import { indexAfter, indexSummary, readIndexReport } from '../index-change/index-report.ts';
+import { indexAfter, indexFindings, indexSummary, readIndexReport } from '../index-change/index-report.ts';
 import { runKeys } from '../keys.ts';
 import { liveReport, liveSummary, readSweep } from '../live/live-report.ts';
 import { readLoaded } from '../manifest.ts';
@@ -137,7 +137,11 @@ function buildReport(parts: Parts): Report {
   const { run, event } = plan;
   const tuned = tuning?.sets ?? [];
   const found = { counts, compare, spotCheck, live, recall, tuning: tuned, diagnosis };
-  const findings = findingsOf({ run, mode: event.mode, embedding, isIndex: index !== null, ...found });
+  const isIndex = index !== null;
+  const findings = [
+    ...indexFindings(run, index),
+    ...findingsOf({ run, mode: event.mode, embedding, isIndex, ...found }),
+  ];
   const verdict = verdictOf(findings);
   const importedAt =
     loaded

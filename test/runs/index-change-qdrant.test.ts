@@ -5,6 +5,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, jest, test } from '@jest/globals';
 import { readMoves } from '../../lib/cutover/moves.ts';
 import { runKeys } from '../../lib/keys.ts';
+import { getJson } from '../../lib/objects.ts';
+import { reportSchema } from '../../lib/report/report-schema.ts';
 import type { Store } from '../../lib/stores/port.ts';
 import { qdrantUrl } from '../servers/urls.ts';
 import { records, schema, weakGraph } from '../stores/qdrant-recipes.ts';
@@ -131,6 +133,11 @@ test('quantization is put on and taken off again in place, and a rollback puts b
   expect(back).toMatchObject({ action: 'rollback', note: expect.stringMatching(/takes about as long/) });
   expect((await settings()).quantization).toEqual(scalar);
   await built(store);
+  // What is searched is the old one again, which says nothing of the new one.
+  await runs.engine.invoke('write-report', { run: off.run });
+  const report = await getJson(runs.engine.objects, runKeys(off.run).report, reportSchema);
+  expect(report).toMatchObject({ verdict: 'unproven', index: { used: 'old' } });
+  await expect(runs.engine.invoke('cut-over', { run: off.run })).rejects.toThrow(/has not passed validation/);
   await expect(runs.engine.invoke('retire', { run: on.run })).rejects.toThrow(/nothing left to drop/);
 });
 
