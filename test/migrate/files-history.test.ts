@@ -69,6 +69,13 @@ test('collection files go up by two processes at once, a copy by the main job, a
   expect(await aliases()).toEqual([`${collection}__001`]);
   const status = (await world.done('status', '--json')).events();
   expect(status).toMatchObject([{ applied: [{ number: 1, action: 'up' }], pending: [{ number: 2 }], problems: [] }]);
+
+  // What was recorded takes it back, whatever became of its file.
+  await world.remove('001_search.yaml');
+  await world.remove('002_euclid.yaml');
+  await world.done('to', '0');
+  expect(await aliases()).toEqual([]);
+  expect(await askQdrant(qdrant, 'GET', `/collections/${collection}__001`)).toBeUndefined();
 }, 180_000);
 
 test('a SQL file without a PostgreSQL to run it on is refused, with what to write', async () => {

@@ -54,7 +54,9 @@ export async function collectionUp(input: CollectionUpInput): Promise<Step> {
 /** The step that takes it back, by what was recorded as it was applied, or as the file itself says. */
 export async function collectionDown(input: CollectionStepInput & { readonly applied: HistoryEntry }): Promise<Step> {
   const { file, config, applied } = input;
-  const { store: name, down } = readCollectionFile(file);
+  // A file that was changed or lost since says nothing of what was applied: what was recorded does.
+  const isAsApplied = file.text !== '' && file.checksum === applied.checksum;
+  const { store: name = '', down } = isAsApplied ? readCollectionFile(file) : {};
   if (down !== undefined) {
     const plan = await planChanges({ file, store: storeOf(config, name, file), changes: down, earlier: [] });
     return stepOf({ ...input, store: name, plan, rollback: undefined });
