@@ -82,8 +82,10 @@ function columnFaults(
 }
 
 /** A type of an extension or an enum stands with its schema where that is not on the search path. */
-const sameType = (found: string, expected: string): boolean =>
-  found === expected || found.slice(found.lastIndexOf('.') + 1) === expected;
+const sameType = (found: string, expected: string): boolean => {
+  const plain = found.replaceAll('"', '');
+  return plain === expected || plain.slice(plain.lastIndexOf('.') + 1) === expected;
+};
 
 async function checkRelation(
   looking: Looking,

@@ -214,6 +214,18 @@ stores:
     expect(faultsOf(second)).toEqual([expect.stringContaining('wrong table "v": it is not there')]);
   });
 
+  test('types of the team’s own are told by their names, and what stands after SET search_path is unchecked', async () => {
+    const own = await makeCheckWorld('checks_types', [
+      `CREATE TYPE "State" AS ENUM ('a'); CREATE TABLE t (s "State", n int[], c char(3), f varchar, d timestamp(3), i interval, b bit varying(4), k serial);`,
+      `CREATE SCHEMA aside; SET search_path = aside, public; CREATE TABLE u (id int); RESET search_path`,
+    ]);
+    const report = await own.check();
+    await own.close();
+    expect(faultsOf(report)).toEqual([
+      expect.stringContaining('unchecked 002_step, line 2: what stands after it sets search_path'),
+    ]);
+  });
+
   test('a store that is away is unchecked with the reason', async () => {
     const away = await makeCheckWorld(
       'checks_away',

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { qdrantUrl } from '../../servers/urls.ts';
-import { type CheckWorld, faultsOf, makeCheckWorld, resultsOf } from './world.ts';
+import { type CheckWorld, collectionFile, faultsOf, makeCheckWorld, resultsOf } from './world.ts';
 
 let world: CheckWorld;
 let url: string;
@@ -69,6 +69,23 @@ describe('after migrating, Qdrant', () => {
         `alias ${alias}: stands for ${name}`,
       ]),
     );
+  });
+
+  test('is as the collection files that stand have asked for, the later one over the earlier', async () => {
+    const first = `store: search\ncollection: ${name}\nvectors: {size: 4, distance: cosine}\npayloadIndexes: {rank: integer, old: keyword}\naliases: [${alias}]\n`;
+    const second = `store: search\ncollection: ${name}\ndrop: {payloadIndexes: [old]}\n`;
+    const others = [collectionFile(2, first), collectionFile(3, second)];
+    expect(faultsOf(await world.check({ others }))).toEqual([]);
+    const third = collectionFile(
+      4,
+      `store: search\ncollection: ${name}\npayloadIndexes: {lang: keyword}\naliases: [${alias}_2]\n`,
+    );
+    expect(faultsOf(await world.check({ others: [...others, third] }))).toEqual([
+      expect.stringContaining(
+        `wrong collection ${name}: payload index lang: it is not there, and 004_collection made it`,
+      ),
+      expect.stringContaining(`wrong alias ${alias}_2: it is not there, and 004_collection says ${name}`),
+    ]);
   });
 
   test('names what is not: records that are missing, values that no index holds, an alias that was moved, what is not there', async () => {

@@ -12,7 +12,12 @@ export interface CheckWorld {
   readonly url: string;
   readonly sql: pg.Client;
   readonly directory: string;
-  check(more?: { readonly expect?: string; readonly timeoutMs?: number }): Promise<CheckReport>;
+  check(more?: {
+    readonly expect?: string;
+    readonly timeoutMs?: number;
+    /** Applied after the steps. */
+    readonly others?: readonly MigrationFile[];
+  }): Promise<CheckReport>;
   close(): Promise<void>;
 }
 
@@ -20,6 +25,11 @@ export const sqlFile = (number: number, up: string): MigrationFile => {
   const text = `-- migrate:up\n${up}\n-- migrate:down irreversible\n`;
   const name = `${String(number).padStart(3, '0')}_step`;
   return { number, name, path: `${name}.sql`, kind: 'sql', text, checksum: checksumOf(text) };
+};
+
+export const collectionFile = (number: number, text: string): MigrationFile => {
+  const name = `${String(number).padStart(3, '0')}_collection`;
+  return { number, name, path: `${name}.yaml`, kind: 'collection', text, checksum: checksumOf(text) };
 };
 
 export const applied = ({ number, name, checksum }: MigrationFile, seq: number): HistoryEntry => ({
@@ -51,10 +61,11 @@ export async function makeCheckWorld(
     url,
     sql,
     directory,
-    check: async ({ expect = 'stores: {}', timeoutMs } = {}) => {
+    check: async ({ expect = 'stores: {}', timeoutMs, others: more = [] } = {}) => {
       await writeFile(join(directory, 'expect.yaml'), expect);
-      const entries = files.map((file, at) => applied(file, at + 1));
-      return await checkStores({ config, files, entries, ...(timeoutMs !== undefined && { timeoutMs }) });
+      const all = [...files, ...more];
+      const entries = all.map((file, at) => applied(file, at + 1));
+      return await checkStores({ config, files: all, entries, ...(timeoutMs !== undefined && { timeoutMs }) });
     },
     close: async () => {
       await sql.end();
