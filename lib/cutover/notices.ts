@@ -55,7 +55,7 @@ export function writesMeanwhile({ event }: Plan): string {
 /** What people are told when readers were taken back: why, what is safe, and how to go on. */
 export function takenBackNotice({ plan, objects, stack, move, at }: TakenBackOptions): Notice {
   const { run, event } = plan;
-  const { kind, name, to, reason = 'somebody rolled back' } = move;
+  const { kind, name, to, note, reason = 'somebody rolled back' } = move;
   const on = stack === undefined ? '' : ` --stack ${stack}`;
   const isDoubled = kind === 'flag';
   return {
@@ -64,13 +64,15 @@ export function takenBackNotice({ plan, objects, stack, move, at }: TakenBackOpt
     kind: 'taken back',
     subject: subjectOf(`vecferry: readers taken back, run ${run}`),
     text: [
-      `Readers of the ${kind} '${name}' are back on ${to ?? `what they used before (the ${kind} is gone)`}, and off ${placeOf(event.target)}.`,
+      kind === 'index'
+        ? `The index of vector '${name}' of ${placeOf(event.target)} is ${to ?? 'the old one'} again.${note === undefined ? '' : ` Of it: ${note}.`}`
+        : `Readers of the ${kind} '${name}' are back on ${to ?? `what they used before (the ${kind} is gone)`}, and off ${placeOf(event.target)}.`,
       ``,
       `Why: ${reason}`,
       `When: ${move.at}`,
       ``,
       writesMeanwhile(plan),
-      `What the canary saw: ${objects.locate(runKeys(run).canary)}`,
+      ...(kind === 'index' ? [] : [`What the canary saw: ${objects.locate(runKeys(run).canary)}`]),
       `The validation's report: ${objects.locate(runKeys(run).reportPage)}`,
       ``,
       `To find out why, see docs/runbook.md, "Readers were taken back".`,
