@@ -104,11 +104,10 @@ interface ChangesInput {
 
 async function planChanges({ file, store, changes, earlier }: ChangesInput): Promise<CollectionPlan> {
   const planner = await openPlanner(store);
-  const begun = earlier.flatMap((action) => (action.do === 'takeBack' ? [action] : []));
   try {
     const plans: CollectionPlan[] = [];
     for (const [name, change] of changes) {
-      const wanted: Wanted = { name, change, seeds: await seedsOf(file, change), file, begun };
+      const wanted: Wanted = { name, change, seeds: await seedsOf(file, change), file, begun: earlier };
       plans.push(await patiently(() => planner.plan(wanted)));
     }
     const inverses = plans.map(({ inverse }) => inverse);

@@ -1,3 +1,4 @@
+import { Incompatible } from '../../errors.ts';
 import type { MigratedStore, MigrationFile } from '../port.ts';
 import type { Action, CollectionPlan } from './plan.ts';
 import type { Change, Seed } from './words.ts';
@@ -17,8 +18,21 @@ export interface Wanted {
   readonly change: Change;
   readonly seeds: readonly Seed[];
   readonly file: MigrationFile;
-  /** Copies that an earlier try of the same step began: they go on under their names. */
-  readonly begun: readonly Extract<Action, { do: 'takeBack' }>[];
+  /** What takes back an earlier try of the same step that died: what it made is ours, and its copies go on under their names. */
+  readonly begun: readonly Action[];
+}
+
+/** Copies that an earlier try began. */
+export const copiesOf = ({ begun }: Wanted): readonly Extract<Action, { do: 'takeBack' }>[] =>
+  begun.flatMap((action) => (action.do === 'takeBack' ? [action] : []));
+
+/** @throws Incompatible when what is to be made is there, and no earlier try of the step has made it */
+export function mustBeOurs({ begun, file, name }: Wanted, collection: string): void {
+  if (begun.some((action) => action.do === 'dropCollection' && action.collection === collection)) return;
+  throw new Incompatible(
+    `${file.path}: '${name}' is to be made as '${collection}', which is there already and which '${name}' does not stand for; give it that name as its alias, or drop it`,
+    { ids: [collection] },
+  );
 }
 
 /** What actions do that is not the store's own work. */

@@ -7,7 +7,7 @@ import type { MigratedStore } from '../port.ts';
 import { copyEvent, reasonsToCopy } from './copy.ts';
 import { add, type Draft, finish, newDraft } from './draft.ts';
 import type { Action, CollectionPlan } from './plan.ts';
-import type { Planner, Wanted } from './planner.ts';
+import { copiesOf, mustBeOurs, type Planner, type Wanted } from './planner.ts';
 import { carryOutByPort } from './port-actions.ts';
 import { refuseWhatIsNot } from './port-words.ts';
 import { baseOf, nameOfCopy, nameToCreate } from './qdrant-names.ts';
@@ -123,7 +123,7 @@ function comparable(change: Change, there: CollectionSchema['vectors'], { change
 
 /** What a name stands for: a view's table, or the copy that a view of the file stands for by now. */
 async function findByPort({ wanted, kind, open }: Around): Promise<string> {
-  const { name, change, begun } = wanted;
+  const { name, change } = wanted;
   if (kind.capabilities.pointer === false) return name;
   const { pointer } = await open(name);
   const read = async (view: string): Promise<string | undefined> => {
@@ -137,11 +137,14 @@ async function findByPort({ wanted, kind, open }: Around): Promise<string> {
   };
   const own = await read(name);
   if (own !== undefined) return own;
-  for (const view of new Set([...(change.aliases ?? []), ...begun.map((each) => each.pointer)])) {
+  for (const view of new Set([...(change.aliases ?? []), ...copiesOf(wanted).map((each) => each.pointer)])) {
     const to = await read(view);
     if (to !== undefined && to !== name && baseOf(to) === name) return to;
   }
-  return name;
+  const made = nameToCreate(wanted);
+  if (made === name || (await describedOrNone(await open(made))) === undefined) return name;
+  mustBeOurs(wanted, made);
+  return made;
 }
 
 async function describedOrNone(store: Store): Promise<Description | undefined> {
@@ -300,7 +303,7 @@ async function planCopy(
       { ids: [name] },
     );
   const { pointer } = await open(collection);
-  const begun = wanted.begun.find(({ to }) => to === collection);
+  const begun = copiesOf(wanted).find(({ to }) => to === collection);
   const views: string[] = [];
   for (const view of new Set([name, ...(change.aliases ?? [])]))
     if (view !== collection && (await pointer?.read(view)) === collection) views.push(view);

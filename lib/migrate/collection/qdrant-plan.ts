@@ -9,8 +9,8 @@ import type { MigratedStore } from '../port.ts';
 import { copyEvent, leftOf, reasonsToCopy } from './copy.ts';
 import { add, type Draft, finish, newDraft } from './draft.ts';
 import type { Action, CollectionPlan } from './plan.ts';
-import type { Wanted } from './planner.ts';
-import { findCollection, nameOfCopy, nameToCreate } from './qdrant-names.ts';
+import { copiesOf, mustBeOurs, type Wanted } from './planner.ts';
+import { type Found, findCollection, nameOfCopy, nameToCreate } from './qdrant-names.ts';
 import { checkedType, planPayloadIndexes } from './qdrant-payload.ts';
 import { bodyToCreate, settingsChange } from './qdrant-settings.ts';
 import { checkIds, recordChanges, recordsOfSeeds } from './seeds.ts';
@@ -29,7 +29,7 @@ export interface Around {
 export async function planCollection(around: Around): Promise<CollectionPlan> {
   const { wanted, names, admin } = around;
   const { name, change } = wanted;
-  const found = findCollection(name, names);
+  const found = findOrMade(wanted, names);
   if (change.drop?.collection === true) return await planDrop(around, found.collection, found.aliases);
   const draft = newDraft();
   if (found.collection === undefined) return await planCreate(around, draft);
@@ -37,7 +37,7 @@ export async function planCollection(around: Around): Promise<CollectionPlan> {
   if (collection !== name) draft.notes.push(`${name} is collection ${collection}`);
   const info = await admin(collection).info();
   const reasons = reasonsToCopy(change, vectorsOf(info), info.config.params['shard_number']);
-  const begun = wanted.begun.find(({ from, to }) => from === collection || to === collection);
+  const begun = copiesOf(wanted).find(({ from, to }) => from === collection || to === collection);
   if (reasons.length > 0)
     return await planCopy({ ...around, draft, info, reasons, collection, aliases: found.aliases, begun });
   await planInPlace({ ...around, draft, info, collection });
@@ -47,6 +47,15 @@ export async function planCollection(around: Around): Promise<CollectionPlan> {
   planAliases({ ...around, draft, collection, also: late.map(([alias]) => alias) });
   planWait(draft, change, collection);
   return finish(draft);
+}
+
+/** A collection that an earlier try made under its number, and died before it had its alias, is there too. */
+function findOrMade(wanted: Wanted, names: ServerNames): Found {
+  const found = findCollection(wanted.name, names);
+  const own = nameToCreate(wanted);
+  if (found.collection !== undefined || !names.collections.has(own)) return found;
+  mustBeOurs(wanted, own);
+  return { collection: own, aliases: [] };
 }
 
 async function planCreate(around: Around, draft: Draft): Promise<CollectionPlan> {

@@ -110,4 +110,40 @@ seed:
     await down(applied.entry, file, { config });
     expect(asInForce(await stateOf(url, name))).toEqual(asInForce(before));
   });
+
+  test('a file may say its own down, and a collection that is dropped is taken back by nothing but a backup', async () => {
+    const name = unique();
+    const made = makeFile(1, {
+      store: 'search',
+      collection: name,
+      vectors,
+      aliases: [`${name}_live`],
+      down: { hnsw: { m: 12 } },
+    });
+    const first = await up(made, { config });
+    await down(first.entry, made, { config });
+    expect((await ask('GET', `/collections/${name}`)).config.hnsw_config.m).toBe(12);
+    const drop = (more: object) =>
+      makeFile(2, { store: 'search', collection: name, drop: { collection: true, ...more } });
+    await expect(up(drop({}), { config })).rejects.toThrow(/aliases stand for .*name them under drop.aliases/);
+    const gone = await up(drop({ aliases: [`${name}_live`] }), { config });
+    expect(await stateOf(url, name)).toBeUndefined();
+    await expect(down(gone.entry, drop({}), { config })).rejects.toThrow(/nothing but a backup brings back/);
+  });
+
+  test('a collection made under its number is not taken for ours where no try of the step has made it', async () => {
+    const name = unique();
+    await ask('PUT', `/collections/${name}__001`, { vectors: { text: { size: 4, distance: 'Cosine' } } });
+    const file = makeFile(1, { store: 'search', collection: name, vectors, aliases: [name] });
+    await expect(up(file, { config })).rejects.toThrow(/which is there already/);
+    const rollback = {
+      format: 1,
+      store: 'search',
+      actions: [{ do: 'dropCollection', collection: `${name}__001` }],
+      notes: [],
+    };
+    const again = await up(file, { config, begun: [JSON.stringify(rollback)] });
+    await down(again.entry, file, { config });
+    expect(await stateOf(url, `${name}__001`)).toBeUndefined();
+  });
 });
