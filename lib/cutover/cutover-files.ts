@@ -82,7 +82,7 @@ export const moveSchema = z.strictObject({
   percent: z.number().optional(),
   /** Why, where somebody or the watch says so. */
   reason: z.string().optional(),
-  /** What a person should know of it: records that have no vector after a rollback in place. */
+  /** What a person should know of it: records that have no vector after a rollback in place, which index searches use after a cutover. */
   note: z.string().optional(),
 });
 export type Move = z.infer<typeof moveSchema>;

@@ -87,7 +87,8 @@ export async function cutOver(input: CutoverInput): Promise<Move> {
     // A crash between log and move leaves an entry whose move is made up for here, with the `from` of the first try.
     const isLogged = readers === 'target' && earlier?.name === name && earlier.to === to;
     const from = isLogged ? earlier.from : await placeBefore(plan, pointer);
-    const cutover: Move = { at, action: 'cutover', kind, name, from, to };
+    const noted = noteOf(await pointer.noteOfAdvance?.());
+    const cutover: Move = { at, action: 'cutover', kind, name, from, to, ...noted };
     const move = isLogged ? earlier : await logMoveAfter(objects, plan.run, cutover, moves);
     if (move === undefined) continue;
     const log = await settle(input);
@@ -194,7 +195,7 @@ async function rollbackOf(
   const { kind, name } = first ?? pointer;
   const to = first === undefined ? placeBack(plan, pointer) : first.from;
   const why = reason === undefined ? {} : { reason };
-  const noted = from === undefined ? {} : await noteOf(pointer);
+  const noted = from === undefined ? {} : noteOf(await pointer.noteOfReturn?.());
   const at = now().toISOString();
   return { at, action: 'rollback', kind, name, from: from === undefined ? to : from, to, ...why, ...noted };
 }
@@ -207,10 +208,7 @@ const isIndexReplaced = async (plan: Plan, pointer: NamedPointer): Promise<boole
 const placeBack = ({ event }: Plan, { kind }: NamedPointer): string =>
   kind === 'index' ? indexStands.old : placeOf(event.source);
 
-async function noteOf(pointer: NamedPointer): Promise<Pick<Move, 'note'>> {
-  const note = await pointer.noteOfReturn?.();
-  return note === undefined ? {} : { note };
-}
+const noteOf = (note: string | undefined): Pick<Move, 'note'> => (note === undefined ? {} : { note });
 
 function refuseNothing(plan: Plan, moves: readonly Move[], isMoved: boolean): void {
   refuseRetired(plan.run, moves);

@@ -26,6 +26,8 @@ export interface NamedPointer {
   takeBack(to: string | null): Promise<void>;
   /** What a person should know of taking it back now: of a run in place how many records have no old vector. */
   readonly noteOfReturn?: () => Promise<string | undefined>;
+  /** What a person should know of moving it now: of a run that builds an index beside the old one which of them searches use. */
+  readonly noteOfAdvance?: () => Promise<string | undefined>;
   /** Of a run that builds an index beside the old one: whether it is there, whole or not. Readers may use it before any move. */
   readonly isBeside?: () => Promise<boolean>;
   /** Lets reads and writes go to one place alone; only a flag can, and one that another run has taken up since stays. */
@@ -149,6 +151,13 @@ async function indexPointer({ plan: { run, index, event }, openTarget }: Pointer
     advance: () => pointer.move(name, indexStands.made(run)),
     share: never,
     takeBack: (before) => pointer.move(name, before ?? indexStands.old),
+    noteOfAdvance: async () => {
+      if (index?.how !== 'beside' || index.from.index.kind === 'none') return undefined;
+      const used = await store.indexes?.used?.(event.validate.recall?.search ?? {});
+      const which =
+        used === 'new' ? 'use the new index by now' : used === 'old' ? 'still use the old index' : 'use neither';
+      return `both are there until the run is retired, and searches as the application makes them ${which}, which the store decides: vecferry retire ${run} makes it the new one for certain, vecferry rollback ${run} the old one`;
+    },
     isBeside: async () => index?.how === 'beside' && (await store.indexes?.sizes())?.new !== undefined,
     ...(index?.how === 'instead' && { noteOfReturn: async () => wayBack }),
     finish: never,

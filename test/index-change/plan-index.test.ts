@@ -1,0 +1,104 @@
+import { describe, expect, test } from '@jest/globals';
+import { parseEvent } from '../../lib/event.ts';
+import { noteFailedBuild, noteFailure, noteIndex } from '../../lib/index-change/note-index.ts';
+import { checkIndexAgain, refuseIndex } from '../../lib/index-change/plan-index.ts';
+import { spotChecksOf } from '../../lib/place.ts';
+import { storeKind } from '../../lib/stores/registry.ts';
+import { memoryObjects } from '../local/memory-objects.ts';
+import { makePlan } from '../make-plan.ts';
+
+const source = { store: 'pgvector', connection: { secret: 'docs' }, collection: 'public.docs' };
+const change = { source, target: { into: 'place' }, index: { to: { kind: 'hnsw' } } };
+
+describe('an event that changes an index', () => {
+  test.each([
+    ['another collection', { target: { ...source, collection: 'others' } }, /say "target": {"into": "place"}/],
+    [
+      'an embedding',
+      { embed: { text: 'title', model: { provider: 'local', name: 'm' } } },
+      /index does not go with embed/,
+    ],
+    ['live writes', { live: true }, /index moves nothing/],
+    [
+      'nothing that is wanted',
+      { index: { vector: 'embedding' } },
+      /neither another index \(to\) nor another quantization/,
+    ],
+    ['a canary', { cutover: { canary: {} } }, /renames columns or indexes, all at once/],
+    ['an m that no store takes', { index: { to: { kind: 'hnsw', m: 101 } } }, /m/],
+  ])('does not take %s', (_, more, words) => {
+    expect(() => parseEvent({ ...change, ...more })).toThrow(words);
+  });
+
+  test.each([
+    [
+      'a mapping',
+      'pgvector',
+      { mapping: { payload: { title: null } } },
+      /mapping\.payload: a run that changes an index/,
+    ],
+    [
+      'no recall, since nothing else is validated',
+      'pgvector',
+      { validate: { recall: null } },
+      /all that can be validated/,
+    ],
+    ['a store that has one index for good', 'chroma', {}, /gives no vector another index/],
+    [
+      'a kind that the store has not',
+      'qdrant',
+      { index: { to: { kind: 'ivfflat' } } },
+      /has no ivfflat index; it has hnsw/,
+    ],
+  ])('is refused with %s', async (_, store, more, words) => {
+    const event = parseEvent({ ...change, ...more, source: { ...source, store } });
+    const kind = await storeKind(store);
+    expect(() => refuseIndex(event, kind)).toThrow(words);
+  });
+
+  test('reads nothing back by id, since both sides are one collection', () => {
+    const event = parseEvent(change);
+    expect(spotChecksOf({ event, embed: undefined })).toBe(0);
+  });
+
+  test('cannot be started again with a filter on a field that was not exported', async () => {
+    const event = parseEvent({
+      ...change,
+      validate: { recall: { sets: [{ name: 'news', filter: { topic: 'news' } }] } },
+    });
+    const { mapping, ...plan } = makePlan();
+    const index = {
+      vector: 'embedding',
+      from: { index: { kind: 'none' } },
+      to: { index: { kind: 'hnsw' } },
+      how: 'beside',
+      advice: [],
+    } as const;
+    const planned = {
+      ...plan,
+      mapping: { ...mapping, dropFields: ['topic', 'title'] },
+      index: { ...index, advice: [] },
+    };
+    const targetKind = await storeKind('pgvector');
+    const target = await targetKind.open({
+      connection: { url: 'postgresql://nowhere.invalid/docs' },
+      collection: 'docs',
+      options: {},
+    });
+    await expect(checkIndexAgain(planned, { event, target, targetKind })).rejects.toThrow(/exported no topic/);
+    await target.close();
+  });
+});
+
+test('a build that fails again and again ends the run, with what the store said of it', async () => {
+  const objects = memoryObjects({});
+  const plan = { run: 'r1', attempt: 1 };
+  for (let turn = 0; turn < 5; turn++) {
+    await noteFailure(objects, plan, new Error('could not extend file: No space left on device'));
+    await noteFailedBuild(objects, plan);
+    await noteIndex(objects, 'r1', { done: false, detail: 'building' });
+  }
+  await expect(noteFailedBuild(objects, plan)).rejects.toThrow(/begun 6 times.*No space left on device/);
+  // Somebody has made room, and started the run again.
+  await noteFailedBuild(objects, { run: 'r1', attempt: 2 });
+});
