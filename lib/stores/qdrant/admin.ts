@@ -1,6 +1,6 @@
 import { QdrantClient } from '@qdrant/js-client-rest';
 import { z } from 'zod';
-import { Incompatible, InvalidEvent, NotFound, StoreUnavailable } from '../../errors.ts';
+import { AccessDenied, Incompatible, InvalidEvent, NotFound, StoreUnavailable } from '../../errors.ts';
 import { parseAs } from '../../event.ts';
 import type { DropOptions, Dropping, Pointer } from '../port.ts';
 import { fromClient, TooLarge } from './errors.ts';
@@ -112,7 +112,8 @@ export function openAdmin(url: string, apiKey: string | undefined, collection: s
         return parsed.success ? leftOf(parsed.data) : undefined;
       } catch (error) {
         // What is left is for people to read; whether it is over is told by the collection's status.
-        if (error instanceof NotFound || error instanceof InvalidEvent) return undefined;
+        if (error instanceof NotFound || error instanceof InvalidEvent || error instanceof AccessDenied)
+          return undefined;
         throw error;
       }
     },
