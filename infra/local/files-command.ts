@@ -2,7 +2,7 @@ import { open, stat } from 'node:fs/promises';
 import { basename, dirname, resolve } from 'node:path';
 import { InvalidEvent, NotFound } from '../../lib/errors.ts';
 import { endpointSchema, parseAs, parseEvent } from '../../lib/event.ts';
-import { refuseOthersTools } from '../../lib/stores/files/kinds.ts';
+import { kindOf, refuseOthersTools } from '../../lib/stores/files/kinds.ts';
 import { type CommandContext, runCommand } from './commands.ts';
 import { newRunId, parseJson, readText, shownEvent } from './event-input.ts';
 import { shownCommand } from './shown-command.ts';
@@ -32,8 +32,7 @@ export async function exportCommand(
     ...(isEvent ? given : { source: endpointOf(given, argument) }),
     target: {
       store: 'files',
-      connection: { path: dirname(resolve(to)) },
-      collection: basename(resolve(to)),
+      ...folderAt(to),
       options: { format, lists, ...(format === 'parquet' && { layout: 'columns' }) },
     },
     validate: validationOf(given),
@@ -98,6 +97,14 @@ async function start(
   const raw = { ...event, run };
   const parsed = parseEvent(raw);
   return await runCommand(context, run, { raw, parsed }, shownCommand(context, `${again} --run ${run}`));
+}
+
+/** @throws InvalidEvent for the name of a file: what is written is several */
+function folderAt(to: string): object {
+  if (to.startsWith('s3://')) return { connection: { url: to }, collection: '.' };
+  if (kindOf(to) !== undefined)
+    throw new InvalidEvent(`--to '${to}' is named as a file, and an export is a folder of files; name a folder`);
+  return { connection: { path: dirname(resolve(to)) }, collection: basename(resolve(to)) };
 }
 
 /** Files are searched exactly, so there is no recall to measure. */

@@ -55,6 +55,7 @@ test.each([
   [['import', 'nowhere.parquet', lance('x')], 2, /no file or folder 'nowhere\.parquet'/],
   [['import', join(golden, 'pandas.parquet')], 2, /say into what/],
   [['export', '{"store":"files"}', '--to', 'x'], 2, /the collection/],
+  [['export', lance('x'), '--to', 'words.parquet'], 2, /is named as a file.*name a folder/],
   [['export', lance('x'), '--to', 'x', '--format', 'csv'], 2, /Allowed choices are parquet, jsonl, arrow, numpy/],
 ] as const)('%j is refused with exit code %d', async (args, code, message) => {
   const answer = await vecferry(args);
