@@ -36,9 +36,12 @@ const rows: readonly (readonly [string, (capabilities: Capabilities) => string])
   ['delete by id', ({ deletes }) => yes(deletes)],
   ['dropped by `retire`', ({ drops }) => yes(drops)],
   ['new vector in place', ({ inPlace }) => yes(inPlace)],
+  ['another index', ({ changesIndex }) => (changesIndex === false ? 'no' : indexWords[changesIndex])],
   ['pointer for readers', ({ pointer }) => (pointer === false ? 'routing flag' : pointer)],
   ['reads', ({ reads }) => (reads === 'snapshot' ? 'a snapshot a range' : 'live')],
 ];
+
+const indexWords = { beside: 'beside the old one', instead: 'in place of the old one' } as const;
 
 export async function storesTable(): Promise<string> {
   const kinds = await Promise.all(storeNames.map(storeKind));
