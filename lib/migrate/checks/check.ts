@@ -91,8 +91,10 @@ export interface About {
 
 async function checkStore(store: MigratedStore, config: MigrateConfig, about: About): Promise<readonly CheckResult[]> {
   try {
-    if (store.store === 'pgvector') return await checkPostgres(store, config, about);
-    return await checkCollections(store, about);
+    if (store.store !== 'pgvector') return await checkCollections(store, about);
+    // Files that are gone are told of once.
+    const tables = await checkPostgres(store, config, about);
+    return [...tables, ...(await checkCollections(store, { ...about, gone: [] }))];
   } catch (error) {
     // One store that is away hides nothing of the others.
     if (!(error instanceof VecferryError)) throw error;
