@@ -89,11 +89,11 @@ export function postgresHistory(session: SqlSession, store: string, schema = 'pu
   let isLocked = false;
   const told = (error: unknown): Error => storeError(error, `the history of migrations, ${where}`);
 
-  const lines = async (): Promise<readonly Line[]> => {
+  const lines = async (which = 'ORDER BY kept.seq'): Promise<readonly Line[]> => {
     try {
       const [there] = await session.rows('SELECT to_regclass($1)::text AS name', [name]);
       if (there?.['name'] === null) return [];
-      return (await session.rows(`SELECT ${selected} FROM ${name} ORDER BY ${table}.seq`)).map(lineOf);
+      return (await session.rows(`SELECT ${selected} FROM ${name} AS kept ${which}`)).map(lineOf);
     } catch (error) {
       throw told(error);
     }
@@ -124,7 +124,7 @@ export function postgresHistory(session: SqlSession, store: string, schema = 'pu
     faults: async () => faultsOf(await lines(), where),
 
     append: async (entry) => {
-      const last = (await lines()).at(-1);
+      const [last] = await lines('ORDER BY kept.seq DESC LIMIT 1');
       const expected = (last?.entry.seq ?? 0) + 1;
       const values = [
         entry.seq,
