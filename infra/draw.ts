@@ -92,7 +92,7 @@ const yesLeadsAway = [
   'The same vectors?',
   'Another index alone?',
   'Both indexes at once?',
-  'Old index replaced?',
+  'Index changed?',
 ];
 const isLoop = (name: string): boolean => name.startsWith('Done: ') || name === 'All readers moved?';
 function drawState(name: string, { Type, ItemProcessor }: State, indent: string): string[] {

@@ -21,7 +21,7 @@ export interface WorkflowParts {
   askUntilAnswered(exit: sfn.IChainable): sfn.Chain;
   /** Moves readers step by step, with a look at each wait's end; whatever fails there takes them back first. */
   stepUntilDone(): sfn.Chain;
-  /** Puts the old index back where the new one has replaced it, and goes on to `next`; nothing to put back is no failure. */
+  /** Takes a new index away that readers use, or may use, already, and goes on to `next`; nothing to put back is no failure. */
   takeChangeBack(next: sfn.State): sfn.TaskStateBase;
   /** In a map's child: calls a function with run and item, and again with the cursor that it hands back at its deadline. */
   callUntilDone(name: string, fn: FunctionName, item: ItemLoop): sfn.Chain;

@@ -74,8 +74,8 @@ export function runWorkflow(scope: Construct, props: WorkflowProps): IChainable 
     parameters: { Error: errorNames.validationFailed, Cause: stringAt('$.report.summary') },
   });
   invalid.next(failed);
-  const notPassed = new Choice(scope, 'Old index replaced?')
-    .when(booleanEquals('$.replacesIndex', true), parts.takeChangeBack(invalid))
+  const notPassed = new Choice(scope, 'Index changed?')
+    .when(booleanEquals('$.changesIndex', true), parts.takeChangeBack(invalid))
     .otherwise(invalid);
 
   const exportOneRange = callUntilDone('Export a range', 'export-range', { item: 'range', cursor: 'next' });

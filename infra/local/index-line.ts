@@ -5,7 +5,12 @@ import type { Output } from './output.ts';
 
 const partSchema = z.looseObject({
   index: z
-    .looseObject({ text: z.string(), results: z.array(z.string()), takenBack: z.looseObject({}).nullable() })
+    .looseObject({
+      text: z.string(),
+      results: z.array(z.string()),
+      takenBack: z.looseObject({}).nullable(),
+      how: z.string(),
+    })
     .nullable(),
 });
 
@@ -13,6 +18,7 @@ const partSchema = z.looseObject({
 export async function tellIndex({ line }: Pick<Output, 'line'>, objects: ObjectStore, run: string): Promise<void> {
   const index = (await getJson(objects, runKeys(run).report, partSchema))?.index;
   if (index === null || index === undefined) return;
-  const back = index.takenBack === null ? '' : '; taken back, and the old one is built again';
+  const now = index.how === 'instead' ? 'the old one is built again' : 'the new one is dropped';
+  const back = index.takenBack === null ? '' : `; taken back, and ${now}`;
   line(`index    ${index.text}: ${index.results.join('; ')}${back}`);
 }

@@ -93,6 +93,7 @@ async function validateRun(context: CommandContext, given: string, search: strin
     ...wayOf({ ...plan.event, cutover: null }),
     embeds: plan.embed !== undefined,
     // Whoever validates by hand takes back by hand.
+    changesIndex: false,
     replacesIndex: false,
     drifts: hasOtherVectors(plan),
     validateOnly: plan.event.mode === 'validate',

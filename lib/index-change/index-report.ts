@@ -103,14 +103,20 @@ export function indexSummary({ text, results }: IndexReport, where: string): str
   return `the index of ${where}: ${text}. No record was moved.${found}`;
 }
 
-/** What becomes of a change that did not pass. The planner of a store that has both knows nothing of a validation. */
+/** How readers stand after a change that did not pass. The planner of a store that has both knows nothing of a validation. */
 export function indexAfter({ how, used }: Pick<IndexReport, 'how' | 'used'>, run: string): string {
+  const back = `vecferry rollback ${run}`;
   if (how === 'instead')
-    return 'The run puts the old settings back, with which the store builds the old index again; no record was changed.';
+    return `No record was changed, and readers use the new index: ${back} puts the old settings back.`;
   const searches = used === 'new' ? 'searches use the new index by now' : 'searches may use the new index too';
-  const next = `vecferry rollback ${run} drops it, so that they use the old one for certain`;
-  return `Nothing was switched and no record was changed, but both indexes are there, and ${searches}: ${next}.`;
+  return `Nothing was switched and no record was changed, but both indexes are there, and ${searches}: ${back} drops it, so that they use the old one for certain.`;
 }
+
+/** The same once the run has taken the change back. */
+export const indexBack = ({ how }: Pick<IndexReport, 'how'>): string =>
+  how === 'instead'
+    ? 'The run has put the old settings back, with which the store builds the old index again; no record was changed.'
+    : 'The run has dropped the new index, so searches use the old one; no record was changed.';
 
 /** Where the new index was taken back, what was searched was the old one: nothing of the new one is proved. */
 export function indexFindings(run: string, index: IndexReport | null): readonly Finding[] {

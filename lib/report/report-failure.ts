@@ -3,7 +3,7 @@ import { writesMeanwhile } from '../cutover/notices.ts';
 import { readEmbedding } from '../embed/stage/embedding-report.ts';
 import { VecferryError } from '../errors.ts';
 import { replacesIndex } from '../index-change/index-change.ts';
-import { indexHalfway, indexTakenBack } from '../index-change/index-report.ts';
+import { indexAfter, indexBack, indexHalfway, indexTakenBack } from '../index-change/index-report.ts';
 import { runKeys } from '../keys.ts';
 import { readEach } from '../manifest.ts';
 import { mappingReport } from '../mapping/words.ts';
@@ -81,10 +81,11 @@ async function nextOf({ objects, run, error, plan }: FailureOptions): Promise<st
 
 /** A change that did not pass was taken back after its report was written. Repeatable. */
 async function addIndexBack(objects: ObjectStore, earlier: Report): Promise<Report> {
-  if (earlier.index?.how !== 'instead' || earlier.index.takenBack !== null) return earlier;
+  if (earlier.index === null || earlier.index.takenBack !== null) return earlier;
   const takenBack = indexTakenBack(await readMoves(objects, earlier.run), earlier.createdAt);
   if (takenBack === null) return earlier;
-  const report: Report = { ...earlier, index: { ...earlier.index, used: 'old', takenBack } };
+  const summary = earlier.summary.replace(indexAfter(earlier.index, earlier.run), indexBack(earlier.index));
+  const report: Report = { ...earlier, summary, index: { ...earlier.index, used: 'old', takenBack } };
   await putReport(objects, report);
   return report;
 }

@@ -27,9 +27,9 @@ test('the drawing of the run shows every state that does something, and where ea
   expect(drawing).toContain('StepTheCanary -.->|fails| TakeReadersBack');
   expect(drawing).toContain('TakeReadersBack --> ReportTheFailure');
   expect(drawing).toContain('WhateverFails(("whatever fails")) -.-> ReportTheFailure');
-  expect(drawing).toContain('PassedQ -->|no| OldIndexReplacedQ');
-  expect(drawing).toContain('OldIndexReplacedQ -->|yes| TakeTheChangeBack');
-  expect(drawing).toContain('OldIndexReplacedQ -->|no| ReportTheFailure');
+  expect(drawing).toContain('PassedQ -->|no| IndexChangedQ');
+  expect(drawing).toContain('IndexChangedQ -->|yes| TakeTheChangeBack');
+  expect(drawing).toContain('IndexChangedQ -->|no| ReportTheFailure');
   expect(drawing).toContain('BothIndexesAtOnceQ -->|no| ChooseTheQueriesFirst');
   expect(drawing).not.toContain('Wait');
 });

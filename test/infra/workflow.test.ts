@@ -169,7 +169,7 @@ describe('the state machine', () => {
     }
   });
 
-  test('puts an index back that did not pass before the run fails, since readers use it already', () => {
+  test('takes an index away that did not pass before the run fails, since readers may use it already', () => {
     const takeBack = machine.States['Take the change back'];
     expect(functionCalledBy(takeBack!)).toBe('roll-back');
     expect(takeBack?.Next).toBe('Validation failed');
@@ -246,8 +246,8 @@ describe('the state machine', () => {
     expect(waysTo('Approval?')).toEqual(['Cut over?']);
     expect(waysTo('Cut over?')).toEqual(['Passed?']);
     const equals = (Variable: string, BooleanEquals: boolean, Next: string) => [{ Variable, BooleanEquals, Next }];
-    expect(away('Passed?')).toEqual(equals('$.report.passed', false, 'Old index replaced?'));
-    expect(away('Old index replaced?')).toEqual(equals('$.replacesIndex', true, 'Take the change back'));
+    expect(away('Passed?')).toEqual(equals('$.report.passed', false, 'Index changed?'));
+    expect(away('Index changed?')).toEqual(equals('$.changesIndex', true, 'Take the change back'));
     expect(away('Cut over?')).toEqual(equals('$.cutover', false, 'Validated, readers stay put'));
     expect(away('Approval?')).toEqual(equals('$.approval', false, 'At once?'));
     expect(away('At once?')).toEqual(equals('$.canary', false, 'Cut over'));

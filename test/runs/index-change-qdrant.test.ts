@@ -99,7 +99,7 @@ test('a change that makes recall miss its goal is taken back by the run itself: 
       note: expect.stringMatching(/rebuilds the old index/),
     },
   });
-  expect(result.report?.summary).toMatch(/puts the old settings back/);
+  expect(result.report?.summary).toMatch(/has put the old settings back/);
   expect((await readMoves(runs.engine.objects, result.run)).map(({ action }) => action)).toEqual(['rollback']);
   await built(store);
 

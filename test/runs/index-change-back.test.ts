@@ -1,0 +1,64 @@
+import { afterAll, beforeAll, expect, test } from '@jest/globals';
+import pg from 'pg';
+import { readMoves } from '../../lib/cutover/moves.ts';
+import { services } from '../../lib/services.ts';
+import { makeDatabase } from '../servers/database.ts';
+import { type Runs, startRuns } from './world.ts';
+
+/** An index of PostgreSQL that does not pass: its planner would use it all the same. */
+
+let runs: Runs;
+let database: Awaited<ReturnType<typeof makeDatabase>>;
+let client: pg.Client;
+beforeAll(async () => {
+  runs = await startRuns();
+  database = await makeDatabase('index_back');
+  client = new pg.Client(database.url);
+  await client.connect();
+}, 120_000);
+afterAll(async () => {
+  await runs.close();
+  await services().close();
+  await client.end();
+  await database.drop();
+});
+
+async function indexesOf(table: string): Promise<string[]> {
+  const { rows } = await client.query(
+    `SELECT indexname FROM pg_indexes WHERE tablename = '${table}' AND indexname NOT LIKE '%pkey' ORDER BY 1`,
+  );
+  return rows.map(({ indexname }) => indexname);
+}
+
+test('a new index that misses its goal is dropped by the run itself, for searches would use it; the old one is untouched', async () => {
+  await client.query(`CREATE TABLE docs (id int PRIMARY KEY, embedding vector(32))`);
+  await client.query('SELECT setseed(0.5)');
+  await client.query(
+    `INSERT INTO docs SELECT i, array_agg(random())::real[]::vector FROM generate_series(1, 4000) i, generate_series(1, 32) GROUP BY i`,
+  );
+  await client.query('CREATE INDEX docs_idx ON docs USING ivfflat (embedding vector_l2_ops) WITH (lists = 4)');
+  const source = { store: 'pgvector', connection: { url: database.url }, collection: 'public.docs' };
+  // Two edges a node lead nowhere far.
+  const index = { to: { kind: 'hnsw', m: 2, efConstruction: 4 } };
+  const validate = { recall: { queries: 100, atLeast: 0.95, search: { efSearch: 10, probes: 4 }, depths: [] } };
+  const change = async (more: object = {}) =>
+    await runs.run({ source, target: { into: 'place' } as never, index, validate, ...more });
+
+  const { run, outcome, report } = await change();
+  expect(outcome).toMatchObject({ status: 'FAILED', error: 'ValidationFailed' });
+  expect(report?.verdict).toBe('failed');
+  expect(await indexesOf('docs')).toEqual(['docs_idx']);
+  expect(report?.index).toMatchObject({
+    how: 'beside',
+    used: 'old',
+    takenBack: { reason: expect.stringMatching(/did not pass/) },
+  });
+  expect(report?.summary).toMatch(/The run has dropped the new index, so searches use the old one/);
+  expect(report?.summary).not.toMatch(/vecferry rollback/);
+  expect((await readMoves(runs.engine.objects, run)).map(({ action }) => action)).toEqual(['rollback']);
+
+  // Started again with a goal that it meets it builds the index again, and moves readers to it.
+  const again = await change({ run, validate: { recall: { ...validate.recall, atLeast: 0 } } });
+  expect([again.outcome.status, again.report?.verdict]).toEqual(['SUCCEEDED', 'validated']);
+  expect(await indexesOf('docs')).toEqual(['docs_idx', expect.stringMatching(/^docs_idx__before_/)]);
+});
