@@ -214,6 +214,19 @@ describe('what cannot be read is refused with the file, and what to do', () => {
     },
   );
 
+  test('a .npz whose compressed bytes still unpack, to other ones, is refused: its checksum says so', async () => {
+    // The directory's checksum of one member is altered, and nothing else.
+    await copy('deflated.npz', 'checksum.npz', (bytes) => {
+      bytes[bytes.indexOf('PK\x01\x02', 0, 'latin1') + 16]! ^= 1;
+      return bytes;
+    });
+    const reading = async () => await readAll(await open('checksum.npz', {}, made));
+    await expect(reading()).rejects.toMatchObject({
+      name: 'RecordRefused',
+      message: expect.stringMatching(/checksum\.npz has other bytes in '.*\.npy' than its directory says/),
+    });
+  });
+
   test('ids, payload or another matrix of another number of rows', async () => {
     const ids = (count: number): string => Array.from({ length: count }, (_, i) => `${i}\n`).join('');
     for (const count of [23, 25]) {
