@@ -8,12 +8,14 @@ import { openHistory } from '../../lib/migrate/open-history.ts';
 import type { Step } from '../../lib/migrate/port.ts';
 import { repair } from '../../lib/migrate/repair.ts';
 import {
+  beforeTheLock,
   carryOut,
   type Goal,
   type Migrator,
   type Move,
   movesTo,
   mustBeSound,
+  type Overview,
   overviewOf,
   planMove,
 } from '../../lib/migrate/runner.ts';
@@ -126,23 +128,23 @@ interface Aim {
 export async function moveCommand(context: CommandContext, { goal, only }: Aim, options: MoveOptions): Promise<number> {
   const { output } = context;
   return await withMigrator(context, options, async (migrator) => {
-    const movesNow = async (): Promise<readonly Move[]> => {
-      const moves = movesTo(goal, await overviewOf(migrator), migrator.folder);
+    const movesNow = (overview: Overview): readonly Move[] => {
+      const moves = movesTo(goal, overview, migrator.folder);
       if (only === 'up' && moves.some(({ direction }) => direction === 'down'))
         throw new RunMismatch(
           `later ones than ${'to' in goal ? goal.to : ''} are applied; vecferry migrate to takes them back`,
         );
       return moves;
     };
-    if (options.dryRun) return await tellPlan(context, migrator, await movesNow());
-    const wanted = await movesNow();
+    if (options.dryRun) return await tellPlan(context, migrator, movesNow(await overviewOf(migrator)));
+    const wanted = movesNow(beforeTheLock(await overviewOf(migrator)));
     await mustBeSound(migrator, wanted);
     if (options.lint !== undefined)
       await (await load.lint()).lintMoves(context, migrator, wanted, { isLaw: options.lint });
     const done = await migrator.history.locked(
       async () => {
         // Whoever had the lock before may have done all or some of it.
-        const moves = await movesNow();
+        const moves = movesNow(await overviewOf(migrator));
         const [first] = moves;
         if (first !== undefined && (options.backup ?? migrator.settings.backup)) {
           const reason = `before ${first.direction} ${moves.map(({ number }) => number).join(', ')}`;

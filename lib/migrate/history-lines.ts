@@ -7,6 +7,8 @@ import { historyNumber } from './standing.ts';
 export interface KeptHistory extends History {
   /** Lines that are not as they were written. */
   faults(): Promise<readonly string[]>;
+  /** Who else has the lock just now; undefined: nobody. Only PostgreSQL has steps that others may find half done. */
+  holder?(): Promise<string | undefined>;
   /** For people: where it is. */
   readonly where: string;
 }

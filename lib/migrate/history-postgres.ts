@@ -104,14 +104,15 @@ export function postgresHistory(session: SqlSession, store: string, schema = 'pu
     return (await session.rows(sql))[0]?.['taken'] === 'true';
   };
 
-  const holder = async (): Promise<string> => {
+  const holder = async (): Promise<string | undefined> => {
     const [held] = await session.rows(`
       SELECT a.pid::text, a.application_name, a.usename::text, coalesce(a.client_addr::text, 'this machine') AS address,
         to_char(a.backend_start AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS') AS since, left(a.query, 200) AS query, a.state
       FROM pg_locks l JOIN pg_stat_activity a USING (pid)
-      WHERE l.locktype = 'advisory' AND l.granted AND l.classid::bigint = ${lockClass} AND l.objid::bigint = ${lockKey(schema) >>> 0}
+      WHERE l.locktype = 'advisory' AND l.granted AND l.pid <> pg_backend_pid()
+        AND l.classid::bigint = ${lockClass} AND l.objid::bigint = ${lockKey(schema) >>> 0}
         AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())`);
-    if (held === undefined) return 'somebody, who has let go of it by now';
+    if (held === undefined) return undefined;
     const { pid, application_name, usename, address, since, query, state } = held;
     const doing = state === 'active' ? `, running: ${(query ?? '').replaceAll(/\s+/g, ' ')}` : '';
     return `${application_name} (user ${usename} from ${address}, connected since ${since} UTC, server process ${pid}${doing})`;
@@ -122,6 +123,7 @@ export function postgresHistory(session: SqlSession, store: string, schema = 'pu
     entries: async () => (await lines()).map(({ entry }) => entry),
 
     faults: async () => faultsOf(await lines(), where),
+    holder,
 
     append: async (entry) => {
       const [last] = await lines('ORDER BY kept.seq DESC LIMIT 1');
@@ -169,7 +171,7 @@ export function postgresHistory(session: SqlSession, store: string, schema = 'pu
         while (!(await tryLock())) {
           if (Date.now() >= until)
             throw new Throttled(
-              `somebody else is migrating: the lock is held by ${await holder()}; waited ${waitMs / 1000} s (--lock-wait)`,
+              `somebody else is migrating: the lock is held by ${(await holder()) ?? 'somebody, who has let go of it by now'}; waited ${waitMs / 1000} s (--lock-wait)`,
             );
           await sleep(lockIntervalMs);
         }

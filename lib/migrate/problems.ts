@@ -11,6 +11,8 @@ export interface Problem {
   readonly number?: number;
   /** What is wrong, and what to do. */
   readonly message: string;
+  /** Of half: what was begun, by whom and when. */
+  readonly begun?: string;
 }
 
 export interface ProblemsInput {
@@ -26,7 +28,8 @@ export function problemsOf({ folder, standings, faults }: ProblemsInput): readon
   const fileOf = (number: number, name: string): MigrationFile | undefined =>
     files.find((file) => file.number === number && file.name === name) ?? files.find((file) => file.number === number);
   const highest = appliedNumbers(standings)[0] ?? 0;
-  const known = new Set(standings.keys());
+  // One that was taken back, or never came to its end, needs its file again: without it the folder is another one on every other stage.
+  const known = new Set([...standings].flatMap(([number, { state }]) => (state === 'pending' ? [] : [number])));
   const look = 'look at it, put it back, and where it is right as it stands: vecferry migrate repair history';
   return [
     ...faults.map((message): Problem => ({ kind: 'history', message: `${message}; ${look}` })),
@@ -65,6 +68,17 @@ function appliedProblems(applied: HistoryEntry, file: MigrationFile | undefined)
     return [{ kind: 'missing', number, message: `${name}, ${when}, has no file any more; ${how}` }];
   }
   if (file.checksum === applied.checksum) return [];
+  // Of another name it is no change of that file, as after a merge of two that took the same number.
+  if (file.name !== name) {
+    const how = `bring ${name} back (git log -- '*${name}*'), and give ${file.path} a number of its own; where it is the same change under another name: vecferry migrate repair ${number} --as applied`;
+    return [
+      {
+        kind: 'changed',
+        number,
+        message: `number ${number} is ${name}, ${when}, and ${file.path} is another file; ${how}`,
+      },
+    ];
+  }
   const mend = `bring the file back as it was and write what is new into a migration of its own; where only its words were changed: vecferry migrate repair ${number} --as applied`;
   const sums = `SHA-256 ${applied.checksum.slice(0, 12)}… then, ${file.checksum.slice(0, 12)}… now`;
   return [{ kind: 'changed', number, message: `${file.path} was changed after it was ${when} (${sums}); ${mend}` }];
@@ -79,7 +93,8 @@ function halfProblems(
   const { number, name, at, by, action, detail = '' } = entry;
   const what = action === 'failed' ? `failed half way ${direction}` : `was begun ${direction} and did not end`;
   const how = `see what stands, and go on: vecferry migrate repair ${number}`;
-  return [{ kind: 'half', number, message: `${name} ${what} (${at}, by ${by}): ${detail}; ${how}` }];
+  const begun = `${name} ${what} (${at}, by ${by}): ${detail}`;
+  return [{ kind: 'half', number, message: `${begun}; ${how}`, begun }];
 }
 
 /** The first statements of it stand: those of another text would not follow on them. */
@@ -87,14 +102,14 @@ function goingOnProblems(
   { entry, statement }: { entry: HistoryEntry; statement: number },
   file: MigrationFile | undefined,
 ): readonly Problem[] {
-  if (file === undefined || file.checksum === entry.checksum) return [];
-  const { number } = entry;
+  const { number, name } = entry;
+  if (file?.checksum === entry.checksum) return [];
   const how = `bring the file back as it was, or take what stands back by hand and say: vecferry migrate repair ${number} --as pending`;
   return [
     {
       kind: 'changed',
       number,
-      message: `${file.path} was changed, and ${statement - 1} of its statements stand already; ${how}`,
+      message: `${file === undefined ? `${name} has no file any more` : `${file.path} was changed`}, and ${statement - 1} of its statements stand already; ${how}`,
     },
   ];
 }

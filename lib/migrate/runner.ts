@@ -64,14 +64,25 @@ export async function overviewOf({ history, folder }: Pick<Migrator, 'history' |
   const standings = standingsOf(entries);
   const isPending = ({ number }: MigrationFile): boolean =>
     !['applied', 'forgotten'].includes(stateOf(standings, number));
+  const problems = problemsOf({ folder, standings, faults: await history.faults() });
+  // A step that did not end may be one of a process that is at it just now.
+  const holder = problems.some(({ kind }) => kind === 'half') ? await history.holder?.() : undefined;
   return {
     entries,
     standings,
-    problems: problemsOf({ folder, standings, faults: await history.faults() }),
+    problems: holder === undefined ? problems : problems.map((problem) => underWay(problem, holder)),
     pending: folder.files.filter(isPending),
     applied: takenBackFirst(standings),
   };
 }
+
+const underWay = (problem: Problem, holder: string): Problem =>
+  problem.kind !== 'half'
+    ? problem
+    : {
+        ...problem,
+        message: `${problem.begun ?? problem.message}: it may be under way, for the lock of migrations is held by ${holder}; wait for that one to end, and look again`,
+      };
 
 /** What can be taken back, the last first: what is applied, and a collection's step that died half way. */
 function takenBackFirst(standings: Standings): readonly HistoryEntry[] {
@@ -83,6 +94,11 @@ function takenBackFirst(standings: Standings): readonly HistoryEntry[] {
 }
 
 const stateOf = (standings: Standings, number: number): Standing['state'] => standings.get(number)?.state ?? 'pending';
+
+/** The same without the lock: whether a step has died is known once the lock is ours, since it is held as long as anybody is at one. */
+export function beforeTheLock(overview: Overview): Overview {
+  return { ...overview, problems: overview.problems.filter(({ kind }) => kind !== 'half') };
+}
 
 /** Where to go. `to` 0 takes back everything. */
 export type Goal = { readonly up: number | undefined } | { readonly down: number } | { readonly to: number };

@@ -39,6 +39,34 @@ test('what a person says of a changed file is noted, and then it is right', asyn
   expect(line).toMatchObject({ action: 'repaired', by: 'bob', detail: expect.stringContaining('(a comment alone)') });
 });
 
+test('a file that bears the number of an applied one and another name is told to be another file, and no change of it', async () => {
+  await world.remove('002_b.sql');
+  await world.write('002_theirs.sql', file(9));
+  const said = await refusal('up');
+  expect(said).toContain('number 2 is 002_b, applied 20');
+  expect(said).toContain('002_theirs.sql is another file; bring 002_b back');
+});
+
+test('a number that was taken back and has no file is a gap, as it is on every other stage', async () => {
+  await world.done('down');
+  await world.remove('002_b.sql');
+  expect(await refusal('up')).toContain('number 2 has no file, and a later one has');
+  expect(await world.rows(`SELECT to_regclass('t3') AS name`)).toEqual([{ name: null }]);
+});
+
+test('a file some of whose statements stand is missed when it is gone', async () => {
+  await world.done('up');
+  await world.write(
+    '004_i.sql',
+    sqlFile('CREATE INDEX CONCURRENTLY i ON t1 (id);\nCREATE INDEX CONCURRENTLY j ON nowhere (id);'),
+  );
+  await world.migrate('up', '--no-lint');
+  await world.remove('004_i.sql');
+  const said = await refusal('up');
+  expect(said).toContain('004_i');
+  expect(said).toContain('has no file any more, and 1 of its statements stand already');
+});
+
 test('an applied file that is missing, a gap, a number twice, a foreign file and two ways of numbering are named, all at once', async () => {
   await world.remove('002_b.sql');
   await world.write('001_b.sql', file(9));

@@ -74,6 +74,28 @@ test('who waits too long is told who holds the lock, since when and from where',
   expect((await first).code).toBe(0);
 });
 
+test('a step without a transaction that another process is at is waited for, and never called dead', async () => {
+  await world.write('001_a.sql', sqlFile('CREATE TABLE a (id int);\nINSERT INTO a VALUES (1);', 'DROP TABLE a;'));
+  await world.done('up');
+  await world.write('002_i.sql', sqlFile('CREATE INDEX CONCURRENTLY a_id ON a (id);', 'DROP INDEX CONCURRENTLY a_id;'));
+  // The build waits for this transaction.
+  const other = new pg.Client(world.url);
+  await other.connect();
+  await other.query('BEGIN');
+  await other.query('INSERT INTO a VALUES (2)');
+  const first = world.migrate('up', '--by', 'ada');
+  const building = `SELECT 1 FROM pg_stat_activity WHERE application_name LIKE 'vecferry migrate%' AND state = 'active' AND query LIKE 'CREATE INDEX%'`;
+  while ((await world.rows(building)).length === 0) await sleep(20);
+  const second = world.migrate('up', '--by', 'bob');
+  const status = (await world.done('status')).out;
+  await other.query('COMMIT');
+  await other.end();
+  expect(status).toContain('it may be under way, for the lock of migrations is held by vecferry migrate, ada');
+  expect(status).not.toContain('repair');
+  expect([(await first).code, (await second).err, (await second).code]).toEqual([0, '', 0]);
+  expect(await actions()).toEqual(['1 up', '2 begun up', '2 up']);
+});
+
 describe('a process that is killed', () => {
   test('within a transaction leaves nothing, holds nobody up, and the same command goes on', async () => {
     await world.write('001_a.sql', sqlFile('CREATE TABLE a (id int);', 'DROP TABLE a;'));
