@@ -8,6 +8,7 @@ import { type FauxqsServer, startFauxqs } from 'fauxqs';
 import { type Batch, column, concatBatches } from '../../lib/batch.ts';
 import { openS3Objects } from '../../lib/objects-s3.ts';
 import { encodeShard } from '../../lib/shard/shard.ts';
+import { writeJsonLines } from '../../lib/stores/files/jsonl.ts';
 import { files } from '../../lib/stores/files.ts';
 import type { Range, Source } from '../../lib/stores/port.ts';
 import { makeBatch, makeSchema } from '../make.ts';
@@ -272,6 +273,41 @@ describe('JSON lines of other writers', () => {
     const reading = readAll(await open(folder));
     await expect(reading).rejects.toThrow(message);
     await expect(readAll(await open(folder))).rejects.toMatchObject({ name: 'RecordRefused' });
+  });
+
+  test.each([
+    [
+      '{"id":2,"vectors":{"a":[1.5,2]},"payload":{},"title":"t"}',
+      /line 2 of .*has 'title' beside 'vectors' and 'payload'/,
+    ],
+    ['{"id":2,"vectors":{"a":[1.5,2],"b":[1.5]},"payload":{}}', /line 1001 of .*has a vector 'b'/],
+    ['{"id":2,"vectors":{"a":[1.5,2],"r":[1.5]},"payload":{}}', /line 1 of .*has a vector 'r'/],
+  ])('what vectors and payload apart have no place for is refused, not left out: %j', async (line, message) => {
+    const isLate = line.includes('"b"');
+    const folder = `apart-${Buffer.from(line).toString('hex').slice(-40)}`;
+    const first = `{"id":1,"vectors":{"a":[1.5,2]${line.includes('"r"') ? ',"r":[1.5,2]' : ''}},"payload":{}}\n`;
+    const between = isLate ? Array.from({ length: 999 }, (_, i) => first.replace('"id":1', `"id":${i + 10}`)) : [];
+    await put(`${folder}/a.jsonl`, [first, ...between, line].join(''));
+    await expect(readAll(await open(folder))).rejects.toThrow(message);
+  });
+
+  test("a vector may be called 'vectors', as a matrix of that name is, and a zero keeps its sign", async () => {
+    const schema = makeSchema({ vectors: [{ name: 'vectors', kind: 'dense', dimension: 2, precision: 'float32' }] });
+    const values = Float32Array.of(-0, 1.5, 0, -2);
+    const vectors = new Map([['vectors', { kind: 'dense' as const, dimension: 2, values }]]);
+    const text = writeJsonLines({ count: 2, ids: ['1', '2'], vectors, payloads: ['{"a":1}', '{}'] }, schema);
+    await put('called-vectors/a.jsonl', text);
+    const all = await readAll(await open('called-vectors'));
+    expect(Buffer.from(column(all, 'vectors').values.buffer, 0, 16)).toEqual(Buffer.from(values.buffer));
+    expect(all.payloads).toEqual(['{"a":1}', '{}']);
+  });
+
+  test('bytes that are no UTF-8 are refused by line: read as such they would be other characters', async () => {
+    const line = (id: number, text: string) => Buffer.from(`{"id":${id},"v":[1.5,2],"s":"${text}"}\n`, 'latin1');
+    await put('latin/a.jsonl', Buffer.concat([line(1, 'e'), line(2, 'é')]));
+    const reading = async () => await readAll(await open('latin'));
+    await expect(reading()).rejects.toThrow(/line 2 of .*a\.jsonl is no UTF-8/);
+    await expect(reading()).rejects.toMatchObject({ name: 'RecordRefused' });
   });
 
   test('lines longer than a chunk of reading, and ranges that begin within a file', async () => {

@@ -99,7 +99,10 @@ async function scanStream(bytes: ByteRanges): Promise<Scanned> {
       throw new RangeError('it has no end mark: it was cut short, or its writer was not closed');
     }
     const found = await messageAt(bytes, at);
-    if (found === undefined) break;
+    if (found === undefined) {
+      await refuseMore(bytes, at);
+      break;
+    }
     if (found.place.kind === kinds.schema) schema ??= found.bytes;
     else places.push(found.place);
     at = found.place.body + found.place.bodyLength;
@@ -107,6 +110,15 @@ async function scanStream(bytes: ByteRanges): Promise<Scanned> {
   if (schema === undefined) throw new RangeError('it holds no schema: it is no Arrow IPC file or stream');
   const shapes = shapesOf(schema, rootTable(schema).table(2)?.tables(1) ?? []);
   return { schema: decodeSchema(schema), shapes, places };
+}
+
+/** Streams put one after the other in a file: readers see the first alone. @param end where the end mark begins @throws RangeError */
+async function refuseMore({ size, range }: ByteRanges, end: number): Promise<void> {
+  const marked = Buffer.from(await range(end, Math.min(size, end + 4)));
+  const from = end + (marked.readInt32LE(0) === -1 ? 8 : 4);
+  const after = from < size ? await range(from, Math.min(size, from + 64)) : new Uint8Array();
+  if (after.some((byte) => byte !== 0))
+    throw new RangeError('it goes on after its end mark: put every stream into a file of its own');
 }
 
 /** undefined where the stream's end is marked. */

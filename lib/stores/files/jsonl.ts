@@ -161,7 +161,7 @@ function parseLine(line: Line, where: string, schema: CollectionSchema, options:
   const id = idOf(idText, schema.idType, line, where);
   checkId(idText, id, schema.idType, line, where);
   const nested = members.get('vectors');
-  const isNested = nested?.startsWith('{') === true && !schema.vectors.some(({ name }) => name === 'vectors');
+  const isNested = nested?.startsWith('{') === true && !isSparse(nested, schema);
   const texts = isNested ? splitObject(nested) : members;
   const vectors = new Map<string, RawVector>();
   for (const { name, kind, dimension = 0 } of schema.vectors) {
@@ -171,9 +171,37 @@ function parseLine(line: Line, where: string, schema: CollectionSchema, options:
     if (vector === undefined) throw refused(line, where, `holds no vector in '${name}' but ${text.slice(0, 40)}`, id);
     vectors.set(name, vector);
   }
-  if (isNested) return { id, vectors, payload: members.get('payload') ?? '{}' };
+  if (isNested) {
+    refuseRest(members, texts, schema, options, (what) => refused(line, where, what, id));
+    return { id, vectors, payload: members.get('payload') ?? '{}' };
+  }
   const names = new Set([options.id, ...schema.vectors.map(({ name }) => name)]);
   return { id, vectors, payload: joinObject([...members].filter(([name]) => !names.has(name))) };
+}
+
+/** True where `vectors` is no object of vectors, but a sparse vector of that name. */
+function isSparse(text: string, { vectors }: CollectionSchema): boolean {
+  return vectors.some(({ name, kind }) => name === 'vectors' && kind === 'sparse') && parseVector(text) !== undefined;
+}
+
+/** What the nested form has no place for would be lost without a word. */
+function refuseRest(
+  members: ReadonlyMap<string, string>,
+  vectors: ReadonlyMap<string, string>,
+  schema: CollectionSchema,
+  options: FilesOptions,
+  refusedFor: (what: string) => RecordRefused,
+): void {
+  const own = new Set([options.id, 'vectors', 'payload']);
+  const beside = [...members.keys()].filter((name) => !own.has(name));
+  if (beside.length > 0)
+    throw refusedFor(`has '${beside.join("', '")}' beside 'vectors' and 'payload', where fields belong into 'payload'`);
+  const known = new Set(schema.vectors.map(({ name }) => name));
+  const unknown = [...vectors].find(([name, text]) => text !== 'null' && !known.has(name));
+  if (unknown !== undefined)
+    throw refusedFor(
+      `has a vector '${unknown[0]}', which the collection's first ${sampleLines} lines do not have, or not in one form: put a line that has it first, and give it one kind and length`,
+    );
 }
 
 function toBatch(lines: readonly ParsedLine[], schema: CollectionSchema): Batch {

@@ -1,3 +1,4 @@
+import { isUtf8 } from 'node:buffer';
 import { pipeline, Readable } from 'node:stream';
 import { createGunzip } from 'node:zlib';
 import { RecordRefused } from '../../errors.ts';
@@ -16,14 +17,23 @@ const chunkBytes = 4 * 1024 * 1024;
 
 /**
  * The lines from a position on; empty ones are counted and left out. A gzip file is unpacked from its start whatever the
- * position, for it has no others. @param where the file's name, by which gzip is told @throws RecordRefused for a broken gzip file
+ * position, for it has no others. @param where the file's name, by which gzip is told @throws RecordRefused for a broken gzip
+ * file, and for bytes that are no UTF-8: what they mean is lost once they are read as such
  */
 export async function* linesOf(bytes: ByteRanges, from: Position, where = ''): AsyncGenerator<Line> {
   let record = from.record;
   let begin = from.byte;
   let at = from.byte;
   let parts: Buffer[] = [];
-  const line = (): Line => ({ text: Buffer.concat(parts).toString('utf8').trim(), at: { record, byte: begin } });
+  const line = (): Line => {
+    const whole = Buffer.concat(parts);
+    if (!isUtf8(whole))
+      throw new RecordRefused(
+        `line ${record + 1} of ${where || 'the file'} is no UTF-8: convert the file (\`iconv -f LATIN1 -t UTF-8\`, by the encoding that it has)`,
+        { ids: [`${where}:${record + 1}`] },
+      );
+    return { text: whole.toString('utf8').trim(), at: { record, byte: begin } };
+  };
   for await (const chunk of isGzip(where) ? unpacked(bytes, from.byte, where) : chunksOf(bytes, from.byte)) {
     let start = 0;
     for (let end = chunk.indexOf(10); end >= 0; end = chunk.indexOf(10, start)) {

@@ -65,7 +65,11 @@ export function vectorText(column: VectorColumn, at: number): string {
 }
 
 function floatsText(values: Float32Array, from: number, to: number): string {
-  return `[${values.subarray(from, to).join(',')}]`;
+  const part = values.subarray(from, to);
+  // A zero's sign is a bit of the vector too, and String leaves it out.
+  return part.some((value) => Object.is(value, -0))
+    ? `[${Array.from(part, (value) => (Object.is(value, -0) ? '-0' : String(value))).join(',')}]`
+    : `[${part.join(',')}]`;
 }
 
 /** A multi vector without rows is [], which fits any dimension. */
