@@ -172,6 +172,12 @@ describe('what cannot be read is refused with the file, and what to do', () => {
     await expect(reading()).rejects.toMatchObject({ name: 'RecordRefused', message: expect.stringMatching(message) });
   });
 
+  test.each(['stream-plain.arrows', 'stream-lz4.arrows'])('%s with another stream after it', async (file) => {
+    await copy(file, `twice/${file}`, (bytes) => Buffer.concat([bytes, bytes]));
+    const reading = readAll(await open(`twice/${file}`, {}, made));
+    await expect(reading).rejects.toThrow(/goes on after its end mark: put every stream into a file of its own/);
+  });
+
   test.each([
     'pandas.parquet',
     'file-lz4.arrow',
