@@ -241,6 +241,47 @@ test('a collection loaded with m 0 gets its graph when m is switched on, as bulk
   await call('DELETE', '');
 });
 
+test('quantization that is switched off is gone from what is searched too, not from the settings alone', async () => {
+  const quantized = `${collection}-quantized`;
+  const url = `${rest}/collections/${quantized}`;
+  const send = async (method: string, path: string, body?: unknown) => {
+    const answer = await fetch(`${url}${path}`, {
+      method,
+      headers: { 'content-type': 'application/json' },
+      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+    });
+    return (await answer.json()).result;
+  };
+  const rested = async (): Promise<void> => {
+    for (let looks = 0; looks < 3; looks = (await send('GET', '')).status === 'green' ? looks + 1 : 0)
+      await new Promise((resolve) => setTimeout(resolve, 300));
+  };
+  const nearest = async (): Promise<number[]> => {
+    const { points } = await send('POST', '/points/query', { query: dense(3.5), limit: 20, params: { hnsw_ef: 256 } });
+    return points.map(({ id }: { id: number }) => id);
+  };
+  await send('DELETE', '');
+  try {
+    await send('PUT', '', {
+      vectors: { size: dimension, distance: 'Euclid' },
+      hnsw_config: { full_scan_threshold: 10 },
+      optimizers_config: { indexing_threshold: 10, default_segment_number: 1 },
+    });
+    const points = Array.from({ length: 2000 }, (_, id) => ({ id, vector: dense(id * 0.37) }));
+    await send('PUT', '/points?wait=true', { points });
+    await rested();
+    const plain = await nearest();
+    await send('PATCH', '', { quantization_config: { product: { compression: 'x64' } } });
+    await rested();
+    expect(await nearest()).not.toEqual(plain);
+    await send('PATCH', '', { quantization_config: 'Disabled' });
+    await rested();
+    expect(await nearest()).toEqual(plain);
+  } finally {
+    await send('DELETE', '');
+  }
+});
+
 test('named, sparse and multi vectors created and written over gRPC come back as they went in', async () => {
   const name = `${collection}-kinds`;
   const collections = grpc.api('collections');

@@ -210,11 +210,12 @@ def engine_config(config: Config) -> edge.EdgeConfig:
         # The server holds collections of payloads alone; the engine wants one vector, so it gets one.
         sparse = {NO_VECTOR: {}}
     return edge.EdgeConfig(
-        vectors={name: engine_vector(each, config["hnsw_config"]) for name, each in named_vectors(config).items()},
+        vectors={name: engine_vector(each, config) for name, each in named_vectors(config).items()},
         sparse_vectors={name: engine_sparse(each) for name, each in sparse.items()},
         on_disk_payload=False,
         hnsw_config=engine_hnsw(config["hnsw_config"]),
-        quantization_config=engine_quantization(config["quantization_config"]),
+        # The collection's stands at every vector without one: the engine takes none of its own for "as it was".
+        quantization_config=None,
         optimizers=edge.EdgeOptimizersConfig(
             deleted_threshold=optimizers["deleted_threshold"],
             vacuum_min_vector_number=optimizers["vacuum_min_vector_number"],
@@ -226,7 +227,8 @@ def engine_config(config: Config) -> edge.EdgeConfig:
     )
 
 
-def engine_vector(vector: Config, hnsw: Config) -> edge.EdgeVectorParams:
+def engine_vector(vector: Config, config: Config) -> edge.EdgeVectorParams:
+    hnsw = config["hnsw_config"]
     multi = vector.get("multivector_config")
     datatype = vector.get("datatype")
     return edge.EdgeVectorParams(
@@ -234,7 +236,7 @@ def engine_vector(vector: Config, hnsw: Config) -> edge.EdgeVectorParams:
         distance=getattr(edge.Distance, vector["distance"]),
         multivector_config=edge.MultiVectorConfig(edge.MultiVectorComparator.MaxSim) if multi else None,
         datatype=getattr(edge.VectorStorageDatatype, datatype.capitalize()) if datatype else None,
-        quantization_config=engine_quantization(vector.get("quantization_config")),
+        quantization_config=engine_quantization(vector.get("quantization_config") or config["quantization_config"]),
         hnsw_config=engine_hnsw({**hnsw, **vector["hnsw_config"]}) if "hnsw_config" in vector else None,
     )
 
