@@ -184,6 +184,47 @@ describe('a change', () => {
     expect(await indexesOf('bare')).toEqual([]);
   });
 
+  test('of an index that a run made from nothing leaves that run’s mark where it is, so that its late rollback drops no other run’s', async () => {
+    await makeTable('twice');
+    const none = { kind: 'none' } as const;
+    const first = await open('twice', { from: none });
+    await build(first);
+    await first.pointer?.move('embedding', made);
+    const second = await open('twice', { run: 'r2', from: hnsw, to: ivfflat });
+    await build(second);
+    const refused = /another run has begun since/;
+    await expect(first.pointer?.move('embedding', indexStands.old)).rejects.toThrow(refused);
+    await second.pointer?.move('embedding', indexStands.made('r2'));
+    await expect(first.pointer?.read('embedding')).rejects.toThrow(refused);
+    await expect(first.pointer?.move('embedding', indexStands.old)).rejects.toThrow(refused);
+    await second.drop?.();
+    await expect(first.pointer?.read('embedding')).rejects.toThrow(/is not there/);
+    await first.pointer?.move('embedding', indexStands.old);
+    expect(await indexesOf('twice')).toEqual(['twice_embedding_hnsw ivfflat']);
+  });
+
+  test('is built whatever the role’s settings let a query wait: a build waits for every older transaction', async () => {
+    await makeTable('patient', { rows: 300 });
+    await query('CREATE INDEX patient_idx ON patient USING ivfflat (embedding vector_cosine_ops) WITH (lists = 5)');
+    for (const setting of ['lock_timeout', 'statement_timeout', 'transaction_timeout'])
+      await query(`ALTER DATABASE ${new URL(database.url).pathname.slice(1)} SET ${setting} = '200ms'`);
+    const other = new pg.Client(database.url);
+    await other.connect();
+    await other.query(`SET transaction_timeout = 0`);
+    await other.query(`BEGIN; UPDATE patient SET topic = 'x' WHERE id = 1`);
+    const target = await open('patient');
+    const { schema } = await target.describe();
+    await target.buildIndex(schema);
+    await new Promise((resolve) => setTimeout(resolve, 1000));
+    expect(await target.indexProgress(schema)).toMatchObject({ done: false, detail: expect.stringContaining('waits') });
+    await other.query('COMMIT');
+    await other.end();
+    await build(target);
+    expect(await indexesOf('patient')).toHaveLength(2);
+    for (const setting of ['lock_timeout', 'statement_timeout', 'transaction_timeout'])
+      await query(`ALTER DATABASE ${new URL(database.url).pathname.slice(1)} RESET ${setting}`);
+  });
+
   test('on PGlite is made by its one connection', async () => {
     const target = await open('docs', { path: 'memory://index', from: { kind: 'none' } });
     const plain = await pgvector.open({ connection: { path: 'memory://index' }, collection: 'docs', options: {} });

@@ -74,6 +74,9 @@ const lockTimeout = '60s';
 const statementTimeout = '15min';
 /** A reader that stopped without a word must not hold its snapshot, and with it the server's vacuum, for ever. */
 const idleTimeout = '10min';
+/** transaction_timeout is PostgreSQL 17's. */
+const endless = `SET statement_timeout = 0; SET lock_timeout = 0;
+SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 'transaction_timeout';`;
 const timeouts = `SET lock_timeout = '${lockTimeout}'; SET statement_timeout = '${statementTimeout}'; SET idle_in_transaction_session_timeout = '${idleTimeout}';`;
 
 /** @throws InvalidEvent when the connection has neither a postgresql:// url nor a path. */
@@ -202,8 +205,9 @@ function openServer(config: pg.ClientConfig, maxConnections: number): Database {
       client.on('error', () => undefined);
       started.add(client);
       await client.connect();
-      // A notice sent to a client that has left would end the statement.
-      await client.query(`${sessionSetup} SET statement_timeout = 0; SET client_min_messages = error;`);
+      // A notice sent to a client that has left would end the statement, and so would what the role's settings let a query of the
+      // application wait: a build waits for every transaction that is older, which it holds up by nothing.
+      await client.query(`${sessionSetup} ${endless} SET client_min_messages = error;`);
       const running = client.query(sql).finally(async () => {
         started.delete(client);
         await client.end().catch(() => undefined);

@@ -51,7 +51,11 @@ export interface IndexedLayout extends Layout {
 export const isIndexed = (layout: Layout): layout is IndexedLayout => 'indexed' in layout;
 
 /** What the comment of an index says that took no old one's place, once readers may have it. */
-const markOf = (short: string): string => `vecferry: index of run ${short}`;
+const markPrefix = 'vecferry: index of run ';
+const markOf = (short: string): string => `${markPrefix}${short}`;
+
+/** True of a comment that marks an index as a run's own: of the index that takes its place it would be said falsely. */
+export const isMark = (comment: string): boolean => comment.startsWith(markPrefix);
 
 const shortOf = ({ run }: IndexSide, { schema, table }: Layout, column: string): string =>
   createHash('sha256').update(`${run}\0${schema}\0${table}\0${column}\0index`).digest('hex').slice(0, 8);

@@ -6,7 +6,15 @@ import type { Layout } from './catalog.ts';
 import type { Database, Session } from './connect.ts';
 import { serverError } from './errors.ts';
 import { indexName } from './index.ts';
-import { backupName, type Indexed, type IndexedLayout, newMark, type OwnIndex } from './index-side.ts';
+import {
+  backupName,
+  type Indexed,
+  type IndexedLayout,
+  isMark,
+  isOfAnotherRun,
+  newMark,
+  type OwnIndex,
+} from './index-side.ts';
 import { quoteName, quoteText } from './names.ts';
 import { tableOf } from './read.ts';
 
@@ -31,8 +39,9 @@ export function swapPointer(
     read: async () =>
       await guard('looking at the indexes of', async () => {
         const { indexed } = await look();
-        if (indexed.state === 'switched') return indexStands.made(indexed.side.run);
         // Said before a move is logged that could not be made.
+        refuseWhileAnother(indexed);
+        if (indexed.state === 'switched') return indexStands.made(indexed.side.run);
         if (indexed.state === 'absent') throw notThere(indexed);
         return indexStands.old;
       }),
@@ -51,6 +60,24 @@ function notThere({ side, field, madeName }: Indexed): Incompatible {
   return new Incompatible(`${text}; start the run again under its id, which builds and validates it`, {
     ids: [madeName],
   });
+}
+
+/**
+ * The run's index, which had none before it, is what a later run replaces: dropped now it would take that run's way back, and leave
+ * searches to an index that may not be validated. @throws Incompatible
+ */
+function refuseWhileAnother({ state, made, others, madeName }: Indexed): void {
+  if (state !== 'switched') return;
+  const all = [...(made === undefined ? [] : [made]), ...others].filter((each) => isOfAnotherRun(each, madeName));
+  if (all.length === 0) return;
+  const names = all.map(({ name }) => `'${name}'`).join(', ');
+  const text = `another run has begun since to replace this one's index, or has done so (${names})`;
+  throw new Incompatible(
+    `${text}; take that run back first, or retire it: vecferry rollback RUN, vecferry retire RUN`,
+    {
+      ids: [madeName],
+    },
+  );
 }
 
 async function advance({ database, readIndexed }: Switching): Promise<void> {
@@ -73,7 +100,7 @@ function advanceSql(layout: IndexedLayout, made: OwnIndex, old: OwnIndex | undef
     const name = indexName(table, indexed.field.column.name, made.method);
     return `${rename(layout, made.name, name)}; ${comment(layout, name, newMark(indexed))}`;
   }
-  const words = old.comment === null ? [] : [comment(layout, old.name, old.comment)];
+  const words = old.comment === null || isMark(old.comment) ? [] : [comment(layout, old.name, old.comment)];
   return [
     rename(layout, old.name, backupName(old.name, indexed.madeName)),
     rename(layout, made.name, old.name),
@@ -85,6 +112,7 @@ async function takeBack({ database, readIndexed }: Switching): Promise<void> {
   await inTries(database, async (session) => {
     const layout = await readIndexed(session);
     const { state, made, old, madeName } = layout.indexed;
+    refuseWhileAnother(layout.indexed);
     if (state !== 'switched' || made === undefined) return;
     const names = old === undefined ? [] : [rename(layout, old.name, made.name)];
     await session.run([rename(layout, made.name, madeName), ...names].join('; '));
