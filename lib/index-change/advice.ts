@@ -32,7 +32,7 @@ const [maxEfSearch, maxLists] = [1000, 32_768];
 /** github.com/pgvector/pgvector, README, "HNSW": m 16, ef_construction 64, hnsw.ef_search 40. */
 const pgvectorDefaults = { m: 16, efConstruction: 64, efSearch: 40, from: 'pgvector README, "HNSW"' };
 /** qdrant.tech/documentation/concepts/indexing: m 16, ef_construct 100; a search takes hnsw_ef as ef_construct where none is given. */
-const qdrantDefaults = { m: 16, efConstruction: 100, efSearch: 100, from: 'Qdrant documentation, "Indexing"' };
+const qdrantDefaults = { m: 16, efConstruction: 100, from: 'Qdrant documentation, "Indexing"' };
 
 /** The index with every setting, and what was suggested of it and of its searches, with the reason. */
 export function adviseIndex(input: AdviceInput): { readonly index: VectorIndex; readonly advice: readonly Advice[] } {
@@ -47,22 +47,24 @@ function adviseHnsw(
   const suggested = edgesFor(records, dimension, defaults);
   // pgvector takes no efConstruction below twice m.
   const m = asked.m ?? Math.max(2, Math.min(suggested.m, Math.floor((asked.efConstruction ?? Infinity) / 2)));
+  const isQdrant = store === 'qdrant';
   const ratio = defaults.efConstruction / defaults.m;
   const efConstruction =
     asked.efConstruction ?? Math.min(1000, Math.max(defaults.efConstruction, Math.ceil(m * ratio)));
-  const efSearch = Math.min(maxEfSearch, Math.max(defaults.efSearch, k));
+  const usual = isQdrant ? efConstruction : pgvectorDefaults.efSearch;
+  const efSearch = Math.min(isQdrant ? Infinity : maxEfSearch, Math.max(usual, k));
   const advice: Advice[] = [];
   if (asked.m === undefined) advice.push({ setting: 'm', value: m, why: suggested.why });
   if (asked.efConstruction === undefined) {
     const why =
       efConstruction === defaults.efConstruction
         ? `the default (${defaults.from})`
-        : `${ratio} times m, as of the defaults (${defaults.from}); pgvector takes no less than twice m`;
+        : `${ratio} times m, as of the defaults (${defaults.from})${isQdrant ? '' : '; pgvector takes no less than twice m'}`;
     advice.push({ setting: 'efConstruction', value: efConstruction, why });
   }
   const searches =
-    efSearch === defaults.efSearch
-      ? `the default (${defaults.from})`
+    efSearch === usual
+      ? `the default${isQdrant ? ', which is efConstruction' : ''} (${defaults.from})`
       : `as many as the deepest search asks for, k ${k}: a smaller one finds fewer (hnswlib, ALGO_PARAMS.md)`;
   advice.push({
     setting: 'efSearch',
@@ -77,7 +79,11 @@ function adviseHnsw(
  * dimension or a high recall take more. Malkov and Yashunin, arxiv.org/abs/1603.09320, section 4.1: 5 to 48, more for high
  * dimension and high recall; memory grows with it.
  */
-function edgesFor(records: number, dimension: number, defaults: typeof pgvectorDefaults): { m: number; why: string } {
+function edgesFor(
+  records: number,
+  dimension: number,
+  defaults: Pick<typeof pgvectorDefaults, 'm' | 'from'>,
+): { m: number; why: string } {
   const rule = 'hnswlib, ALGO_PARAMS.md: 12 to 48 for most uses, more for high dimension and recall';
   if (dimension <= 16) return { m: 8, why: `${dimension} dimensions are few (hnswlib, ALGO_PARAMS.md: about 6 at 4)` };
   if (dimension >= 256 && records > 1_000_000)

@@ -33,10 +33,12 @@ export async function noteFailedBuild(
   { run, attempt }: Pick<Plan, 'run' | 'attempt'>,
 ): Promise<void> {
   const { earlier, failed } = await readFailed(objects, { run, attempt });
-  const times = failed.times + 1;
-  await putJson(objects, runKeys(run).index, { ...earlier, failed: { ...failed, times } });
-  if (times <= maxFailures) return;
+  // Whoever repeats the call that has given up begins no further build.
+  const times = Math.min(failed.times + 1, maxFailures + 1);
   const said = failed.said === '' ? "the store's log says why" : failed.said;
+  const detail = `build ${times} ended without an index: ${said}`;
+  await putJson(objects, runKeys(run).index, { ...earlier, detail, failed: { ...failed, times } });
+  if (times <= maxFailures) return;
   const text = `run '${run}': the index was begun ${times} times, and each build ended without one: ${said}`;
   throw new StoreUnavailable(`${text}; mend that, and start the run again under its id`, { ids: [run] });
 }

@@ -45,4 +45,11 @@ describe('the settings of an index that an event leaves out', () => {
     });
     expect(of({ kind: 'hnsw' }, { k: 5000 }).why['efSearch']?.value).toBe(1000);
   });
+
+  test('Qdrant searches as wide as it builds where a search says nothing, and knows nothing of pgvector’s bounds', () => {
+    const { why } = of({ kind: 'hnsw', m: 32 }, { store: 'qdrant' });
+    expect(why['efSearch']).toMatchObject({ value: 200, why: expect.stringContaining('which is efConstruction') });
+    expect(why['efConstruction']).toMatchObject({ value: 200, why: expect.not.stringContaining('pgvector') });
+    expect(of({ kind: 'hnsw' }, { store: 'qdrant', k: 5000 }).why['efSearch']?.value).toBe(5000);
+  });
 });

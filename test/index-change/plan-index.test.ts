@@ -2,6 +2,7 @@ import { describe, expect, test } from '@jest/globals';
 import { parseEvent } from '../../lib/event.ts';
 import { noteFailedBuild, noteFailure, noteIndex } from '../../lib/index-change/note-index.ts';
 import { checkIndexAgain, refuseIndex } from '../../lib/index-change/plan-index.ts';
+import { runKeys } from '../../lib/keys.ts';
 import { spotChecksOf } from '../../lib/place.ts';
 import { storeKind } from '../../lib/stores/registry.ts';
 import { memoryObjects } from '../local/memory-objects.ts';
@@ -98,7 +99,11 @@ test('a build that fails again and again ends the run, with what the store said 
     await noteFailedBuild(objects, plan);
     await noteIndex(objects, 'r1', { done: false, detail: 'building' });
   }
-  await expect(noteFailedBuild(objects, plan)).rejects.toThrow(/begun 6 times.*No space left on device/);
+  // The state machine tries again what has failed, and no further build is begun.
+  for (let turn = 0; turn < 3; turn++)
+    await expect(noteFailedBuild(objects, plan)).rejects.toThrow(/begun 6 times.*No space left on device/);
+  const { detail } = JSON.parse(new TextDecoder().decode(await objects.get(runKeys('r1').index)));
+  expect(detail).toMatch(/build 6 ended without an index.*No space left/);
   // Somebody has made room, and started the run again.
   await noteFailedBuild(objects, { run: 'r1', attempt: 2 });
 });
