@@ -61,6 +61,18 @@ const howOf = (made: readonly UpgradedFile[]) => made.map(({ file, how }) => `${
 const read = async (path: string) => await decodeShard(readFileSync(path), path);
 
 describe('upgrade', () => {
+  test('a name in capitals is told as in small letters: refused by readers, then brought up as Parquet', async () => {
+    const folder = makeFolder();
+    put(folder, 'A.JSONL', old([1, 2]));
+    const store = (path: string) => files.open({ connection: { path }, collection: '.', options: {} });
+    await expect(store(folder).then((opened) => opened.describe())).rejects.toMatchObject({
+      name: 'UnsupportedFormat',
+    });
+    const { files: made } = await upgrade(folder);
+    expect(made.map(({ to }) => to)).toEqual(['A.parquet']);
+    expect((await (await store(`${folder}-new`)).describe()).count).toBe(2);
+  });
+
   test('makes one complete folder and leaves the old one as it was, to the byte', async () => {
     const folder = makeFolder();
     const current = await encodeShard(makeBatch(), meta());

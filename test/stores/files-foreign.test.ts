@@ -178,6 +178,35 @@ describe('Parquet of other writers', () => {
     });
   });
 
+  test('the first records may lack their vector, or have an empty one: the dimension is of those that follow', async () => {
+    const vector = (first: string) => `case when i < 4000 then ${first} else [1.5, i]::float[] end as v`;
+    await duck(`select i as id, ${vector('null')} from range(6000) t(i)`, 'late/a.parquet', ', row_group_size 2048');
+    const store = await open('late');
+    expect((await store.describe()).schema.vectors).toMatchObject([{ name: 'v', dimension: 2 }]);
+    expect((await readAll(store)).count).toBe(6000);
+    await duck(`select i as id, ${vector('[]')} from range(6000) t(i)`, 'empty/a.parquet');
+    await expect(readAll(await open('empty'))).rejects.toThrow(/record '0' in .* has 0 floats, others have 2/);
+    await duck(`select i as id, []::float[] as v from range(3) t(i)`, 'none/a.parquet');
+    await expect(readAll(await open('none'))).rejects.toThrow(/record '0' in .* has 0 floats/);
+  });
+
+  test('a folder may be named as a file, as Spark names it, and an ending may be in capitals', async () => {
+    await duck(`select i as id, [1.5, i]::float[] as v from range(3) t(i)`, 'spark/words.parquet/part-0.PARQUET');
+    await put('spark/words.parquet/_SUCCESS', '');
+    await duck(`select i as id, [1.5, i]::float[] as v from range(5) t(i)`, 'spark/other.parquet');
+    expect((await readAll(await open('spark/words.parquet'))).count).toBe(3);
+    expect((await readAll(await open('spark/other.parquet'))).count).toBe(5);
+  });
+
+  test('two values under one name are refused: one would be lost', async () => {
+    const columns = `i as id, [1.5, i]::float[] as v, i as rank, {rank: 7, word: 'x'} as more`;
+    await duck(`select ${columns} from range(3) t(i)`, 'twice/a.parquet');
+    const reading = async () => await readAll(await open('twice', { payload: 'more' }));
+    await expect(reading()).rejects.toThrow(
+      /record '0' in .* the field 'rank' in column 'more' and in a column of its own/,
+    );
+  });
+
   test('a vector of another length is refused by id', async () => {
     await duck(
       `select i as id, case when i = 3 then [1, 2]::float[] else [1, 2, 3]::float[] end as v from range(5) t(i)`,

@@ -1,6 +1,6 @@
-import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { type Batch, column, concatBatches } from '../../lib/batch.ts';
 import { files } from '../../lib/stores/files.ts';
@@ -170,6 +170,30 @@ describe('what cannot be read is refused with the file, and what to do', () => {
     await copy(`bad/${name}.npy`, `${name}/${name}.npy`);
     const reading = async () => await readAll(await open(name, {}, made));
     await expect(reading()).rejects.toMatchObject({ name: 'RecordRefused', message: expect.stringMatching(message) });
+  });
+
+  test('NumPy rows without floats, a field that stands twice; and ids of text are what their lines are', async () => {
+    const file = (shape: string, type: string, body: Uint8Array): Buffer => {
+      const header = `{'descr': '${type}', 'fortran_order': False, 'shape': ${shape}, }`.padEnd(117);
+      return Buffer.concat([Buffer.from('\x93NUMPY\x01\0\x76\0', 'latin1'), Buffer.from(`${header}\n`), body]);
+    };
+    const put = async (name: string, body: Uint8Array | string) => {
+      await mkdir(dirname(join(made, name)), { recursive: true });
+      await writeFile(join(made, name), body);
+    };
+    await put('flat/vectors.npy', file('(2, 0)', '<f4', new Uint8Array()));
+    await expect(open('flat', {}, made).then((store) => store.describe())).rejects.toThrow(
+      /its vectors have no floats/,
+    );
+    await put('two/vectors.npy', file('(2, 1)', '<f4', new Uint8Array(8)));
+    await put('two/ids.txt', '7\r\n 7\r\n');
+    expect((await readAll(await open('two', {}, made))).ids).toEqual(['7', ' 7']);
+    await put('two/rank.npy', file('(2,)', '<i4', new Uint8Array(8)));
+    await put('two/metadata.jsonl', '{"word":"x"}\n{"rank":5}\n');
+    const reading = readAll(await open('two', {}, made));
+    await expect(reading).rejects.toThrow(
+      /record ' 7' has the field 'rank' on its line of metadata and in .*rank\.npy/,
+    );
   });
 
   test.each(['stream-plain.arrows', 'stream-lz4.arrows'])('%s with another stream after it', async (file) => {

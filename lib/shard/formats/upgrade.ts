@@ -204,7 +204,7 @@ function shardNames(files: readonly FolderFile[]): ReadonlyMap<string, string> {
   const taken = new Set(files.map(({ name }) => name));
   return new Map(
     files.map(({ name }) => {
-      const plain = name.replace(/\.(jsonl|ndjson)$/, '.parquet');
+      const plain = name.replace(/\.(jsonl|ndjson)$/i, '.parquet');
       const made = plain === name || !taken.has(plain) ? plain : `${name}.parquet`;
       taken.add(made);
       return [name, made];

@@ -55,13 +55,16 @@ function elementTypeOf(list: DataType): DataType | undefined {
   return type === undefined ? undefined : (onlyChild(type, elementNames) ?? type);
 }
 
-/** Where a fixed-size list does not say it, the first list's length; undefined when all are null. */
+/** Where a fixed-size list does not say it, the first list's length; undefined when all are null or empty. */
 export function dimensionOf(name: string, type: DataType, first: RecordBatch | undefined): number | undefined {
   if (DataType.isFixedSizeList(type)) return type.listSize;
   if (first === undefined) return undefined;
   const { lists, isThere } = listsIn(childOf(first, name));
   const [starts] = startsOf(lists, 0);
-  for (let row = 0; row < lists.length; row++) if (isThere(row)) return (starts[row + 1] ?? 0) - (starts[row] ?? 0);
+  for (let row = 0; row < lists.length; row++) {
+    const length = (starts[row + 1] ?? 0) - (starts[row] ?? 0);
+    if (isThere(row) && length > 0) return length;
+  }
   return undefined;
 }
 
@@ -107,6 +110,13 @@ export function toBatch(
         where,
       );
       if (inside !== '') members.push(inside);
+      const within = fields.length === 0 ? undefined : splitObject(`{${inside}}`);
+      const own = fields.find(({ name }) => within?.has(name));
+      if (own !== undefined)
+        throw new RecordRefused(
+          `record '${id}' in ${where} has the field '${own.name}' in column '${options.payload}' and in a column of its own; give one another name`,
+          { ids: [id] },
+        );
     }
     return `{${members.join(',')}}`;
   });
@@ -181,7 +191,7 @@ function denseFrom(
   const present = Uint8Array.from(ids, (_, row) => (isThere(row) ? 1 : 0));
   const isWhole = !present.includes(0);
   const [starts, isEven] = startsOf(lists, dimension);
-  if (isWhole && isEven && child.nullCount === 0 && floats instanceof Float32Array) {
+  if (isWhole && isEven && dimension > 0 && child.nullCount === 0 && floats instanceof Float32Array) {
     const from = starts[0] ?? 0;
     return { kind: 'dense', dimension, values: floats.subarray(from, from + ids.length * dimension) };
   }
@@ -189,7 +199,7 @@ function denseFrom(
   for (const [row, id] of ids.entries()) {
     if (present[row] === 0) continue;
     const [from, to] = [starts[row] ?? 0, starts[row + 1] ?? 0];
-    if (to - from !== dimension) {
+    if (to - from !== dimension || dimension === 0) {
       const mend = 'mend the file, or leave the column out with options {"vectors": […]}';
       throw new RecordRefused(
         `vector '${name}' of record '${id}' in ${where} has ${to - from} floats, others have ${dimension}; ${mend}`,

@@ -95,7 +95,12 @@ function folderOf(objects: ListingObjectStore, parts: readonly string[], root: s
     list: async () => {
       const found = await objects.entries(prefix);
       const named = found.map((each) => ({ ...each, key: each.key.slice(prefix.length) }));
-      return named.filter(({ key }) => (only === undefined ? isOurs(key) : key === only || goesWith(only, key)));
+      if (only === undefined) return named.filter(({ key }) => isOurs(key));
+      const file = named.filter(({ key }) => key === only || goesWith(only, key));
+      // A folder may be named as a file is: Spark and pandas write `words.parquet/part-0.parquet`.
+      return file.some(({ key }) => key === only)
+        ? file
+        : named.filter(({ key }) => key.startsWith(`${only}/`) && isOurs(key));
     },
     bytesOf: (file) => {
       const object = { ...file, key: prefix + file.key };

@@ -6,9 +6,10 @@ import type { ListedObject } from '../../objects-files.ts';
 export type FileKind = 'parquet' | 'jsonl' | 'arrow' | 'numpy';
 
 const byName: readonly (readonly [RegExp, FileKind])[] = [
-  [/\.parquet$/, 'parquet'],
-  [/\.(jsonl|ndjson)(\.gz)?$/, 'jsonl'],
-  [/\.(arrow|arrows|ipc|feather)$/, 'arrow'],
+  [/\.parquet$/i, 'parquet'],
+  [/\.(jsonl|ndjson)(\.gz)?$/i, 'jsonl'],
+  [/\.(arrow|arrows|ipc|feather)$/i, 'arrow'],
+  // In small letters alone: arrays are called as their files are, and found by it.
   [/\.(npy|npz)$/, 'numpy'],
 ];
 

@@ -7,11 +7,14 @@ import type { Position } from './format.ts';
 
 /** A line of text with where it stands: its number, and its first byte (of the text, where the file is compressed). */
 export interface Line {
+  /** Without space around it. */
   readonly text: string;
+  /** With it, but for the line's end. */
+  readonly whole: string;
   readonly at: Position;
 }
 
-export const isGzip = (name: string): boolean => name.endsWith('.gz');
+export const isGzip = (name: string): boolean => /\.gz$/i.test(name);
 
 const chunkBytes = 4 * 1024 * 1024;
 
@@ -26,13 +29,14 @@ export async function* linesOf(bytes: ByteRanges, from: Position, where = ''): A
   let at = from.byte;
   let parts: Buffer[] = [];
   const line = (): Line => {
-    const whole = Buffer.concat(parts);
-    if (!isUtf8(whole))
+    const read = Buffer.concat(parts);
+    if (!isUtf8(read))
       throw new RecordRefused(
         `line ${record + 1} of ${where || 'the file'} is no UTF-8: convert the file (\`iconv -f LATIN1 -t UTF-8\`, by the encoding that it has)`,
         { ids: [`${where}:${record + 1}`] },
       );
-    return { text: whole.toString('utf8').trim(), at: { record, byte: begin } };
+    const whole = read.toString('utf8').replace(/^\ufeff|\r$/g, '');
+    return { text: whole.trim(), whole, at: { record, byte: begin } };
   };
   for await (const chunk of isGzip(where) ? unpacked(bytes, from.byte, where) : chunksOf(bytes, from.byte)) {
     let start = 0;

@@ -62,6 +62,12 @@ export async function openNumpy(
   const [first] = vectors.length > 0 ? vectors : others;
   if (first === undefined || (vectors.length === 0 && options.vectors === undefined))
     throw new Incompatible(`${where} holds no matrix of vectors (rows, dimensions), only lists`, { ids: [where] });
+  const empty = vectors.find(({ shape }) => shape[1] === 0);
+  if (empty !== undefined)
+    throw new Incompatible(
+      `${empty.where} is of shape (${empty.shape.join(', ')}): its vectors have no floats; take it away`,
+      { ids: [empty.where] },
+    );
   const fields = others.filter(({ shape }) => shape.length === 1);
   const odd = [...vectors, ...fields, ...(ids === undefined ? [] : [ids])].find(({ rows }) => rows !== first.rows);
   if (odd !== undefined) {
@@ -231,12 +237,21 @@ async function batchAt(
   const lists = await Promise.all(fields.map(async (array) => ({ array, values: await jsonRows(array, from, to) })));
   const added = (row: number): [string, string][] =>
     lists.map(({ array, values }) => [array.name, values[row] ?? 'null']);
+  const joined = (text: string, row: number): string => {
+    const members = splitObject(text);
+    const twice = lists.find(({ array }) => members.has(array.name));
+    if (twice !== undefined)
+      throw new RecordRefused(
+        `record '${ids[row]}' has the field '${twice.array.name}' on its line of metadata and in ${twice.array.where}; give one another name`,
+        { ids: [ids[row] ?? ''] },
+      );
+    return joinObject([...members, ...added(row)]);
+  };
   return {
     count: ids.length,
     ids,
     vectors: new Map(columns),
-    payloads:
-      lists.length === 0 ? payloads : payloads.map((text, row) => joinObject([...splitObject(text), ...added(row)])),
+    payloads: lists.length === 0 ? payloads : payloads.map(joined),
   };
 }
 
@@ -271,11 +286,12 @@ async function* idLines(records: NumpyRecords, from: Position, step: number): As
   let batch: string[] = [];
   let row = ids.kind === 'lines' ? 0 : from.record;
   let isText = true;
-  for await (const { text, at } of linesOf(part.bytes, ids.kind === 'lines' ? fileStart : from)) {
+  for await (const { text, whole, at } of linesOf(part.bytes, ids.kind === 'lines' ? fileStart : from)) {
     if (at.record !== row || row >= rows) throw uneven(records, part, row);
     row++;
     if (at.record < from.record) continue;
-    const raw = rawId(text, part, at.record, idField);
+    // An id of text is the line as it is: ' 7' is not '7'.
+    const raw = rawId(part.name.endsWith('.txt') ? whole : text, part, at.record, idField);
     isText = raw.startsWith('"');
     batch.push(isText ? stringOf(raw) : raw);
     if (batch.length < step) continue;

@@ -16,7 +16,7 @@ export async function refuseOldShards(
   known: Set<string>,
 ): Promise<void> {
   const tagOf = ({ key, tag }: ListedObject): string => JSON.stringify([key, tag]);
-  const unknown = listed.filter((file) => /\.(jsonl|ndjson)$/.test(file.key) && !known.has(tagOf(file)));
+  const unknown = listed.filter((file) => /\.(jsonl|ndjson)$/i.test(file.key) && !known.has(tagOf(file)));
   const look = async (file: ListedObject): Promise<void> => {
     const start = await folder.bytesOf(file).range(0, Math.min(file.size, jsonLinesMark.length));
     if (Buffer.from(start).toString('latin1') === jsonLinesMark) throw ofFormat('1', folder.locate(file.key));

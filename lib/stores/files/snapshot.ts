@@ -11,7 +11,7 @@ import { arrowTable } from './arrow.ts';
 import { type FilesOptions, type Folder, fileFormatSchema } from './folder.ts';
 import type { Entry } from './index.ts';
 import { describeJsonLines, jsonLines } from './jsonl.ts';
-import { type FileGroup, groupFiles, readNames, refuseOthersTools } from './kinds.ts';
+import { type FileGroup, groupFiles, kindOf, readNames, refuseOthersTools } from './kinds.ts';
 import { describeNumpy, type NumpyPart, numpyFile, openNumpy, withVectorName } from './numpy.ts';
 import { refuseOldShards } from './old-shards.ts';
 import { ownShard, parquetTable, shardHeader } from './parquet.ts';
@@ -103,7 +103,7 @@ async function othersIn(
   if (names?.collection === undefined || names.strict) return [];
   const others: string[] = [];
   for (const file of listed) {
-    if (!file.key.endsWith('.parquet')) continue;
+    if (kindOf(file.key) !== 'parquet') continue;
     const key = JSON.stringify([file.key, file.tag]);
     const isOurs =
       asked.get(key) ??

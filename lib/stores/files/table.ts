@@ -47,10 +47,11 @@ export async function describeTable(source: TableSource, options: FilesOptions):
   const idField = file.fields.find(({ name }) => name === options.id);
   if (idField === undefined && numbers === undefined) throw noId(file, where, options);
   const [first] = file.groups.length === 0 ? [] : await guarded(source, () => file.read(0));
+  const dimensions = await dimensionsOf(source, file, first, options);
   const vectors = file.fields
     .filter((field) => isVector(field, options))
-    .map(({ name, type }): VectorSpec => {
-      const dimension = dimensionOf(name, type, first);
+    .map(({ name }): VectorSpec => {
+      const dimension = dimensions.get(name);
       return {
         name,
         kind: 'dense',
@@ -70,6 +71,26 @@ export async function describeTable(source: TableSource, options: FilesOptions):
     payloadIndexes: [],
     native: {},
   };
+}
+
+/** Of each vector: of the first group that has one, for the first records may all lack it. */
+async function dimensionsOf(
+  source: TableSource,
+  file: TableFile,
+  first: RecordBatch | undefined,
+  options: FilesOptions,
+): Promise<ReadonlyMap<string, number>> {
+  const found = new Map<string, number>();
+  for (const { name, type } of file.fields.filter((field) => isVector(field, options))) {
+    const known = dimensionOf(name, type, first);
+    if (known !== undefined) found.set(name, known);
+    for (let group = 0; group < file.groups.length && !found.has(name); group++)
+      for (const batch of await guarded(source, () => file.read(group, [name]))) {
+        const dimension = found.get(name) ?? dimensionOf(name, type, batch);
+        if (dimension !== undefined) found.set(name, dimension);
+      }
+  }
+  return found;
 }
 
 function noId({ fields, metadata }: TableFile, where: string, { id }: FilesOptions): Incompatible {
@@ -193,8 +214,18 @@ function pandasRange(
   return { name: typeof name === 'string' ? name : null, start, step };
 }
 
+/** @throws RecordRefused where it cannot be read; Incompatible where two columns have one name: one would be lost */
 async function opened(source: TableSource): Promise<TableFile> {
-  return await guarded(source, () => source.open());
+  const file = await guarded(source, () => source.open());
+  const names = new Set<string>();
+  for (const { name } of file.fields) {
+    if (names.has(name))
+      throw new Incompatible(`${source.where} has two columns '${name}'; write it again with a name for each`, {
+        ids: [source.where],
+      });
+    names.add(name);
+  }
+  return file;
 }
 
 export async function guarded<T>({ where, form }: Omit<TableSource, 'open'>, read: () => Promise<T>): Promise<T> {
