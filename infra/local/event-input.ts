@@ -3,6 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { text } from 'node:stream/consumers';
 import { InvalidEvent } from '../../lib/errors.ts';
 import { parseEvent, type RunEvent } from '../../lib/event.ts';
+import { quoted } from './shown-command.ts';
 
 /** An event as the user gave it, and parsed: the state machine gets the former, as it would on AWS. */
 export interface GivenEvent {
@@ -30,7 +31,7 @@ export function onlyOf({ raw, parsed }: GivenEvent, only: string | undefined): G
 
 /** The argument as it can be typed again in a shell. */
 export function shownEvent(argument: string): string {
-  return argument.trimStart().startsWith('{') ? `'${argument}'` : argument;
+  return quoted(argument);
 }
 
 export async function readText(argument: string): Promise<{ readonly text: string; readonly where: string }> {

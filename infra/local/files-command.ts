@@ -5,7 +5,7 @@ import { endpointSchema, parseAs, parseEvent } from '../../lib/event.ts';
 import { kindOf, refuseOthersTools } from '../../lib/stores/files/kinds.ts';
 import { type CommandContext, runCommand } from './commands.ts';
 import { newRunId, parseJson, readText, shownEvent } from './event-input.ts';
-import { shownCommand } from './shown-command.ts';
+import { quoted, shownCommand } from './shown-command.ts';
 
 /**
  * `vecferry export` and `vecferry import`: each makes an event and runs it as `vecferry run` does, validated as ever. Readers are
@@ -38,7 +38,7 @@ export async function exportCommand(
     validate: validationOf(given),
     cutover: null,
   };
-  const flags = `--to ${to} --format ${format}${lists === 'list' ? '' : ` --lists ${lists}`}`;
+  const flags = `--to ${quoted(to)} --format ${format}${lists === 'list' ? '' : ` --lists ${lists}`}`;
   return await start(context, event, `export ${shownEvent(argument)} ${flags}`, options.run);
 }
 
@@ -77,13 +77,17 @@ export async function importCommand(
   const isEvent = 'target' in given;
   const into = existing ? { into: 'existing' } : {};
   const event = {
+    ...(isEvent
+      ? { ...given, target: { ...Object(given['target']), ...into } }
+      : { target: { ...endpointOf(given, argument), ...into } }),
     cutover: null,
-    ...(isEvent ? given : { target: { ...endpointOf(given, argument), ...into } }),
     source: { ...(await sourceOf(path)), options: said },
   };
   const names = { id, 'id-type': idType, vectors, payload, distance };
-  const flags = Object.entries(names).flatMap(([name, value]) => (value === undefined ? [] : [` --${name} ${value}`]));
-  const again = `import ${path} ${shownEvent(argument)}${flags.join('')}${existing ? ' --existing' : ''}`;
+  const flags = Object.entries(names).flatMap(([name, value]) =>
+    value === undefined ? [] : [` --${name} ${quoted(value)}`],
+  );
+  const again = `import ${quoted(path)} ${shownEvent(argument)}${flags.join('')}${existing ? ' --existing' : ''}`;
   return await start(context, event, again, options.run);
 }
 

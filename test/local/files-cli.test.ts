@@ -46,6 +46,22 @@ test("a file of pandas is imported by its index's name, and --into says the same
   expect({ code, err }).toEqual({ code: 0, err: '' });
 });
 
+test('an event gives its target alone: no reader is moved, --existing holds of it too, and the command to go on can be typed', async () => {
+  const event = join(work, 'event.json');
+  const target = JSON.parse(lance('of-event'));
+  await writeFile(event, JSON.stringify({ target, cutover: { flag: 'of-event' } }));
+  const file = join(golden, 'pandas.parquet');
+  const first = await vecferry(['import', file, event]);
+  expect({ code: first.code, err: first.err }).toEqual({ code: 0, err: '' });
+  expect(first.out).not.toMatch(/^readers/m);
+  expect((await vecferry(['import', file, event])).code).toBe(3);
+  expect((await vecferry(['import', file, event, '--existing'])).code).toBe(0);
+  const broken = join(work, "it's broken.jsonl");
+  await writeFile(broken, '{"id":1,"v":[1.5]}\n{"id":');
+  const { out, err } = await vecferry(['import', broken, event, '--existing']);
+  expect(out + err).toContain(`import '${join(work, "it'\\''s broken.jsonl")}' ${event} --existing --run `);
+});
+
 test.each([
   [
     ['import', join(golden, 'pandas-index-text.parquet'), lance('x')],
