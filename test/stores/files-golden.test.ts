@@ -244,6 +244,21 @@ describe('what cannot be read is refused with the file, and what to do', () => {
     },
   );
 
+  test.each([
+    ['file-zstd.arrow', 104, 255],
+    ['file-lz4.arrow', 36, 255],
+    ['huggingface.arrow', 211, 127],
+  ])('%s altered so that it has entries or values without end is refused at once', async (file, seed, flip) => {
+    const { length } = await readFile(join(golden, file));
+    await copy(file, `billions/${file}`, (bytes) => {
+      for (let i = 0; i < 5; i++) bytes[(seed * 7919 + i * 104_729) % length]! ^= flip;
+      return bytes;
+    });
+    const start = performance.now();
+    await expect(open(`billions/${file}`, {}, made).then(readAll)).rejects.toMatchObject({ name: 'RecordRefused' });
+    expect(performance.now() - start).toBeLessThan(2000);
+  });
+
   test('a .npz whose compressed bytes still unpack, to other ones, is refused: its checksum says so', async () => {
     // The directory's checksum of one member is altered, and nothing else.
     await copy('deflated.npz', 'checksum.npz', (bytes) => {

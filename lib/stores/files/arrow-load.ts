@@ -37,8 +37,20 @@ export interface Shape {
   readonly dictionary: number | undefined;
 }
 
+/** The shapes of a schema's fields, as shapesOf. @throws RangeError as shapesOf, and for metadata that does not fit */
+export function schemaShapes(bytes: Buffer, schema: FlatTable | undefined): readonly Shape[] {
+  if (schema === undefined) return [];
+  holdMetadata(schema, 2);
+  return shapesOf(bytes, schema.tables(1));
+}
+
+/** apache-arrow goes through as many entries as an altered length says, were it billions. @throws RangeError when they do not fit */
+function holdMetadata(table: FlatTable, field: number): void {
+  table.tables(field);
+}
+
 /** The shapes of a schema's fields; their types are changed in `bytes` to those that apache-arrow has. @throws RangeError naming a type that is not read */
-export function shapesOf(bytes: Buffer, fields: readonly FlatTable[]): readonly Shape[] {
+function shapesOf(bytes: Buffer, fields: readonly FlatTable[]): readonly Shape[] {
   return fields.map((field): Shape => {
     const type = field.byte(2);
     const place = field.placeOf(2);
@@ -48,6 +60,7 @@ export function shapesOf(bytes: Buffer, fields: readonly FlatTable[]): readonly 
     }
     const plain = readAs.get(type);
     if (plain !== undefined && place !== undefined) bytes.writeUInt8(plain, place);
+    holdMetadata(field, 6);
     const dictionary = field.table(4)?.long(0);
     return { type, children: shapesOf(bytes, field.tables(5)), dictionary };
   });
@@ -166,7 +179,19 @@ function made({ type, length, nullCount }: Column, parts: Parts, children: Data[
   const held = hasOffsets(type) || parts[1] === undefined ? Number.MAX_SAFE_INTEGER : elementsIn(type, parts[1]);
   if (isShort || held < length)
     throw new RangeError('a column holds fewer values than its batch: it is cut short or altered');
+  if (hasOffsets(type)) holdOffsets(parts[0], children[0]?.length ?? parts[1]?.byteLength ?? 0);
   return new Data(type, 0, length, nullCount, parts, children, dictionary);
+}
+
+/** Altered offsets would have a row of billions of values. @throws RangeError when they do not ascend from 0 to at most `held` */
+function holdOffsets(offsets: Parts[0], held: number): void {
+  if (offsets === undefined) return;
+  let last: number | bigint = 0;
+  for (const offset of offsets) {
+    if (offset < last) throw new RangeError('the offsets of a column do not ascend: it is altered');
+    last = offset;
+  }
+  if (last > held) throw new RangeError('a column has offsets beyond its values: it is cut short or altered');
 }
 
 function elementsIn(type: DataType, values: ArrayBufferView): number {

@@ -1,6 +1,13 @@
 import { type Field, makeData, RecordBatch, RecordBatchReader, type Schema, Struct } from 'apache-arrow';
 import type { ByteRanges } from '../../shard/parquet-file.ts';
-import { type Dictionaries, loadColumns, loadDictionary, type Message, type Shape, shapesOf } from './arrow-load.ts';
+import {
+  type Dictionaries,
+  loadColumns,
+  loadDictionary,
+  type Message,
+  type Shape,
+  schemaShapes,
+} from './arrow-load.ts';
 import { type FlatTable, rootTable } from './flatbuffer.ts';
 import type { TableFile, TableSource } from './table.ts';
 
@@ -70,7 +77,7 @@ async function scanFile(bytes: ByteRanges): Promise<Scanned> {
     throw new RangeError('it does not end as an Arrow file: it was cut short or altered');
   const footer = Buffer.from(await range(size - 10 - length, size - 10));
   const root = rootTable(footer);
-  const shapes = shapesOf(footer, root.table(1)?.tables(1) ?? []);
+  const shapes = schemaShapes(footer, root.table(1));
   const places: Place[] = [];
   // A block is 24 bytes: where it begins, the length of its header in 32 bits with 32 of padding, the length of its body.
   for (const field of [2, 3]) {
@@ -108,7 +115,7 @@ async function scanStream(bytes: ByteRanges): Promise<Scanned> {
     at = found.place.body + found.place.bodyLength;
   }
   if (schema === undefined) throw new RangeError('it holds no schema: it is no Arrow IPC file or stream');
-  const shapes = shapesOf(schema, rootTable(schema).table(2)?.tables(1) ?? []);
+  const shapes = schemaShapes(schema, rootTable(schema).table(2));
   return { schema: decodeSchema(schema), shapes, places };
 }
 

@@ -11,6 +11,8 @@ export function lz4Decode(frame: Buffer, length: number): Buffer {
   const flags = frame[4] ?? 0;
   const hasBlockChecksum = (flags & 0x10) !== 0;
   let at = 7 + ((flags & 0x08) === 0 ? 0 : 8) + ((flags & 0x01) === 0 ? 0 : 4);
+  // A byte adds at most 255: an altered length shall not take memory.
+  if (length < 0 || length > frame.length * 255) throw new RangeError(`an LZ4 frame cannot hold ${length} bytes`);
   const out = Buffer.alloc(length);
   let end = 0;
   for (;;) {
