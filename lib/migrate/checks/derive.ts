@@ -31,15 +31,23 @@ interface Made {
 export interface Expected {
   /** By quoted name; without a schema where that is public. */
   readonly tables: Map<string, ExpectedTable>;
-  readonly views: Map<string, string>;
+  readonly views: Map<string, Made>;
   readonly indexes: Map<string, Made & { table: string }>;
+  /** Tables that went with their session. */
+  readonly temporary: Set<string>;
   /** Statements whose effect is not known, a line each. */
   readonly unread: string[];
 }
 
 /** @param files those that stand, in order @throws InvalidEvent where one is no SQL */
 export async function deriveExpected(files: readonly MigrationFile[]): Promise<Expected> {
-  const expected: Expected = { tables: new Map(), views: new Map(), indexes: new Map(), unread: [] };
+  const expected: Expected = {
+    tables: new Map(),
+    views: new Map(),
+    indexes: new Map(),
+    temporary: new Set(),
+    unread: [],
+  };
   for (const file of files) {
     if (file.kind !== 'sql') continue;
     for (const statement of await parseSql(sqlParts(file.text, file.path).up, file.path)) {
@@ -70,7 +78,10 @@ function apply(expected: Expected, { node, line }: ParsedStatement, from: string
   make(expected, node, from);
   change(expected, node, from);
   if ('DropStmt' in node)
-    for (const object of node.DropStmt.objects ?? []) drop(expected, object, node.DropStmt.removeType);
+    for (const object of node.DropStmt.objects ?? []) {
+      drop(expected, object, node.DropStmt.removeType);
+      if (node.DropStmt.behavior === 'DROP_CASCADE') dropWithIt(expected, namesIn(object).at(-1) ?? '');
+    }
   if ('DoStmt' in node || 'CallStmt' in node || 'ExecuteStmt' in node) {
     const what = 'DoStmt' in node ? 'its DO block' : 'the procedure';
     expected.unread.push(`${from}, line ${line}: what ${what} made`);
@@ -82,10 +93,13 @@ function make(expected: Expected, node: Node, from: string): void {
   if ('CreateStmt' in node) createTable(expected, node.CreateStmt, from);
   if ('CreateTableAsStmt' in node && node.CreateTableAsStmt.into?.rel !== undefined) {
     const name = tableOf(node.CreateTableAsStmt.into.rel);
-    if (node.CreateTableAsStmt.objtype === 'OBJECT_MATVIEW') views.set(name, from);
+    const about = JSON.stringify(node.CreateTableAsStmt.query);
+    if (node.CreateTableAsStmt.objtype === 'OBJECT_MATVIEW') views.set(name, { from, about });
+    else if (node.CreateTableAsStmt.into.rel.relpersistence === 't') expected.temporary.add(name);
     else tables.set(name, { columns: new Map(), constraints: new Map(), from });
   }
-  if ('ViewStmt' in node && node.ViewStmt.view !== undefined) views.set(tableOf(node.ViewStmt.view), from);
+  if ('ViewStmt' in node && node.ViewStmt.view !== undefined && node.ViewStmt.view.relpersistence !== 't')
+    views.set(tableOf(node.ViewStmt.view), { from, about: JSON.stringify(node.ViewStmt.query) });
   if ('IndexStmt' in node) {
     const { idxname, relation, indexParams = [], whereClause } = node.IndexStmt;
     if (relation === undefined || idxname === undefined || idxname === '') return;
@@ -96,13 +110,17 @@ function make(expected: Expected, node: Node, from: string): void {
 
 function change(expected: Expected, node: Node, from: string): void {
   if ('AlterTableStmt' in node) {
-    const { relation, cmds = [] } = node.AlterTableStmt;
-    const table = relation === undefined ? undefined : expected.tables.get(tableOf(relation));
-    if (relation === undefined || table === undefined) return;
-    for (const cmd of cmds)
-      if ('AlterTableCmd' in cmd) alterTable(expected, tableOf(relation), table, cmd.AlterTableCmd, from);
+    const { relation, cmds = [], objtype, missing_ok } = node.AlterTableStmt;
+    if (relation === undefined || objtype !== 'OBJECT_TABLE') return;
+    const name = tableOf(relation);
+    const known = expected.tables.get(name);
+    // One that was there before the migrations: what they added to it is known, and no more.
+    const table = known ?? { columns: new Map(), constraints: new Map(), from };
+    for (const cmd of cmds) if ('AlterTableCmd' in cmd) alterTable(expected, name, table, cmd.AlterTableCmd, from);
+    const isOurs = table.columns.size + table.constraints.size > 0 && missing_ok !== true;
+    if (known === undefined && isOurs && !expected.temporary.has(name)) expected.tables.set(name, table);
   }
-  if ('RenameStmt' in node) rename(expected, node.RenameStmt, from);
+  if ('RenameStmt' in node) rename(expected, node.RenameStmt);
   if ('AlterObjectSchemaStmt' in node) {
     const { relation, newschema = '' } = node.AlterObjectSchemaStmt;
     if (relation !== undefined) moveTable(expected, tableOf(relation), nameOf(newschema, relation.relname ?? ''));
@@ -115,16 +133,31 @@ function drop(expected: Expected, object: Node, kind: string | undefined): void 
   if (kind === 'OBJECT_INDEX') expected.indexes.delete(name);
   if (kind === 'OBJECT_VIEW' || kind === 'OBJECT_MATVIEW') expected.views.delete(name);
   if (kind === 'OBJECT_TABLE') dropTable(expected, name);
-  if (kind === 'OBJECT_SCHEMA')
+  if (kind === 'OBJECT_SCHEMA') {
     for (const table of [...expected.tables.keys()]) if (schemaOf(table) === parts[0]) dropTable(expected, table);
+    for (const view of [...expected.views.keys()]) if (schemaOf(view) === parts[0]) expected.views.delete(view);
+  }
+}
+
+/** CASCADE: views that read what was dropped, those that read them in turn, and foreign keys to it. */
+function dropWithIt(expected: Expected, dropped: string): void {
+  const names = ({ about }: Made): boolean => about.includes(`"relname":${JSON.stringify(dropped)}`);
+  for (const { constraints } of expected.tables.values())
+    for (const [name, made] of constraints) if (names(made)) constraints.delete(name);
+  for (const [view, made] of [...expected.views])
+    if (names(made) && expected.views.delete(view)) dropWithIt(expected, bareName(view));
 }
 
 function createTable(
-  { tables }: Expected,
+  { tables, temporary }: Expected,
   { relation, tableElts = [], if_not_exists }: CreateStmt,
   from: string,
 ): void {
-  if (relation === undefined || relation.relpersistence === 't') return;
+  if (relation === undefined) return;
+  if (relation.relpersistence === 't') {
+    temporary.add(tableOf(relation));
+    return;
+  }
   if (if_not_exists === true && tables.has(tableOf(relation))) return;
   const table: ExpectedTable = { columns: new Map(), constraints: new Map(), from };
   tables.set(tableOf(relation), table);
@@ -164,17 +197,36 @@ function alterTable(
   if (def !== undefined && 'ColumnDef' in def && subtype === 'AT_AddColumn') {
     if (missing_ok !== true || !table.columns.has(def.ColumnDef.colname ?? '')) addColumn(table, def.ColumnDef, from);
   }
-  if (def !== undefined && 'Constraint' in def && subtype === 'AT_AddConstraint')
+  if (def !== undefined && 'Constraint' in def && subtype === 'AT_AddConstraint') {
     addConstraint(table, def.Constraint, from);
-  if (subtype === 'AT_DropConstraint') table.constraints.delete(about);
-  if (subtype === 'AT_DropColumn') {
-    table.columns.delete(about);
-    forgetMentions(table.constraints, about);
-    for (const [index, made] of expected.indexes)
-      if (made.table === name && mentions(made, about)) expected.indexes.delete(index);
+    adoptIndex(expected, name, table, def.Constraint);
   }
+  if (subtype === 'AT_DropConstraint') table.constraints.delete(about);
+  if (subtype === 'AT_DropColumn') dropColumn(expected, name, table, command);
   const column = table.columns.get(about);
   if (column !== undefined) alterColumn(column, command);
+}
+
+function dropColumn(expected: Expected, name: string, table: ExpectedTable, command: AlterTableCmd): void {
+  const { name: about = '', behavior } = command;
+  table.columns.delete(about);
+  forgetMentions(table.constraints, about);
+  for (const [index, made] of expected.indexes)
+    if (made.table === name && mentions(made, about)) expected.indexes.delete(index);
+  if (behavior !== 'DROP_CASCADE') return;
+  for (const [view, made] of expected.views) if (readsColumn(made, name, about)) expected.views.delete(view);
+}
+
+/** USING INDEX gives the index the constraint's name, and its columns are the index's. postgresql.org/docs/current/sql-altertable.html */
+function adoptIndex({ indexes }: Expected, table: string, { constraints }: ExpectedTable, given: Constraint): void {
+  const { indexname = '', conname = '' } = given;
+  if (indexname === '' || conname === '') return;
+  const index = nameOf(schemaOf(table), indexname);
+  const made = indexes.get(index);
+  const constraint = constraints.get(conname);
+  if (made === undefined || constraint === undefined) return;
+  constraints.set(conname, { ...constraint, about: made.about });
+  move(indexes, index, nameOf(schemaOf(table), conname));
 }
 
 function alterColumn(column: ExpectedColumn, { subtype, def }: AlterTableCmd): void {
@@ -185,20 +237,20 @@ function alterColumn(column: ExpectedColumn, { subtype, def }: AlterTableCmd): v
 }
 
 function rename(
-  { tables, views, indexes }: Expected,
+  expected: Expected,
   statement: { renameType?: string; relation?: RangeVar; subname?: string; newname?: string },
-  from: string,
 ): void {
   const { renameType, relation, subname = '', newname = '' } = statement;
+  const { tables, views, indexes } = expected;
   if (relation === undefined) return;
   const name = tableOf(relation);
   const renamed = nameOf(relation.schemaname, newname);
   const table = tables.get(name);
-  if (renameType === 'OBJECT_TABLE') moveTable({ tables, views, indexes, unread: [] }, name, renamed);
+  if (renameType === 'OBJECT_TABLE') moveTable(expected, name, renamed);
   else if (renameType === 'OBJECT_COLUMN') move(table?.columns, subname, newname);
   else if (renameType === 'OBJECT_TABCONSTRAINT') move(table?.constraints, subname, newname);
   else if (renameType === 'OBJECT_INDEX') move(indexes, name, renamed);
-  else if (renameType === 'OBJECT_VIEW' && views.delete(name)) views.set(renamed, from);
+  else if (renameType === 'OBJECT_VIEW' || renameType === 'OBJECT_MATVIEW') move(views, name, renamed);
 }
 
 function move<T>(map: Map<string, T> | undefined, from: string, to: string): void {
@@ -214,11 +266,7 @@ function moveTable({ tables, indexes }: Expected, from: string, to: string): voi
     if (made.table !== from) continue;
     made.table = to;
     // An index lies in its table's schema.
-    const bare = name
-      .slice(name.lastIndexOf('."') + 1)
-      .slice(1, -1)
-      .replaceAll('""', '"');
-    move(indexes, name, nameOf(schemaOf(to), bare));
+    move(indexes, name, nameOf(schemaOf(to), bareName(name)));
   }
 }
 
@@ -229,6 +277,16 @@ function dropTable({ tables, indexes }: Expected, table: string): void {
 
 const mentions = ({ about }: Made, column: string): boolean =>
   about.includes(`"sval":${JSON.stringify(column)}`) || about.includes(`"name":${JSON.stringify(column)}`);
+
+const bareName = (name: string): string =>
+  name
+    .slice(name.lastIndexOf('."') + 1)
+    .slice(1, -1)
+    .replaceAll('""', '"');
+
+const readsColumn = ({ about }: Made, table: string, column: string): boolean =>
+  about.includes(`"relname":${JSON.stringify(bareName(table))}`) &&
+  (about.includes(`"sval":${JSON.stringify(column)}`) || about.includes('"A_Star"'));
 
 function forgetMentions(constraints: Map<string, Made>, column: string): void {
   for (const [name, made] of constraints) if (mentions(made, column)) constraints.delete(name);
@@ -277,6 +335,7 @@ export function typeText(type: TypeName | undefined): string | undefined {
     'A_Const' in each ? (each.A_Const.ival?.ival ?? each.A_Const.sval?.sval) : undefined,
   );
   if (modifiers.includes(undefined) || (modifiers.length > 0 && words.startsWith('time'))) return undefined;
+  if (words === 'numeric' && modifiers.length === 1) modifiers.push(0);
   const modified = modifiers.length === 0 ? '' : `(${modifiers.join(',')})`;
   return `${words}${modified}${'[]'.repeat(Math.min(1, (type.arrayBounds ?? []).length))}`;
 }

@@ -9,7 +9,7 @@ import { type Looking, look, ok, unchecked, wrong } from './look.ts';
 export async function checkCatalog(looking: Looking, expected: Expected): Promise<readonly CheckResult[]> {
   const results: CheckResult[] = [];
   for (const [name, table] of expected.tables) results.push(...(await checkTable(looking, name, table)));
-  for (const [name, from] of expected.views)
+  for (const [name, { from }] of expected.views)
     results.push(...(await checkRelation(looking, `view ${name}`, name, from, 'vm')));
   for (const [name, { from }] of expected.indexes)
     results.push(...(await checkRelation(looking, `index ${name}`, name, from, 'iI')));

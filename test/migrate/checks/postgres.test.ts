@@ -226,6 +226,36 @@ stores:
     ]);
   });
 
+  test('what later files take along, rename or leave to a session is not missed, and a column added to an older table is', async () => {
+    const own = await makeCheckWorld('checks_pg_later', [
+      `CREATE TABLE a (id int, n numeric(10), d decimal(5), u uuid);
+       CREATE TABLE dead (id int PRIMARY KEY); CREATE TABLE kid (id int, dead int CONSTRAINT kid_dead REFERENCES dead);
+       CREATE VIEW v AS SELECT * FROM dead; CREATE VIEW w AS SELECT * FROM v; CREATE MATERIALIZED VIEW mv AS SELECT 1 AS x;
+       CREATE SCHEMA s; CREATE TABLE s.t (id int); CREATE VIEW s.v AS SELECT * FROM s.t;
+       CREATE UNIQUE INDEX a_u ON a (u); CREATE UNIQUE INDEX a_n ON a (n); CREATE VIEW ns AS SELECT d FROM a;
+       DO $$ BEGIN CREATE TABLE "Old Orders" (id int PRIMARY KEY); END $$;`,
+      `CREATE TEMP TABLE tmp AS SELECT 1 AS x; CREATE TEMP TABLE tmp2 (a int); ALTER TABLE tmp ADD COLUMN b int; ALTER TABLE tmp2 ADD COLUMN b int;
+       DROP TABLE dead CASCADE; ALTER MATERIALIZED VIEW mv RENAME TO mv2; DROP SCHEMA s CASCADE;
+       ALTER TABLE a ADD CONSTRAINT a_unique UNIQUE USING INDEX a_u, ADD CONSTRAINT n_unique UNIQUE USING INDEX a_n;
+       ALTER TABLE "Old Orders" ADD COLUMN note text;`,
+      'ALTER TABLE a DROP COLUMN u; ALTER TABLE a DROP COLUMN d CASCADE;',
+    ]);
+    try {
+      const faults = async () => faultsOf(await own.check()).filter((fault) => !fault.includes('DO block'));
+      expect(await faults()).toEqual([]);
+      await own.sql.query(
+        'DROP INDEX IF EXISTS a_u; ALTER TABLE a DROP CONSTRAINT n_unique; DROP MATERIALIZED VIEW mv2',
+      );
+      await own.sql.query('ALTER TABLE "Old Orders" DROP COLUMN note');
+      const said = (await faults()).join('\n');
+      expect(said).toContain('"a": constraint n_unique: it is not there, and 002_step made it');
+      expect(said).toContain('"Old Orders": column note: it is not there, and 002_step made it');
+      expect(said).toContain('view "mv2": it is not there, and 001_step made it');
+    } finally {
+      await own.close();
+    }
+  });
+
   test('a table that a collection file asked for is held against it', async () => {
     const words = 'store: db\ncollection: articles\nvectors: {embedding: {size: 3, distance: cosine}}\n';
     expect(faultsOf(await world.check({ others: [collectionFile(3, words)] }))).toEqual([]);
