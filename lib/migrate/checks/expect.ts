@@ -73,15 +73,18 @@ const storeSchema = z.strictObject({
 });
 export type ExpectStore = z.infer<typeof storeSchema>;
 
+const knownSchema = z.strictObject({ what: z.string().min(1), because: z.string().trim().min(1) });
+export type Accepted = string | z.infer<typeof knownSchema>;
+
 const expectSchema = z.strictObject({
   stores: z.record(z.string(), storeSchema).default({}),
-  /** What may stay unchecked, by its words or a part of them: `003_fill, line 4`. */
-  accept: z.array(z.string().min(1)).default([]),
+  /** What may stay unchecked, by its words or a part of them: `003_fill, line 4`; with a reason also what is wrong and known. */
+  accept: z.array(z.union([z.string().min(1), knownSchema])).default([]),
 });
 
 export interface Expectations {
   readonly stores: ReadonlyMap<string, ExpectStore>;
-  readonly accept: readonly string[];
+  readonly accept: readonly Accepted[];
 }
 
 /** @throws InvalidEvent naming each field that is wrong, and a store that the configuration does not name */

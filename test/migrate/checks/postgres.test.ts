@@ -214,6 +214,20 @@ stores:
     expect(faultsOf(second)).toEqual([expect.stringContaining('wrong table "v": it is not there')]);
   });
 
+  test('what is wrong and known is accepted with a reason alone, so that an older database can be migrated in a pipeline', async () => {
+    await broken(
+      'ALTER TABLE articles ADD CONSTRAINT old_state CHECK (length(state) < 100) NOT VALID',
+      'ALTER TABLE articles DROP CONSTRAINT old_state',
+    );
+    expect(faultsOf(await world.check({ expect: 'accept: ["constraint old_state"]' }))).toHaveLength(1);
+    const expected = 'accept: [{what: "constraint old_state", because: "of before 2019"}]';
+    const report = await world.check({ expect: expected });
+    expect(faultsOf(report)).toEqual([]);
+    const known = resultsOf(report).find(({ what }) => what.includes('old_state'));
+    expect(known?.detail).toContain('known, because of before 2019: it is NOT VALID');
+    await expect(world.check({ expect: 'accept: [{what: "old_state", because: " "}]' })).rejects.toThrow('because');
+  });
+
   test('types of the team’s own are told by their names, and what stands after SET search_path is unchecked', async () => {
     const own = await makeCheckWorld('checks_types', [
       `CREATE TYPE "State" AS ENUM ('a'); CREATE TABLE t (s "State", n int[], c char(3), f varchar, d timestamp(3), i interval, b bit varying(4), k serial);`,
