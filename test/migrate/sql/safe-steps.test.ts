@@ -156,7 +156,10 @@ describe('safe steps, run on a table that others use', () => {
     await makeTables();
     const steps = await stepsOf('ALTER TABLE articles RENAME COLUMN words TO word_count;', 'renaming-column');
     const contract = steps.findIndex((step) => step.startsWith('DROP TRIGGER'));
+    // A default of the old name must not stand for what was written to the new one, nor may NOT NULL refuse it at any step.
+    await client.query('ALTER TABLE articles ALTER COLUMN words SET DEFAULT 0, ALTER COLUMN words SET NOT NULL');
     expect(await runSteps(steps.slice(0, contract))).toEqual([]);
+    expect(steps).toHaveLength(contract + 1);
     await client.query(`INSERT INTO articles (id, words) VALUES (-1, 1); INSERT INTO articles (id, word_count) VALUES (-2, 2);
       UPDATE articles SET words = 7 WHERE id = 7; UPDATE articles SET word_count = 8 WHERE id = 8`);
     const both = await client.query(
@@ -168,6 +171,8 @@ describe('safe steps, run on a table that others use', () => {
       [7, 7, 7],
       [8, 8, 8],
     ]);
+    await client.query(`UPDATE articles SET title = 'another' WHERE id = -2`);
+    expect((await client.query('SELECT word_count AS n FROM articles WHERE id = -2')).rows[0].n).toBe(2);
     expect((await client.query('SELECT 1 FROM articles WHERE words IS DISTINCT FROM word_count')).rows).toEqual([]);
     await runSteps(steps.slice(contract));
     expect((await client.query('SELECT sum(word_count)::int AS n FROM articles')).rows[0].n).toBe(

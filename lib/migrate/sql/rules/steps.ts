@@ -61,17 +61,17 @@ export function twinSteps(relation: RangeVar, from: string, to: string, type: st
   const table = nameOf(relation);
   const [old, made] = [quote(from), quote(to)];
   const keep = madeName(relation, to, 'kept');
-  // An application writes the old name until it is deployed anew, and the new one from then on: what was written last is in both.
-  const body = `IF TG_OP = 'INSERT' THEN NEW.${made} := coalesce(NEW.${made}, NEW.${old}::${type}); NEW.${old} := coalesce(NEW.${old}, NEW.${made});`;
+  // An application writes the old name until it is deployed anew, and the new one from then on: what was written last is in both. The new
+  // one has no default, so a value there was written; the old one may have, which would pass for a value.
+  const body = `IF TG_OP = 'INSERT' THEN IF NEW.${made} IS NULL THEN NEW.${made} := NEW.${old}::${type}; ELSE NEW.${old} := NEW.${made}; END IF;`;
   const other = `ELSIF NEW.${made} IS DISTINCT FROM OLD.${made} THEN NEW.${old} := NEW.${made}; ELSE NEW.${made} := NEW.${old}::${type}; END IF; RETURN NEW;`;
   return [
     `expand: ALTER TABLE ${table} ADD COLUMN ${made} ${type};`,
     `expand: CREATE FUNCTION ${keep}() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN ${body} ${other} END $$;`,
     `expand: CREATE TRIGGER ${keep} BEFORE INSERT OR UPDATE ON ${table} FOR EACH ROW EXECUTE FUNCTION ${keep}();`,
     backfill(relation, `${made} = ${old}::${type}`, `${made} IS DISTINCT FROM ${old}::${type}`),
-    `deploy: applications read and write ${made}, and no longer ${old}; indexes and constraints of ${old} are made anew on ${made}`,
-    `contract: DROP TRIGGER ${keep} ON ${table};`,
-    `contract: DROP FUNCTION ${keep}();`,
-    `contract: ALTER TABLE ${table} DROP COLUMN ${old};`,
+    `deploy: applications read and write ${made}, and no longer ${old}; then its indexes, constraints, NOT NULL and default are made anew on ${made}`,
+    // At once: an INSERT between them would lack the old column where that is NOT NULL.
+    `contract: DROP TRIGGER ${keep} ON ${table}; DROP FUNCTION ${keep}(); ALTER TABLE ${table} DROP COLUMN ${old};`,
   ];
 }
