@@ -163,8 +163,8 @@ async function tellOutcome(
     return exitCodes.interrupted;
   }
   output.line(`done     ${summaryOf(result)}`);
-  await tellIndex(output, objects, run);
   const refused = refusalIn(result);
+  await tellIndex(output, objects, run, { isMoved: refused === undefined && status?.lastMove?.action === 'cutover' });
   if (refused !== undefined) {
     output.line(`readers  stay where they are: ${refused}`);
     if (reports.reportPage !== null) output.line(`report   ${reports.reportPage}`);

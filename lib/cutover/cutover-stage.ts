@@ -1,3 +1,4 @@
+import { unswitchedIndex } from '../index-change/index-change.ts';
 import type { Plan } from '../run-files.ts';
 import type { Stage } from '../stage.ts';
 import { count, milliseconds, plural } from '../words.ts';
@@ -44,7 +45,7 @@ export function cutoverStage(seen: CutoverSeen): Stage {
   const asked = seen.approval !== undefined && seen.approval.askedAt > since ? seen.approval : undefined;
   if (asked !== undefined) return stage(...approvalText(asked, seen));
   if (since !== '') return stage('ended', `taken back at ${since}${because(move)}`);
-  if (cutover === null || mode === 'validate') return stage('skipped');
+  if (cutover === null || mode === 'validate') return stage('skipped', skippedText(seen));
   if (verdict === undefined || dryRun) return stage('waiting');
   return verdict === 'validated' ? stage('running') : stage('ended', 'nothing is cut over');
 }
@@ -102,14 +103,19 @@ function seenFigures({ reads, errors, p95Ms, shadows, overlap }: ReadsSeen, aske
   ];
 }
 
-function approvalText({ until }: Pick<Approval, 'until'>, { answer, now }: CutoverSeen): Text {
+const skippedText = ({ plan, verdict }: CutoverSeen): string | undefined =>
+  verdict === undefined ? undefined : unswitchedIndex(plan);
+
+function approvalText({ until }: Pick<Approval, 'until'>, { answer, now, plan }: CutoverSeen): Text {
+  const index = unswitchedIndex(plan);
+  const but = index === undefined ? '' : `; ${index}`;
   if (answer !== undefined) {
     const { by, reason } = answer;
     const said = `${answer.answer} by ${by}${reason === '' ? '' : `: ${reason}`}`;
-    return [answer.answer === 'approved' ? 'running' : 'ended', said];
+    return answer.answer === 'approved' ? ['running', said] : ['ended', said + but];
   }
-  if (now.toISOString() < until) return ['running', `waiting for approval until ${until}`];
-  return ['ended', `nobody answered by ${until}`];
+  if (now.toISOString() < until) return ['running', `waiting for approval until ${until}${but}`];
+  return ['ended', `nobody answered by ${until}${but}`];
 }
 
 const because = (move: Move | undefined): string => (move?.reason === undefined ? '' : `: ${move.reason}`);

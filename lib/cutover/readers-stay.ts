@@ -1,3 +1,4 @@
+import { unswitchedIndex } from '../index-change/index-change.ts';
 import type { Plan } from '../run-files.ts';
 import type { Services } from '../services.ts';
 
@@ -15,8 +16,11 @@ export async function tellReadersStay({ plan, by, reason, services, now }: StayO
   const { run } = plan;
   const on = services.stack === undefined ? '' : ` --stack ${services.stack}`;
   const what = by === '' ? reason : `rejected by ${by}${reason === '' ? '' : `: ${reason}`}`;
+  const unswitched = unswitchedIndex(plan, on);
+  const readers =
+    unswitched === undefined ? 'readers use what they used before' : `nothing was switched, but ${unswitched}`;
   const lines = [
-    `Run ${run} has passed validation and was not approved (${what}). It has ended, and readers use what they used before.`,
+    `Run ${run} has passed validation and was not approved (${what}). It has ended, and ${readers}.`,
     `To be asked again, start it under its id: vecferry run EVENT --run ${run}${on}`,
     `To cut over without being asked: vecferry cutover ${run}${on}`,
   ];

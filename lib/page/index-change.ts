@@ -14,7 +14,7 @@ function words({ vector, how }: IndexReport): Markup {
   const name = vector === '' ? html`The unnamed vector` : html`Vector <b>${vector}</b>`;
   const way =
     how === 'beside'
-      ? 'The new one was built beside the old one, which readers use until the run is cut over, and which stays until it is retired.'
+      ? 'The new one was built beside the old one, which stays until the run is retired; while both are there each search uses the one that the store thinks cheaper.'
       : 'The new one replaced the old one as it was built, and readers use it since then.';
   return html`${name} got another index in its own collection; no record was moved or changed. ${way}`;
 }

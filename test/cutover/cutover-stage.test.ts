@@ -70,6 +70,23 @@ test('a switch of columns is not said to be made before it is: its log comes fir
   expect((await look({ ...again, ...switched(7) })).cutover.state).toBe('done');
 });
 
+test('of a new index that nobody has switched to it says that searches may use it, until it is taken back', async () => {
+  const hnsw = { kind: 'hnsw' } as const;
+  const index = { vector: 'v', from: { index: hnsw }, to: { index: hnsw }, how: 'beside', advice: [] } as const;
+  const of = (event: Record<string, unknown>) => ({ [keys.plan]: { ...makePlan(event, run), index }, ...validated });
+  const mayUse = expect.stringMatching(/searches may use it: vecferry rollback r1 drops it$/);
+  const none = of({ cutover: null });
+  expect((await look(none)).cutover).toMatchObject({ state: 'skipped', detail: mayUse });
+  const waits = { ...of(inSteps), ...asked(20, 40) };
+  expect((await look(waits)).cutover).toMatchObject({ state: 'running', detail: mayUse });
+  expect((await look({ ...waits, ...answered('rejected', 20) })).cutover).toMatchObject({
+    state: 'ended',
+    detail: mayUse,
+  });
+  const back = { ...waits, ...move('rollback', 25, { kind: 'index' }) };
+  expect((await look(back)).cutover.detail).toMatch(/^taken back/);
+});
+
 describe('the cutover of a run', () => {
   test('waits until validation has passed, and ends with it where that fails', async () => {
     expect((await look({})).cutover).toMatchObject({ state: 'waiting' });

@@ -25,6 +25,16 @@ test('of a live run it says that writes still go to both sides, since nobody wou
   expect(notice?.text).toMatch(/still writes to both sides.*vecferry finish r1$/);
 });
 
+test('of a new index it says that searches may use it all the same, since a planner waits for nobody', async () => {
+  const hnsw = { kind: 'hnsw' } as const;
+  const index = { vector: 'v', from: { index: hnsw }, to: { index: hnsw }, how: 'beside', advice: [] } as const;
+  const notice = await told({ ...makePlan(), index: { ...index, advice: [] } }, undefined, 'Vecferry');
+  expect(notice?.text).toMatch(
+    /nothing was switched, but .*searches may use it: vecferry rollback r1 --stack Vecferry drops it/,
+  );
+  expect(notice?.text).not.toContain('readers use what they used before');
+});
+
 test('the longest run id still makes a subject that SNS takes', async () => {
   const notice = await told(makePlan({}, 'r'.repeat(80)));
   expect(notice?.subject.length).toBeLessThanOrEqual(100);
