@@ -2,7 +2,8 @@ import { type Command, InvalidArgumentError, Option } from 'commander';
 import { addSafetyCommands } from './cli-safety.ts';
 import type { Work } from './commands.ts';
 import type { LintCommandOptions } from './lint-command.ts';
-import type { MigrateOptions, MoveOptions, RepairOptions } from './migrate-commands.ts';
+import type { RepairOptions } from './migrate-commands.ts';
+import type { MigrateOptions, MoveOptions } from './migrator.ts';
 
 /** `vecferry migrate …`: ordered migrations. Each subcommand loads what it needs when it runs. */
 

@@ -1,10 +1,7 @@
 import { mkdir, writeFile } from 'node:fs/promises';
-import { userInfo } from 'node:os';
 import { join } from 'node:path';
 import { Incompatible, InvalidEvent, NotFound, RunMismatch } from '../../lib/errors.ts';
-import { readMigrateConfig } from '../../lib/migrate/config.ts';
 import { isTimestamp, type MigrationFolder, readMigrationFiles } from '../../lib/migrate/files.ts';
-import { openHistory } from '../../lib/migrate/open-history.ts';
 import type { Step } from '../../lib/migrate/port.ts';
 import { repair } from '../../lib/migrate/repair.ts';
 import {
@@ -19,83 +16,17 @@ import {
   overviewOf,
   planMove,
 } from '../../lib/migrate/runner.ts';
-import { whoAndWhere } from '../../lib/migrate/session.ts';
-import { usualLimits } from '../../lib/migrate/sql-step.ts';
 import type { CommandContext } from './commands.ts';
 import { exitCodes } from './exit-codes.ts';
-import { appliedLine, newsLines, pendingLine, stepLines } from './migrate-lines.ts';
+import { appliedLine, pendingLine, stepLines } from './migrate-lines.ts';
+import { type MigrateOptions, type MoveOptions, withMigrator } from './migrator.ts';
 
 /** `vecferry migrate status`, `up`, `down`, `to` and `new`. Each returns the exit code. */
 
 const load = {
-  copy: () => import('./migrate-copy.ts'),
   lint: () => import('./migrate-lint.ts'),
   safety: () => import('./safety-commands.ts'),
 };
-
-export interface MigrateOptions {
-  readonly migrations: string;
-  readonly config?: string;
-  readonly by?: string;
-}
-
-export interface MoveOptions extends MigrateOptions {
-  readonly dryRun: boolean;
-  readonly backup?: boolean;
-  readonly check: boolean;
-  /** undefined: nothing goes up. */
-  readonly lint?: boolean;
-  readonly pgBin?: string;
-  /** In seconds. */
-  readonly lockWait: number;
-  readonly lockTimeout: number;
-  readonly lockTries: number;
-  readonly statementTimeout: number;
-}
-
-/** Opens the files, the history and its connection for `work`, and closes it whatever happens. */
-export async function withMigrator<T>(
-  context: CommandContext,
-  options: MigrateOptions & Partial<MoveOptions>,
-  work: (migrator: Migrator) => Promise<T>,
-): Promise<T> {
-  const { output } = context;
-  const settings = await readMigrateConfig(options.migrations, options.config);
-  const folder = await readMigrationFiles(options.migrations);
-  const by = options.by ?? whoAndWhere(userInfo().username);
-  const onNotice = (message: string): void => {
-    output.event({ type: 'warning', message });
-    output.line(`says     ${message}`);
-  };
-  const open = () => openHistory(settings, { directory: context.directory, by, onNotice });
-  const { history, session } = await open();
-  const { lockTimeout, lockTries, statementTimeout } = options;
-  try {
-    return await work({
-      settings,
-      folder,
-      history,
-      session,
-      by,
-      limits: {
-        lockTimeoutMs: lockTimeout === undefined ? usualLimits.lockTimeoutMs : lockTimeout * 1000,
-        lockTries: lockTries ?? usualLimits.lockTries,
-        statementTimeoutMs: (statementTimeout ?? 0) * 1000,
-      },
-      copy: async (event, run) => (await load.copy()).copyBy(context, event, run),
-      rollBack: async (run) => (await load.copy()).rollBackBy(context, run),
-      reconnect: async () => (await open()).history,
-      tell: (news) => {
-        if (news.kind === 'retry') output.event({ type: 'warning', message: news.message });
-        else output.event({ ...news, type: 'migration', state: news.kind });
-        for (const line of newsLines(news)) output.line(line);
-      },
-      now: () => new Date(),
-    });
-  } finally {
-    await history.close();
-  }
-}
 
 /** `vecferry migrate status` */
 export async function statusCommand(

@@ -8,7 +8,7 @@ import type { Migrator } from '../../lib/migrate/runner.ts';
 import { nextSeq } from '../../lib/migrate/standing.ts';
 import type { CommandContext } from './commands.ts';
 import { exitCodes } from './exit-codes.ts';
-import { type MigrateOptions, withMigrator } from './migrate-commands.ts';
+import { type MigrateOptions, withMigrator } from './migrator.ts';
 
 /** `vecferry migrate backup`, `backups` and `restore`, and the looks and backups that `up` and `down` take. */
 

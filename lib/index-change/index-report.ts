@@ -4,7 +4,6 @@ import { rollbackSince } from '../cutover/moves.ts';
 import { VecferryError } from '../errors.ts';
 import { runKeys } from '../keys.ts';
 import { getJson, type ObjectStore } from '../objects.ts';
-import type { Finding } from '../report/report-schema.ts';
 import type { Plan, Recall, RecallEntry } from '../run-files.ts';
 import { indexOutput } from '../states.ts';
 import type { IndexTarget } from '../stores/index-port.ts';
@@ -117,18 +116,6 @@ export const indexBack = ({ how }: Pick<IndexReport, 'how'>): string =>
   how === 'instead'
     ? 'The run has put the old settings back, with which the store builds the old index again; no record was changed.'
     : 'The run has dropped the new index, so searches use the old one; no record was changed.';
-
-/** Where the new index was taken back, what was searched was the old one: nothing of the new one is proved. */
-export function indexFindings(run: string, index: IndexReport | null): readonly Finding[] {
-  if (index?.how !== 'instead' || index.used !== 'old') return [];
-  const what = 'the collection has its old index, so the new one was not searched';
-  const next = `Start the run again: vecferry run EVENT --run ${run} builds the new index and validates it.`;
-  return [{ check: 'recall', severity: 'unproven', what, ids: [], next, causes: [] }];
-}
-
-/** What to do about a goal that is missed. */
-export const nextIndex =
-  'Let the application search deeper (HNSW: efSearch, IVFFlat: probes; validate.recall.search says so), or start a run under another id with other settings; or, if this is good enough, ask for less in validate.recall.atLeast.';
 
 /** Said of a run that failed on its way, where readers may use the new index already. */
 export const indexHalfway = (run: string): string =>

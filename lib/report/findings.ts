@@ -1,11 +1,11 @@
 import { embeddingFinding } from '../embed/stage/embedding-report.ts';
 import { type ErrorName, errorNames } from '../errors.ts';
-import { nextIndex } from '../index-change/index-report.ts';
 import { liveFindings } from '../live/live-report.ts';
 import type { Gold } from '../recall/gold-files.ts';
 import { changedSettings, sameSettings, settingsText } from '../recall/search-steps.ts';
 import type { Cause, Diagnosis, Recall, RecallEntry, Tuning } from '../run-files.ts';
 import { count, percent, plural } from '../words.ts';
+import { nextIndex } from './index-findings.ts';
 import type { CompareReport, Counts, Finding, Report } from './report-schema.ts';
 
 /** What a report finds wrong or unproved, each with what to do next. Nothing found means that the run passed. */

@@ -1,7 +1,7 @@
 import { readCompared } from '../compare/counts.ts';
 import { readEmbedding } from '../embed/stage/embedding-report.ts';
 import { NotFound } from '../errors.ts';
-import { indexAfter, indexFindings, indexSummary, readIndexReport } from '../index-change/index-report.ts';
+import { indexAfter, indexSummary, readIndexReport } from '../index-change/index-report.ts';
 import { runKeys } from '../keys.ts';
 import { liveReport, liveSummary, readSweep } from '../live/live-report.ts';
 import { readLoaded } from '../manifest.ts';
@@ -26,6 +26,7 @@ import { readSettings, type SettingsTable } from '../settings-table.ts';
 import type { Reader, Target } from '../stores/port.ts';
 import { plural } from '../words.ts';
 import { findingsOf, namedNote } from './findings.ts';
+import { indexFindings } from './index-findings.ts';
 import { maxNamed, sum, sumCompared, withoutVerdict } from './report-compared.ts';
 import { actualOf, endpointsOf, estimateOf, placeOf, putReport } from './report-put.ts';
 import { type CompareReport, type Counts, type Report, reportSchemaId, type Verdict } from './report-schema.ts';
