@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { z } from 'zod';
-import { RunMismatch, ShardDamaged, Throttled } from '../errors.ts';
+import { Incompatible, RunMismatch, ShardDamaged, Throttled } from '../errors.ts';
 import { parseAs } from '../event.ts';
 import { serverError, storeError } from '../stores/pgvector/errors.ts';
 import { chainOf, faultsOf, type KeptHistory, type Line } from './history-lines.ts';
@@ -178,7 +178,13 @@ export function postgresHistory(session: SqlSession, store: string, schema = 'pu
         const [there] = await session.rows('SELECT to_regclass($1)::text AS name', [name]);
         if (there?.['name'] === null) {
           const [found] = await session.rows('SELECT to_regnamespace($1)::text AS name', [quoted(schema)]);
-          await session.run(createTable(schema, found?.['name'] === null));
+          const isMissing = found?.['name'] === null;
+          await session.run(createTable(schema, isMissing)).catch((error: unknown) => {
+            // Its guard is made with it, and outlives it: who begins anew would apply everything again.
+            if (serverError(error)?.code !== '42723') throw error;
+            const how = `bring it back from a copy of the database, or begin anew with DROP FUNCTION ${quoted(schema)}.${guard}(); and say what stands with vecferry migrate repair N --as applied`;
+            throw new Incompatible(`the history of migrations, ${where}, was dropped; ${how}`, { cause: error });
+          });
         }
       } catch (error) {
         throw told(error);

@@ -97,6 +97,17 @@ test('a number that is forgotten needs no file', async () => {
   expect((await world.done('status')).out).toContain('2 applied, 0 pending, 0 problems');
 });
 
+test('a history that was dropped is told to be so, and is not begun anew by itself', async () => {
+  await world.sql.query('DROP TABLE vecferry_migrations');
+  const said = await refusal('up');
+  expect(said).toContain('the history of migrations, public.vecferry_migrations of');
+  expect(said).toContain('was dropped; bring it back');
+  expect(await world.rows(`SELECT to_regclass('t3') AS name`)).toEqual([{ name: null }]);
+  await world.sql.query('DROP FUNCTION public.vecferry_migrations_is_append_only()');
+  for (const number of ['1', '2']) await world.done('repair', number, '--as', 'applied');
+  await world.done('up');
+});
+
 test('the history cannot be rewritten, and where somebody has done it all the same it is seen', async () => {
   await expect(world.rows(`UPDATE vecferry_migrations SET by = 'nobody'`)).rejects.toThrow('never rewritten');
   await expect(world.rows('DELETE FROM vecferry_migrations')).rejects.toThrow('never rewritten');
