@@ -320,6 +320,18 @@ describe('JSON lines of other writers', () => {
     await expect(readAll(await open(folder))).rejects.toThrow(message);
   });
 
+  test('the option payload takes the members of an object or of its text', async () => {
+    await put(
+      'qdrant/a.jsonl',
+      '{"id":1,"vector":[1.5,2],"payload":{"a":1.10}}\n{"id":2,"vector":[1.5,2],"payload":"{\\"b\\":2}","c":3}',
+    );
+    const all = await readAll(await open('qdrant', { payload: 'payload' }));
+    expect(all.payloads).toEqual(['{"a":1.10}', '{"c":3,"b":2}']);
+    await put('qdrant2/a.jsonl', '{"id":1,"vector":[1.5,2],"payload":{"a":1},"a":2}');
+    const twice = readAll(await open('qdrant2', { payload: 'payload' }));
+    await expect(twice).rejects.toThrow(/the field 'a' in 'payload' and beside it/);
+  });
+
   test("a vector may be called 'vectors', as a matrix of that name is, and a zero keeps its sign", async () => {
     const schema = makeSchema({ vectors: [{ name: 'vectors', kind: 'dense', dimension: 2, precision: 'float32' }] });
     const values = Float32Array.of(-0, 1.5, 0, -2);

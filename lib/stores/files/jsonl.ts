@@ -127,6 +127,34 @@ export async function describeJsonLines(
   };
 }
 
+/** Of the form with fields side by side: those that are no vectors, or the members of the one that the options name. */
+function payloadOf(
+  members: ReadonlyMap<string, string>,
+  schema: CollectionSchema,
+  options: FilesOptions,
+  refusedFor: (what: string) => RecordRefused,
+): string {
+  const names = new Set([options.id, ...schema.vectors.map(({ name }) => name)]);
+  const beside = [...members].filter(([name]) => !names.has(name) && name !== options.payload);
+  const given = options.payload === undefined ? undefined : members.get(options.payload);
+  if (given === undefined || given === 'null') return joinObject(beside);
+  const text = given.startsWith('"') ? stringOf(given) : given;
+  const inside = objectIn(text);
+  if (inside === undefined) throw refusedFor(`holds no object in '${options.payload}' but ${text.slice(0, 40)}`);
+  const twice = beside.find(([name]) => inside.has(name));
+  if (twice !== undefined) throw refusedFor(`has the field '${twice[0]}' in '${options.payload}' and beside it`);
+  return joinObject([...beside, ...inside]);
+}
+
+function objectIn(text: string): ReadonlyMap<string, string> | undefined {
+  try {
+    JSON.parse(text);
+    return splitObject(text);
+  } catch {
+    return undefined;
+  }
+}
+
 /** Fields whose values are all vectors of one shape; whole numbers alone are rather a list than a vector. */
 function vectorsIn(
   sample: readonly Map<string, string>[],
@@ -175,8 +203,7 @@ function parseLine(line: Line, where: string, schema: CollectionSchema, options:
     refuseRest(members, texts, schema, options, (what) => refused(line, where, what, id));
     return { id, vectors, payload: members.get('payload') ?? '{}' };
   }
-  const names = new Set([options.id, ...schema.vectors.map(({ name }) => name)]);
-  return { id, vectors, payload: joinObject([...members].filter(([name]) => !names.has(name))) };
+  return { id, vectors, payload: payloadOf(members, schema, options, (what) => refused(line, where, what, id)) };
 }
 
 /** True where `vectors` is no object of vectors, but a sparse vector of that name. */

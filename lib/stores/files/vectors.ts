@@ -66,9 +66,9 @@ export function vectorText(column: VectorColumn, at: number): string {
 
 function floatsText(values: Float32Array, from: number, to: number): string {
   const part = values.subarray(from, to);
-  // A zero's sign is a bit of the vector too, and String leaves it out.
+  // A zero's sign is a bit of the vector too, and String leaves it out; Python reads -0 as an integer, which has none.
   return part.some((value) => Object.is(value, -0))
-    ? `[${Array.from(part, (value) => (Object.is(value, -0) ? '-0' : String(value))).join(',')}]`
+    ? `[${Array.from(part, (value) => (Object.is(value, -0) ? '-0.0' : String(value))).join(',')}]`
     : `[${part.join(',')}]`;
 }
 
