@@ -106,7 +106,7 @@ function refuseUnmovable({ run, event, index }: Plan): void {
 }
 
 /** By the log. @throws InvalidEvent */
-function refuseUnlessOnTarget({ run, event }: Plan, moves: readonly Move[]): void {
+function refuseUnlessOnTarget({ run, event, index }: Plan, moves: readonly Move[]): void {
   const [source, target] = [placeOf(event.source), placeOf(event.target)];
   const finished = finishOf(moves);
   const { readers, move } = standingOf(moves);
@@ -122,8 +122,13 @@ function refuseUnlessOnTarget({ run, event }: Plan, moves: readonly Move[]): voi
   }
   if (readers !== 'target') {
     const where = readers === 'share' ? 'some of the readers' : 'the readers';
-    const text = `${where} of run '${run}' use ${source}, which would be dropped`;
-    throw new InvalidEvent(`${text}; vecferry cutover ${run} moves them`, { ids: [run] });
+    // The table itself stays, and after a rollback its new index is gone.
+    const [dropped, next] =
+      index === undefined
+        ? [source, 'moves them']
+        : ['the old index', 'moves them; a run that was taken back is started again under its id'];
+    const text = `${where} of run '${run}' use ${dropped}, which would be dropped`;
+    throw new InvalidEvent(`${text}; vecferry cutover ${run} ${next}`, { ids: [run] });
   }
   if (move?.kind !== 'flag') return;
   const text = `writes of run '${run}' go to both sides, and ${source} is what a rollback goes back to`;

@@ -57,6 +57,18 @@ describe('retire', () => {
     expect(await run.log()).not.toContain('retire');
   });
 
+  test('of an index names the old index as what would go, never the table, before anybody has switched', async () => {
+    const run = await moved({ isCutOver: false });
+    const index: Plan['index'] = {
+      ...{ vector: 'v', from: { index: { kind: 'ivfflat' } }, to: { index: { kind: 'hnsw' } } },
+      ...{ how: 'beside', advice: [] },
+    };
+    await expect(run.call(undefined, { plan: { ...run.plan, index } })).rejects.toMatchObject(
+      refused(/use the old index, which would be dropped; vecferry cutover .* started again under its id/),
+    );
+    await expect(run.call()).rejects.toMatchObject(refused(/articles, which would be dropped; vecferry cutover/));
+  });
+
   test('drops the source by its name and by no other, logs it first, and leaves the target', async () => {
     const run = await finished();
     for (const wrong of ['articles2', 'memory:articles', 'Articles', ''])
