@@ -5,21 +5,13 @@ import { storeKind } from '../../stores/registry.ts';
 import type { HistoryEntry, MigrateConfig, MigratedStore, MigrationFile } from '../port.ts';
 import { appliedNumbers, standingsOf } from '../standing.ts';
 import { checkCollections } from './collections.ts';
-import { addDeclared, type CountOf, checkDeclared } from './declared.ts';
+import { addDeclared, checkDeclared } from './declared.ts';
 import { deriveExpected } from './derive.ts';
 import { type Accepted, type ExpectStore, readExpectations } from './expect.ts';
 import { unchecked } from './look.ts';
 import { checkCatalog, checkExtensions } from './postgres.ts';
 import { checkRows } from './postgres-rows.ts';
-
-/** One thing that was looked at after migrating. `unchecked` is never `ok`. */
-export interface CheckResult {
-  /** `public.articles: index articles_embedding_hnsw is valid` */
-  readonly what: string;
-  readonly verdict: 'ok' | 'wrong' | 'unchecked';
-  /** What was found, and what to do; of `ok` the figure, where there is one. */
-  readonly detail: string;
-}
+import type { About, CheckResult, CountOf } from './result.ts';
 
 export interface CheckReport {
   readonly format: 1;
@@ -83,16 +75,6 @@ function accepted(results: readonly CheckResult[], accept: readonly Accepted[]):
 }
 
 const nothing: ExpectStore = { tables: {}, collections: {}, aliases: {} };
-
-export interface About {
-  /** Those that stand, in order. */
-  readonly files: readonly MigrationFile[];
-  /** Applied numbers without a file. */
-  readonly gone: readonly number[];
-  readonly declared: ExpectStore;
-  readonly countOf: CountOf;
-  readonly timeoutMs: number;
-}
 
 async function checkStore(store: MigratedStore, config: MigrateConfig, about: About): Promise<readonly CheckResult[]> {
   try {

@@ -10,10 +10,10 @@ import { ask } from '../backup/qdrant-requests.ts';
 import { readCollectionFile } from '../collection/parse.ts';
 import type { Change } from '../collection/words.ts';
 import type { MigratedStore } from '../port.ts';
-import type { About, CheckResult } from './check.ts';
 import { judgeCount } from './declared.ts';
 import type { ExpectedCount } from './expect.ts';
 import { ok, unchecked, wrong } from './look.ts';
+import type { About, CheckResult } from './result.ts';
 
 /** What a vector store holds, held against what the collection files that stand have asked for and what expect.yaml declares. */
 

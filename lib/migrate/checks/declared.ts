@@ -1,10 +1,10 @@
 import { parseTableName, quoteName, quoteTable } from '../../stores/pgvector/names.ts';
 import { parseSql } from '../sql/parse.ts';
-import type { CheckResult } from './check.ts';
 import { type Expected, type ExpectedTable, typeText } from './derive.ts';
 import type { ExpectedCount, ExpectStore, ExpectTable } from './expect.ts';
 import { type Looking, look, ok, wrong } from './look.ts';
 import { listed, rowName } from './postgres-rows.ts';
+import type { CheckResult, CountOf } from './result.ts';
 
 /** What a team has declared of its tables. */
 
@@ -40,9 +40,6 @@ async function normalType(type: string): Promise<string | undefined> {
   const column = node !== undefined && 'CreateStmt' in node ? node.CreateStmt.tableElts?.[0] : undefined;
   return column !== undefined && 'ColumnDef' in column ? typeText(column.ColumnDef.typeName) : undefined;
 }
-
-/** How many records a table or collection of any store has; undefined: it could not be counted. */
-export type CountOf = (store: string, of: string) => Promise<number>;
 
 export async function checkDeclared(
   looking: Looking,

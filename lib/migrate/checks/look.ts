@@ -1,6 +1,6 @@
 import type { Database, Session } from '../../stores/pgvector/connect.ts';
 import { serverError, storeError } from '../../stores/pgvector/errors.ts';
-import type { CheckResult } from './check.ts';
+import type { CheckResult } from './result.ts';
 
 /** One look at a database: in a read-only transaction of its own, and no longer than it is given. */
 

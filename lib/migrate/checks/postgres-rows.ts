@@ -1,8 +1,8 @@
 import type { Session } from '../../stores/pgvector/connect.ts';
 import { quoteName } from '../../stores/pgvector/names.ts';
 import { ownTables } from '../backup/pg-catalog.ts';
-import type { CheckResult } from './check.ts';
 import { type Looking, look, ok, unchecked, wrong } from './look.ts';
+import type { CheckResult } from './result.ts';
 
 /** What the rows themselves say: parents that are missing, sequences that are behind, vectors of two lengths, a search. */
 

@@ -1,8 +1,8 @@
 import { quoteName } from '../../stores/pgvector/names.ts';
 import { isUserSchema, ownTables } from '../backup/pg-catalog.ts';
-import type { CheckResult } from './check.ts';
 import type { Expected, ExpectedTable } from './derive.ts';
 import { type Looking, look, ok, unchecked, wrong } from './look.ts';
+import type { CheckResult } from './result.ts';
 
 /** What PostgreSQL's catalog says, held against what the migrations made and against what PostgreSQL itself calls whole. */
 
