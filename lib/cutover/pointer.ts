@@ -1,5 +1,6 @@
 import { Incompatible, InvalidEvent, StoreUnavailable } from '../errors.ts';
 import { isIndexChange } from '../index-change/index-change.ts';
+import { usedIndex, usedWords } from '../index-change/used-index.ts';
 import { isBackfill, isInPlace } from '../place.ts';
 import type { Plan } from '../run-files.ts';
 import type { FillLacking } from '../stores/place-port.ts';
@@ -153,10 +154,9 @@ async function indexPointer({ plan: { run, index, event }, openTarget }: Pointer
     takeBack: (before) => pointer.move(name, before ?? indexStands.old),
     noteOfAdvance: async () => {
       if (index?.how !== 'beside' || index.from.index.kind === 'none') return undefined;
-      const used = await store.indexes?.used?.(event.validate.recall?.search ?? {});
-      const which =
-        used === 'new' ? 'use the new index by now' : used === 'old' ? 'still use the old index' : 'use neither';
-      return `both are there until the run is retired, and searches as the application makes them ${which}, which the store decides: vecferry retire ${run} makes it the new one for certain, vecferry rollback ${run} the old one`;
+      const used = await usedIndex(store.indexes, event.validate.recall?.search ?? {});
+      const which = used === undefined ? 'searches as the application makes them use neither' : usedWords[used];
+      return `both are there until the run is retired, and ${which}, which the store decides: vecferry retire ${run} makes it the new one for certain, vecferry rollback ${run} the old one`;
     },
     isBeside: async () => index?.how === 'beside' && (await store.indexes?.sizes())?.new !== undefined,
     ...(index?.how === 'instead' && { noteOfReturn: async () => wayBack }),

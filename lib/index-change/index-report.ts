@@ -10,6 +10,7 @@ import type { IndexTarget } from '../stores/index-port.ts';
 import { milliseconds, percent } from '../words.ts';
 import { indexPlanSchema } from './index-plan.ts';
 import { formText } from './index-text.ts';
+import { usedIndex } from './used-index.ts';
 
 /** The part of a report on an index that was changed. */
 
@@ -27,10 +28,10 @@ export const indexReportSchema = z.strictObject({
     .nullable()
     .describe('From the first look at the build to the one that found it done; null: it was there at the first look.'),
   used: z
-    .enum(['old', 'new'])
+    .enum(['old', 'new', 'either'])
     .nullable()
     .describe(
-      'Which of the two a search as an application makes it used when the report was written; null: the store does not tell.',
+      'Which of the two searches used when the report was written; either: the one with the settings of validate.recall.search, the other without any; null: the store does not tell.',
     ),
   results: z
     .array(z.string())
@@ -70,7 +71,7 @@ export async function readIndexReport({
   };
   const { search = {} } = plan.event.validate.recall ?? {};
   const sizes = await told('the size of the indexes', () => indexes?.sizes());
-  const used = await told('which index is used', () => indexes?.used?.(search));
+  const used = await told('which index is used', () => usedIndex(indexes, search));
   const built = await getJson(objects, runKeys(plan.run).index, indexOutput);
   const index: IndexReport = {
     ...plan.index,

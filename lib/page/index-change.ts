@@ -34,7 +34,7 @@ function table({ from, to, bytes: size, buildSeconds, used, results }: IndexRepo
     ...(from.quantization === undefined ? [] : [['quantization', quantized(from), quantized(to)] as const]),
     ...(size.old === null && size.new === null ? [] : [['size', sized(size.old), sized(size.new)] as const]),
     ...(buildSeconds === null ? [] : [['built in', '', duration(buildSeconds)] as const]),
-    ...(used === null ? [] : [['searches used', used === 'old' ? 'yes' : '', used === 'new' ? 'yes' : ''] as const]),
+    ...(used === null ? [] : [['searches used', usedText(used, 'old'), usedText(used, 'new')] as const]),
   ];
   const found = results.length === 0 ? html`` : html`<ul>${join(results.map((each) => html`<li>${each}</li>`))}</ul>`;
   return html`<table class="settings"><thead><tr><td></td><th scope="col">old</th><th scope="col">new</th></tr></thead><tbody>${join(
@@ -55,4 +55,9 @@ function advice({ advice: list }: IndexReport): Markup {
       ({ setting, value, why }) => html`<tr><th scope="row">${setting} ${String(value)}</th><td>${why}</td></tr>`,
     ),
   )}</tbody></table>`;
+}
+
+function usedText(used: IndexReport['used'], which: 'old' | 'new'): string {
+  if (used === 'either') return 'by their settings';
+  return used === which ? 'yes' : '';
 }
