@@ -216,6 +216,14 @@ describe('Parquet of other writers', () => {
     expect((await (await open('odd', { vectors: [] })).describe()).schema.vectors).toEqual([]);
   });
 
+  test('a vector that is named and nowhere is refused: it would be a payload field, and nobody told', async () => {
+    await duck("select 1 as id, [1.0::float, 2.0] as embedding, 'a' as word", 'typo/a.parquet');
+    const opened = await open('typo', { vectors: ['embeding'] });
+    await expect(opened.describe()).rejects.toThrow(
+      /options\.vectors names 'embeding', which no file of .*typo.* has as a vector; they have .*'embedding'/,
+    );
+  });
+
   test('without an id column, the columns there are and the option are named', async () => {
     await duck(`select 1 as key, [1.0]::float[] as v`, 'noid/a.parquet');
     await expect((await open('noid')).describe()).rejects.toThrow(/no column 'id'.*key, v.*options \{"id"/);

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { NotFound, SchemaMismatch, ShardDamaged } from '../../errors.ts';
+import { InvalidEvent, NotFound, SchemaMismatch, ShardDamaged } from '../../errors.ts';
 import { parseAs } from '../../event.ts';
 import type { Names } from '../../event-names.ts';
 import { fingerprintOf } from '../../schema/fingerprint.ts';
@@ -57,6 +57,7 @@ export function makeSnapshots(look: Look, collection: string): () => Promise<Sna
     const described = header === undefined && first !== undefined ? await describeFile(look, first) : undefined;
     const schema = header?.schema ?? described ?? emptySchema;
     const entries = await openAll(look, listed, opened, (part) => headers.get(part)?.schema ?? schema);
+    if (header === undefined) refuseUnknownVectors(look, [schema, ...entries.map((entry) => entry.schema)]);
     const isOne = header === undefined && folder.parts.length === 1;
     const isSuperseded = isOne ? undefined : await supersededIn(folder, entries, (part) => headers.has(part));
     known = { tags, snapshot: { schema, entries: withOneObjectEach(entries, schema), isSuperseded, leftOut } };
@@ -81,6 +82,19 @@ async function openAll(
     entries.push(entry);
   }
   return entries;
+}
+
+/** A name that is mistyped would leave the vector a payload field. @throws InvalidEvent */
+function refuseUnknownVectors({ folder, options }: Look, schemas: readonly CollectionSchema[]): void {
+  const there = new Set(schemas.flatMap(({ vectors }) => vectors.map(({ name }) => name)));
+  const [unknown] = (options.vectors ?? []).filter((name) => !there.has(name));
+  if (unknown === undefined) return;
+  const fields = new Set(schemas.flatMap((schema) => schema.fields ?? []).map(({ name }) => name));
+  const names = [...there, ...fields].map((name) => `'${name}'`).join(', ');
+  throw new InvalidEvent(
+    `options.vectors names '${unknown}', which no file of ${folder.locate('')} has as a vector; they have ${names || 'none'}`,
+    { ids: ['vectors'] },
+  );
 }
 
 const partOf = (folder: Folder, key: string): string => folder.parts.find((part) => key.startsWith(part)) ?? '';
