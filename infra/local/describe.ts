@@ -5,10 +5,10 @@ import { modelText } from '../../lib/embed/stage/model-id.ts';
 import { formText } from '../../lib/index-change/index-text.ts';
 import { lookedWords, mappingReport } from '../../lib/mapping/words.ts';
 import type { Plan } from '../../lib/run-files.ts';
-import type { SeenShard } from '../../lib/shard/formats/look.ts';
 import type { Stage } from '../../lib/stage.ts';
 import type { RunStatus } from '../../lib/status.ts';
 import type { StoreKind } from '../../lib/stores/port.ts';
+import type { SeenShard } from '../../lib/upgrade/look.ts';
 import { count, duration, money, plural } from '../../lib/words.ts';
 import { type Place, shownCommand } from './shown-command.ts';
 

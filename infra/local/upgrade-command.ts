@@ -3,7 +3,7 @@ import { join, resolve } from 'node:path';
 import { InvalidEvent } from '../../lib/errors.ts';
 import { parseEvent, type RunEvent } from '../../lib/event.ts';
 import { shardFormat } from '../../lib/shard/footer.ts';
-import { checkFolders, notesPrefix, type UpgradedFile, upgradeFolder } from '../../lib/shard/formats/upgrade.ts';
+import { checkFolders, notesPrefix, type UpgradedFile, upgradeFolder } from '../../lib/upgrade/upgrade.ts';
 import { count, plural } from '../../lib/words.ts';
 import type { CommandContext } from './commands.ts';
 import { parseJson, readEvent } from './event-input.ts';

@@ -13,11 +13,11 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { describe, expect, test } from '@jest/globals';
 import { parseEvent, type RunEvent } from '../../lib/event.ts';
-import { type UpgradedFile, upgradeFolder } from '../../lib/shard/formats/upgrade.ts';
 import { decodeShard, encodeShard, type ShardMeta } from '../../lib/shard/shard.ts';
 import { files } from '../../lib/stores/files.ts';
+import { type UpgradedFile, upgradeFolder } from '../../lib/upgrade/upgrade.ts';
 import { makeBatch, makeSchema } from '../make.ts';
-import { asFormat, type Format1Header, writeFormat1 } from './old-formats.ts';
+import { asFormat, type Format1Header, writeFormat1 } from '../shard/old-formats.ts';
 
 /** A folder of older shards brought up into another one. */
 

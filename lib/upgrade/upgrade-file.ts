@@ -1,11 +1,11 @@
 import { z } from 'zod';
-import { ShardDamaged, VecferryError } from '../../errors.ts';
-import { parseAs, type RunEvent } from '../../event.ts';
-import { collectionSchema } from '../../schema.ts';
-import { isData } from '../../stores/files/kinds.ts';
-import { shardFormat } from '../footer.ts';
-import { decodeShard, encodeShard, shardHeader, verifyShard } from '../shard.ts';
-import { bringUp } from './formats.ts';
+import { ShardDamaged, VecferryError } from '../errors.ts';
+import { parseAs, type RunEvent } from '../event.ts';
+import { collectionSchema } from '../schema.ts';
+import { shardFormat } from '../shard/footer.ts';
+import { bringUp } from '../shard/formats/formats.ts';
+import { decodeShard, encodeShard, shardHeader, verifyShard } from '../shard/shard.ts';
+import { isData } from '../stores/files/kinds.ts';
 import { lookAt } from './look.ts';
 import { makeRules } from './rules.ts';
 

@@ -1,10 +1,10 @@
-import { VecferryError } from '../../errors.ts';
-import { fingerprintOf } from '../../schema/fingerprint.ts';
-import { kindOf } from '../../stores/files/kinds.ts';
-import { formatOf, jsonLinesMark, parquetEnds } from '../footer.ts';
-import { type ByteRanges, openParquet } from '../parquet-file.ts';
-import { peekShard, type ShardHeader, type ShardMeta, verifyShard } from '../shard.ts';
-import { isTrailer, peekFormat1, verifyFormat1 } from './format-1.ts';
+import { VecferryError } from '../errors.ts';
+import { fingerprintOf } from '../schema/fingerprint.ts';
+import { formatOf, jsonLinesMark, parquetEnds } from '../shard/footer.ts';
+import { isTrailer, peekFormat1, verifyFormat1 } from '../shard/formats/format-1.ts';
+import { type ByteRanges, openParquet } from '../shard/parquet-file.ts';
+import { peekShard, type ShardHeader, type ShardMeta, verifyShard } from '../shard/shard.ts';
+import { kindOf } from '../stores/files/kinds.ts';
 
 /** What a file is, from its two ends alone or with every byte held against its checksum. It is told by what is in it; its name comes second. */
 

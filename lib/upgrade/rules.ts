@@ -1,16 +1,16 @@
-import { type Batch, hasVector, noRecords } from '../../batch.ts';
-import { SchemaMismatch } from '../../errors.ts';
-import type { RunEvent } from '../../event.ts';
-import type { Names } from '../../event-names.ts';
-import { fitCollection } from '../../fit.ts';
-import { mapBatch } from '../../mapping/mapping.ts';
-import { type ConformPlan, conform } from '../../schema/conform.ts';
-import { fingerprintOf } from '../../schema/fingerprint.ts';
-import { isNamedCollection, stableSchema } from '../../schema/names.ts';
-import { stableEvent } from '../../schema/stable-event.ts';
-import type { CollectionSchema, VectorSpec } from '../../schema.ts';
-import { files } from '../../stores/files.ts';
-import type { ShardMeta } from '../shard.ts';
+import { type Batch, hasVector, noRecords } from '../batch.ts';
+import { SchemaMismatch } from '../errors.ts';
+import type { RunEvent } from '../event.ts';
+import type { Names } from '../event-names.ts';
+import { fitCollection } from '../fit.ts';
+import { mapBatch } from '../mapping/mapping.ts';
+import { type ConformPlan, conform } from '../schema/conform.ts';
+import { fingerprintOf } from '../schema/fingerprint.ts';
+import { isNamedCollection, stableSchema } from '../schema/names.ts';
+import { stableEvent } from '../schema/stable-event.ts';
+import type { CollectionSchema, VectorSpec } from '../schema.ts';
+import type { ShardMeta } from '../shard/shard.ts';
+import { files } from '../stores/files.ts';
 
 /** The names and the mapping of an event, applied to a shard while it is brought up: by the functions that a run applies them with. */
 

@@ -1,8 +1,8 @@
 import type { Stats } from 'node:fs';
 import { open, readdir, stat } from 'node:fs/promises';
 import { join, sep } from 'node:path';
-import { byBytes } from '../../objects-files.ts';
-import type { ByteRanges } from '../parquet-file.ts';
+import { byBytes } from '../objects-files.ts';
+import type { ByteRanges } from '../shard/parquet-file.ts';
 
 /** Every file below a folder of this machine, links to files included: what upgrade and inspect go through. */
 
