@@ -79,11 +79,11 @@ test('collection files go up by two processes at once, a copy by the main job, a
 }, 180_000);
 
 test('a SQL file without a PostgreSQL to run it on is refused, with what to write', async () => {
-  await world.write('003_sql.sql', '-- migrate:up\nSELECT 1;\n-- migrate:down\n');
+  await world.write('001_sql.sql', '-- migrate:up\nSELECT 1;\n-- migrate:down\n');
   const { code, err } = await world.migrate('up');
   expect(code).toBe(2);
   expect(err).toContain('has no PostgreSQL store to run it on');
-  await world.remove('003_sql.sql');
+  await world.remove('001_sql.sql');
 });
 
 test('of two that write the same line one wins, a line that was changed is seen, and the lock of a dead process is taken over', async () => {
