@@ -46,6 +46,16 @@ type Read = Pick<ReadUnder, 'where' | 'schema'>;
 /** The plan, as far as it is needed here. */
 export type ConformPlan = Pick<Plan, 'event' | 'source' | 'mapping'>;
 
+/** Vectors that are not mapped are never refused for their shape: before there is a plan nothing is. */
+export const noMapping: ConformPlan['mapping'] = {
+  vectors: {},
+  dropFields: [],
+  castFields: {},
+  ids: 'keep',
+  originalId: '',
+  missingVectors: 'keep',
+};
+
 /**
  * The batch as the run's schema has it; itself where that is the one it was read under.
  * @throws SchemaMismatch naming what differs where no rule of the event accepts it; RecordRefused naming the record whose

@@ -4,7 +4,7 @@ import type { RunEvent } from '../event.ts';
 import type { Plan } from '../run-files.ts';
 import type { CollectionSchema } from '../schema.ts';
 import type { Piece, SearchRequest, Store } from '../stores/port.ts';
-import { type ConformPlan, conform } from './conform.ts';
+import { type ConformPlan, conform, noMapping } from './conform.ts';
 import { fingerprintOf } from './fingerprint.ts';
 import { namesOf, stableName, stableSchema } from './names.ts';
 
@@ -141,13 +141,3 @@ function renamed(store: Store, event: RunEvent, plan: Pick<Plan, 'event' | 'sour
     tuning: async (vector) => await store.tuning(ownName('vectors', vector, await rawSchema())),
   };
 }
-
-/** Vectors that are not mapped are never refused for their shape: before there is a plan nothing is. */
-const noMapping: ConformPlan['mapping'] = {
-  vectors: {},
-  dropFields: [],
-  castFields: {},
-  ids: 'keep',
-  originalId: '',
-  missingVectors: 'keep',
-};

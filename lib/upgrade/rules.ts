@@ -4,7 +4,7 @@ import type { RunEvent } from '../event.ts';
 import type { Names } from '../event-names.ts';
 import { fitCollection } from '../fit.ts';
 import { mapBatch } from '../mapping/mapping.ts';
-import { type ConformPlan, conform } from '../schema/conform.ts';
+import { type ConformPlan, conform, noMapping } from '../schema/conform.ts';
 import { fingerprintOf } from '../schema/fingerprint.ts';
 import { isNamedCollection, stableSchema } from '../schema/names.ts';
 import { stableEvent } from '../schema/stable-event.ts';
@@ -51,16 +51,6 @@ export function makeRules(given: RunEvent): Rules {
     },
   };
 }
-
-/** Before there is a mapping nothing is refused for its shape. */
-const noMapping: ConformPlan['mapping'] = {
-  vectors: {},
-  dropFields: [],
-  castFields: {},
-  ids: 'keep',
-  originalId: '',
-  missingVectors: 'keep',
-};
 
 /** What a run into a folder of files would make of it; what the shard does not know of its source stays unknown. */
 function fitted(event: RunEvent, schema: CollectionSchema, { count, vectors }: Batch) {

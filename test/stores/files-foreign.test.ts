@@ -1,3 +1,4 @@
+/** Over 400 lines: what others write into a folder, by kind of file, with what is refused of each. */
 import { appendFile, copyFile, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';

@@ -3,7 +3,7 @@ import { Incompatible, InvalidEvent } from '../../errors.ts';
 import type { Store } from '../../stores/port.ts';
 import type { Action } from './plan.ts';
 import type { Hands } from './planner.ts';
-import { batchOfRecords } from './seeds.ts';
+import { batchOfRecords, deleteRecords } from './seeds.ts';
 
 const pollMs = 500;
 
@@ -35,12 +35,8 @@ export async function carryOutByPort(
       await store.write(batchOfRecords(action.records, schema.vectors), { mode: 'upsert' });
       return;
     }
-    case 'delete': {
-      const store = await open(action.collection);
-      for (let from = 0; from < action.ids.length; from += 1000)
-        await store.delete(action.ids.slice(from, from + 1000));
-      return;
-    }
+    case 'delete':
+      return await deleteRecords(await open(action.collection), action.ids);
     case 'dropCollection':
       await (await open(action.collection)).drop?.({});
       return;

@@ -10,7 +10,7 @@ import type { MigratedStore } from '../port.ts';
 import type { Action } from './plan.ts';
 import type { Hands, Planner, Wanted } from './planner.ts';
 import { planCollection } from './qdrant-plan.ts';
-import { batchOfRecords } from './seeds.ts';
+import { batchOfRecords, deleteRecords } from './seeds.ts';
 
 /** Collection files on Qdrant: everything by its documented REST API, records as a run's go. */
 export async function openQdrantPlanner(migrated: MigratedStore): Promise<Planner> {
@@ -75,12 +75,8 @@ async function carryOut(
       await (await open(action.collection)).write(batchOfRecords(action.records, vectors), { mode: 'upsert' });
       return;
     }
-    case 'delete': {
-      const store = await open(action.collection);
-      for (let from = 0; from < action.ids.length; from += 1000)
-        await store.delete(action.ids.slice(from, from + 1000));
-      return;
-    }
+    case 'delete':
+      return await deleteRecords(await open(action.collection), action.ids);
     case 'dropCollection':
       await admin(action.collection).drop({});
       return;

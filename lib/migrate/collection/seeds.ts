@@ -2,6 +2,7 @@ import { stringify } from 'lossless-json';
 import type { Batch } from '../../batch.ts';
 import type { ClientVector } from '../../client/side.ts';
 import { batchOf, recordsOf, type VectorShapes } from '../../client/store-records.ts';
+import { maxFetch, split } from '../../compare/fetch-records.ts';
 import { recordDifference, type Treatments } from '../../compare/record-equal.ts';
 import { Incompatible, InvalidEvent, RecordRefused } from '../../errors.ts';
 import type { CollectionSchema } from '../../schema.ts';
@@ -151,4 +152,9 @@ export function checkIds(ids: readonly string[], isId: (id: string) => boolean, 
   const wrong = ids.filter((id) => !isId(id));
   if (wrong.length > 0)
     throw new RecordRefused(`the store cannot hold the id '${wrong[0]}'; it takes ${accepted}`, { ids: wrong });
+}
+
+/** Deletes records, as many at once as a store takes. */
+export async function deleteRecords(store: Pick<Store, 'delete'>, ids: readonly string[]): Promise<void> {
+  for (const part of split(ids, maxFetch)) await store.delete(part);
 }
