@@ -52,7 +52,7 @@ async function move(url: string, records: number): Promise<{ peakMb: number; sec
     target: { store: 'pgvector', connection: { url }, collection: `bench_target_${records}` },
     validate: { recall: { queries: 100 } },
   });
-  return await timed(['infra/local/cli.ts', '--dir', directory, 'run', event]);
+  return await timed(['infra/local/cli/cli.ts', '--dir', directory, 'run', event]);
 }
 
 async function fill(url: string, table: string, records: number): Promise<void> {

@@ -87,7 +87,7 @@ async function measure(url: string, records: number, flags: readonly string[] = 
       validate: { recall: null },
     };
     const reading = await timed(['--input-type=module', '-e', readBoth, url, one, other]);
-    const command = [...flags, 'infra/local/cli.ts', '--dir', directory, 'validate', JSON.stringify(event)];
+    const command = [...flags, 'infra/local/cli/cli.ts', '--dir', directory, 'validate', JSON.stringify(event)];
     const { seconds, peakMb } = await timed(command);
     return { records, seconds, reading: reading.seconds, peakMb };
   } finally {

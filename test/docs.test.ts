@@ -1,7 +1,7 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { describe, expect, test } from '@jest/globals';
-import { storesTable } from '../infra/local/stores-table.ts';
+import { storesTable } from '../infra/local/cli/stores-table.ts';
 import { placeOf } from '../lib/cutover/flag.ts';
 import { parseEvent } from '../lib/event.ts';
 import { storeNames } from '../lib/stores/registry.ts';

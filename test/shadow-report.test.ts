@@ -75,7 +75,7 @@ describe('vecferry shadow', () => {
   /** The command as a user types it, in a process of its own. */
   const run = async (...args: readonly string[]) => {
     const options = { cwd: root, env: { ...process.env, NODE_OPTIONS: '' } };
-    const work = promisify(execFile)(process.execPath, [join(root, 'infra/local/cli.ts'), ...args], options);
+    const work = promisify(execFile)(process.execPath, [join(root, 'infra/local/cli/cli.ts'), ...args], options);
     return await work.then(
       ({ stdout }) => ({ code: 0, stdout, stderr: '' }),
       ({ code, stdout, stderr }) => ({ code, stdout, stderr }),

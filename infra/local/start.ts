@@ -2,10 +2,10 @@ import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { duration } from '../../lib/words.ts';
-import { runCommand } from './commands.ts';
-import { newRunId, readEvent } from './event-input.ts';
-import { exitCodes, failureFrom } from './exit-codes.ts';
-import { makeOutput } from './output.ts';
+import { runCommand } from './cli/commands.ts';
+import { newRunId, readEvent } from './cli/event-input.ts';
+import { exitCodes, failureFrom } from './cli/exit-codes.ts';
+import { makeOutput } from './cli/output.ts';
 import { makeSampleDatabase } from './sample.ts';
 
 /** `npm start`: the whole of vecferry on real data, in a minute, with no account and no Docker. */

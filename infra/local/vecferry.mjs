@@ -2,10 +2,11 @@
 // Plain JavaScript that any Node can read: the command line itself is TypeScript, which Node 24 runs as it is.
 import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
+import module from 'node:module';
 import { fileURLToPath } from 'node:url';
 
 const wanted = 24;
-const cli = new URL('./cli.ts', import.meta.url);
+const cli = new URL('./cli/cli.ts', import.meta.url);
 const ours = fileURLToPath(new URL('../../node_modules/node/bin/node', import.meta.url));
 
 if (!existsSync(cli)) {
@@ -14,11 +15,13 @@ if (!existsSync(cli)) {
   );
   process.exit(2);
 } else if (Number(process.versions.node.split('.')[0]) >= wanted) {
+  // Halves the time a command takes to begin. Beside the packages, not in a folder that other users may write to.
+  module.enableCompileCache(fileURLToPath(new URL('../../node_modules/.cache/vecferry', import.meta.url)));
   await import(cli.href);
 } else if (existsSync(ours)) {
   // Ctrl-C reaches both processes of the group; the inner one decides when to end.
   process.on('SIGINT', () => {});
-  const child = spawn(ours, [fileURLToPath(cli), ...process.argv.slice(2)], { stdio: 'inherit' });
+  const child = spawn(ours, process.argv.slice(1), { stdio: 'inherit' });
   process.on('SIGTERM', () => child.kill('SIGTERM'));
   child.on('exit', (code, signal) => process.exit(code ?? (signal === null ? 1 : 130)));
 } else {

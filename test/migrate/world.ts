@@ -2,7 +2,7 @@ import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import pg from 'pg';
-import { type Answer, spawnCommand } from '../local/command-line.ts';
+import { type Answer, spawnCommand } from '../local/cli/command-line.ts';
 import { makeDatabase } from '../servers/database.ts';
 
 /** A team's folder of migrations, a database of its own on the real server, and the command line over both. */

@@ -8,7 +8,7 @@ import { mapId } from '../../lib/mapping/mapping.ts';
 import { getJson } from '../../lib/objects.ts';
 import { readPlan } from '../../lib/plan.ts';
 import { qdrant } from '../../lib/stores/qdrant.ts';
-import { commandLine } from '../local/command-line.ts';
+import { commandLine } from '../local/cli/command-line.ts';
 import { embedText } from '../servers/embedding-models.ts';
 import { type EmbeddingServer, startEmbeddings } from '../servers/embeddings.ts';
 import { postgresUrl } from '../servers/urls.ts';

@@ -2,7 +2,7 @@ import { cpSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import type pg from 'pg';
-import { commandLine } from '../local/command-line.ts';
+import { commandLine } from '../local/cli/command-line.ts';
 import { connectServer } from '../servers/database.ts';
 import { type EndpointInput, endpointIn, expectValidated, payloadsOf, type Runs, startRuns } from './world.ts';
 

@@ -1,5 +1,5 @@
 import { describe, expect, test } from '@jest/globals';
-import { statusLines } from '../../../infra/local/describe.ts';
+import { statusLines } from '../../../infra/local/cli/describe.ts';
 import type { Embedding } from '../../../lib/embed/stage/embed-files.ts';
 import { embeddedKey, runKeys } from '../../../lib/keys.ts';
 import { putJson } from '../../../lib/objects.ts';

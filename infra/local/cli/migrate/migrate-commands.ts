@@ -1,0 +1,230 @@
+import { mkdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { Incompatible, InvalidEvent, NotFound, RunMismatch } from '../../../../lib/errors.ts';
+import { isTimestamp, type MigrationFolder, readMigrationFiles } from '../../../../lib/migrate/files.ts';
+import type { Step } from '../../../../lib/migrate/port.ts';
+import { repair } from '../../../../lib/migrate/repair.ts';
+import {
+  beforeTheLock,
+  carryOut,
+  type Goal,
+  type Migrator,
+  type Move,
+  movesTo,
+  mustBeSound,
+  type Overview,
+  overviewOf,
+  planMove,
+} from '../../../../lib/migrate/runner.ts';
+import type { CommandContext } from '../commands.ts';
+import { exitCodes } from '../exit-codes.ts';
+import { appliedLine, pendingLine, stepLines } from './migrate-lines.ts';
+import { type MigrateOptions, type MoveOptions, withMigrator } from './migrator.ts';
+
+/** `vecferry migrate status`, `up`, `down`, `to` and `new`. Each returns the exit code. */
+
+const load = {
+  lint: () => import('./migrate-lint.ts'),
+  safety: () => import('./safety-commands.ts'),
+};
+
+/** `vecferry migrate status` */
+export async function statusCommand(
+  context: CommandContext,
+  options: MigrateOptions & { readonly exitCode: boolean },
+): Promise<number> {
+  return await withMigrator(context, options, async ({ history, folder }) => {
+    const { output } = context;
+    const { applied, pending, problems } = await overviewOf({ history, folder });
+    const inOrder = applied.toReversed();
+    const names = pending.map(({ number, name, path, kind }) => ({ number, name, path, kind }));
+    output.event({ type: 'migrations', history: history.where, applied: inOrder, pending: names, problems });
+    for (const entry of inOrder) output.line(appliedLine(entry));
+    for (const file of pending) output.line(pendingLine(file));
+    for (const { message } of problems) output.line(`problem  ${message}`);
+    output.line(
+      `history  ${history.where}: ${applied.length} applied, ${pending.length} pending, ${problems.length} problems`,
+    );
+    return options.exitCode && pending.length + problems.length > 0 ? exitCodes.refused : exitCodes.ok;
+  });
+}
+
+interface Aim {
+  readonly goal: Goal;
+  /** Of `up --to N`: it never goes down. */
+  readonly only?: 'up';
+}
+
+/** `vecferry migrate up`, `down` and `to` */
+export async function moveCommand(context: CommandContext, { goal, only }: Aim, options: MoveOptions): Promise<number> {
+  const { output } = context;
+  return await withMigrator(context, options, async (migrator) => {
+    const movesNow = (overview: Overview): readonly Move[] => {
+      const moves = movesTo(goal, overview, migrator.folder);
+      if (only === 'up' && moves.some(({ direction }) => direction === 'down'))
+        throw new RunMismatch(
+          `later ones than ${'to' in goal ? goal.to : ''} are applied; vecferry migrate to takes them back`,
+        );
+      return moves;
+    };
+    if (options.dryRun) return await tellPlan(context, migrator, movesNow(await overviewOf(migrator)));
+    const wanted = movesNow(beforeTheLock(await overviewOf(migrator)));
+    await mustBeSound(migrator, wanted);
+    if (options.lint !== undefined)
+      await (await load.lint()).lintMoves(context, migrator, wanted, { isLaw: options.lint });
+    const done = await migrator.history.locked(
+      async () => {
+        // Whoever had the lock before may have done all or some of it.
+        const moves = movesNow(await overviewOf(migrator));
+        const [first] = moves;
+        if (first !== undefined && (options.backup ?? migrator.settings.backup)) {
+          const reason = `before ${first.direction} ${moves.map(({ number }) => number).join(', ')}`;
+          await (await load.safety()).backUp(context, migrator, { reason, pgBin: options.pgBin });
+        }
+        const made = await carryOut(migrator, moves, context.signal);
+        return { made, left: moves.length - made };
+      },
+      { waitMs: options.lockWait * 1000, by: migrator.by },
+    );
+    if (done.left > 0) {
+      output.line(`stopped; ${done.made} done, ${done.left} not begun. The same command goes on`);
+      return exitCodes.interrupted;
+    }
+    const others = wanted.length - done.made;
+    if (done.made > 0) output.line(`done     ${done.made} ${done.made === 1 ? 'migration' : 'migrations'}`);
+    else output.line(others > 0 ? 'done     another process did it meanwhile' : 'done     there is nothing to do');
+    if (done.made === 0 || !options.check) return exitCodes.ok;
+    const { tally } = await (await load.safety()).lookAtStores(context, migrator);
+    if (tally.wrong === 0) return exitCodes.ok;
+    output.line('wrong    the migrations stand all the same; vecferry migrate check looks again');
+    return exitCodes.validation;
+  });
+}
+
+async function tellPlan({ output }: CommandContext, migrator: Migrator, moves: readonly Move[]): Promise<number> {
+  for (const [at, move] of moves.entries()) {
+    const { direction, number } = move;
+    const { name } = move.applied ?? move.file;
+    const { lines, isTransactional } = await planOne(migrator, move, at > 0);
+    output.event({ type: 'migration', state: 'planned', number, name, direction, isTransactional, lines });
+    for (const line of stepLines({ name, direction, lines })) output.line(line);
+  }
+  output.line(`planned  ${moves.length} ${moves.length === 1 ? 'migration' : 'migrations'}; nothing was changed`);
+  return exitCodes.ok;
+}
+
+/** A collection file is worked out from what is there, and what is there for a later one is made by those before it. */
+async function planOne(
+  migrator: Migrator,
+  move: Move,
+  isLater: boolean,
+): Promise<Pick<Step, 'lines' | 'isTransactional'>> {
+  try {
+    return await planMove(migrator, move);
+  } catch (error) {
+    const isTheirs = error instanceof InvalidEvent || error instanceof Incompatible || error instanceof NotFound;
+    if (!isTheirs || !isLater || move.file.kind === 'sql') throw error;
+    const lines = [`worked out once those before it are done; as it is now: ${error.message}`];
+    return { lines, isTransactional: false };
+  }
+}
+
+export interface RepairOptions extends MigrateOptions, Pick<MoveOptions, 'lockWait'> {
+  readonly as?: 'applied' | 'pending' | 'forgotten';
+  readonly from?: number;
+  readonly reason: string;
+}
+
+/** `vecferry migrate repair [NUMBER]`; without a number it says what can be repaired. */
+export async function repairCommand(
+  context: CommandContext,
+  what: number | 'history' | undefined,
+  { as, from, reason, ...options }: RepairOptions,
+): Promise<number> {
+  const { output } = context;
+  return await withMigrator(context, options, async (migrator) => {
+    if (what === undefined) {
+      const { problems } = await overviewOf(migrator);
+      output.event({ type: 'repaired', number: null, lines: [], problems });
+      for (const { message } of problems) output.line(`problem  ${message}`);
+      if (problems.length === 0) output.line('done     there is nothing to repair');
+      return problems.length === 0 ? exitCodes.ok : exitCodes.refused;
+    }
+    const { number, lines } = await migrator.history.locked(() => repair(migrator, { what, as, from, reason }), {
+      waitMs: options.lockWait * 1000,
+      by: migrator.by,
+    });
+    output.event({ type: 'repaired', number, lines, problems: (await overviewOf(migrator)).problems });
+    for (const line of lines) output.line(`repaired ${line}`);
+    return exitCodes.ok;
+  });
+}
+
+/** `vecferry migrate check` */
+export async function checkCommand(
+  context: CommandContext,
+  options: MigrateOptions & { readonly timeout?: number },
+): Promise<number> {
+  const { output } = context;
+  return await withMigrator(context, options, async (migrator) => {
+    const { applied, pending, problems } = await overviewOf(migrator);
+    output.event({
+      type: 'check',
+      history: migrator.history.where,
+      applied: applied.length,
+      pending: pending.length,
+      problems,
+    });
+    for (const { message } of problems) output.line(`problem  ${message}`);
+    if (problems.length > 0) return exitCodes.refused;
+    output.line(
+      `ok       ${applied.length} applied as their files are, ${pending.length} pending, the history is as it was written`,
+    );
+    const { passed } = await (await load.safety()).lookAtStores(context, migrator, options);
+    return passed ? exitCodes.ok : exitCodes.validation;
+  });
+}
+
+/** `vecferry migrate new NAME` */
+export async function newCommand(
+  { output }: CommandContext,
+  given: string,
+  { migrations, collection }: MigrateOptions & { readonly collection: boolean },
+): Promise<number> {
+  const name = given
+    .trim()
+    .toLowerCase()
+    .replaceAll(/[^a-z0-9]+/g, '_')
+    .replaceAll(/^_+|_+$/g, '');
+  if (name === '') throw new InvalidEvent(`'${given}' makes no file name; say what it does: add_rank_to_articles`);
+  await mkdir(migrations, { recursive: true });
+  const number = nextNumber(await readMigrationFiles(migrations), new Date());
+  const path = join(migrations, `${number}_${name}.${collection ? 'yaml' : 'sql'}`);
+  // Two people who do so at once get two files, and the second is told of the number that is there twice.
+  await writeFile(path, collection ? collectionTemplate(name) : sqlTemplate, { flag: 'wx' });
+  output.event({ type: 'written', path });
+  output.line(`written  ${path}`);
+  return exitCodes.ok;
+}
+
+/** As the folder numbers: one more than the last, in as many digits, or the time. */
+function nextNumber({ files }: MigrationFolder, now: Date): string {
+  const last = files.at(-1);
+  if (last === undefined) return '001';
+  if (isTimestamp(last.number)) return now.toISOString().replace(/\D/g, '').slice(0, 14);
+  const digits = /^\d+/.exec(last.name)?.[0].length ?? 3;
+  return String(last.number + 1).padStart(digits, '0');
+}
+
+const sqlTemplate = `-- migrate:up
+
+
+-- migrate:down
+-- what takes it back, from the last statement to the first; nothing here: nothing is to be taken back
+
+`;
+
+const collectionTemplate = (name: string): string => `# docs/migrations.md says what may stand here.
+store: search
+collection: ${name}
+`;

@@ -1,0 +1,138 @@
+import { mkdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { InvalidEvent } from '../../../../lib/errors.ts';
+import { type Backup, listBackups, makeBackup, restoreBackup } from '../../../../lib/migrate/backup/backup.ts';
+import { backupsIn, deleteBackup, sizeOf } from '../../../../lib/migrate/backup/folder.ts';
+import { type CheckReport, checkStores } from '../../../../lib/migrate/checks/check.ts';
+import type { Migrator } from '../../../../lib/migrate/runner.ts';
+import { nextSeq } from '../../../../lib/migrate/standing.ts';
+import type { CommandContext } from '../commands.ts';
+import { exitCodes } from '../exit-codes.ts';
+import { type MigrateOptions, withMigrator } from './migrator.ts';
+
+/** `vecferry migrate backup`, `backups` and `restore`, and the looks and backups that `up` and `down` take. */
+
+export interface SafetyOptions extends MigrateOptions {
+  readonly pgBin?: string;
+  /** In seconds. */
+  readonly lockWait?: number;
+}
+
+/** Makes a backup of every store, and says so. Whoever calls it has the lock. */
+export async function backUp(
+  { output, directory }: CommandContext,
+  { settings, history }: Migrator,
+  { reason, pgBin }: { readonly reason: string; readonly pgBin?: string | undefined },
+): Promise<Backup> {
+  const seq = (await history.entries()).at(-1)?.seq ?? 0;
+  output.line('backup   is being made');
+  const backup = await makeBackup({ config: settings, directory, reason, seq, pgBin });
+  output.event({ type: 'backup', state: 'made', ...backup });
+  output.line(`backup   ${backupLine(backup)}`);
+  return backup;
+}
+
+const backupLine = (backup: Backup): string =>
+  `${backup.id}  ${megabytes(sizeOf(backup))}  ${backup.reason}; ${backup.parts.length === 1 ? backup.parts[0]?.what : `${backup.parts.length} parts`}, history at line ${backup.seq}`;
+const megabytes = (bytes: number): string => `${(bytes / 1e6).toFixed(1)} MB`;
+
+/** `vecferry migrate backup` */
+export async function backupCommand(
+  context: CommandContext,
+  { reason, ...options }: SafetyOptions & { readonly reason: string },
+): Promise<number> {
+  return await withMigrator(context, options, async (migrator) => {
+    await migrator.history.locked(() => backUp(context, migrator, { reason, pgBin: options.pgBin }), {
+      waitMs: (options.lockWait ?? 60) * 1000,
+      by: migrator.by,
+    });
+    return exitCodes.ok;
+  });
+}
+
+/** `vecferry migrate backups`; with `keep` it deletes all but the last so many. */
+export async function backupsCommand(
+  { output, directory }: CommandContext,
+  { keep }: { readonly keep?: number },
+): Promise<number> {
+  const backups = await listBackups(directory);
+  const gone = new Set(keep === undefined ? [] : backups.slice(0, Math.max(0, backups.length - keep)));
+  for (const backup of backups) {
+    if (gone.has(backup)) await deleteBackup(directory, backup);
+    output.event({ type: 'backup', state: gone.has(backup) ? 'deleted' : 'there', ...backup });
+    output.line(`${gone.has(backup) ? 'deleted ' : 'backup  '} ${backupLine(backup)}`);
+  }
+  output.line(`${backups.length - gone.size} backups in ${backupsIn(directory)}`);
+  return exitCodes.ok;
+}
+
+/** `vecferry migrate restore ID` */
+export async function restoreCommand(
+  context: CommandContext,
+  id: string,
+  options: SafetyOptions & { readonly elsewhere: boolean; readonly dropNew: boolean },
+): Promise<number> {
+  const { output, directory } = context;
+  return await withMigrator(context, options, async ({ settings, history, by }) => {
+    const waitMs = (options.lockWait ?? 60) * 1000;
+    const { first, left } = await history.locked(
+      async () => {
+        const entries = await history.entries();
+        return await restoreBackup({
+          config: settings,
+          directory,
+          id,
+          by,
+          pgBin: options.pgBin,
+          elsewhere: options.elsewhere,
+          dropNew: options.dropNew,
+          seq: entries.at(-1)?.seq ?? 0,
+          append: async (entry) => await history.append({ seq: nextSeq(await history.entries()), ...entry }),
+          tell: (line) => output.line(line),
+        });
+      },
+      { waitMs, by },
+    );
+    output.event({ type: 'restored', id, before: first.id, left });
+    output.line(`restored ${id}; what was there before is ${first.id}`);
+    for (const each of left) output.line(`left     ${each}`);
+    output.line(`take it back with: vecferry migrate restore ${first.id}`);
+    return exitCodes.ok;
+  });
+}
+
+/** Looks at every store, tells what it finds, and keeps it as check.json. */
+export async function lookAtStores(
+  { output, directory }: CommandContext,
+  { settings, folder, history }: Pick<Migrator, 'settings' | 'folder' | 'history'>,
+  { timeout }: { readonly timeout?: number } = {},
+): Promise<CheckReport> {
+  const report = await checkStores({
+    config: settings,
+    files: folder.files,
+    entries: await history.entries(),
+    ...(timeout !== undefined && { timeoutMs: timeout * 1000 }),
+  });
+  const path = join(directory, 'check.json');
+  await mkdir(directory, { recursive: true });
+  await writeFile(path, `${JSON.stringify(report, null, 2)}\n`);
+  output.event({ type: 'checked', path, ...report });
+  for (const line of checkLines(report)) output.line(line);
+  output.line(`report   ${path}`);
+  return report;
+}
+
+/** What is not ok, a line each, and how much is. */
+export function checkLines({ stores, tally }: CheckReport): readonly string[] {
+  const lines = stores.flatMap(({ name, results }) =>
+    results.flatMap(({ what, verdict, detail }) =>
+      verdict === 'ok' ? [] : `${verdict === 'wrong' ? 'wrong    ' : 'unchecked'} ${name}: ${what}: ${detail}`,
+    ),
+  );
+  return [...lines, `looked   ${tally.ok} ok, ${tally.wrong} wrong, ${tally.unchecked} unchecked`];
+}
+
+export function keepCount(text: string): number {
+  if (!/^\d{1,5}$/.test(text)) throw new InvalidEvent(`--keep is a number of backups, and '${text}' is none`);
+  return Number(text);
+}

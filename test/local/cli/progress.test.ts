@@ -1,0 +1,76 @@
+import { mkdtempSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterAll, expect, test } from '@jest/globals';
+import type { Output } from '../../../infra/local/cli/output.ts';
+import { followRun } from '../../../infra/local/cli/progress.ts';
+import { fileLedger } from '../../../lib/client/file-ledger.ts';
+import { runKeys } from '../../../lib/keys.ts';
+import { putJson } from '../../../lib/objects.ts';
+import { openFileObjects } from '../../../lib/objects-files.ts';
+import { runStatus } from '../../../lib/status.ts';
+import { makeEmbedding, makeEmbedPlan, makePlan } from '../../make-plan.ts';
+
+const directory = mkdtempSync(join(tmpdir(), 'vecferry-progress-'));
+afterAll(() => rm(directory, { recursive: true }));
+
+test('what live writes are at is a line when it is something else, not one for each record that is deleted', async () => {
+  const objects = openFileObjects(directory);
+  const since = '2026-01-01T00:00:00.000Z';
+  const lines: string[] = [];
+  const output: Output = {
+    json: false,
+    event: () => undefined,
+    line: (text) => void lines.push(text),
+    fail: () => undefined,
+  };
+  await putJson(objects, runKeys('r1').plan, makePlan({ live: true }));
+  await putJson(objects, runKeys('r1').live, { flag: 'words', since, settledAt: since });
+  const place = { directory };
+  const following = followRun({ objects, run: 'r1', output, isTerminal: false, intervalMs: 20, place });
+  const ledger = fileLedger(directory);
+  for (let deleted = 1; deleted <= 150; deleted += 15) {
+    for (let each = 0; each < 15; each++) await ledger.addTombstones('r1', [String(deleted + each)]);
+    await sleep(50);
+  }
+  await following.stop();
+  const live = (await runStatus({ objects, run: 'r1' })).stages.find(({ name }) => name === 'live');
+  expect(live?.detail).toContain('150 tombstones so far');
+  const told = lines.filter((line) => line.includes('tombstone'));
+  // "1 tombstone" and "2 tombstones" may each have been seen.
+  expect(told.length).toBeGreaterThan(0);
+  expect(told.length).toBeLessThanOrEqual(2);
+});
+
+test('how far the texts are embedded is a line now and then, with rate and price, not one a look', async () => {
+  const objects = openFileObjects(directory);
+  const lines: string[] = [];
+  const output: Output = {
+    json: false,
+    event: () => undefined,
+    line: (text) => void lines.push(text),
+    fail: () => undefined,
+  };
+  const event = { embed: { text: 'word', model: { provider: 'openai', name: 'small', dimensions: 8 } } };
+  await putJson(objects, runKeys('r2').plan, { ...makePlan(event, 'r2'), embed: makeEmbedPlan() });
+  const following = followRun({ objects, run: 'r2', output, isTerminal: false, intervalMs: 10, place: { directory } });
+  for (let completed = 10; completed <= 100; completed += 10) {
+    const seen = {
+      completed,
+      pending: 100 - completed,
+      texts: completed,
+      tokens: completed * 5,
+      usd: completed / 1000,
+    };
+    await putJson(objects, runKeys('r2').embedding, makeEmbedding({ ...seen, done: completed === 100 }));
+    await sleep(30);
+  }
+  await following.stop();
+  const told = lines.filter((line) => line.startsWith('embed'));
+  expect(told).toEqual([
+    expect.stringMatching(/^embed {4}\d+ of 100 records .*texts of \d+ tokens, 0\.\d+ USD$/),
+    expect.stringMatching(/^embed {4}100 of 100 records {2}\d+\/s {2}.* s {2}100 texts of 500 tokens, 0\.10 USD$/),
+  ]);
+});
