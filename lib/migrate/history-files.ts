@@ -46,6 +46,8 @@ const lockSchema = z.object({
 /** As often as a waiting process looks whether the lock is free. */
 const lockIntervalMs = 250;
 
+const wasFaster = 'another process, which was faster';
+
 /** @param where for people: the directory or the bucket */
 export function filesHistory(objects: ObjectStore, where: string): KeptHistory {
   const lines = async (): Promise<readonly Line[]> => {
@@ -54,24 +56,35 @@ export function filesHistory(objects: ObjectStore, where: string): KeptHistory {
     return found.flatMap((line) => (line === undefined ? [] : [line]));
   };
 
+  const highestLock = async (): Promise<string | undefined> => (await objects.list(locksPrefix)).at(-1);
+
+  /** Who has the lock, for people; undefined: nobody who lives. */
+  const holderOf = async (lock: string): Promise<string | undefined> => {
+    const held = await getJson(objects, lock, lockSchema);
+    if (held === undefined || held.owner === '') return undefined;
+    const isHere = held.host === hostname();
+    if (isHere && !isAlive(held.owner)) return undefined;
+    const how = isHere ? '' : `; if that process is gone, delete ${objects.locate(lock)}`;
+    return `${held.by} (process ${held.owner.split(' ')[0]} on ${held.host}, since ${held.at})${how}`;
+  };
+
   /** The lock of the highest number counts. @returns its number once it is ours, else who has it */
   const tryLock = async (by: string): Promise<number | string> => {
-    const highest = (await objects.list(locksPrefix)).at(-1);
-    const number = highest === undefined ? 0 : Number(/(\d+)\.json$/.exec(highest)?.[1]);
-    const held = highest === undefined ? undefined : await getJson(objects, highest, lockSchema);
-    if (held !== undefined && held.owner !== '') {
-      const isDead = held.host === hostname() && !isAlive(held.owner);
-      if (!isDead) {
-        const how =
-          held.host === hostname() ? '' : `; if that process is gone, delete ${objects.locate(highest ?? '')}`;
-        return `${held.by} (process ${held.owner.split(' ')[0]} on ${held.host}, since ${held.at})${how}`;
-      }
+    const highest = await highestLock();
+    const holder = highest === undefined ? undefined : await holderOf(highest);
+    if (holder !== undefined) return holder;
+    const number = highest === undefined ? 1 : Number(/(\d+)\.json$/.exec(highest)?.[1]) + 1;
+    const ours = key(locksPrefix, number);
+    const lock = { owner: thisProcess, host: hostname(), by, at: new Date().toISOString() };
+    if (!(await createJson(objects, ours, lock))) return wasFaster;
+    // Others may have had this number and taken it away since we looked: there is a higher one then.
+    if ((await highestLock()) !== ours) {
+      await objects.delete(ours);
+      return wasFaster;
     }
-    const mine = { owner: thisProcess, host: hostname(), by, at: new Date().toISOString() };
-    if (!(await createJson(objects, key(locksPrefix, number + 1), mine))) return 'another process, which was faster';
     // Those before are dead or let go of, and nobody asks for any but the last.
     if (highest !== undefined) await objects.delete(highest);
-    return number + 1;
+    return number;
   };
 
   return {

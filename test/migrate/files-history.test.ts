@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { filesHistory } from '../../lib/migrate/history-files.ts';
 import type { HistoryEntry } from '../../lib/migrate/port.ts';
+import type { ObjectStore } from '../../lib/objects.ts';
 import { openFileObjects } from '../../lib/objects-files.ts';
 import { frontUrl } from '../servers/urls.ts';
 import { askQdrant, dropAll } from './collection/qdrant-state.ts';
@@ -134,4 +135,36 @@ test('of two that write the same line one wins, a line that was changed is seen,
   await new Promise((resolve) => setTimeout(resolve, 300));
   await expect(other.locked(async () => undefined, { waitMs: 0, by: 'eve' })).rejects.toThrow('bob of the night');
   await waiting;
+});
+
+test('who was held up between looking for the lock and taking it does not get a number that others have used meanwhile', async () => {
+  const objects = openFileObjects(join(world.folder, '..', 'held-up'));
+  const locked = (history = filesHistory(objects, 'here'), work = async (): Promise<void> => undefined) =>
+    history.locked(work, { waitMs: 0, by: 'ada' });
+  await locked();
+  let end = (): void => undefined;
+  let holding: Promise<void> | undefined;
+  const heldUp: ObjectStore = {
+    ...objects,
+    list: async (prefix) => {
+      const found = await objects.list(prefix);
+      if (holding === undefined) {
+        await locked();
+        const held = new Promise<void>((resolve) => {
+          end = resolve;
+        });
+        await new Promise<void>((begun) => {
+          holding = locked(undefined, async () => {
+            begun();
+            await held;
+          });
+        });
+      }
+      return found;
+    },
+  };
+  await expect(locked(filesHistory(heldUp, 'here'))).rejects.toThrow('somebody else is migrating');
+  end();
+  await holding;
+  await locked();
 });
