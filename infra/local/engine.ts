@@ -8,7 +8,8 @@ import type { Machine } from './asl.ts';
 import type { Deployment } from './deployment.ts';
 import { startEventSource } from './event-source.ts';
 import { type Handler, localInvoke } from './invoke.ts';
-import { type Outcome, runMachine, type StateEvent } from './machine.ts';
+import { runMachine } from './machine.ts';
+import { type Outcome, type StateEvent } from './execution.ts';
 import { type LocalQueue, startQueue } from './queue.ts';
 
 /**
@@ -65,6 +66,7 @@ export async function startEngine({ directory, deployment, onFailure, verbose }:
       const invoke = invokeUntil(signal);
       const source = startEventSource({
         client: queue.client,
+        arrival: queue.arrival,
         queueUrl: queue.url,
         settings: deployment.importer,
         invoke,

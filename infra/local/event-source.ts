@@ -9,7 +9,7 @@ import {
 import { z } from 'zod';
 import type { ImporterSettings } from './deployment.ts';
 import { limits } from './limits.ts';
-import type { Invoke } from './machine.ts';
+import type { Invoke } from './execution.ts';
 
 /**
  * The event source mapping between the import queue and its function: messages are handed over in batches, what the
@@ -18,6 +18,8 @@ import type { Invoke } from './machine.ts';
  */
 export interface EventSourceOptions {
   readonly client: SQSClient;
+  /** Resolves when something may have come since the call; LocalQueue has it. */
+  readonly arrival: (signal: AbortSignal) => Promise<void>;
   readonly queueUrl: string;
   readonly settings: ImporterSettings;
   readonly invoke: Invoke;
@@ -46,8 +48,11 @@ export function startEventSource(options: EventSourceOptions): { stop(): Promise
 async function poll(options: EventSourceOptions, signal: AbortSignal): Promise<void> {
   while (!signal.aborted) {
     try {
+      // Asked for before the look: what comes between the look and the wait is not slept over.
+      const arrived = options.arrival(signal);
       const messages = await receive(options, signal);
       if (messages.length > 0) await deliver(options, messages);
+      else await arrived;
     } catch (error) {
       // Lambda's pollers outlive a queue that is out of reach for a while; messages that were in hand come back.
       options.onFailure(error);
@@ -68,8 +73,9 @@ async function receive(
     const request = new ReceiveMessageCommand({
       QueueUrl: queueUrl,
       MaxNumberOfMessages: wanted,
-      // Short, and never broken off: the queue would still hand a message to a request that nobody waits for any more.
-      WaitTimeSeconds: 1,
+      // No long poll: its time would be waited for at the end of every run, since a request that is broken off would still
+      // be handed a message. The queue of this process says by itself when to look.
+      WaitTimeSeconds: 0,
       MessageSystemAttributeNames: ['All'],
     });
     const { Messages = [] } = await client.send(request);

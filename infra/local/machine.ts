@@ -6,52 +6,14 @@ import {
   StateMachine,
   type StateMachineDefinition,
 } from 'aws-local-stepfunctions';
-import type { FileTasks } from '../../lib/cutover/task-tokens.ts';
-import type { ObjectStore } from '../../lib/objects.ts';
-import type { Machine, State } from './asl.ts';
-import { bridge, localPace, type Pace, waitForToken } from './bridge.ts';
+import type { State } from './asl.ts';
+import { bridge, localPace, waitForToken } from './bridge.ts';
 import { runDistributedMap } from './distributed-map.ts';
+import type { Json, MachineOptions, Outcome } from './execution.ts';
 import { handOver, limits, StateFailure, utf8Bytes } from './limits.ts';
 
 /** Runs a state machine's definition in this process, as Step Functions would. */
 
-/** Calls a function by its name. @throws StateFailure named as the function's error. */
-export type Invoke = (functionName: string, payload: unknown) => Promise<unknown>;
-
-export interface MachineOptions {
-  readonly definition: Machine;
-  readonly input: unknown;
-  /** The execution's name: what $$.Execution.Name is. */
-  readonly execution: string;
-  readonly invoke: Invoke;
-  /** Where Distributed Maps find their items. */
-  readonly objects: ObjectStore;
-  /** Children of a Distributed Map that run at once, at most, whatever the definition allows. */
-  readonly maxConcurrency: number;
-  /** Ends the execution: nothing new starts, what is in flight is waited for. */
-  readonly signal: AbortSignal;
-  readonly pace?: Pace;
-  /** The token of the execution's one state that waits for somebody. Left out: one that nobody else has. */
-  readonly token?: string;
-  /** Where answers to it are handed in. */
-  readonly tasks?: Pick<FileTasks, 'open' | 'look' | 'close'>;
-  readonly onState?: (event: StateEvent) => void;
-}
-
-export interface StateEvent {
-  readonly type: 'entered' | 'exited' | 'failed' | 'retried' | 'caught';
-  readonly state: string;
-  /** Name of the error, where the state failed. */
-  readonly error?: string;
-}
-
-export type Outcome =
-  | { readonly status: 'SUCCEEDED'; readonly output: unknown }
-  | { readonly status: 'FAILED'; readonly error: string; readonly cause: string }
-  | { readonly status: 'ABORTED' };
-
-/** The library's types, which it does not export. */
-export type Json = Parameters<StateMachine['run']>[0];
 type Execution = ReturnType<StateMachine['run']>;
 
 /**
@@ -104,7 +66,7 @@ export async function runMachine(given: MachineOptions): Promise<Outcome> {
       taskResourceLocalHandlers: Object.fromEntries(
         tasksOf(definition).map(([name, state]) => [name, handlerOf(name, state)]),
       ),
-      waitTimeOverrides: { ...waits },
+      waitTimeOverrides: growing(waits),
     },
   });
   const abort = (): void => execution.abort();
@@ -157,6 +119,26 @@ async function watch(
     stop();
   }
   return refused;
+}
+
+/** The first wait of a state that waits, in milliseconds; each one after it is twice as long. */
+const firstWaitMs = 15;
+
+/**
+ * The library asks for a wait's time whenever it comes to it. What is looked at again and again is mostly there after the
+ * first looks, where a run is small, and nothing is there to be spared where it is not.
+ */
+function growing(waits: Readonly<Record<string, number>>): Record<string, number> {
+  const times = Object.entries(waits).map(([name, ms]) => {
+    let next = firstWaitMs;
+    const get = (): number => {
+      const now = Math.min(next, ms);
+      next *= 2;
+      return now;
+    };
+    return [name, { enumerable: true, get }] as const;
+  });
+  return Object.defineProperties({}, Object.fromEntries(times));
 }
 
 const lambdaInvoke = 'arn:aws:states:::lambda:invoke';

@@ -46,6 +46,7 @@ async function deliver(
   const bodies: string[] = [];
   const source = startEventSource({
     client: queue.client,
+    arrival: queue.arrival,
     queueUrl: queue.url,
     settings: { ...settings, ...more },
     invoke: async (_, payload) => {
@@ -159,6 +160,48 @@ describe('the event source', () => {
     );
     expect(bodies.length).toBeLessThanOrEqual(2);
     expect(finished).toBe(bodies.length);
+  });
+});
+
+describe('an event source that has nothing to do', () => {
+  const idle = (seen: () => void) =>
+    startEventSource({
+      client: queue.client,
+      arrival: queue.arrival,
+      queueUrl: queue.url,
+      settings,
+      invoke: async () => seen(),
+      maxConcurrency: 2,
+      onFailure: () => undefined,
+    });
+  // Both would take ten seconds with a look a second.
+  const limitMs = 5000;
+
+  test('stops at once: its last look would be waited for at the end of every run', async () => {
+    const began = performance.now();
+    for (let i = 0; i < 10; i++) {
+      const source = idle(() => undefined);
+      await sleep(20);
+      await source.stop();
+    }
+    expect(performance.now() - began).toBeLessThan(limitMs);
+  });
+
+  test('takes what comes as it comes, not at its next look', async () => {
+    let taken = (): void => undefined;
+    const source = idle(() => taken());
+    const began = performance.now();
+    for (let i = 0; i < 20; i++) {
+      const delivered = new Promise<void>((resolve) => {
+        taken = resolve;
+      });
+      await send(String(i));
+      await delivered;
+      // Time enough to have looked again, and to wait.
+      await sleep(20);
+    }
+    expect(performance.now() - began).toBeLessThan(limitMs);
+    await source.stop();
   });
 });
 
