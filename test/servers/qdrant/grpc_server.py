@@ -14,6 +14,7 @@ from qdrant_client.grpc import points_service_pb2_grpc as points_rpc
 from qdrant_client.grpc import qdrant_pb2
 from qdrant_client.grpc import qdrant_pb2_grpc as qdrant_rpc
 
+from .documented import UNDOCUMENTED
 from .errors import QdrantError
 from .faults import Faults
 from .grpc_collections import CollectionMethods
@@ -46,6 +47,10 @@ class Guard:
                 refusal = check_key(dict(context.invocation_metadata()), self.api_key)
                 if refusal is not None:
                     context.abort(grpc.StatusCode.UNAUTHENTICATED, refusal)
+            given = request.ByteSize()
+            request.DiscardUnknownFields()
+            if request.ByteSize() != given:
+                context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"{path}: a field of the request is {UNDOCUMENTED}")
             started = time.perf_counter()
             try:
                 answer = method(request)

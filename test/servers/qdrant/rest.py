@@ -16,7 +16,8 @@ from aiohttp import web
 
 from . import operations as o
 from . import snapshots
-from .errors import QdrantError
+from .documented import Documented
+from .errors import QdrantError, bad_request
 from .faults import Faults
 from .registry import Registry
 from .serde import dump
@@ -73,6 +74,7 @@ class Rest:
         self.registry = registry
         self.faults = faults
         self.api_key = api_key
+        self.documented = Documented()
         self.threads = ThreadPoolExecutor(THREADS, thread_name_prefix="rest")
 
     async def start(self, host: str, port: int) -> web.AppRunner:
@@ -93,7 +95,10 @@ class Rest:
 
     @web.middleware
     async def guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Faults first, then the key, then the route."""
+        """Faults first, then the key, then the route.
+
+        A path that Qdrant does not have is answered 400, where the real one says 404: that may be taken for a thing that is not there.
+        """
         if request.path.startswith("/_test/"):
             return await handler(request)
         fault = self.faults.take("rest", f"{request.method} {request.path}")
@@ -106,22 +111,29 @@ class Rest:
             refusal = check_key(request.headers, self.api_key)
             if refusal is not None:
                 return web.Response(status=401, body=refusal.encode())
-        try:
-            return await handler(request)
-        except (web.HTTPNotFound, web.HTTPMethodNotAllowed):
-            return web.Response(status=404)
+        resource = request.match_info.route.resource
+        path = request.path if resource is None else resource.canonical
+        problem = self.documented.problem(request.method, path, dict(request.query), None)
+        if problem is not None:
+            return refuse(problem)
+        return await handler(request)
 
     def handler(self, operation: Callable[[o.Call], Any]) -> Handler:
-        def run(call: o.Call) -> bytes:
+        def run(call: o.Call, method: str, path: str) -> bytes:
             started = time.perf_counter()
             result = operation(call)
+            # After it: what Qdrant itself refuses is refused in its words.
+            problem = self.documented.problem(method, path, {}, call.text)
+            if problem is not None:
+                raise bad_request(problem)
             return dump({"result": result, "status": "ok", "time": time.perf_counter() - started})
 
         async def handle(request: web.Request) -> web.StreamResponse:
             started = time.perf_counter()
             try:
                 call = o.Call(self.registry, dict(request.match_info), dict(request.query), await read(request))
-                made = await asyncio.get_running_loop().run_in_executor(self.threads, run, call)
+                path = request.match_info.route.resource.canonical
+                made = await asyncio.get_running_loop().run_in_executor(self.threads, run, call, request.method, path)
                 return web.Response(body=made, content_type="application/json")
             except QdrantError as error:
                 return answer({"status": {"error": error.text}, "time": time.perf_counter() - started}, error.status)
@@ -176,6 +188,10 @@ class Rest:
 
 def answer(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
     return web.Response(body=dump(value), status=status, content_type="application/json", headers=headers)
+
+
+def refuse(problem: str) -> web.Response:
+    return answer({"status": {"error": f"Bad request: {problem}"}, "time": 0.0}, 400)
 
 
 def check_key(headers: Any, api_key: str) -> str | None:
