@@ -1,13 +1,19 @@
 import { Duration } from 'aws-cdk-lib';
+import type { IBucket } from 'aws-cdk-lib/aws-s3';
 import * as sfn from 'aws-cdk-lib/aws-stepfunctions';
 import { LambdaInvoke, type LambdaInvokeProps } from 'aws-cdk-lib/aws-stepfunctions-tasks';
 import type { Construct } from 'constructs';
 import { errorNames } from '../lib/errors.ts';
 import { runKeys } from '../lib/keys.ts';
 import { canaryFailedWith, notPassed } from '../lib/states.ts';
-import type { FunctionName } from './functions.ts';
+import type { FunctionName, Functions } from './functions.ts';
 import { firstWaitSeconds, lambdaFaults, retries, storeBusy } from './retries.ts';
-import type { WorkflowProps } from './workflow.ts';
+
+export interface WorkflowProps {
+  readonly functions: Functions;
+  /** Holds the lists that the maps read, and takes what their children return. */
+  readonly runs: IBucket;
+}
 
 /** What the workflow's states are made of. */
 export interface WorkflowParts {

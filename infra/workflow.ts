@@ -1,4 +1,3 @@
-import type { IBucket } from 'aws-cdk-lib/aws-s3';
 import {
   Chain,
   Choice,
@@ -11,9 +10,8 @@ import {
 } from 'aws-cdk-lib/aws-stepfunctions';
 import type { Construct } from 'constructs';
 import { errorNames } from '../lib/errors.ts';
-import type { Functions } from './functions.ts';
 import { firstWaitSeconds } from './retries.ts';
-import { workflowParts } from './workflow-parts.ts';
+import { type WorkflowProps, workflowParts } from './workflow-parts.ts';
 
 /**
  * A run, in order:
@@ -49,12 +47,6 @@ import { workflowParts } from './workflow-parts.ts';
  * Whatever fails goes to "Report the failure" and ends the execution under the error's own name and message; from the canary
  * it goes through "Take readers back" first.
  */
-export interface WorkflowProps {
-  readonly functions: Functions;
-  /** Holds the lists that the maps read, and takes what their children return. */
-  readonly runs: IBucket;
-}
-
 export function runWorkflow(scope: Construct, props: WorkflowProps): IChainable {
   const parts = workflowParts(scope, props);
   const { call, repeatUntilDone, callUntilDone, lookUntilDone, mapOver, leaveIf, skipIf, failed } = parts;

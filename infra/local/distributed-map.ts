@@ -1,8 +1,8 @@
 import { StateMachine } from 'aws-local-stepfunctions';
 import { z } from 'zod';
 import type { State } from './asl.ts';
+import type { Json, MachineOptions, Outcome } from './execution.ts';
 import { StateFailure } from './limits.ts';
-import type { Json, MachineOptions, Outcome } from './machine.ts';
 
 /**
  * A Distributed Map as AWS runs it: items from an object of the run, each in a child execution of its own, failures

@@ -7,9 +7,9 @@ import { services } from '../../lib/services.ts';
 import type { Machine } from './asl.ts';
 import type { Deployment } from './deployment.ts';
 import { startEventSource } from './event-source.ts';
+import type { Outcome, StateEvent } from './execution.ts';
 import { type Handler, localInvoke } from './invoke.ts';
 import { runMachine } from './machine.ts';
-import { type Outcome, type StateEvent } from './execution.ts';
 import { type LocalQueue, startQueue } from './queue.ts';
 
 /**

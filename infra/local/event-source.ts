@@ -8,8 +8,8 @@ import {
 } from '@aws-sdk/client-sqs';
 import { z } from 'zod';
 import type { ImporterSettings } from './deployment.ts';
-import { limits } from './limits.ts';
 import type { Invoke } from './execution.ts';
+import { limits } from './limits.ts';
 
 /**
  * The event source mapping between the import queue and its function: messages are handed over in batches, what the

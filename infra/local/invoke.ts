@@ -1,8 +1,8 @@
 import { randomUUID } from 'node:crypto';
 import type { Context } from 'aws-lambda';
 import type { FunctionSettings } from './deployment.ts';
+import type { Invoke } from './execution.ts';
 import { limits, StateFailure, utf8Bytes } from './limits.ts';
-import type { Invoke } from './machine.ts';
 
 /** Calls functions/<name>.ts in this process, through JSON text as Lambda does. */
 

@@ -6,7 +6,7 @@ import {
   StateMachine,
   type StateMachineDefinition,
 } from 'aws-local-stepfunctions';
-import type { State } from './asl.ts';
+import type { Machine, State } from './asl.ts';
 import { bridge, localPace, waitForToken } from './bridge.ts';
 import { runDistributedMap } from './distributed-map.ts';
 import type { Json, MachineOptions, Outcome } from './execution.ts';

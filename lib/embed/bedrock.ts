@@ -1,5 +1,6 @@
 import { BedrockRuntimeClient, InvokeModelCommand } from '@aws-sdk/client-bedrock-runtime';
 import { NodeHttpHandler } from '@smithy/node-http-handler';
+import type { BedrockAnswer } from './bedrock-answer.ts';
 import { fromBedrock } from './bedrock-errors.ts';
 import { coherePayload, countCohere, readCohere } from './cohere.ts';
 import { type EmbedderOptions, longestRequestMs } from './options.ts';
@@ -16,11 +17,6 @@ export interface BedrockForm {
   /** Vectors in the order of the texts, as many as there are; `tokens` where the body says. */
   read(body: unknown, count: number): BedrockAnswer;
   countTokens(text: string): number;
-}
-
-export interface BedrockAnswer {
-  readonly vectors: readonly (Float32Array | undefined)[];
-  readonly tokens: number | undefined;
 }
 
 export function openBedrock({

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import type { BedrockAnswer } from './bedrock.ts';
+import type { BedrockAnswer } from './bedrock-answer.ts';
 import type { EmbedRequest } from './port.ts';
 import { readVector } from './vectors.ts';
 

@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { beforeKey, runKeys } from '../keys.ts';
 import { getJson, type ObjectStore } from '../objects.ts';
 import { hashOf } from '../recall/answers.ts';
-import { goalOf } from '../recall/query-sets.ts';
+import { goalOf } from '../recall/searched-vectors.ts';
 import type { Manifest, Plan, Query } from '../run-files.ts';
 import { replacesIndex } from './index-change.ts';
 

@@ -11,10 +11,10 @@ import { examplesOf } from './drift-examples.ts';
 import { type Drift, type DriftAnswer, type DriftMean, type DriftSet, driftSchema } from './drift-files.ts';
 import { recallInterval } from './interval.ts';
 import { listRankBiasedOverlap, overlapOf, rankCorrelation } from './list-measures.ts';
-import { goalOf, type SearchedVector, vectorsOf } from './query-sets.ts';
 import { querySpace, type SourceSpace } from './query-space.ts';
 import { spreadOf } from './recall-summary.ts';
 import { openSide, type Side, searchSide } from './search-side.ts';
+import { goalOf, type SearchedVector, vectorsOf } from './searched-vectors.ts';
 import { readTruthsAndHash, type Truth } from './truths.ts';
 
 /** What is done is written this often, so that a kill costs no more. */

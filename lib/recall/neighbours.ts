@@ -13,7 +13,7 @@ import { type Neighbours, neighboursSchema, type Plan, type Query, shardEntrySch
 import type { ShardOutput } from '../states.ts';
 import { findNearest } from './nearest.ts';
 import { readQueries } from './queries.ts';
-import { neighboursKept, type SearchedVector, searchedVectors } from './query-sets.ts';
+import { neighboursKept, type SearchedVector, searchedVectors } from './searched-vectors.ts';
 
 /** Queries between two looks at the deadline. */
 const queriesAtOnce = 256;

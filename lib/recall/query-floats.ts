@@ -1,10 +1,18 @@
 import type { GivenQuery, QuerySet } from '../event-queries.ts';
 import { encodeFloats } from '../float-text.ts';
 import { truncateColumn } from '../mapping/truncate.ts';
+import type { Query } from '../run-files.ts';
 import { count } from '../words.ts';
 import { queriesNeeded } from './interval.ts';
-import type { GivenText, SearchedVector } from './query-sets.ts';
 import type { QuerySpace, SourceSpace } from './query-space.ts';
+import type { SearchedVector } from './searched-vectors.ts';
+
+/** A query that is given: its texts are still to be embedded where `values`, or `sourceValues` of one that searches the source, are not there. */
+export interface GivenText extends Omit<Query, 'values'> {
+  readonly values?: string;
+  /** True where the text is to be embedded for the source too. */
+  readonly asksSource?: boolean;
+}
 
 /** The vectors of a given query on either side, as far as they are known before a model is asked; and what is wrong with them. */
 interface QueryFloats {

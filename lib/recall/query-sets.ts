@@ -1,73 +1,22 @@
-import type { EmbedPlan } from '../embed/stage/embed-files.ts';
-import { madeSchema } from '../embed/stage/made.ts';
 import { InvalidEvent } from '../errors.ts';
-import type { RunEvent } from '../event.ts';
 import type { GivenQuery, QuerySet } from '../event-queries.ts';
 import type { Filter } from '../filter.ts';
 import type { MappingPlan } from '../mapping/mapping-files.ts';
 import { fieldInTarget } from '../mapping/names.ts';
-import type { Query } from '../run-files.ts';
-import type { CollectionSchema, Distance } from '../schema.ts';
+import type { CollectionSchema } from '../schema.ts';
 import { count } from '../words.ts';
 import { queriesNeeded } from './interval.ts';
 import { parseQueryFile, type QueryFiles } from './query-file.ts';
-import { goldProblem, queryFloats } from './query-floats.ts';
+import { type GivenText, goldProblem, queryFloats } from './query-floats.ts';
 import { type QuerySpace, querySpace } from './query-space.ts';
-
-/** What is known of a run before and after it is planned; a plan is one. */
-export interface Planned {
-  readonly event: RunEvent;
-  readonly source: CollectionSchema;
-  readonly target: CollectionSchema;
-  readonly mapping: MappingPlan;
-  readonly embed?: EmbedPlan | undefined;
-}
-
-/** A dense vector that recall is measured for. */
-export interface SearchedVector {
-  /** Its name in the source, and in the target. */
-  readonly vector: string;
-  readonly targetVector: string;
-  /** Floats of a query: as the target has them; undefined where neither side says. */
-  readonly dimension: number | undefined;
-  /** What the truth is ranked by: the event's mapping where it names one, else the source's (a made vector's: its model's), else the target's. */
-  readonly distance: Distance;
-}
-
-/** The dense vectors of the mapping; sparse and multi vectors have no search in the port. */
-export function searchedVectors(planned: Planned): SearchedVector[] {
-  const { event, target, mapping } = planned;
-  return madeSchema(planned).vectors.flatMap(({ name, kind, ...source }) => {
-    const targetVector = mapping.vectors[name];
-    if (kind !== 'dense' || targetVector === undefined) return [];
-    const held = target.vectors.find((each) => each.name === targetVector);
-    const distance = event.mapping.vectors[name]?.distance ?? source.distance ?? held?.distance ?? 'cosine';
-    const dimension = mapping.truncate?.[targetVector] ?? source.dimension;
-    return [{ vector: name, targetVector, dimension, distance }];
-  });
-}
-
-/** The vectors that a set searches: the one it names, else all. */
-export function vectorsOf(planned: Planned, { vector }: QuerySet): SearchedVector[] {
-  return searchedVectors(planned).filter((each) => vector === undefined || each.vector === vector);
-}
-
-/** How many neighbours a set asks for, and what it must reach; null: it is only reported. */
-export function goalOf({ event }: Planned, { k, atLeast }: QuerySet): { k: number; atLeast: number | null } {
-  const { recall } = event.validate;
-  return { k: k ?? recall?.k ?? 1, atLeast: atLeast === undefined ? (recall?.atLeast ?? null) : atLeast };
-}
-
-/** Neighbours kept for each query, by set: some more than its deepest measure needs, so that ties with the last one are known by their distance. */
-export function neighboursKept(planned: Pick<Planned, 'event'>): ReadonlyMap<string, number> {
-  const { recall } = planned.event.validate;
-  return new Map(
-    recall?.sets.map(({ name, k = recall.k }) => {
-      const deepest = Math.max(k, ...recall.depths);
-      return [name, deepest + Math.max(10, Math.ceil(deepest / 10))];
-    }),
-  );
-}
+import {
+  goalOf,
+  neighboursKept,
+  type Planned,
+  type SearchedVector,
+  searchedVectors,
+  vectorsOf,
+} from './searched-vectors.ts';
 
 /**
  * What a run's queries may come to: they, and every shard's list of their neighbours, are held in memory, at some 60 bytes
@@ -77,13 +26,6 @@ const maxQueries = 20_000;
 const maxNeighbours = 2_000_000;
 /** Texts of queries that a run embeds: they are asked for within one call of a function. */
 const maxTexts = 10_000;
-
-/** A query that is given: its texts are still to be embedded where `values`, or `sourceValues` of one that searches the source, are not there. */
-export interface GivenText extends Omit<Query, 'values'> {
-  readonly values?: string;
-  /** True where the text is to be embedded for the source too. */
-  readonly asksSource?: boolean;
-}
 
 /** The queries that the event and its files give, by set. */
 export type GivenQueries = ReadonlyMap<string, readonly GivenText[]>;

@@ -1,7 +1,7 @@
 import { modelText } from '../embed/stage/model-id.ts';
 import type { Model } from '../event-embed.ts';
 import type { ModelId } from '../schema.ts';
-import type { Planned, SearchedVector } from './query-sets.ts';
+import type { Planned, SearchedVector } from './searched-vectors.ts';
 
 /**
  * What a query of a vector is made of on either side. Where both hold the same vectors one serves both. Where the target's

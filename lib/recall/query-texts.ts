@@ -11,9 +11,10 @@ import type { Deadline, Log } from '../log.ts';
 import { getJson, type ObjectStore, putJson } from '../objects.ts';
 import type { Plan, Query } from '../run-files.ts';
 import { count, plural } from '../words.ts';
-import { truncated } from './query-floats.ts';
-import { type GivenQueries, type GivenText, searchedVectors } from './query-sets.ts';
+import { type GivenText, truncated } from './query-floats.ts';
+import type { GivenQueries } from './query-sets.ts';
 import { type QuerySpace, querySpace } from './query-space.ts';
+import { searchedVectors } from './searched-vectors.ts';
 
 /** Makes the vectors of queries that are given as texts, by the models that made the vectors they search. */
 

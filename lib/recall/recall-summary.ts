@@ -4,8 +4,8 @@ import { count, percent, plural } from '../words.ts';
 import type { Answers, KeptAnswer } from './answers.ts';
 import { type GoldInput, summariseGold } from './gold.ts';
 import { queriesNeeded, recallInterval } from './interval.ts';
-import type { SearchedVector } from './query-sets.ts';
 import type { SourceSpace } from './query-space.ts';
+import type { SearchedVector } from './searched-vectors.ts';
 import type { Truth } from './truths.ts';
 
 /** Makes the figures of a query set from what both sides answered, and holds them against its goal. */

@@ -10,11 +10,11 @@ import type { SearchSettings } from '../schema.ts';
 import type { Store } from '../stores/port.ts';
 import { type Answers, hashOf, type KeptAnswer, queriesPerPart, readAnswers, writeAnswers } from './answers.ts';
 import { goldAnswer } from './measures.ts';
-import { goalOf, searchedVectors, vectorsOf } from './query-sets.ts';
 import { querySpace } from './query-space.ts';
 import { type AskedSet, type MeasuredSet, summarise } from './recall-summary.ts';
 import { askSide, openSide, type Side, searchSide } from './search-side.ts';
 import { changedSettings } from './search-steps.ts';
+import { goalOf, searchedVectors, vectorsOf } from './searched-vectors.ts';
 import { readTruthsAndHash, type Truth } from './truths.ts';
 
 /** Searches on either side before any is timed: connections, caches and a just-in-time compiler get warm. */

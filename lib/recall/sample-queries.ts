@@ -9,8 +9,8 @@ import type { ObjectStore } from '../objects.ts';
 import type { Manifest, Plan, Query } from '../run-files.ts';
 import { drawPositions, seededRandom } from '../sample.ts';
 import { getShard } from '../shard/get-shard.ts';
-import { searchedVectors, vectorsOf } from './query-sets.ts';
 import { querySpace } from './query-space.ts';
+import { searchedVectors, vectorsOf } from './searched-vectors.ts';
 
 /** Records drawn for one wanted query of a filtered set, before the whole collection is read for it. */
 const drawnPerQuery = 16;

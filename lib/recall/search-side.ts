@@ -10,7 +10,7 @@ import type { Distance, SearchSettings } from '../schema.ts';
 import type { Hit, Store } from '../stores/port.ts';
 import { storeKind } from '../stores/registry.ts';
 import { allowedAt, type GoldAnswer, goldAnswer, ndcgAt, rankBiasedOverlap, recallAt } from './measures.ts';
-import { searchedVectors } from './query-sets.ts';
+import { searchedVectors } from './searched-vectors.ts';
 import type { Truth } from './truths.ts';
 
 /** One side of a run as it is searched: which vector, with which settings, and which id stands for which. */

@@ -8,7 +8,7 @@ import { getJson, type ObjectStore } from '../objects.ts';
 import { type Manifest, neighboursSchema, type Plan, type Query } from '../run-files.ts';
 import { neighboursHash } from './neighbours.ts';
 import { readQueries } from './queries.ts';
-import { neighboursKept } from './query-sets.ts';
+import { neighboursKept } from './searched-vectors.ts';
 
 /** A query and its exact neighbours over all shards. */
 export interface Truth {

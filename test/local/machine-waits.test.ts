@@ -5,8 +5,8 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, test } from '@jest/globals';
 import type { Machine } from '../../infra/local/asl.ts';
+import type { MachineOptions } from '../../infra/local/execution.ts';
 import { StateFailure } from '../../infra/local/limits.ts';
-import type { MachineOptions } from '../../infra/local/machine.ts';
 import { fileTasks } from '../../lib/cutover/task-tokens.ts';
 import { lambda, machine, run } from './run-definition.ts';
 

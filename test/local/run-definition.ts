@@ -1,5 +1,6 @@
 import { type Machine, machineSchema } from '../../infra/local/asl.ts';
-import { type MachineOptions, runMachine } from '../../infra/local/machine.ts';
+import type { MachineOptions } from '../../infra/local/execution.ts';
+import { runMachine } from '../../infra/local/machine.ts';
 import { memoryObjects } from './memory-objects.ts';
 
 /** Small state machines, and functions in their place. */

@@ -1,6 +1,6 @@
 import { expect, test } from '@jest/globals';
-import { searchedVectors } from '../../lib/recall/query-sets.ts';
 import { querySpace } from '../../lib/recall/query-space.ts';
+import { searchedVectors } from '../../lib/recall/searched-vectors.ts';
 import type { VectorSpec } from '../../lib/schema.ts';
 import { makeEmbedPlan, makePlan } from '../make-plan.ts';
 

@@ -2,7 +2,7 @@ import { mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type Engine, startEngine } from '../../infra/local/engine.ts';
-import type { Outcome, StateEvent } from '../../infra/local/machine.ts';
+import type { Outcome, StateEvent } from '../../infra/local/execution.ts';
 import { loadDeployment } from '../../infra/local/synthesize.ts';
 import type { Batch } from '../../lib/batch.ts';
 import { endpointSchema } from '../../lib/event.ts';

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
-import { connect, type Database } from '../../lib/stores/pgvector/connect.ts';
+import type { Database } from '../../lib/stores/pgvector/connect.ts';
+import { connect } from '../../lib/stores/pgvector/open.ts';
 import { pgvector } from '../../lib/stores/pgvector.ts';
 import type { Piece, Store } from '../../lib/stores/port.ts';
 import { makeDatabase } from '../servers/database.ts';

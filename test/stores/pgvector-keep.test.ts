@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import pg from 'pg';
-import { connect } from '../../lib/stores/pgvector/connect.ts';
+import { connect } from '../../lib/stores/pgvector/open.ts';
 import type { ResolvedConnection, Store } from '../../lib/stores/port.ts';
 import { query, useWords } from './pgvector-words.ts';
 

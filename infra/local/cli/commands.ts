@@ -8,7 +8,7 @@ import { noRun } from '../../../lib/status.ts';
 import type { Machine } from '../asl.ts';
 import type { Deployment } from '../deployment.ts';
 import { type Engine, startEngine } from '../engine.ts';
-import type { Outcome } from '../machine.ts';
+import type { Outcome } from '../execution.ts';
 import { withRunLock } from '../run-lock.ts';
 import { loadDeployment } from '../synthesize.ts';
 import { moveLine, planLines } from './describe.ts';

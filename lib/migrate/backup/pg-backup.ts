@@ -1,7 +1,8 @@
 import { join } from 'node:path';
 import { Incompatible } from '../../errors.ts';
-import { connect, type Database, type Session } from '../../stores/pgvector/connect.ts';
+import type { Database, Session } from '../../stores/pgvector/connect.ts';
 import { storeError } from '../../stores/pgvector/errors.ts';
+import { connect } from '../../stores/pgvector/open.ts';
 import type { ResolvedConnection } from '../../stores/port.ts';
 import { type BackupPart, requireRoom, sumOf } from './folder.ts';
 import { catalogLines, countRows, hashLines, keptTable, ownTables, tableNames } from './pg-catalog.ts';

@@ -1,6 +1,6 @@
 import { Incompatible, VecferryError } from '../../errors.ts';
 import { resolveConnection, secretsOf } from '../../secrets.ts';
-import { connect } from '../../stores/pgvector/connect.ts';
+import { connect } from '../../stores/pgvector/open.ts';
 import { storeKind } from '../../stores/registry.ts';
 import type { HistoryEntry, MigrateConfig, MigratedStore, MigrationFile } from '../port.ts';
 import { appliedNumbers, standingsOf } from '../standing.ts';

@@ -1,7 +1,8 @@
 import { readLayout } from '../../stores/pgvector/catalog.ts';
-import { connect, type Database } from '../../stores/pgvector/connect.ts';
+import type { Database } from '../../stores/pgvector/connect.ts';
 import { storeError } from '../../stores/pgvector/errors.ts';
 import { findTable, parseTableName } from '../../stores/pgvector/names.ts';
+import { connect } from '../../stores/pgvector/open.ts';
 import { planColumns, planPayloadIndexes, planVectors, type Table } from './pgvector-tables.ts';
 import type { OpenPlanner } from './planner.ts';
 import { openPortPlanner } from './port.ts';

@@ -74,17 +74,10 @@ const lockTimeout = '60s';
 const statementTimeout = '15min';
 /** A reader that stopped without a word must not hold its snapshot, and with it the server's vacuum, for ever. */
 const idleTimeout = '10min';
-/** transaction_timeout is PostgreSQL 17's. */
+/** transaction_timeout is PostgreSQL 17's; client_connection_check_interval, of 14, ends the statement of a client that is gone. */
 const endless = `SET statement_timeout = 0; SET lock_timeout = 0;
-SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 'transaction_timeout';`;
+SELECT set_config(name, '0', false) FROM pg_settings WHERE name IN ('transaction_timeout');`;
 const timeouts = `SET lock_timeout = '${lockTimeout}'; SET statement_timeout = '${statementTimeout}'; SET idle_in_transaction_session_timeout = '${idleTimeout}';`;
-
-/** @throws InvalidEvent when the connection has neither a postgresql:// url nor a path. */
-export async function connect(connection: ResolvedConnection, maxConnections: number): Promise<Database> {
-  // PGlite is 20 MB of WebAssembly: only who uses it loads it.
-  if (connection.path !== undefined) return (await import('./embedded.ts')).openEmbedded(connection.path);
-  return openServer(poolConfig(connection), maxConnections);
-}
 
 /** Takes a url, with user and password in it or beside it, or the parts that RDS writes into its secrets. */
 export function poolConfig(connection: ResolvedConnection): pg.ClientConfig {
@@ -124,7 +117,7 @@ export function poolConfig(connection: ResolvedConnection): pg.ClientConfig {
   };
 }
 
-function openServer(config: pg.ClientConfig, maxConnections: number): Database {
+export function openServer(config: pg.ClientConfig, maxConnections: number): Database {
   const settings = { ...config, application_name: 'vecferry', connectionTimeoutMillis: 30_000, keepAlive: true };
   const pool = new pg.Pool({ ...settings, max: maxConnections });
   // An idle connection that the server ends is replaced by the next use; without a listener it would end the process.

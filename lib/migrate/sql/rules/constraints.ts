@@ -1,16 +1,9 @@
 import type { Constraint } from 'libpg-query';
 import type { ParsedStatement } from '../parse.ts';
 import { madeName, nameOf, quote } from './names.ts';
-import {
-  addedColumns,
-  addedConstraints,
-  type Rule,
-  strings,
-  type TableCommand,
-  tableCommands,
-  type Verdict,
-} from './rule.ts';
+import { addedColumns, addedConstraints, type Rule, type TableCommand, tableCommands, type Verdict } from './rule.ts';
 import { backfill, notNullSteps } from './steps.ts';
+import { strings } from './tree.ts';
 
 /** Constraints that read the whole table, or build an index, while nobody may write. */
 

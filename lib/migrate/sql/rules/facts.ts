@@ -1,6 +1,6 @@
 import type { AlterTableCmd, AlterTableStmt, Constraint, Node, RangeVar } from 'libpg-query';
 import { notNullColumn, relationsMade } from './made.ts';
-import { constraintsOf, typeOf } from './rule.ts';
+import { constraintsOf, typeOf } from './tree.ts';
 
 /**
  * What earlier statements, of this file and of the files before it, say of the tables: the linter asks no server. What it has not

@@ -1,7 +1,8 @@
 import type { IndexStmt, Node, RangeVar } from 'libpg-query';
 import { columnOf } from './made.ts';
 import { beside, madeName, nameOf, quote } from './names.ts';
-import { type Linted, type Rule, strings, typeOf, type Verdict } from './rule.ts';
+import type { Linted, Rule, Verdict } from './rule.ts';
+import { strings, typeOf } from './tree.ts';
 
 /** Indexes, those of pgvector among them. */
 

@@ -1,5 +1,5 @@
 import type { Constraint, Node, RangeVar } from 'libpg-query';
-import { strings } from './rule.ts';
+import { strings } from './tree.ts';
 
 /** The tables and materialized views that a statement makes. IF NOT EXISTS may make nothing, so it counts for nothing. */
 export function relationsMade(node: Node): readonly RangeVar[] {

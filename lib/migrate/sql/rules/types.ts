@@ -1,7 +1,8 @@
 import type { Node } from 'libpg-query';
 import { madeName, quote } from './names.ts';
-import { type Rule, type TableCommand, tableCommands, typeOf, type Verdict } from './rule.ts';
+import { type Rule, type TableCommand, tableCommands, type Verdict } from './rule.ts';
 import { twinSteps } from './steps.ts';
+import { typeOf } from './tree.ts';
 
 /** Columns whose type changes. */
 
