@@ -1,8 +1,5 @@
-import { BarChart, LineChart, ScatterChart } from 'echarts/charts';
-import { GridComponent } from 'echarts/components';
-import { init, use } from 'echarts/core';
-import { LabelLayout } from 'echarts/features';
-import { SVGRenderer } from 'echarts/renderers';
+// All of ECharts in one file: its some 600 modules take ten times as long to load, half a second of every run on one machine.
+import { init } from 'echarts/dist/echarts.esm.min';
 import { html, join, type Markup, raw } from '../html.ts';
 
 /**
@@ -11,8 +8,6 @@ import { html, join, type Markup, raw } from '../html.ts';
  * CSS variables of lib/page/style.ts, so one drawing serves light, dark and paper; whatever a colour says a shape, a
  * dash or a word says too.
  */
-use([BarChart, LineChart, ScatterChart, GridComponent, LabelLayout, SVGRenderer]);
-
 export const shapes = { wide: 760, narrow: 320 } as const;
 export type Shape = keyof typeof shapes;
 
