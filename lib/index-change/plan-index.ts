@@ -71,6 +71,8 @@ export async function planIndex({ event, target, targetKind, described }: IndexI
   const now = await indexes.now();
   const from: IndexForm = formOf(now);
   const { to, advice } = wantedOf(event, now, targetKind);
+  // First, since an index that is as it is wanted may be an earlier run's, which was neither retired nor taken back.
+  const notes = await indexes.check(to, { isNew: true });
   if (isDeepStrictEqual(from, to)) {
     const text = `index: vector '${now.vector}' of '${event.target.collection}' has ${indexText(to.index)} already`;
     throw new InvalidEvent(`${text}; say other settings. To build the same anew is the store's own matter`, {
@@ -78,7 +80,6 @@ export async function planIndex({ event, target, targetKind, described }: IndexI
     });
   }
   const how = targetKind.capabilities.changesIndex === 'instead' ? 'instead' : 'beside';
-  const notes = await indexes.check(to, { isNew: true });
   const vectors = described.schema.vectors.map((each) =>
     each.name === now.vector ? { ...each, index: to.index } : each,
   );

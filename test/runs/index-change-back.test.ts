@@ -61,4 +61,8 @@ test('a new index that misses its goal is dropped by the run itself, for searche
   const again = await change({ run, validate: { recall: { ...validate.recall, atLeast: 0 } } });
   expect([again.outcome.status, again.report?.verdict]).toEqual(['SUCCEEDED', 'validated']);
   expect(await indexesOf('docs')).toEqual(['docs_idx', expect.stringMatching(/^docs_idx__before_/)]);
+
+  // The same once more has nothing to do but to end that run.
+  const same = await change();
+  expect(same.outcome).toMatchObject({ error: 'Incompatible', cause: expect.stringMatching(/left by another run/) });
 });

@@ -138,8 +138,8 @@ describe('searches of two indexes that are there at once', () => {
 
 describe('a change', () => {
   test('keeps operator class, comment and precision, and can be repeated at every step', async () => {
-    await makeTable('halves', { type: 'halfvec(16)' });
-    await query(`CREATE INDEX halves_idx ON halves USING ivfflat (embedding halfvec_l2_ops) WITH (lists = 5)`);
+    await makeTable('whole', { type: 'halfvec(16)' });
+    await query(`CREATE INDEX whole_idx ON whole USING ivfflat (embedding halfvec_l2_ops) WITH (lists = 5)`);
     await query(`COMMENT ON INDEX halves_idx IS 'of the page'`);
     const target = await open('halves');
     expect(await target.indexes?.now()).toMatchObject({ index: { kind: 'ivfflat', lists: 5 }, distance: 'euclid' });
@@ -225,6 +225,38 @@ describe('a change', () => {
       await query(`ALTER DATABASE ${new URL(database.url).pathname.slice(1)} RESET ${setting}`);
   });
 
+  test('goes on in a server that looks after its clients, when the process that began it is gone', async () => {
+    await makeTable('orphan', { rows: 300 });
+    await query('CREATE INDEX orphan_idx ON orphan USING ivfflat (embedding vector_cosine_ops) WITH (lists = 5)');
+    const name = new URL(database.url).pathname.slice(1);
+    await query(`ALTER DATABASE ${name} SET client_connection_check_interval = '100ms'`);
+    const other = new pg.Client(database.url);
+    await other.connect();
+    await other.query(`BEGIN; UPDATE orphan SET topic = 'x' WHERE id = 1`);
+    const first = await open('orphan');
+    await first.buildIndex((await first.describe()).schema);
+    await close(first);
+    await new Promise((resolve) => setTimeout(resolve, 600));
+    await query(`ALTER DATABASE ${name} RESET client_connection_check_interval`);
+    const target = await open('orphan');
+    const { schema } = await target.describe();
+    expect((await target.indexProgress(schema)).detail).toContain('waits for process');
+    await other.query('COMMIT');
+    await other.end();
+    while (!(await target.indexProgress(schema)).done) await new Promise((resolve) => setTimeout(resolve, 50));
+  });
+
+  test('is not built beside that of another run, which was planned at the same time', async () => {
+    await makeTable('raced', { rows: 300 });
+    await query('CREATE INDEX raced_idx ON raced USING ivfflat (embedding vector_cosine_ops) WITH (lists = 5)');
+    const [first, second] = [await open('raced'), await open('raced', { run: 'r2' })];
+    for (const each of [first, second]) await each.indexes?.check({ index: hnsw }, { isNew: true });
+    await build(first);
+    await expect(build(second)).rejects.toThrow(/another run has begun since.*raced_embedding__vecferry_/);
+    expect(await indexesOf('raced')).toHaveLength(2);
+    await build(first);
+  });
+
   test('on PGlite is made by its one connection', async () => {
     const target = await open('docs', { path: 'memory://index', from: { kind: 'none' } });
     const plain = await pgvector.open({ connection: { path: 'memory://index' }, collection: 'docs', options: {} });
@@ -299,6 +331,45 @@ describe('a plan', () => {
     const wrong = { index: { kind: 'hnsw', m: 20, efConstruction: 30 } } as const;
     await expect(taxi.indexes?.check({ index: ivfflat }, { isNew: true })).rejects.toThrow(/no manhattan distance/);
     await expect(taxi.indexes?.check(wrong, { isNew: true })).rejects.toThrow(/less than twice m/);
+  });
+
+  test('lets indexes of some rows, and of an expression, stay beside one of the whole column', async () => {
+    await makeTable('tenants', { rows: 500 });
+    await query(`CREATE INDEX tenants_one ON tenants USING hnsw (embedding vector_cosine_ops) WHERE topic = 'topic 1';
+      CREATE INDEX tenants_all ON tenants USING ivfflat (embedding vector_cosine_ops) WITH (lists = 5);
+      CREATE INDEX tenants_half ON tenants USING hnsw ((embedding::halfvec(16)) halfvec_l2_ops)`);
+    const target = await open('tenants');
+    const notes = await target.indexes?.check({ index: hnsw }, { isNew: true });
+    expect(notes?.join('\n')).toMatch(/'tenants_one', 'tenants_half', of some rows or of an expression, stay/);
+    await build(target);
+    expect(await target.search(request)).toHaveLength(5);
+    await target.pointer?.move('embedding', made);
+    await target.drop?.();
+    expect(await indexesOf('tenants')).toEqual(['tenants_all hnsw', 'tenants_half hnsw', 'tenants_one hnsw']);
+  });
+
+  test('takes a partition whose index is its own, and refuses one whose index is a part of its parent’s', async () => {
+    await makeTable('whole', { rows: 0, more: 'PARTITION BY RANGE (id)' });
+    await query(`CREATE TABLE half_1 PARTITION OF whole FOR VALUES FROM (0) TO (500);
+      CREATE INDEX half_1_own ON half_1 USING ivfflat (embedding vector_cosine_ops) WITH (lists = 2)`);
+    const partition = await open('half_1');
+    await partition.indexes?.check({ index: hnsw }, { isNew: true });
+    await query(`DROP INDEX half_1_own; CREATE INDEX whole_idx ON whole USING ivfflat (embedding vector_cosine_ops)`);
+    const part = await open('half_1');
+    await expect(part.indexes?.check({ index: hnsw }, { isNew: true })).rejects.toThrow(
+      /'half_1_embedding_idx' is a part/,
+    );
+  });
+
+  test('refuses a column of bits by its type, and a connection that only reads', async () => {
+    await makeTable('bits', { rows: 50 });
+    await query('ALTER TABLE bits RENAME embedding TO floats; ALTER TABLE bits ADD embedding bit(16)');
+    await expect((await open('bits')).indexes?.now()).rejects.toThrow(/column 'embedding' of table 'bits' is a "?bit/);
+    await makeTable('standby', { rows: 50 });
+    const url = new URL(database.url);
+    url.searchParams.set('options', '-c default_transaction_read_only=on');
+    const standby = await open('standby', { url: url.href });
+    await expect(standby.indexes?.check({ index: hnsw }, { isNew: true })).rejects.toThrow(/leads to a replica/);
   });
 
   test('names an invalid index that somebody else has left, and leaves it', async () => {

@@ -76,7 +76,7 @@ const statementTimeout = '15min';
 const idleTimeout = '10min';
 /** transaction_timeout is PostgreSQL 17's; client_connection_check_interval, of 14, ends the statement of a client that is gone. */
 const endless = `SET statement_timeout = 0; SET lock_timeout = 0;
-SELECT set_config(name, '0', false) FROM pg_settings WHERE name IN ('transaction_timeout');`;
+SELECT set_config(name, '0', false) FROM pg_settings WHERE name IN ('transaction_timeout', 'client_connection_check_interval');`;
 const timeouts = `SET lock_timeout = '${lockTimeout}'; SET statement_timeout = '${statementTimeout}'; SET idle_in_transaction_session_timeout = '${idleTimeout}';`;
 
 /** Takes a url, with user and password in it or beside it, or the parts that RDS writes into its secrets. */

@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util';
 import { Incompatible } from '../../errors.ts';
 import type { VectorIndex } from '../../schema.ts';
 import { bytes, count } from '../../words.ts';
@@ -75,11 +76,12 @@ export async function checkIndex(
 
 interface ServerNow {
   readonly kind: string;
-  readonly isPartition: boolean;
   readonly isOwner: boolean;
   readonly canCreate: boolean;
   readonly isSuperuser: boolean;
   readonly countsScans: boolean;
+  /** A replica, or a role that only reads. */
+  readonly isReadOnly: boolean;
   /** maintenance_work_mem, in bytes, and max_parallel_maintenance_workers. */
   readonly memory: number;
   readonly workers: number;
@@ -87,8 +89,9 @@ interface ServerNow {
 
 async function readServer(session: Session, { oid, schema }: IndexedLayout): Promise<ServerNow> {
   const [row] = await session.rows(
-    `SELECT relkind::text AS kind, relispartition::text AS "isPartition", pg_has_role(relowner, 'USAGE')::text AS "isOwner",
+    `SELECT relkind::text AS kind, pg_has_role(relowner, 'USAGE')::text AS "isOwner",
        has_schema_privilege($2::text, 'CREATE')::text AS "canCreate", current_setting('track_counts')::text AS counts,
+       current_setting('transaction_read_only')::text AS "readOnly",
        (SELECT rolsuper::text FROM pg_roles WHERE rolname = current_user) AS "isSuperuser",
        pg_size_bytes(current_setting('maintenance_work_mem'))::text AS memory,
        current_setting('max_parallel_maintenance_workers')::text AS workers
@@ -97,11 +100,11 @@ async function readServer(session: Session, { oid, schema }: IndexedLayout): Pro
   );
   return {
     kind: row?.['kind'] ?? '',
-    isPartition: row?.['isPartition'] === 'true',
     isOwner: row?.['isOwner'] === 'true',
     canCreate: row?.['canCreate'] === 'true',
     isSuperuser: row?.['isSuperuser'] === 'true',
     countsScans: row?.['counts'] === 'on',
+    isReadOnly: row?.['readOnly'] === 'on',
     memory: Number(row?.['memory'] ?? 0),
     workers: Number(row?.['workers'] ?? 0),
   };
@@ -110,12 +113,22 @@ async function readServer(session: Session, { oid, schema }: IndexedLayout): Pro
 function tableProblems({ schema, indexed }: IndexedLayout, server: ServerNow): Problem[] {
   const problems: Problem[] = [];
   const add = (id: string, text: string): void => void problems.push({ id, text });
-  if (server.kind === 'p' || server.isPartition)
+  if (server.kind === 'p')
     add(
       'partition',
-      'it is partitioned, or a partition, whose index belongs to its parent; index each partition by hand',
+      'it is partitioned, and PostgreSQL builds no such index CONCURRENTLY; change the index of each partition by a run of its own',
+    );
+  else if (indexed.old?.isAttached === true)
+    add(
+      'partition',
+      `'${indexed.old.name}' is a part of its partitioned table’s index, and PostgreSQL drops and detaches no part; build the new one on each partition by hand`,
     );
   else if (server.kind !== 'r' && server.kind !== 'm') add('kind', 'it is no table (a view or a foreign table?)');
+  if (server.isReadOnly)
+    add(
+      'connection',
+      'the connection only reads: it leads to a replica (connect to the primary), or default_transaction_read_only is on for its role or database',
+    );
   if (!server.isOwner) add('rights', 'the connection’s role does not own the table, and only an owner may index it');
   if (!server.canCreate) add('rights', `the connection’s role may not CREATE in schema ${quoteName(schema)}`);
   if (!server.countsScans)
@@ -148,10 +161,11 @@ function indexProblems({ indexed }: IndexedLayout, wanted: VectorIndex, server: 
   const add = (id: string, text: string): void => void problems.push({ id, text });
   const named = (all: readonly OwnIndex[]): string => all.map(({ name }) => `'${name}'`).join(', ');
   const partial = others.filter(({ isPlain }) => !isPlain);
-  if (partial.length > 0)
+  // Beside one of the whole column they serve queries of their own, before and after.
+  if (partial.length > 0 && old === undefined)
     add(
       'partial',
-      `${named(partial)}: an index of some rows, or of an expression, is another one for each query; change it by hand`,
+      `${named(partial)}: an index of some rows, or of an expression, is another one for each query, and none is on the whole column; change it by hand`,
     );
   const runs = others.filter((each) => isOfAnotherRun(each, madeName));
   if (runs.length > 0)
@@ -169,7 +183,8 @@ function indexProblems({ indexed }: IndexedLayout, wanted: VectorIndex, server: 
       'run',
       `${named(made === undefined ? [] : [made])} was left by an earlier run of this name; give this one another id`,
     );
-  if (old !== undefined && old.method === wanted.kind && !server.isSuperuser) {
+  const isOther = old !== undefined && !isDeepStrictEqual(formOf(old), wanted);
+  if (isOther && old.method === wanted.kind && !server.isSuperuser) {
     const text = `two ${old.method === 'hnsw' ? 'HNSW' : 'IVFFlat'} indexes cannot be told apart in a search but by a superuser, so the new one could not be validated beside '${old.name}'`;
     add('index.to', `${text}; run as a superuser, or change to the other kind and back`);
   }
@@ -218,8 +233,14 @@ function notesOf(
     old === undefined
       ? 'searches have no index by now and use the new one as soon as it is built'
       : `PostgreSQL's planner may use either index from the end of the build on, by what it thinks cheaper; the cutover swaps their names, and readers use the new one for certain once vecferry retire has dropped the old one, or the old one for certain after vecferry rollback, which drops the new one`;
+  const kept = others.filter(({ isPlain, isValid }) => !isPlain && isValid).map(({ name }) => `'${name}'`);
   return [
     build,
+    ...(kept.length === 0
+      ? []
+      : [
+          `${kept.join(', ')}, of some rows or of an expression, ${kept.length === 1 ? 'stays as it is, and serves' : 'stay as they are, and serve'} the queries that fit, before and after`,
+        ]),
     `disk space: about ${bytes(size)}${beside}`,
     ...needs,
     ...alone,

@@ -95,7 +95,7 @@ async function run(session: Session, pin: Pin, sql: SearchSql, request: SearchRe
       await session.run(`DEALLOCATE ${name}`);
       if (tried >= maxTries) throw notUsed(pin);
       await sleep(20 * tried);
-    }
+    } else if (tried >= maxTries) throw forgotten(pin);
     await prepare(session, pin, sql, { name, statement, isFiltered });
   }
 }
@@ -111,6 +111,12 @@ async function unlessUnprepared<T>(work: () => Promise<T>): Promise<T | undefine
     if (serverError(error)?.code === '26000') return undefined;
     throw error;
   }
+}
+
+function forgotten({ wanted }: Pin): Incompatible {
+  const text = `searches of index '${wanted.name}' are prepared, and the connection forgets what it has prepared`;
+  const next = 'connect to the server itself, or let PgBouncer pool sessions: a pooler of transactions keeps none';
+  return new Incompatible(`${text}; ${next}`, { ids: [wanted.name] });
 }
 
 function notUsed({ wanted, rivals }: Pin): StoreUnavailable {

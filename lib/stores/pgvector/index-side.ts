@@ -19,6 +19,8 @@ export interface OwnIndex {
   readonly isValid: boolean;
   /** False: of some rows, or of an expression. */
   readonly isPlain: boolean;
+  /** True: a part of a partitioned table's index. */
+  readonly isAttached: boolean;
   readonly opclass: string;
   readonly options: readonly string[];
   readonly comment: string | null;
@@ -119,11 +121,16 @@ function findIndexes(
 const without = (all: readonly OwnIndex[], ...some: readonly (OwnIndex | undefined)[]): readonly OwnIndex[] =>
   all.filter((each) => !some.includes(each));
 
-function fieldOfSide({ vectors, table }: Layout, { vector }: IndexSide): VectorField {
+function fieldOfSide({ vectors, table, fields }: Layout, { vector }: IndexSide): VectorField {
   const names = vectors.map(({ name }) => `'${name}'`).join(', ');
   if (vector !== undefined) {
     const field = vectors.find(({ name }) => name === vector);
     if (field !== undefined) return field;
+    const column = fields.find(({ name }) => name === vector);
+    if (column !== undefined) {
+      const text = `column '${vector}' of table '${table}' is a ${column.type}, and the index of a vector or a halfvec is what can be changed`;
+      throw new Incompatible(`${text}; change that of another type by hand`, { ids: ['index.vector'] });
+    }
     throw new NotFound(`index.vector: table '${table}' has no vector '${vector}'; it has ${names || 'none'}`, {
       ids: ['index.vector'],
     });
@@ -141,7 +148,7 @@ function fieldOfSide({ vectors, table }: Layout, { vector }: IndexSide): VectorF
 async function indexesOf(session: Session, oid: string, column: string): Promise<readonly OwnIndex[]> {
   const rows = await session.rows(
     `SELECT c.oid::text AS oid, c.relname::text AS name, m.amname::text AS method, i.indisvalid::text AS valid,
-       (i.indpred IS NULL AND i.indexprs IS NULL)::text AS plain,
+       (i.indpred IS NULL AND i.indexprs IS NULL)::text AS plain, c.relispartition::text AS attached,
        (SELECT opcname::text FROM pg_opclass WHERE oid = i.indclass[0]) AS opclass,
        array_to_string(c.reloptions, ',')::text AS options, obj_description(c.oid, 'pg_class')::text AS comment,
        (SELECT spcname::text FROM pg_tablespace WHERE oid = c.reltablespace) AS tablespace,
@@ -160,6 +167,7 @@ async function indexesOf(session: Session, oid: string, column: string): Promise
     method: row['method'] === 'ivfflat' ? 'ivfflat' : 'hnsw',
     isValid: row['valid'] === 'true',
     isPlain: row['plain'] === 'true',
+    isAttached: row['attached'] === 'true',
     opclass: row['opclass'] ?? '',
     options: row['options'] ? row['options'].split(',') : [],
     comment: row['comment'] ?? null,

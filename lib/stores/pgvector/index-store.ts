@@ -7,7 +7,7 @@ import type { Database, Session } from './connect.ts';
 import { type IndexMemory, progressOf, startIndexes, type WantedIndex } from './index.ts';
 import { checkIndex, readNow } from './index-check.ts';
 import { indexesIn, searchPinned } from './index-search.ts';
-import type { IndexedLayout } from './index-side.ts';
+import { type IndexedLayout, isOfAnotherRun } from './index-side.ts';
 import { dropOld, swapPointer } from './index-switch.ts';
 import { quoteName, type TableName } from './names.ts';
 import { tableOf } from './read.ts';
@@ -56,6 +56,7 @@ export function indexStore(input: IndexInput): Store {
     buildIndex: async () =>
       await guard('building the index of', async () => {
         const [layout, indexes] = await wanted();
+        refuseAnother(layout);
         if (indexes.length > 0) await startIndexes(database, layout, indexes, builds);
         forget();
       }),
@@ -105,6 +106,17 @@ export function indexStore(input: IndexInput): Store {
         }),
     },
   };
+}
+
+/** The plan looked too, and another run may have begun since: of the two each would be measured and switched in the other's way. @throws Incompatible */
+function refuseAnother({ indexed: { made, others, madeName, field } }: IndexedLayout): void {
+  const another = others.filter((each) => isOfAnotherRun(each, madeName));
+  if (made !== undefined || another.length === 0) return;
+  const names = another.map(({ name }) => `'${name}'`).join(', ');
+  const text = `another run has begun since to change the index of vector '${field.name}' (${names})`;
+  throw new Incompatible(`${text}; retire that run, or take it back, and start this one again under its id`, {
+    ids: [madeName],
+  });
 }
 
 async function isSuperuser(session: Session): Promise<boolean> {
