@@ -76,6 +76,22 @@ describe('layers', () => {
     expect([...reached].filter(startsIn('lib/migrate'))).toEqual([]);
   });
 
+  test('no file imports itself by way of others, types included: either can be read without the other', () => {
+    const files = [...filesOf('lib'), ...filesOf('functions'), ...filesOf('infra'), ...filesOf('bench')];
+    const done = new Set<string>();
+    const circleFrom = (file: string, way: readonly string[]): readonly string[] => {
+      if (way.includes(file)) return [...way.slice(way.indexOf(file)), file];
+      if (done.has(file)) return [];
+      for (const next of importsOf(file).filter((path) => files.includes(path))) {
+        const circle = circleFrom(next, [...way, file]);
+        if (circle.length > 0) return circle;
+      }
+      done.add(file);
+      return [];
+    };
+    expect(files.map((file) => circleFrom(file, []).join(' -> ')).filter((circle) => circle !== '')).toEqual([]);
+  });
+
   test('nothing but tests, the bundler and the embedded engine, which calls it by its name, imports a function', () => {
     const files = [...filesOf('lib'), ...filesOf('infra'), ...filesOf('bench')];
     expect(files.filter((file) => importsOf(file).some(startsIn('functions')))).toEqual(['infra/local/engine.ts']);
