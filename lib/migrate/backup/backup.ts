@@ -5,15 +5,7 @@ import { addressesOf } from '../../stores/qdrant.ts';
 import { postgresHistory } from '../history-postgres.ts';
 import type { HistoryEntry, MigrateConfig, MigratedStore } from '../port.ts';
 import { historyNumber, nextSeq } from '../standing.ts';
-import {
-  type Backup,
-  type BackupPart,
-  pathOfPart,
-  readBackup,
-  readBackups,
-  verifyBackup,
-  writeBackup,
-} from './folder.ts';
+import { type Backup, type BackupPart, pathOfPart, readBackup, verifyBackup, writeBackup } from './folder.ts';
 import { copyFolder, restoreFolder } from './folder-backup.ts';
 import { dumpDatabase, type PgPlace } from './pg-backup.ts';
 import { type HeldDatabase, holdDatabase } from './pg-restore.ts';
@@ -52,17 +44,14 @@ export async function makeBackup({ config, directory, reason, seq, pgBin }: Back
   });
 }
 
-/** Oldest first. */
-export async function listBackups(directory: string): Promise<readonly Backup[]> {
-  return await readBackups(directory);
-}
-
 export interface RestoreInput extends Omit<BackupInput, 'reason'> {
   readonly id: string;
   /** Who, for the history. */
   readonly by: string;
   /** Restores into another database or server than the backup's. */
   readonly elsewhere?: boolean;
+  /** Leaves out who owns what and who may do what: the roles of another server. Whoever restores owns all of it then. */
+  readonly noOwner?: boolean;
   /** Drops collections that were made since the backup, too; tables always go. */
   readonly dropNew?: boolean;
   /** Writes the line of the history where that is no table of a database that is restored. */
@@ -84,7 +73,16 @@ export interface Restored {
  * @throws NotFound or Incompatible before anything is touched: there is no such backup, a file of it was altered, it is another place's
  */
 export async function restoreBackup(input: RestoreInput): Promise<Restored> {
-  const { config, directory, id, pgBin, elsewhere = false, dropNew = false, tell = () => undefined } = input;
+  const {
+    config,
+    directory,
+    id,
+    pgBin,
+    elsewhere = false,
+    noOwner = false,
+    dropNew = false,
+    tell = () => undefined,
+  } = input;
   const started = Date.now();
   const backup = await readBackup(directory, id);
   await verifyBackup(directory, backup);
@@ -118,7 +116,7 @@ export async function restoreBackup(input: RestoreInput): Promise<Restored> {
     // The history's own database is the last: what it says is true of all that came before.
     held.sort((a, b) => Number(a.part.store === config.history) - Number(b.part.store === config.history));
     for (const { part, database } of held) {
-      await database.replace(pathOfPart(directory, backup, part), part, async (session) => {
+      await database.replace(pathOfPart(directory, backup, part), async (session) => {
         if (part.store !== config.history) return;
         const history = postgresHistory(session, part.store);
         await history.append({ seq: nextSeq(await history.entries()), ...line() });
@@ -132,7 +130,7 @@ export async function restoreBackup(input: RestoreInput): Promise<Restored> {
   const hold = async ([part, ...others]: readonly BackupPart[]): Promise<Restored> => {
     const store = part === undefined ? undefined : stores.get(part.store);
     if (part === undefined || store === undefined) return await restore();
-    return await holdDatabase(await databaseOf(store, pgBin), part, { elsewhere }, async (database) => {
+    return await holdDatabase(await databaseOf(store, pgBin), part, { elsewhere, noOwner }, async (database) => {
       held.push({ part, database });
       return await hold(others);
     });

@@ -3,7 +3,7 @@ import { createReadStream } from 'node:fs';
 import { mkdir, open, readdir, readFile, rename, rm, stat, statfs, writeFile } from 'node:fs/promises';
 import { join, resolve, sep } from 'node:path';
 import { z } from 'zod';
-import { Incompatible, NotFound, StoreUnavailable } from '../../errors.ts';
+import { Incompatible, NotFound, StoreUnavailable, type VecferryError } from '../../errors.ts';
 import { parseAs } from '../../event.ts';
 import { isAlive, thisProcess } from '../../process-owner.ts';
 
@@ -27,8 +27,6 @@ const partSchema = z.strictObject({
   place: z.string(),
   /** What is counted again after a restore. */
   counts: z.record(z.string(), z.int().nonnegative()),
-  /** Of a database: a line for each thing in its catalog, hashed. */
-  catalog: z.string().optional(),
 });
 export type BackupPart = z.infer<typeof partSchema>;
 
@@ -39,6 +37,8 @@ export const backupSchema = z.strictObject({
   reason: z.string(),
   seq: z.int().nonnegative(),
   parts: z.array(partSchema),
+  /** SHA-256, hex, of the JSON of all that stands before it: checksumOf. */
+  checksum: z.string(),
 });
 /** A backup of the stores that migrations change: pg_dump of PostgreSQL, a snapshot a collection of Qdrant, a copy of a folder. */
 export type Backup = z.infer<typeof backupSchema>;
@@ -46,12 +46,30 @@ export type Backup = z.infer<typeof backupSchema>;
 const unfinished = '.part';
 export const backupsIn = (directory: string): string => join(resolve(directory), 'backups');
 
-/** Everything that is whole, oldest first. @throws Incompatible naming a backup.json that cannot be read. */
-export async function readBackups(directory: string): Promise<readonly Backup[]> {
+/**
+ * All that were finished, oldest first.
+ * @param onDamaged told of each whose backup.json cannot be read or was altered; left out: the first of them is thrown
+ * @throws Incompatible, NotFound
+ */
+export async function readBackups(
+  directory: string,
+  onDamaged: (id: string, error: VecferryError) => void = (_, error) => {
+    throw error;
+  },
+): Promise<readonly Backup[]> {
   const root = backupsIn(directory);
   const names = await readdir(root, { withFileTypes: true }).catch(absent);
   const ids = (names ?? []).flatMap((each) => (each.isDirectory() && !each.name.endsWith(unfinished) ? each.name : []));
-  const backups = await Promise.all(ids.map(async (id) => await readBackup(directory, id)));
+  const backups: Backup[] = [];
+  for (const id of ids.sort()) {
+    try {
+      backups.push(await readBackup(directory, id));
+    } catch (error) {
+      // NotFound: a folder without its backup.json.
+      if (!(error instanceof Incompatible || error instanceof NotFound)) throw error;
+      onDamaged(id, error);
+    }
+  }
   return backups.sort((a, b) => (a.at < b.at ? -1 : 1));
 }
 
@@ -65,7 +83,19 @@ export async function readBackup(directory: string, id: string): Promise<Backup>
     const list = there.length === 0 ? 'there are none' : `there are ${there.slice(-10).join(', ')}`;
     throw new NotFound(`there is no backup '${id}' in ${root}; ${list}`, { ids: [id] });
   }
-  return parseAs(backupSchema, parseJson(text, id), `backup ${id}: its backup.json`, Incompatible);
+  const json = parseJson(text, id);
+  const backup = parseAs(backupSchema, json, `backup ${id}: its backup.json`, Incompatible);
+  if (backup.id === id && backup.checksum === checksumOf(json)) return backup;
+  throw new Incompatible(
+    `backup ${id}: its backup.json was altered, or its folder renamed from ${backup.id}: its checksum is another; nothing was restored`,
+    { ids: [id] },
+  );
+}
+
+/** Of what its JSON says, whatever the spaces: what every other checksum of the backup hangs on. */
+function checksumOf(backup: unknown): string {
+  const { checksum: _, ...others } = Object(backup);
+  return createHash('sha256').update(JSON.stringify(others)).digest('hex');
 }
 
 function parseJson(text: string, id: string): unknown {
@@ -118,7 +148,8 @@ export async function writeBackup(
   const { id, folder } = await claim(root, at, about.reason);
   try {
     const parts = await fill(folder);
-    const backup: Backup = { format: 1, id, at: at.toISOString(), ...about, parts: [...parts] };
+    const said = { format: 1 as const, id, at: at.toISOString(), ...about, parts: [...parts] };
+    const backup: Backup = { ...said, checksum: checksumOf(said) };
     await writeFile(join(folder, 'backup.json'), `${JSON.stringify(backup, null, 2)}\n`);
     await syncAll(folder);
     await rm(join(folder, ownerFile));

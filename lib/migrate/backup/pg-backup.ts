@@ -1,3 +1,4 @@
+import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Incompatible } from '../../errors.ts';
 import type { Database, Session } from '../../stores/pgvector/connect.ts';
@@ -5,8 +6,9 @@ import { storeError } from '../../stores/pgvector/errors.ts';
 import { connect } from '../../stores/pgvector/open.ts';
 import type { ResolvedConnection } from '../../stores/port.ts';
 import { type BackupPart, requireRoom, sumOf } from './folder.ts';
-import { catalogLines, countRows, hashLines, keptTable, ownTables, tableNames } from './pg-catalog.ts';
+import { keptTable, ownTables } from './pg-catalog.ts';
 import { findPrograms, type PgPrograms } from './pg-programs.ts';
+import { catalogLines, contentStatements, rowsLine, stateSettings } from './pg-state.ts';
 
 /** A database by pg_dump, in its custom format: consistent, compressed, and read back once it is written. */
 
@@ -25,15 +27,18 @@ export async function dumpDatabase(place: PgPlace, folder: string): Promise<Back
   return await withDatabase(place, async (database) => {
     const server = await describeServer(database);
     const programs = await findPrograms(place.connection, server.major, place.pgBin);
-    const file = join(folder, `${place.name}.dump`);
-    const { catalog, counts } = await database.transact(async (session) => {
+    const kept = join(folder, place.name);
+    await mkdir(kept);
+    const file = dumpIn(kept);
+    const { counts } = await database.transact(async (session) => {
       // pg_dump reads the snapshot that is described here, so what is counted is what it holds.
       await session.run('SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY');
-      await session.run("SET LOCAL search_path = ''; SET LOCAL statement_timeout = 0");
+      await session.run(`${stateSettings} SET LOCAL statement_timeout = 0`);
       // The dump of a large database outlasts what an idle transaction is usually given.
       await session.run('SET LOCAL idle_in_transaction_session_timeout = 0');
       const described = await describeState(session);
       await requireRoom(folder, described.bytes, `a dump of ${server.place}`);
+      await writeFile(stateIn(kept), described.lines.map((line) => `${line}\n`).join(''), { mode: 0o600 });
       const [exported] = await session.rows('SELECT pg_catalog.pg_export_snapshot() AS id');
       const args = ['--format=custom', compression, `--snapshot=${exported?.['id']}`, '--no-password'];
       await programs.run('pg_dump', [
@@ -50,14 +55,18 @@ export async function dumpDatabase(place: PgPlace, folder: string): Promise<Back
       store: place.name,
       kind: 'pg_dump',
       what: `database ${server.place}`,
-      where: `${place.name}.dump`,
-      ...(await sumOf(file)),
+      where: place.name,
+      ...(await sumOf(kept)),
       place: server.place,
       counts,
-      catalog,
     };
   });
 }
+
+/** The dump within a backup's folder of a database. */
+export const dumpIn = (folder: string): string => join(folder, 'database.dump');
+/** What the database was, a line each (pg-state.ts), held against what is restored. */
+export const stateIn = (folder: string): string => join(folder, 'state.txt');
 
 export async function withDatabase<T>(place: PgPlace, work: (database: Database) => Promise<T>): Promise<T> {
   const database = await connect(place.connection, 2);
@@ -89,9 +98,9 @@ export async function describeServer(database: Database): Promise<{ readonly maj
   return { major: Number(row?.['major']), place: `${row?.['database']} at ${row?.['address']}` };
 }
 
-export interface DatabaseState {
-  /** Hash of catalogLines. */
-  readonly catalog: string;
+interface DatabaseState {
+  /** As pg-state.ts has them. */
+  readonly lines: readonly string[];
   /** Rows by table. */
   readonly counts: Readonly<Record<string, number>>;
   /** Of the tables' own data. */
@@ -99,17 +108,17 @@ export interface DatabaseState {
 }
 
 async function describeState(session: Session): Promise<DatabaseState> {
-  const lines = await session.rows(catalogLines());
-  const tables = await session.rows(tableNames());
+  const lines = (await session.rows(catalogLines())).map(({ line }) => line ?? '');
   const counts: Record<string, number> = {};
-  for (const { name } of tables) {
-    const [row] = await session.rows(countRows(name ?? ''));
-    counts[name ?? ''] = Number(row?.['rows']);
+  for (const { sql } of await session.rows(contentStatements())) {
+    const [row] = await session.rows(`SELECT t.*, ${rowsLine} AS line FROM (${sql}) t`);
+    counts[row?.['name'] ?? ''] = Number(row?.['rows']);
+    lines.push(row?.['line'] ?? '');
   }
   const [size] = await session.rows(
     `SELECT coalesce(sum(pg_catalog.pg_table_size(oid)), 0)::text AS bytes FROM (${ownTables()}) t`,
   );
-  return { catalog: hashLines(lines.map(({ line }) => line ?? '')), counts, bytes: Number(size?.['bytes']) };
+  return { lines, counts, bytes: Number(size?.['bytes']) };
 }
 
 /** Reads the file back to its end: pg_restore decompresses every row, and a file that was cut is found now, not in need. */

@@ -149,6 +149,10 @@ export function programError(name: string, code: number | string, words: string)
   )
     return new AccessDenied(`${text}; check the user and the password of the connection, and what that user may do`);
   if (/server version mismatch/i.test(words)) return new Incompatible(text);
+  if (/role ".*" does not exist/.test(words))
+    return new Incompatible(
+      `${text}; nothing was changed: make the role, or restore with --no-owner, which leaves owners and grants out`,
+    );
   if (/No space left/i.test(words))
     return new StoreUnavailable(`${text}; make room on the disk, or keep backups elsewhere with --dir`);
   return new StoreUnavailable(text);

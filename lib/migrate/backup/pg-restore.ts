@@ -1,4 +1,4 @@
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { z } from 'zod';
@@ -7,17 +7,10 @@ import type { Database } from '../../stores/pgvector/connect.ts';
 import { quoteText } from '../../stores/pgvector/names.ts';
 import type { SqlSession } from '../session.ts';
 import type { BackupPart } from './folder.ts';
-import { describeServer, type PgPlace, withDatabase } from './pg-backup.ts';
-import {
-  catalogLines,
-  countRows,
-  dropEverything,
-  hashLines,
-  keptFunction,
-  stayingSchemas,
-  tableNames,
-} from './pg-catalog.ts';
+import { describeServer, dumpIn, type PgPlace, stateIn, withDatabase } from './pg-backup.ts';
+import { dropEverything, keptFunction, stayingSchemas, tableNames } from './pg-catalog.ts';
 import { findPrograms, type PgPrograms } from './pg-programs.ts';
+import { catalogLines, contentStatements, isOfRoles, rowsLine, stateDifferences, stateSettings } from './pg-state.ts';
 import { openPsql, type Psql } from './psql.ts';
 
 /** How long locks are waited for: an application's transaction that takes longer is named, and nothing is changed. */
@@ -27,9 +20,10 @@ const lockTimeoutSeconds = 30;
 export interface HeldDatabase {
   /**
    * Puts what the dump holds in place of everything, in one transaction that is verified before it is committed.
+   * @param kept the backup's folder of the database
    * @param last what belongs into the same transaction: the line of the history
    */
-  replace(file: string, part: BackupPart, last: (session: SqlSession) => Promise<void>): Promise<void>;
+  replace(kept: string, last: (session: SqlSession) => Promise<void>): Promise<void>;
 }
 
 /**
@@ -41,7 +35,7 @@ export interface HeldDatabase {
 export async function holdDatabase<T>(
   place: PgPlace,
   part: BackupPart,
-  { elsewhere }: { readonly elsewhere: boolean },
+  { elsewhere, noOwner }: { readonly elsewhere: boolean; readonly noOwner: boolean },
   work: (held: HeldDatabase) => Promise<T>,
 ): Promise<T> {
   return await withDatabase(place, async (database) => {
@@ -60,8 +54,8 @@ export async function holdDatabase<T>(
         if (tables.length > 0) await psql.ask(`LOCK TABLE ${tables.join(', ')} IN EXCLUSIVE MODE;`);
       });
       return await work({
-        replace: async (file, of, last) =>
-          await locked(database, async () => await replaceAll(psql, programs, { file, part: of, last })),
+        replace: async (kept, last) =>
+          await locked(database, async () => await replaceAll(psql, programs, { kept, noOwner, last })),
       });
     } finally {
       await psql.close();
@@ -69,26 +63,26 @@ export async function holdDatabase<T>(
   });
 }
 
-async function replaceAll(
-  psql: Psql,
-  programs: PgPrograms,
-  {
-    file,
-    part,
-    last,
-  }: { readonly file: string; readonly part: BackupPart; readonly last: (session: SqlSession) => Promise<void> },
-): Promise<void> {
+interface Replacement {
+  readonly kept: string;
+  readonly noOwner: boolean;
+  readonly last: (session: SqlSession) => Promise<void>;
+}
+
+async function replaceAll(psql: Psql, programs: PgPrograms, { kept, noOwner, last }: Replacement): Promise<void> {
+  const file = dumpIn(kept);
   const staying = await psql.ask(`${stayingSchemas()};`);
   const folder = await mkdtemp(join(tmpdir(), 'vecferry-restore-'));
   try {
     const list = join(folder, 'list');
     await writeFile(list, wanted(await programs.run('pg_restore', ['--list', file]), staying));
     await psql.ask(dropEverything());
-    await psql.feed(programs.start('pg_restore', [`--use-list=${list}`, '--file=-', file]), 'pg_restore');
+    const owners = noOwner ? ['--no-owner', '--no-privileges'] : [];
+    await psql.feed(programs.start('pg_restore', [`--use-list=${list}`, ...owners, '--file=-', file]), 'pg_restore');
   } finally {
     await rm(folder, { recursive: true, force: true });
   }
-  await requireSame(psql, part);
+  await requireSame(psql, kept, noOwner);
   // A dump has no statistics, and without them the first searches are planned as of an empty table.
   await psql.ask('ANALYZE;');
   await last(sessionOf(psql));
@@ -138,26 +132,24 @@ function wanted(list: string, staying: readonly string[]): string {
     .join('\n');
 }
 
+/** Differences named; there may be as many as there are tables. */
+const maxNamed = 10;
+
 /** @throws ValidationFailed naming what differs; the transaction is rolled back then. */
-async function requireSame(psql: Psql, part: BackupPart): Promise<void> {
-  await psql.ask("SET LOCAL search_path = '';");
-  const lines = await psql.ask(`${catalogLines()};`);
-  const tables = await psql.ask(`SELECT name FROM (${tableNames()}) t;`);
-  const wrong: string[] = [];
-  for (const table of new Set([...tables, ...Object.keys(part.counts)])) {
-    const there = tables.includes(table) ? Number((await psql.ask(`${countRows(table)};`))[0]) : 'no table';
-    const held = part.counts[table] ?? 'no table';
-    if (there !== held) wrong.push(`${table}: ${there}, and the backup has ${held}`);
-  }
-  if (wrong.length === 0 && part.catalog !== undefined && hashLines(lines) !== part.catalog)
-    wrong.push('columns, constraints, indexes, views or functions are not those of the backup');
-  if (wrong.length > 0)
-    throw new ValidationFailed(
-      `what was restored is not what was backed up, so it was taken back: ${wrong.join('; ')}`,
-      {
-        ids: wrong,
-      },
-    );
+async function requireSame(psql: Psql, kept: string, noOwner: boolean): Promise<void> {
+  await psql.ask(stateSettings);
+  const there = [...(await psql.ask(`${catalogLines()};`))];
+  for (const sql of await psql.ask(`${contentStatements()};`))
+    there.push(...(await psql.ask(`SELECT ${rowsLine} FROM (${sql}) t;`)));
+  const held = (await readFile(stateIn(kept), 'utf8')).split('\n').slice(0, -1);
+  const isCompared = (line: string): boolean => !noOwner || !isOfRoles(line);
+  const wrong = stateDifferences(held.filter(isCompared), there.filter(isCompared));
+  if (wrong.length === 0) return;
+  const more = wrong.length > maxNamed ? `; and ${wrong.length - maxNamed} more` : '';
+  throw new ValidationFailed(
+    `what was restored is not what was backed up, so it was taken back: ${wrong.slice(0, maxNamed).join('; ')}${more}`,
+    { ids: wrong },
+  );
 }
 
 /** Says who is in the way, where locks were waited for in vain. */

@@ -10,7 +10,7 @@ import { pgPrograms } from '../../servers/pg-programs.ts';
 
 /** The commands as people type them, each a process of its own, which takes seconds on a busy machine. */
 jest.setTimeout(240_000);
-const cli = join(import.meta.dirname, '..', '..', '..', 'infra', 'local', 'cli.ts');
+const cli = join(import.meta.dirname, '..', '..', '..', 'infra', 'local', 'cli', 'cli.ts');
 let database: Awaited<ReturnType<typeof makeDatabase>>;
 let sql: pg.Client;
 let folder: string;

@@ -5,8 +5,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import pg from 'pg';
-import { listBackups, makeBackup } from '../../../lib/migrate/backup/backup.ts';
-import { backupsIn } from '../../../lib/migrate/backup/folder.ts';
+import { makeBackup } from '../../../lib/migrate/backup/backup.ts';
+import { backupsIn, readBackups } from '../../../lib/migrate/backup/folder.ts';
 import type { MigratedStore } from '../../../lib/migrate/port.ts';
 import { makeWorld, type World } from './world.ts';
 
@@ -67,7 +67,7 @@ describe('a backup that cannot be made', () => {
     );
     await expect(backup({ pgBin: dying })).rejects.toThrow('pg_dump failed: pg_dump: error: lost');
     expect(await unfinished()).toEqual([]);
-    expect(await listBackups(world.directory)).toEqual([]);
+    expect(await readBackups(world.directory)).toEqual([]);
   });
 
   test('a full disk is said, and what was written is taken away', async () => {
@@ -85,7 +85,7 @@ describe('a backup that cannot be made', () => {
       'case "$*" in *--version*) exec $REAL "$@";; esac; $REAL "$@"; for a in "$@"; do case $a in --file=*) truncate -s -200 "$(echo $a | cut -c8-)";; esac; done',
     );
     await expect(backup({ pgBin: cut })).rejects.toThrow(/pg_restore failed/);
-    expect(await listBackups(world.directory)).toEqual([]);
+    expect(await readBackups(world.directory)).toEqual([]);
   });
 
   test('a wrong password is said, and stands neither in the message nor in the arguments of a program', async () => {
@@ -125,7 +125,7 @@ describe('a backup that cannot be made', () => {
       name: 'Incompatible',
       message: expect.stringContaining("store 'notes' is chroma, which gives no backups"),
     });
-    expect(await listBackups(world.directory)).toEqual([]);
+    expect(await readBackups(world.directory)).toEqual([]);
   });
 
   test('a process that is killed leaves no backup, and what it left is cleared away by the next', async () => {
@@ -139,10 +139,10 @@ describe('a backup that cannot be made', () => {
     child.kill('SIGKILL');
     await once(child, 'exit');
     expect(await unfinished()).toHaveLength(1);
-    expect(await listBackups(world.directory)).toEqual([]);
+    expect(await readBackups(world.directory)).toEqual([]);
     const made = await backup();
     expect(await unfinished()).toEqual([]);
-    expect(await listBackups(world.directory)).toEqual([made]);
+    expect(await readBackups(world.directory)).toEqual([made]);
     // As secret as the database.
     expect((await stat(join(backupsIn(world.directory), made.id))).mode & 0o077).toBe(0);
   });
@@ -151,17 +151,17 @@ describe('a backup that cannot be made', () => {
 describe('a restore that cannot be done', () => {
   test('refuses an altered file before anything is touched', async () => {
     const made = await backup();
-    const path = join(backupsIn(world.directory), made.id, 'db.dump');
+    const path = join(backupsIn(world.directory), made.id, 'db', 'database.dump');
     const bytes = await readFile(path);
     bytes[bytes.length >> 1] = (bytes[bytes.length >> 1] ?? 0) ^ 1;
     await writeFile(path, bytes);
-    const before = (await listBackups(world.directory)).length;
+    const before = (await readBackups(world.directory)).length;
     await expect(world.restore(made.id)).rejects.toMatchObject({
       name: 'Incompatible',
-      message: expect.stringContaining('db.dump was altered'),
+      message: expect.stringContaining('db was altered'),
     });
     expect(await articles()).toEqual({ n: 500 });
-    expect(await listBackups(world.directory)).toHaveLength(before);
+    expect(await readBackups(world.directory)).toHaveLength(before);
     await expect(world.restore('20200101-000000-none')).rejects.toMatchObject({ name: 'NotFound' });
     await expect(world.restore('../other')).rejects.toMatchObject({ name: 'NotFound' });
   });
@@ -180,7 +180,7 @@ describe('a restore that cannot be done', () => {
       `case "$*" in *--use-list*) $REAL "$@" | sed '/^2\\t..$/d'; exit 0;; esac; exec $REAL "$@"`,
     );
     await expect(world.restore(made.id, { pgBin: lacking })).rejects.toThrow(
-      /what was restored is not what was backed up.*"Other Team"\."Notes": 1, and the backup has 2/,
+      /what was restored is not what was backed up.*missing: rows "Other Team"\."Notes": 2.*not in the backup: rows "Other Team"\."Notes": 1/,
     );
     expect(await articles()).toEqual({ n: 400 });
     expect((await world.entries()).filter(({ action }) => action === 'restored')).toEqual([]);
@@ -252,7 +252,7 @@ describe('a restore that cannot be done', () => {
 
   test('a folder without the ending of unfinished ones and without its list is no backup', async () => {
     await mkdir(join(backupsIn(world.directory), '20990101-000000-empty'));
-    await expect(listBackups(world.directory)).rejects.toThrow(/20990101-000000-empty/);
+    await expect(readBackups(world.directory)).rejects.toThrow(/20990101-000000-empty/);
     await rm(join(backupsIn(world.directory), '20990101-000000-empty'), { recursive: true });
   });
 });

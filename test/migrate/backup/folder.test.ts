@@ -3,8 +3,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, test } from '@jest/globals';
 import * as lancedb from '@lancedb/lancedb';
-import { listBackups, makeBackup, restoreBackup } from '../../../lib/migrate/backup/backup.ts';
-import { backupsIn } from '../../../lib/migrate/backup/folder.ts';
+import { makeBackup, restoreBackup } from '../../../lib/migrate/backup/backup.ts';
+import { backupsIn, readBackups } from '../../../lib/migrate/backup/folder.ts';
 import type { HistoryEntry, MigrateConfig, MigratedStore } from '../../../lib/migrate/port.ts';
 
 async function makeLance() {
@@ -41,7 +41,7 @@ test('a LanceDB folder is kept by a copy and put back as it was, and the history
     },
   });
   expect(lines).toMatchObject([{ action: 'restored', name: made.id, standsAt: 3, by: 'ada' }]);
-  expect(await listBackups(directory)).toEqual([made, first]);
+  expect(await readBackups(directory)).toEqual([made, first]);
   // Nothing is left beside the folder.
   expect((await readdir(directory)).sort()).toEqual(['backups', 'lance']);
 });
@@ -61,6 +61,12 @@ test('a file that was added to a kept folder, or taken out of it, is an altered 
   await expect(restore()).rejects.toMatchObject({ name: 'Incompatible' });
   await writeFile(list, text.replace('"format": 1', '"format": 9'));
   await expect(restore()).rejects.toMatchObject({ name: 'Incompatible' });
+  // What every other checksum hangs on has one itself, also of what nothing else would find.
+  await writeFile(list, text.replace('"by hand"', '"by Ada"'));
+  await expect(restore()).rejects.toThrow(/backup.json was altered/);
+  const damaged: string[] = [];
+  expect(await readBackups(directory, (id) => damaged.push(id))).toEqual([]);
+  expect(damaged).toEqual([made.id]);
   await writeFile(list, text);
   await restore();
   expect(await rowsIn(path)).toBe(2);

@@ -1,8 +1,10 @@
-import { mkdtemp } from 'node:fs/promises';
+import { createHash } from 'node:crypto';
+import { mkdtemp, readFile, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import pg from 'pg';
 import { type RestoreInput, restoreBackup } from '../../../lib/migrate/backup/backup.ts';
+import { sumOf } from '../../../lib/migrate/backup/folder.ts';
 import { postgresHistory } from '../../../lib/migrate/history-postgres.ts';
 import type { HistoryEntry, MigrateConfig, MigratedStore } from '../../../lib/migrate/port.ts';
 import { openSession } from '../../../lib/migrate/session.ts';
@@ -42,12 +44,16 @@ export interface World {
   close(): Promise<void>;
 }
 
-export async function makeWorld(name: string, others: readonly MigratedStore[] = []): Promise<World> {
+export async function makeWorld(
+  name: string,
+  others: readonly MigratedStore[] = [],
+  schema: string = schemaSql,
+): Promise<World> {
   const { url, drop } = await makeDatabase(name);
   const sql = new pg.Client(url);
   sql.on('error', () => undefined);
   await sql.connect();
-  await sql.query(schemaSql);
+  await sql.query(schema);
   const store: MigratedStore = { name: 'db', store: 'pgvector', connection: { url }, options: {} };
   const stores = new Map([store, ...others].map((each) => [each.name, each]));
   const config: MigrateConfig = { directory: 'migrations', stores, sql: 'db', history: 'db' };
@@ -98,4 +104,15 @@ export async function makeWorld(name: string, others: readonly MigratedStore[] =
       await drop();
     },
   };
+}
+
+/** Another state in a backup of a database, with checksums that fit: as if that had been kept. */
+export async function rewriteState(directory: string, id: string, state: string): Promise<void> {
+  const folder = join(directory, 'backups', id);
+  await writeFile(join(folder, 'db', 'state.txt'), state);
+  const list = join(folder, 'backup.json');
+  const { checksum: _, ...said } = JSON.parse(await readFile(list, 'utf8'));
+  const others = { ...said, parts: [{ ...said.parts[0], ...(await sumOf(join(folder, 'db'))) }] };
+  const checksum = createHash('sha256').update(JSON.stringify(others)).digest('hex');
+  await writeFile(list, JSON.stringify({ ...others, checksum }));
 }

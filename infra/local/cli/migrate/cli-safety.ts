@@ -26,10 +26,11 @@ export function addSafetyCommands(
     .command('backups')
     .description('list the backups of this machine, the oldest first')
     .option('--keep <count>', 'delete all but the last so many')
-    .action(({ keep }: { keep?: string }) =>
+    .option('--verify', 'work out the checksum of every file', false)
+    .action(({ keep, verify }: { keep?: string; verify: boolean }) =>
       work(async (context) => {
         const { backupsCommand, keepCount } = await load();
-        return await backupsCommand(context, keep === undefined ? {} : { keep: keepCount(keep) });
+        return await backupsCommand(context, { verify, ...(keep !== undefined && { keep: keepCount(keep) }) });
       }),
     );
 
@@ -40,8 +41,9 @@ export function addSafetyCommands(
       .argument('<backup>', 'its id, as `backups` lists it'),
   )
     .option('--elsewhere', 'restore into another database or server than that of the backup', false)
+    .option('--no-owner', 'without the owners and grants of the backup, whose roles another server may not have')
     .option('--drop-new', 'drop collections that were made since too; tables always go', false)
-    .action((id: string, options: SafetyOptions & { elsewhere: boolean; dropNew: boolean }) =>
+    .action((id: string, options: SafetyOptions & { elsewhere: boolean; owner: boolean; dropNew: boolean }) =>
       work(async (context) => (await load()).restoreCommand(context, id, options)),
     );
 }
