@@ -20,6 +20,11 @@ export interface ListingObjectStore extends ObjectStore {
    * @throws StoreUnavailable when the object is no longer the one that was listed.
    */
   range(object: ListedObject, from: number, to: number): Promise<Uint8Array>;
+  /**
+   * As put, for an object of any size: its bytes come in parts, one of which is in memory. What `parts` throws is thrown, and
+   * nothing is written. @param size of all parts, in bytes
+   */
+  putParts(key: string, size: number, parts: AsyncIterable<Uint8Array>): Promise<void>;
 }
 
 /** Names of files that are being written: never listed, and left behind only by a process that was killed. */
@@ -50,7 +55,7 @@ export function openFileObjects(directory: string): ListingObjectStore {
   /** Writes the object beside its place, and lets `settle` bring it there. */
   const write = async (
     key: string,
-    body: Uint8Array | string,
+    body: Uint8Array | string | AsyncIterable<Uint8Array>,
     settle: (half: string, path: string) => Promise<boolean>,
   ): Promise<boolean> => {
     const path = pathOf(root, key);
@@ -73,6 +78,13 @@ export function openFileObjects(directory: string): ListingObjectStore {
 
     async put(key, body) {
       await write(key, body, async (half, path) => {
+        await rename(half, path);
+        return true;
+      });
+    },
+
+    async putParts(key, _size, parts) {
+      await write(key, parts, async (half, path) => {
         await rename(half, path);
         return true;
       });
@@ -150,7 +162,7 @@ function pathOf(root: string, key: string): string {
   return join(root, ...parts);
 }
 
-async function writeDurably(path: string, body: Uint8Array | string): Promise<void> {
+async function writeDurably(path: string, body: Uint8Array | string | AsyncIterable<Uint8Array>): Promise<void> {
   const file = await open(path, 'wx');
   try {
     await file.writeFile(body);

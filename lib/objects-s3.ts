@@ -1,5 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import {
+  AbortMultipartUploadCommand,
+  CompleteMultipartUploadCommand,
+  CreateMultipartUploadCommand,
   DeleteObjectCommand,
   GetObjectCommand,
   NoSuchKey,
@@ -8,9 +11,13 @@ import {
   paginateListObjectsV2,
   type S3Client,
   S3ServiceException,
+  UploadPartCommand,
 } from '@aws-sdk/client-s3';
 import { AccessDenied, NotFound, StoreUnavailable, Throttled } from './errors.ts';
 import { byBytes, changedWhileRead, type ListedObject, type ListingObjectStore } from './objects-files.ts';
+
+/** Of a multipart upload: 10,000 parts at most, each but the last of 5 MiB at least: docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html */
+const [maxParts, minPartBytes] = [10_000, 8 * 1024 * 1024];
 
 /**
  * Objects in an S3 bucket. S3 itself writes whole objects or none, and reads what was last written.
@@ -57,6 +64,42 @@ export function openS3Objects(bucket: string, client: S3Client): ListingObjectSt
       await write(key, body, contentType, {}).catch((error: unknown) => {
         throw translate(error, locate(key));
       });
+    },
+
+    async putParts(key, size, parts) {
+      const object = { Bucket: bucket, Key: key };
+      let unread: unknown;
+      const read = async function* (): AsyncGenerator<Uint8Array> {
+        try {
+          yield* parts;
+        } catch (error) {
+          unread = error;
+          throw error;
+        }
+      };
+      try {
+        const { UploadId } = await client.send(
+          new CreateMultipartUploadCommand({ ...object, ContentType: 'application/octet-stream' }),
+        );
+        try {
+          const done: { ETag?: string; PartNumber: number }[] = [];
+          for await (const body of inParts(read(), Math.max(minPartBytes, Math.ceil(size / maxParts)))) {
+            const PartNumber = done.length + 1;
+            const part = { ...object, UploadId, PartNumber, Body: body, ContentLength: body.length };
+            const { ETag } = await client.send(new UploadPartCommand(part));
+            done.push({ PartNumber, ...(ETag === undefined ? {} : { ETag }) });
+          }
+          await client.send(
+            new CompleteMultipartUploadCommand({ ...object, UploadId, MultipartUpload: { Parts: done } }),
+          );
+        } catch (error) {
+          // S3 keeps, and bills, the parts of an upload that is neither completed nor aborted. What failed first is what is said.
+          await client.send(new AbortMultipartUploadCommand({ ...object, UploadId })).catch(() => {});
+          throw error;
+        }
+      } catch (error) {
+        throw unread ?? translate(error, locate(key));
+      }
     },
 
     async create(key, body, contentType) {
@@ -118,6 +161,25 @@ export function openS3Objects(bucket: string, client: S3Client): ListingObjectSt
 
     locate,
   };
+}
+
+/** The same bytes in parts of `size`, but for the last; one part of no bytes where there are none. */
+async function* inParts(chunks: AsyncIterable<Uint8Array>, size: number): AsyncGenerator<Buffer> {
+  let held: Uint8Array[] = [];
+  let bytes = 0;
+  let isFirst = true;
+  for await (const chunk of chunks) {
+    held.push(chunk);
+    bytes += chunk.length;
+    while (bytes >= size) {
+      const all = Buffer.concat(held);
+      yield all.subarray(0, size);
+      isFirst = false;
+      held = [all.subarray(size)];
+      bytes -= size;
+    }
+  }
+  if (bytes > 0 || isFirst) yield Buffer.concat(held);
 }
 
 /** What S3 says in our words. Codes: https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html */

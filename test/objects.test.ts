@@ -70,6 +70,24 @@ describe.each(Object.keys(stores))('objects in %s', (name) => {
     await expect(open().range(listed!, 3, 6)).rejects.toMatchObject({ name: 'StoreUnavailable' });
   });
 
+  test('an object that comes in parts is whole, of none and of many bytes; what fails on the way leaves the old one', async () => {
+    const parts = async function* (sizes: readonly number[], fails = false): AsyncGenerator<Uint8Array> {
+      for (const [at, size] of sizes.entries()) yield new Uint8Array(size).fill(at + 1);
+      if (fails) throw new RangeError('the file is another one now');
+    };
+    await open().putParts('p/none', 0, parts([]));
+    expect((await open().get('p/none'))?.length).toBe(0);
+    // More than two parts of a multipart upload, cut at other places than they come.
+    const sizes = [3, 9_000_000, 1, 8_388_608, 2_000_000];
+    const total = sizes.reduce((sum, size) => sum + size, 0);
+    await open().putParts('p/many', total, parts(sizes));
+    const whole = Buffer.concat(sizes.map((size, at) => Buffer.alloc(size, at + 1)));
+    expect(whole.equals((await open().get('p/many'))!)).toBe(true);
+    await expect(open().putParts('p/many', total, parts([5, 9_000_000], true))).rejects.toThrow(/another one now/);
+    expect(whole.equals((await open().get('p/many'))!)).toBe(true);
+    expect(await open().list('p/')).toEqual(['p/many', 'p/none']);
+  });
+
   test('list in the order of their bytes, by any prefix, as S3 does', async () => {
     const keys = ['c/1.json', 'c/10.json', 'c/2/x', 'c/Z', 'c/a', 'c/ﬀ', 'c/😀'];
     await Promise.all([...keys].reverse().map((key) => open().put(key, key)));

@@ -101,12 +101,10 @@ export function ofFormat(format: string, where: string, by?: string): Unsupporte
   );
 }
 
-/** The command, with the folder to type. It works on files of this machine. */
+/** The command, with the folder to type: a path, or s3://BUCKET/PREFIX. */
 function upgradeAdvice(where: string): string {
   const folder = where.slice(0, Math.max(0, where.lastIndexOf('/')));
-  const isThere = folder !== '' && !folder.includes('://');
-  if (isThere) return `\`vecferry upgrade ${folder}\` brings the folder up, into another one beside it`;
-  return '`vecferry upgrade DIR` brings a copy of its folder on this machine up, into another one beside it';
+  return `\`vecferry upgrade ${folder === '' ? 'DIR' : folder}\` brings the folder up, into another one beside it`;
 }
 
 export function damaged(where: string, what: string, cause?: unknown): ShardDamaged {

@@ -1,22 +1,97 @@
 import type { Stats } from 'node:fs';
-import { open, readdir, stat } from 'node:fs/promises';
-import { join, sep } from 'node:path';
-import { byBytes } from '../objects-files.ts';
+import { open, readdir, realpath, rm, stat } from 'node:fs/promises';
+import { basename, dirname, join, relative, resolve, sep } from 'node:path';
+import { S3Client } from '@aws-sdk/client-s3';
+import { InvalidEvent, NotFound } from '../errors.ts';
+import { byBytes, type ListedObject, type ListingObjectStore, openFileObjects } from '../objects-files.ts';
+import { openS3Objects } from '../objects-s3.ts';
 import type { ByteRanges } from '../shard/parquet-file.ts';
 
-/** Every file below a folder of this machine, links to files included: what upgrade and inspect go through. */
+/** A folder that upgrade and inspect go through, of this machine or in S3: every file below it, and objects to be put there. */
 
 export interface FolderFile {
   /** Its path below the folder, with /. */
   readonly name: string;
+  /** For people: a path, or s3://BUCKET/KEY. */
   readonly path: string;
   readonly size: number;
 }
 
-/** In the order of their names' bytes. Links that lead to a folder or nowhere are in `odd`, to be named. */
-export async function filesBelow(
-  folder: string,
-): Promise<{ readonly files: readonly FolderFile[]; readonly odd: readonly string[] }> {
+export interface FilesBelow {
+  /** In the order of their names' bytes. */
+  readonly files: readonly FolderFile[];
+  /** Links that lead to a folder or nowhere, to be named. */
+  readonly odd: readonly string[];
+}
+
+export interface UpgradePlace {
+  /** The whole path with links followed, or s3://BUCKET/PREFIX: one name for one folder. */
+  readonly where: string;
+  /** What is there: a file (an object of that very key), a folder (something below it), or nothing. */
+  what(): Promise<'file' | 'folder' | 'none'>;
+  /** Every file below it, links to files included. */
+  files(): Promise<FilesBelow>;
+  /** The one file that it is. @throws NotFound when there is none */
+  file(): Promise<FolderFile>;
+  /** Opens a file that was listed for `work`, and closes it. */
+  withBytes<T>(file: FolderFile, work: (bytes: ByteRanges) => Promise<T>): Promise<T>;
+  /** Objects below it, by names below it. */
+  readonly objects: ListingObjectStore;
+  /** Takes away what a killed process had begun to write: of this machine alone, S3 shows whole objects or none. */
+  clearHalves(): Promise<void>;
+  close(): void;
+}
+
+export const isS3 = (place: string): boolean => place.startsWith('s3://');
+
+/** @param place a path, or s3://BUCKET/PREFIX; it need not be there @throws InvalidEvent when it names no bucket */
+export async function openPlace(place: string): Promise<UpgradePlace> {
+  return isS3(place) ? openS3Place(place) : openLocalPlace(await wholePath(resolve(place)));
+}
+
+/** True where `inner` lies below `outer`; both as an UpgradePlace says `where` it is. */
+export function liesWithin(inner: string, outer: string): boolean {
+  if (isS3(inner) || isS3(outer)) return isS3(outer) && inner.startsWith(`${outer}/`);
+  const way = relative(outer, inner);
+  return way !== '' && way !== '..' && !way.startsWith(`..${sep}`) && !way.startsWith('/');
+}
+
+/** The folder beside it with this at the end of its name. @throws InvalidEvent for a bucket, which has nothing beside it */
+export function besideOf(place: string, ending: string): string {
+  if (!isS3(place)) return resolve(place) + ending;
+  const { bucket, prefix } = s3Parts(place);
+  if (prefix === '')
+    throw new InvalidEvent(`${place} is a whole bucket, with no folder beside it; say --out s3://BUCKET/PREFIX`, {
+      ids: ['--out'],
+    });
+  return `s3://${bucket}/${prefix.slice(0, -1)}${ending}`;
+}
+
+function openLocalPlace(folder: string): UpgradePlace {
+  return {
+    where: folder,
+    what: async () => {
+      const found = await stat(folder).catch(gone);
+      if (found === undefined) return 'none';
+      return found.isDirectory() ? 'folder' : 'file';
+    },
+    files: () => filesBelow(folder),
+    file: async () => {
+      const found = await stat(folder).catch(gone);
+      if (found === undefined) throw new NotFound(`there is no file '${folder}'`, { ids: [folder] });
+      return { name: basename(folder), path: folder, size: found.size };
+    },
+    withBytes: withLocalBytes,
+    objects: openFileObjects(folder),
+    clearHalves: async () => {
+      const { files } = await filesBelow(folder);
+      for (const { name, path } of files) if (/\.[0-9a-f-]{36}\.tmp$/.test(name)) await rm(path, { force: true });
+    },
+    close: () => {},
+  };
+}
+
+async function filesBelow(folder: string): Promise<FilesBelow> {
   const files: FolderFile[] = [];
   const odd: string[] = [];
   for (const entry of await readdir(folder, { recursive: true, withFileTypes: true })) {
@@ -31,12 +106,11 @@ export async function filesBelow(
 }
 
 function gone(error: NodeJS.ErrnoException): Stats | undefined {
-  if (error.code === 'ENOENT' || error.code === 'ELOOP') return undefined;
+  if (error.code === 'ENOENT' || error.code === 'ELOOP' || error.code === 'ENOTDIR') return undefined;
   throw error;
 }
 
-/** Opens the file for `work` and closes it. */
-export async function withBytes<T>({ path, size }: FolderFile, work: (bytes: ByteRanges) => Promise<T>): Promise<T> {
+async function withLocalBytes<T>({ path, size }: FolderFile, work: (bytes: ByteRanges) => Promise<T>): Promise<T> {
   const file = await open(path);
   try {
     const range = async (from: number, to: number): Promise<Uint8Array> => {
@@ -49,4 +123,82 @@ export async function withBytes<T>({ path, size }: FolderFile, work: (bytes: Byt
   } finally {
     await file.close();
   }
+}
+
+/** Where a folder is, or will be, once links above it are followed. */
+async function wholePath(path: string): Promise<string> {
+  const there = await realpath(path).catch(() => undefined);
+  if (there !== undefined || dirname(path) === path) return there ?? path;
+  return join(await wholePath(dirname(path)), basename(path));
+}
+
+/** `prefix` ends with a slash where it is not ''. @throws InvalidEvent */
+function s3Parts(place: string): { readonly bucket: string; readonly prefix: string } {
+  // Not as a URL: a key may hold %, ? and #, and is typed as `aws s3` takes it.
+  const [, bucket = '', rest = ''] = /^s3:\/\/([^/]*)\/?(.*)$/s.exec(place) ?? [];
+  if (bucket === '') throw new InvalidEvent(`'${place}' names no bucket; write s3://BUCKET/PREFIX`, { ids: [place] });
+  const prefix = rest.replace(/\/+$/, '');
+  return { bucket, prefix: prefix === '' ? '' : `${prefix}/` };
+}
+
+function openS3Place(place: string): UpgradePlace {
+  const { bucket, prefix } = s3Parts(place);
+  const client = new S3Client({});
+  const all = openS3Objects(bucket, client);
+  const key = prefix.slice(0, -1);
+  const tags = new Map<string, ListedObject>();
+  const fileOf = (object: ListedObject, name: string): FolderFile => {
+    const path = all.locate(object.key);
+    tags.set(path, object);
+    return { name, path, size: object.size };
+  };
+  const own = async (): Promise<ListedObject | undefined> =>
+    key === '' ? undefined : (await all.entries(key)).find((each) => each.key === key);
+  const below = async (): Promise<readonly ListedObject[]> =>
+    // Consoles make an empty object of the folder's own name.
+    (await all.entries(prefix)).filter((each) => !(each.key.endsWith('/') && each.size === 0));
+  return {
+    where: `s3://${bucket}${key === '' ? '' : `/${key}`}`,
+    what: async () => {
+      if ((await below()).length > 0) return 'folder';
+      return (await own()) === undefined ? 'none' : 'file';
+    },
+    files: async () => ({
+      files: (await below()).map((each) => fileOf(each, each.key.slice(prefix.length))),
+      odd: [],
+    }),
+    file: async () => {
+      const found = await own();
+      if (found === undefined) throw new NotFound(`there is no object '${place}'`, { ids: [place] });
+      return fileOf(found, key.slice(key.lastIndexOf('/') + 1));
+    },
+    withBytes: async (file, work) => {
+      const object = tags.get(file.path);
+      if (object === undefined) throw new RangeError(`${file.path} was not listed`);
+      const range = async (from: number, to: number): Promise<Uint8Array> =>
+        from === to ? new Uint8Array() : await all.range(object, from, to);
+      return await work({ size: file.size, range });
+    },
+    objects: prefixed(all, prefix),
+    clearHalves: async () => {},
+    close: () => client.destroy(),
+  };
+}
+
+/** The objects below a prefix, by what follows it. */
+function prefixed(objects: ListingObjectStore, prefix: string): ListingObjectStore {
+  const plain = (key: string): string => key.slice(prefix.length);
+  return {
+    get: (key) => objects.get(prefix + key),
+    put: (key, ...body) => objects.put(prefix + key, ...body),
+    putParts: (key, ...body) => objects.putParts(prefix + key, ...body),
+    create: (key, ...body) => objects.create(prefix + key, ...body),
+    list: async (start) => (await objects.list(prefix + start)).map(plain),
+    folders: async (start) => (await objects.folders(prefix + start)).map(plain),
+    entries: async (start) =>
+      (await objects.entries(prefix + start)).map((each) => ({ ...each, key: plain(each.key) })),
+    range: (object, from, to) => objects.range({ ...object, key: prefix + object.key }, from, to),
+    delete: (key) => objects.delete(prefix + key),
+    locate: (key) => objects.locate(prefix + key),
+  };
 }

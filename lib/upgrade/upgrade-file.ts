@@ -4,6 +4,7 @@ import { parseAs, type RunEvent } from '../event.ts';
 import { collectionSchema } from '../schema.ts';
 import { shardFormat } from '../shard/footer.ts';
 import { bringUp } from '../shard/formats/formats.ts';
+import type { ByteRanges } from '../shard/parquet-file.ts';
 import { decodeShard, encodeShard, shardHeader, verifyShard } from '../shard/shard.ts';
 import { isData } from '../stores/files/kinds.ts';
 import { lookAt } from './look.ts';
@@ -32,7 +33,7 @@ export interface Made {
 }
 
 export interface MakeFileInput {
-  readonly bytes: Uint8Array;
+  readonly bytes: ByteRanges;
   /** Its path below the folder. */
   readonly name: string;
   /** For people. */
@@ -54,38 +55,49 @@ const isMark = (name: string): boolean => /(^|\/)_runs\/[^/]+\.json$/.test(name)
 const isDescription = (name: string): boolean => /(^|\/)collection\.json$/.test(name);
 const descriptionSchema = z.looseObject({ schema: collectionSchema });
 
-/** What is made of the file: `body` where it goes into the new folder. Throws nothing for a file that cannot be brought up. */
-export async function makeFile(input: MakeFileInput): Promise<Made & { readonly body?: Uint8Array }> {
+/** `body` where it goes into the new folder: other bytes, or its own, which may be more than memory holds. */
+export interface MadeFile extends Made {
+  readonly body?: Uint8Array | 'as it is';
+}
+
+/** What is made of the file. A shard is held in memory. Throws what reading bytes throws, and nothing for a file that cannot be brought up. */
+export async function makeFile(input: MakeFileInput): Promise<MadeFile> {
+  let unread: unknown;
+  const range = async (from: number, to: number): Promise<Uint8Array> => {
+    try {
+      return await input.bytes.range(from, to);
+    } catch (error) {
+      unread = error;
+      throw error;
+    }
+  };
   try {
-    if (isMark(input.name)) return { how: 'copied', what: 'the mark of a run', body: input.bytes };
-    if (isDescription(input.name)) return describeAgain(input);
-    return await bringFileUp(input);
+    if (isMark(input.name)) return { how: 'copied', what: 'the mark of a run', body: 'as it is' };
+    const given = { ...input, bytes: { size: input.bytes.size, range } };
+    return isDescription(input.name) ? await describeAgain(given) : await bringFileUp(given);
   } catch (error) {
+    if (error === unread) throw error;
     // A defect that one file brings to light must not keep the others: it is named with that file.
     const said = error instanceof Error ? error : new Error(String(error));
     return { how: 'failed', error: said instanceof VecferryError ? said.name : 'Unreadable', reason: said.message };
   }
 }
 
-async function bringFileUp({
-  bytes,
-  name,
-  where,
-  rules,
-}: MakeFileInput): Promise<Made & { readonly body?: Uint8Array }> {
-  const range = async (from: number, to: number): Promise<Uint8Array> => bytes.subarray(from, to);
-  const look = await lookAt({ size: bytes.length, range }, name, where, false);
+async function bringFileUp({ bytes, name, where, rules }: MakeFileInput): Promise<MadeFile> {
+  const look = await lookAt(bytes, name, where, false);
   if (look.kind === 'damaged') return { how: 'failed', error: look.error, reason: look.reason };
   if (look.kind === 'newer')
     return { how: 'failed', error: 'UnsupportedFormat', reason: look.reason, format: look.format };
-  if (look.kind === 'other') return copyOther(bytes, where, look, rules);
+  if (look.kind === 'other') return copyOther(where, look, rules);
   const { format } = look;
   // Verified before names are asked: a damaged file is named as that.
-  const current = await bringUp(bytes, where);
+  const held = await bytes.range(0, bytes.size);
+  const current = await bringUp(held, where);
   const { columns: _, ...header } = verifyShard(current, where);
   if (rules === undefined) {
-    const how = format === shardFormat ? 'copied' : 'upgraded';
-    return { how, format, records: header.records, body: current };
+    const { records } = header;
+    if (current === held) return { how: 'copied', format, records, body: 'as it is' };
+    return { how: 'upgraded', format, records, body: current };
   }
   const given = makeRules(rules);
   if (!given.isOurs(header.collection))
@@ -101,28 +113,27 @@ async function bringFileUp({
 
 /** Names and mapping are for shards, which say what they hold: beside shards that have new names, a file with the old ones would be read as one that lacks them. */
 function copyOther(
-  bytes: Uint8Array,
   where: string,
   look: { readonly what: string; readonly records?: number },
   rules: RunEvent | undefined,
-): Made & { readonly body?: Uint8Array } {
+): MadeFile {
   const { what, records } = look;
-  if (rules === undefined) return { how: 'copied', what, records, body: bytes };
+  if (rules === undefined) return { how: 'copied', what, records, body: 'as it is' };
   const reason = `${where} is ${what}: names and mapping are applied to shards alone; move it by a run of its own, with the same names`;
   return { how: 'failed', error: 'Incompatible', reason, what };
 }
 
 /** @throws ShardDamaged when it is not what the files store writes */
-function describeAgain({ bytes, where, rules }: MakeFileInput): Made & { readonly body?: Uint8Array } {
+async function describeAgain({ bytes, where, rules }: MakeFileInput): Promise<MadeFile> {
   const what = "the collection's schema";
   let parsed: unknown;
   try {
-    parsed = JSON.parse(Buffer.from(bytes).toString());
+    parsed = JSON.parse(Buffer.from(await bytes.range(0, bytes.size)).toString());
   } catch (cause) {
     throw new ShardDamaged(`${where} is not JSON: it was cut short or altered`, { ids: [where], cause });
   }
   const description = parseAs(descriptionSchema, parsed, where, ShardDamaged);
-  if (rules === undefined) return { how: 'copied', what, body: bytes };
+  if (rules === undefined) return { how: 'copied', what, body: 'as it is' };
   const schema = makeRules(rules).schema(description.schema, where);
   return { how: 'rewritten', what, body: Buffer.from(JSON.stringify({ ...description, schema })) };
 }

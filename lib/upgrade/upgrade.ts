@@ -1,26 +1,25 @@
 import { createHash } from 'node:crypto';
-import { readFile, realpath, rm, stat } from 'node:fs/promises';
-import { basename, dirname, join, relative, resolve, sep } from 'node:path';
 import { z } from 'zod';
-import { Incompatible, InvalidEvent, NotFound, RunMismatch } from '../errors.ts';
+import { Incompatible, InvalidEvent, NotFound, RunMismatch, VecferryError } from '../errors.ts';
 import type { RunEvent } from '../event.ts';
-import { getJson, type ObjectStore, putJson } from '../objects.ts';
-import { openFileObjects } from '../objects-files.ts';
+import { getJson, putJson } from '../objects.ts';
+import { changedWhileRead, type ListingObjectStore } from '../objects-files.ts';
 import { shardFormat } from '../shard/footer.ts';
+import type { ByteRanges } from '../shard/parquet-file.ts';
 import { releaseMemory } from '../shard/parquet-wasm.ts';
 import { type UpgradeMark, upgradeMark } from '../stores/files/upgraded.ts';
-import { type FolderFile, filesBelow } from './folder.ts';
+import { type FolderFile, liesWithin, openPlace, type UpgradePlace } from './folder.ts';
 import { leftAside, type Made, makeFile } from './upgrade-file.ts';
 
 /**
- * Brings a folder of shards up into another folder: a file at a time, each noted, written beside its place and renamed.
- * A call that was cut off goes on: what is as its note says is not made again. The folder itself is only read.
+ * Brings a folder of shards up into another folder, each of this machine or in S3: a file at a time, each noted, and whole or
+ * absent. A call that was cut off goes on: what is as its note says is not made again. The folder itself is only read.
  */
 
 export interface UpgradeInput {
-  /** The folder with older shards, at any depth. */
+  /** The folder with older shards, at any depth: a path, or s3://BUCKET/PREFIX. */
   readonly folder: string;
-  /** Where the new ones go: absent, empty, or of an earlier call with the same folder and rules. */
+  /** Where the new ones go: absent, empty, or of an earlier call with the same folder and rules. A path or s3://BUCKET/PREFIX. */
   readonly out: string;
   /** Of which names and mapping are applied; undefined: nothing but the format changes. */
   readonly rules: RunEvent | undefined;
@@ -75,54 +74,70 @@ const noteSchema = z.strictObject({
  * @throws NotFound when there is no such folder; InvalidEvent when `out` lies in it or is it; Incompatible when `out` holds
  * something else; RunMismatch when it holds an upgrade of another folder, or by other rules.
  */
-export async function checkFolders({
-  folder,
-  out,
-  rules,
-}: Pick<UpgradeInput, 'folder' | 'out' | 'rules'>): Promise<void> {
-  const from = await folderAt(folder);
-  const into = await placeAt(out);
-  if (into === from || isWithin(into, from))
+export async function checkFolders(input: Pick<UpgradeInput, 'folder' | 'out' | 'rules'>): Promise<void> {
+  await withPlaces(input, async (from, into) => check(input, from, into));
+}
+
+type Given = Pick<UpgradeInput, 'folder' | 'out' | 'rules'>;
+
+async function withPlaces<T>(
+  { folder, out }: Given,
+  work: (from: UpgradePlace, into: UpgradePlace) => Promise<T>,
+): Promise<T> {
+  const from = await openPlace(folder);
+  const into = await openPlace(out);
+  try {
+    return await work(from, into);
+  } finally {
+    from.close();
+    into.close();
+  }
+}
+
+async function check({ folder, out, rules }: Given, from: UpgradePlace, into: UpgradePlace): Promise<void> {
+  const what = await from.what();
+  if (what === 'none') throw new NotFound(`there is no folder '${folder}'`, { ids: [folder] });
+  if (what === 'file')
+    throw new InvalidEvent(`'${folder}' is a file; name the folder that it lies in`, { ids: [folder] });
+  if (into.where === from.where || liesWithin(into.where, from.where))
     throw new InvalidEvent(`--out ${out} lies in ${folder}, which stays as it is; name a folder outside of it`, {
       ids: ['--out'],
     });
-  const objects = openFileObjects(into);
-  const isFile = await stat(into).then(
-    (found) => !found.isDirectory(),
-    () => false,
-  );
-  const begun = isFile ? undefined : await getJson(objects, begunKey, begunSchema);
+  const isFile = (await into.what()) === 'file';
+  const begun = isFile ? undefined : await getJson(into.objects, begunKey, begunSchema);
   if (begun === undefined) {
-    const other = isFile ? out : (await objects.list('')).find((key) => !key.startsWith(notesPrefix));
+    const other = isFile ? out : (await into.objects.list('')).find((key) => !key.startsWith(notesPrefix));
     if (other === undefined) return;
     throw new Incompatible(
       `${out} is there and holds ${isFile ? 'no folder' : `'${other}'`}, which no upgrade wrote; name an empty folder with --out`,
       { ids: ['--out'] },
     );
   }
-  const wanted = begunOf(from, rules);
+  const wanted = begunOf(from.where, rules);
   if (begun.from === wanted.from && begun.rules === wanted.rules && begun.shardFormat === wanted.shardFormat) return;
-  const what = begun.from === wanted.from ? 'by other names, another mapping or another release' : `of ${begun.from}`;
-  throw new RunMismatch(`${out} holds an upgrade ${what}; name another folder with --out`, { ids: ['--out'] });
+  const other = begun.from === wanted.from ? 'by other names, another mapping or another release' : `of ${begun.from}`;
+  throw new RunMismatch(`${out} holds an upgrade ${other}; name another folder with --out`, { ids: ['--out'] });
 }
 
 /** @throws as checkFolders; whatever writing throws: a disk that is full. A file that cannot be brought up is named in the result instead. */
 export async function upgradeFolder(input: UpgradeInput): Promise<Upgraded> {
-  await checkFolders(input);
-  const { folder, out, rules, signal, onFile } = input;
-  const from = await folderAt(folder);
-  const into = await placeAt(out);
-  const objects = openFileObjects(into);
-  await putJson(objects, begunKey, begunOf(from, rules));
-  await clearHalves(into);
-  const { files, odd } = await filesBelow(from);
+  return await withPlaces(input, async (from, into) => upgrade(input, from, into));
+}
+
+async function upgrade(input: UpgradeInput, from: UpgradePlace, into: UpgradePlace): Promise<Upgraded> {
+  await check(input, from, into);
+  const { out, rules, signal, onFile } = input;
+  const { objects } = into;
+  await putJson(objects, begunKey, begunOf(from.where, rules));
+  await into.clearHalves();
+  const { files, odd } = await from.files();
   const aside = [...odd, ...files.flatMap(({ name }) => (leftAside(name) ? [name] : []))];
   const data = files.filter(({ name }) => !leftAside(name));
   const names = shardNames(data);
   const mark = async (isDone: boolean, left: readonly string[]): Promise<void> => {
-    for (const place of placesOf(data.filter(({ name }) => !isOdd(name)))) {
+    for (const place of placesOf(data.filter(({ name }) => oddName(name) === undefined))) {
       const below = left.filter((file) => file.startsWith(place)).slice(0, 1000);
-      const said: UpgradeMark = { format: 1, from, done: isDone, left: below };
+      const said: UpgradeMark = { format: 1, from: from.where, done: isDone, left: below };
       await putJson(objects, place + upgradeMark, said);
     }
   };
@@ -130,7 +145,7 @@ export async function upgradeFolder(input: UpgradeInput): Promise<Upgraded> {
   const done: UpgradedFile[] = [];
   for (const file of data) {
     if (signal.aborted) return { out, files: done, aside, isStopped: true };
-    const made = await upgradeOne(objects, file, names.get(file.name) ?? file.name, rules);
+    const made = await upgradeOne({ from, into, rules }, file, names.get(file.name) ?? file.name);
     done.push(made);
     onFile?.(made, done.length, data.length);
   }
@@ -139,8 +154,12 @@ export async function upgradeFolder(input: UpgradeInput): Promise<Upgraded> {
   return { out, files: done, aside, isStopped: false };
 }
 
-/** No key of an object: on Windows it would be a folder. */
-const isOdd = (name: string): boolean => name.includes('\\');
+/** Why a file of this name cannot stand in a folder of every kind, where it cannot: S3 has keys that are no paths. */
+function oddName(name: string): string | undefined {
+  if (name.includes('\\')) return 'has a backslash in its name';
+  const isPath = name.split('/').every((part) => part !== '' && part !== '.' && part !== '..');
+  return isPath ? undefined : 'has a name with an empty part, . or .. between slashes';
+}
 
 /** Every folder that holds data, at any depth, with a / at its end, and the top one as ''. */
 function placesOf(files: readonly FolderFile[]): ReadonlySet<string> {
@@ -148,25 +167,58 @@ function placesOf(files: readonly FolderFile[]): ReadonlySet<string> {
   return new Set(['', ...above]);
 }
 
-async function upgradeOne(
-  objects: ObjectStore,
-  file: FolderFile,
-  shardName: string,
-  rules: RunEvent | undefined,
-): Promise<UpgradedFile> {
-  if (isOdd(file.name)) {
-    const reason = `${file.path} has a backslash in its name; give it another one`;
-    return { file: file.name, how: 'failed', error: 'InvalidEvent', reason, wasThere: false };
-  }
-  let bytes: Uint8Array;
+interface Way {
+  readonly from: UpgradePlace;
+  readonly into: UpgradePlace;
+  readonly rules: RunEvent | undefined;
+}
+
+/** What is not larger is read once, and held; shards are of 64 MiB unless an event says otherwise. */
+const maxHeldBytes = 128 * 1024 * 1024;
+
+async function upgradeOne(way: Way, file: FolderFile, shardName: string): Promise<UpgradedFile> {
+  const failed = (error: string, reason: string): UpgradedFile => ({
+    file: file.name,
+    how: 'failed',
+    error,
+    reason,
+    wasThere: false,
+  });
+  const odd = oddName(file.name);
+  if (odd !== undefined) return failed('InvalidEvent', `${file.path} ${odd}; give it another one`);
+  let unread: unknown;
   try {
-    bytes = await readFile(file.path);
+    return await way.from.withBytes(file, async (bytes) => {
+      const range = async (from: number, to: number): Promise<Uint8Array> => {
+        try {
+          return await bytes.range(from, to);
+        } catch (error) {
+          unread = error;
+          throw error;
+        }
+      };
+      if (file.size > maxHeldBytes) return await bringOver(way, file, { size: file.size, range }, shardName);
+      const held = await range(0, file.size);
+      const within = async (from: number, to: number): Promise<Uint8Array> => held.subarray(from, to);
+      const made = await bringOver(way, file, { size: file.size, range: within }, shardName);
+      releaseMemory(held);
+      return made;
+    });
   } catch (error) {
-    // One file that the disk does not give keeps no other from being brought up.
-    const reason = error instanceof Error ? error.message : String(error);
-    return { file: file.name, how: 'failed', error: 'Unreadable', reason, wasThere: false };
+    // One file that the disk or S3 does not give keeps no other from being brought up. What cannot be written ends the call.
+    if (error !== unread) throw error;
+    const name = error instanceof VecferryError ? error.name : 'Unreadable';
+    return failed(name, error instanceof Error ? error.message : String(error));
   }
-  const of = sha256(bytes);
+}
+
+async function bringOver(
+  { into: { objects }, rules }: Way,
+  file: FolderFile,
+  bytes: ByteRanges,
+  shardName: string,
+): Promise<UpgradedFile> {
+  const of = await hashOf(bytes);
   const note = await getJson(objects, noteKey(file.name), noteSchema);
   if (note?.of === of && (await isWhole(objects, note.to, note.checksum))) {
     const { of: _, checksum: __, ...made } = note;
@@ -178,7 +230,7 @@ async function upgradeOne(
     const { how, format, records, left, what } = made;
     await putJson(objects, noteKey(file.name), {
       of,
-      checksum: sha256(body),
+      checksum: body === 'as it is' ? of : sha256(body),
       to,
       how,
       ...(format !== undefined && { format }),
@@ -187,16 +239,45 @@ async function upgradeOne(
       ...(what !== undefined && { what }),
     });
     // After its note, which holds of the very bytes or of none: whenever the process dies, no file is made twice.
-    await objects.put(to, body, 'application/octet-stream');
-    if (body !== bytes) releaseMemory(body);
+    if (body === 'as it is') {
+      if (bytes.size > maxHeldBytes) await objects.putParts(to, bytes.size, sameParts(bytes, of, file.path));
+      else await objects.put(to, await bytes.range(0, bytes.size));
+    } else {
+      await objects.put(to, body, 'application/octet-stream');
+      releaseMemory(body);
+    }
   }
-  releaseMemory(bytes);
   return { file: file.name, ...made, ...(body !== undefined && { to }), wasThere: false };
 }
 
-async function isWhole(objects: ObjectStore, key: string, checksum: string): Promise<boolean> {
-  const bytes = await objects.get(key);
-  return bytes !== undefined && sha256(bytes) === checksum;
+async function isWhole(objects: ListingObjectStore, key: string, checksum: string): Promise<boolean> {
+  const listed = (await objects.entries(key)).find((each) => each.key === key);
+  if (listed === undefined) return false;
+  const range = async (from: number, to: number): Promise<Uint8Array> => await objects.range(listed, from, to);
+  return (await hashOf({ size: listed.size, range })) === checksum;
+}
+
+const partBytes = 8 * 1024 * 1024;
+
+async function* partsOf({ size, range }: ByteRanges): AsyncGenerator<Uint8Array> {
+  for (let at = 0; at < size; at += partBytes) yield await range(at, Math.min(size, at + partBytes));
+}
+
+/** @throws StoreUnavailable, after the last part and before the object is whole, when the file is no longer the one that the hash is of */
+async function* sameParts(bytes: ByteRanges, hash: string, where: string): AsyncGenerator<Uint8Array> {
+  const found = createHash('sha256');
+  for await (const part of partsOf(bytes)) {
+    found.update(part);
+    yield part;
+  }
+  if (found.digest('hex') !== hash) throw changedWhileRead(where);
+}
+
+/** SHA-256, hex; a part of it is in memory. */
+async function hashOf(bytes: ByteRanges): Promise<string> {
+  const hash = createHash('sha256');
+  for await (const part of partsOf(bytes)) hash.update(part);
+  return hash.digest('hex');
 }
 
 /** What the files are called as shards of the current format: JSON lines become Parquet. Where that name is taken the old one stays in it. */
@@ -212,37 +293,9 @@ function shardNames(files: readonly FolderFile[]): ReadonlyMap<string, string> {
   );
 }
 
-/** What a killed process had begun to write. */
-async function clearHalves(into: string): Promise<void> {
-  const { files } = await filesBelow(into);
-  for (const { name, path } of files) if (/\.[0-9a-f-]{36}\.tmp$/.test(name)) await rm(path, { force: true });
-}
-
 function begunOf(from: string, rules: RunEvent | undefined): Begun {
   const applied = rules && { names: rules.names, mapping: rules.mapping };
   return { format: 1, from, shardFormat, rules: applied ? sha256(Buffer.from(JSON.stringify(applied))) : null };
 }
 
 const sha256 = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex');
-
-/** @throws NotFound, InvalidEvent */
-async function folderAt(folder: string): Promise<string> {
-  const found = await stat(folder).catch(() => undefined);
-  if (found === undefined) throw new NotFound(`there is no folder '${folder}'`, { ids: [folder] });
-  if (!found.isDirectory())
-    throw new InvalidEvent(`'${folder}' is a file; name the folder that it lies in`, { ids: [folder] });
-  return await realpath(folder);
-}
-
-/** Where a folder is, or will be, once links above it are followed. */
-async function placeAt(path: string): Promise<string> {
-  const whole = resolve(path);
-  const there = await realpath(whole).catch(() => undefined);
-  if (there !== undefined || dirname(whole) === whole) return there ?? whole;
-  return join(await placeAt(dirname(whole)), basename(whole));
-}
-
-function isWithin(path: string, folder: string): boolean {
-  const way = relative(folder, path);
-  return way !== '' && way !== '..' && !way.startsWith(`..${sep}`) && !way.startsWith('/');
-}

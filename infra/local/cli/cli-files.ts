@@ -8,7 +8,7 @@ export function addFileCommands(program: Command, work: Work): void {
   program
     .command('inspect')
     .description('show what a shard, or every one below a folder, says of itself; old formats too')
-    .argument('<file or folder>')
+    .argument('<file or folder>', 'a path, or s3://BUCKET/PREFIX')
     .option(
       '--verify',
       'work out every checksum and count the records; without it the ends of files are read alone',
@@ -22,8 +22,8 @@ export function addFileCommands(program: Command, work: Work): void {
     .description(
       'bring a folder of older shards up to the current format, into another folder; goes on where it stopped',
     )
-    .argument('<folder>')
-    .option('--out <folder>', 'where the new shards go; left out: beside the folder, FOLDER-format-N')
+    .argument('<folder>', 'a path, or s3://BUCKET/PREFIX; it is only read')
+    .option('--out <folder>', 'where the new shards go; left out: beside the folder, FOLDER-format-N; S3 too')
     .option('--event <event>', "apply an event's names and mapping on the way")
     .option('--names <file>', 'apply these names: the part of an event')
     .option('--mapping <file>', 'apply this mapping: the part of an event')

@@ -1,9 +1,7 @@
-import { stat } from 'node:fs/promises';
-import { basename, resolve } from 'node:path';
 import { NotFound, ShardDamaged, UnsupportedFormat } from '../../../lib/errors.ts';
 import { shardFormat } from '../../../lib/shard/footer.ts';
 import { isData } from '../../../lib/stores/files/kinds.ts';
-import { type FolderFile, filesBelow, withBytes } from '../../../lib/upgrade/folder.ts';
+import { type FolderFile, openPlace, type UpgradePlace } from '../../../lib/upgrade/folder.ts';
 import { type Look, lookAt } from '../../../lib/upgrade/look.ts';
 import { bytes as bytesText, count, plural } from '../../../lib/words.ts';
 import type { CommandContext } from './commands.ts';
@@ -12,28 +10,33 @@ import { exitCodes } from './exit-codes.ts';
 import type { Output } from './output.ts';
 import { quoted } from './shown-command.ts';
 
-/** `vecferry inspect FILE|DIR [--verify]`: what shards say of themselves, from their ends alone or held against their checksums. */
+/** `vecferry inspect FILE|DIR [--verify]`, of this machine or in S3: what shards say of themselves, from their ends alone or held against their checksums. */
 
 interface Seen {
   readonly file: FolderFile;
   readonly look: Look;
 }
 
-/** @throws NotFound when there is nothing of that name */
+/** @param path or s3://BUCKET/PREFIX @throws NotFound when there is nothing of that name */
 export async function inspectCommand(context: CommandContext, path: string, verify: boolean): Promise<number> {
-  const found = await stat(path).catch((cause: unknown) => {
-    throw new NotFound(`there is no file '${path}'; shards lie in .vecferry/runs/RUN/shards/`, { cause });
-  });
-  if (found.isDirectory()) return await inspectFolder(context, path, verify);
-  const file = { name: basename(path), path, size: found.size };
-  return tellFile(context.output, { file, look: await lookOf(file, verify) });
+  const place = await openPlace(path);
+  try {
+    const what = await place.what();
+    if (what === 'none')
+      throw new NotFound(`there is no file '${path}'; shards lie in .vecferry/runs/RUN/shards/`, { ids: [path] });
+    if (what === 'folder') return await inspectFolder(context, place, path, verify);
+    const file = await place.file();
+    return tellFile(context.output, { file, look: await lookOf(place, file, verify) });
+  } finally {
+    place.close();
+  }
 }
 
-async function lookOf(file: FolderFile, verify: boolean): Promise<Look> {
+async function lookOf(place: UpgradePlace, file: FolderFile, verify: boolean): Promise<Look> {
   try {
-    return await withBytes(file, (bytes) => lookAt(bytes, file.name, file.path, verify));
+    return await place.withBytes(file, (bytes) => lookAt(bytes, file.name, file.path, verify));
   } catch (error) {
-    // What the disk does not give is named, as what is damaged is.
+    // What the disk or S3 does not give is named, as what is damaged is.
     return { kind: 'damaged', error: 'Unreadable', reason: error instanceof Error ? error.message : String(error) };
   }
 }
@@ -51,7 +54,7 @@ function tellFile(output: Output, seen: Seen): number {
   const said = `format ${look.format}, ${look.verified ? 'checksum right' : 'checksum not looked at (--verify)'}`;
   for (const line of shardLines(look.shard, file.size, said)) output.line(line);
   if (look.format < shardFormat)
-    output.line(`${'older'.padEnd(17)} vecferry upgrade ${quoted(resolve(file.path, '..'))}`);
+    output.line(`${'older'.padEnd(17)} vecferry upgrade ${quoted(file.path.slice(0, file.path.lastIndexOf('/')))}`);
   return exitCodes.ok;
 }
 
@@ -77,9 +80,13 @@ interface Totals {
   readonly groups: Map<string, { shards: number; records: number; readonly vectors: string; readonly first: string }>;
 }
 
-async function inspectFolder({ output, signal }: CommandContext, path: string, verify: boolean): Promise<number> {
-  const folder = resolve(path);
-  const { files, odd } = await filesBelow(folder);
+async function inspectFolder(
+  { output, signal }: CommandContext,
+  place: UpgradePlace,
+  path: string,
+  verify: boolean,
+): Promise<number> {
+  const { files, odd } = await place.files();
   const totals: Totals = {
     files: 0,
     bytes: 0,
@@ -97,7 +104,7 @@ async function inspectFolder({ output, signal }: CommandContext, path: string, v
       totals.others++;
       continue;
     }
-    const seen = { file, look: await lookOf(file, verify) };
+    const seen = { file, look: await lookOf(place, file, verify) };
     add(totals, seen);
     output.event(eventOf(seen));
     output.line(lineOf(seen));

@@ -3,6 +3,7 @@ import { join, resolve } from 'node:path';
 import { InvalidEvent } from '../../../lib/errors.ts';
 import { parseEvent, type RunEvent } from '../../../lib/event.ts';
 import { shardFormat } from '../../../lib/shard/footer.ts';
+import { besideOf, isS3 } from '../../../lib/upgrade/folder.ts';
 import { checkFolders, notesPrefix, type UpgradedFile, upgradeFolder } from '../../../lib/upgrade/upgrade.ts';
 import { count, plural } from '../../../lib/words.ts';
 import { withRunLock } from '../run-lock.ts';
@@ -12,7 +13,7 @@ import { exitCodes } from './exit-codes.ts';
 import type { Output } from './output.ts';
 import { quoted } from './shown-command.ts';
 
-/** `vecferry upgrade DIR`: a folder of older shards as one of the current format, beside it. */
+/** `vecferry upgrade DIR`: a folder of older shards as one of the current format, beside it; of this machine or in S3. */
 
 export interface UpgradeOptions {
   readonly out?: string;
@@ -31,11 +32,11 @@ export async function upgradeCommand(
   options: UpgradeOptions,
 ): Promise<number> {
   const { output, signal } = context;
-  const out = options.out ?? `${resolve(folder)}-format-${shardFormat}`;
+  const out = options.out ?? besideOf(folder, `-format-${shardFormat}`);
   const rules = await rulesOf(folder, out, options);
   // Before the lock, which makes the new folder.
   await checkFolders({ folder, out, rules });
-  return await withRunLock(join(out, notesPrefix), 'upgrade', async () => {
+  return await withLock(out, async () => {
     output.line(`upgrade  ${folder} to format ${shardFormat} in ${out}`);
     let told = Date.now();
     const onFile = (file: UpgradedFile, done: number, total: number): void => {
@@ -50,6 +51,14 @@ export async function upgradeCommand(
     output.line(`stopped; what is made stays. Go on with the same command: vecferry upgrade ${quoted(folder)} …`);
     return exitCodes.interrupted;
   });
+}
+
+/**
+ * Two at once would do all the work twice. In S3 they end alike, for every object is made of the same bytes by the same rules, and a
+ * lock that a killed process leaves there could not be told from one that is held.
+ */
+async function withLock(out: string, work: () => Promise<number>): Promise<number> {
+  return isS3(out) ? await work() : await withRunLock(join(out, notesPrefix), 'upgrade', work);
 }
 
 /** @returns how many files stayed behind */
@@ -121,7 +130,10 @@ async function rulesOf(
     throw new InvalidEvent('--event names an event that has neither names nor mapping; leave the option out', {
       ids: ['--event'],
     });
-  const side = (path: string) => ({ store: 'files', connection: { path: resolve(path) }, collection: '.' });
+  const side = (path: string) => {
+    const connection = isS3(path) ? { url: path } : { path: resolve(path) };
+    return { store: 'files', connection, collection: '.' };
+  };
   return parseEvent({
     source: side(folder),
     target: side(out),
