@@ -15,7 +15,13 @@ from functools import cache
 from importlib import import_module
 from typing import Any
 
+from .serde import dump
+
 UNDOCUMENTED = "not in the documented API"
+# A longer body's points are looked at by their members, and in full only those at its ends: the floats of a thousand take as long as the upsert.
+MAX_WHOLE_BYTES = 128 * 1024
+POINTS_AT_ENDS = 16
+POINT_MEMBERS = {"id", "vector", "payload"}
 GROUPS = (
     "aliases", "beta", "collections", "distributed", "indexes", "points", "search", "service", "snapshots",
 )  # fmt: skip
@@ -56,6 +62,16 @@ class Documented:
             return f"{method} {path}: a body is {UNDOCUMENTED}" if text else None
         wrong = refusal(operation.body, text)
         return None if wrong is None else f"{method} {path}: its body is {UNDOCUMENTED}: {wrong}"
+
+
+def thinned(text: bytes, body: Any) -> bytes:
+    """The body with the points of its ends alone, if it is long and every other point has the members of one."""
+    points = body.get("points") if isinstance(body, dict) else None
+    if len(text) <= MAX_WHOLE_BYTES or not isinstance(points, list) or len(points) <= 2 * POINTS_AT_ENDS:
+        return text
+    if any(not isinstance(each, dict) or not each.keys() <= POINT_MEMBERS for each in points):
+        return text
+    return dump({**body, "points": points[:POINTS_AT_ENDS] + points[-POINTS_AT_ENDS:]})
 
 
 def shape(path: str) -> tuple[str, ...]:

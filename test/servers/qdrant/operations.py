@@ -28,12 +28,14 @@ class Call:
     path: dict[str, str]
     query: dict[str, str]
     text: bytes
+    # The body once it was read.
+    parsed: Any = None
 
     def body(self) -> dict[str, Any]:
-        body = parse(self.text)
-        if not isinstance(body, dict):
+        self.parsed = parse(self.text)
+        if not isinstance(self.parsed, dict):
             raise format_error("invalid type: expected a struct at line 1 column 0")
-        return body
+        return self.parsed
 
     def collection(self) -> Collection:
         return self.registry.get(self.path["name"])

@@ -16,7 +16,7 @@ from aiohttp import web
 
 from . import operations as o
 from . import snapshots
-from .documented import Documented
+from .documented import Documented, thinned
 from .errors import QdrantError, bad_request
 from .faults import Faults
 from .registry import Registry
@@ -123,7 +123,7 @@ class Rest:
             started = time.perf_counter()
             result = operation(call)
             # After it: what Qdrant itself refuses is refused in its words.
-            problem = self.documented.problem(method, path, {}, call.text)
+            problem = self.documented.problem(method, path, {}, thinned(call.text, call.parsed))
             if problem is not None:
                 raise bad_request(problem)
             return dump({"result": result, "status": "ok", "time": time.perf_counter() - started})
