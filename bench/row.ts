@@ -20,5 +20,30 @@ export async function medianMs(runs: number, action: () => Promise<unknown> | un
     await action();
     if (run > 0) times.push(performance.now() - start);
   }
-  return times.sort((a, b) => a - b)[Math.floor(times.length / 2)] ?? Number.NaN;
+  return middleOf(times);
+}
+
+/** What is timed: all of it, or, where it returns a number, the milliseconds that it says, so that its preparation does not count. */
+export type Task = () => Promise<unknown> | unknown;
+
+/** Medians of several tasks that take turns, in milliseconds: what else the machine does meets all alike. The first `warmUps` rounds do not count. */
+export async function inTurns<K extends string>(
+  tasks: Readonly<Partial<Record<K, Task>>>,
+  { rounds, warmUps = 1 }: { readonly rounds: number; readonly warmUps?: number },
+): Promise<(name: K) => number> {
+  const times = new Map<string, number[]>();
+  for (let round = 0; round < rounds + warmUps; round++) {
+    for (const [name, task] of Object.entries<Task | undefined>(tasks)) {
+      if (task === undefined) continue;
+      const start = performance.now();
+      const said = await task();
+      const taken = typeof said === 'number' ? said : performance.now() - start;
+      if (round >= warmUps) times.set(name, [...(times.get(name) ?? []), taken]);
+    }
+  }
+  return (name) => middleOf(times.get(name) ?? []);
+}
+
+function middleOf(times: readonly number[]): number {
+  return times.toSorted((a, b) => a - b)[Math.floor(times.length / 2)] ?? Number.NaN;
 }

@@ -24,7 +24,7 @@ const rowsSchema = z.array(
 );
 const folder = fileURLToPath(new URL('.', import.meta.url));
 /** Not benches themselves. */
-const helpers = ['run', 'row', 'child'];
+const helpers = ['run', 'row', 'child', 'command', 'folder'];
 /** Marks the line of a child's output that holds its rows. */
 const mark = 'vecferry-bench-rows:';
 

@@ -53,12 +53,30 @@ export async function lintFiles(
   }
   const memory = makeMemory();
   const findings: LintFinding[] = [];
-  for (const file of files) {
-    if (file.kind !== 'sql') continue;
-    if (only?.has(file.path) === false) await learnFile(file, memory);
-    else findings.push(...(await lintFile(file, memory, postgres)).filter(({ rule }) => !ignore.includes(rule)));
+  const sql = files.filter(({ kind }) => kind === 'sql');
+  const isAsked = ({ path }: MigrationFile): boolean => only?.has(path) !== false;
+  const squawk = await runSquawk(upPartsOf(sql.filter(isAsked)), postgres);
+  for (const file of sql) {
+    if (!isAsked(file)) await learnFile(file, memory);
+    else {
+      const found = await lintFile(file, memory, postgres, squawk.get(file.path) ?? []);
+      findings.push(...found.filter(({ rule }) => !ignore.includes(rule)));
+    }
   }
   return findings;
+}
+
+/** By path; without files whose parts cannot be told, which lintFile says. */
+function upPartsOf(files: readonly MigrationFile[]): ReadonlyMap<string, string> {
+  const parts = new Map<string, string>();
+  for (const { text, path } of files) {
+    try {
+      parts.set(path, sqlParts(text, path).up);
+    } catch (error) {
+      if (!(error instanceof InvalidEvent)) throw error;
+    }
+  }
+  return parts;
 }
 
 /** Of the linter itself. */
@@ -76,7 +94,12 @@ async function learnFile({ text, path }: MigrationFile, memory: Memory): Promise
   }
 }
 
-async function lintFile(file: MigrationFile, memory: Memory, postgres: number): Promise<readonly LintFinding[]> {
+async function lintFile(
+  file: MigrationFile,
+  memory: Memory,
+  postgres: number,
+  squawk: readonly SquawkFinding[],
+): Promise<readonly LintFinding[]> {
   const { path } = file;
   memory.begin();
   const made = (verdict: Verdict, line: number): LintFinding => {
@@ -102,7 +125,7 @@ async function lintFile(file: MigrationFile, memory: Memory, postgres: number): 
   const lineAt = (offset: number): number => bytes.subarray(0, offset).toString().split('\n').length;
   const alone = await Promise.all(up.map(async ({ text, node }) => !(await isTransactional(text, node))));
   const common = { postgres, facts: memory };
-  const seen = squawkFilter(await runSquawk(parts.up, postgres), bytes, up);
+  const seen = squawkFilter(squawk, bytes, up);
   up.forEach((statement, index) => {
     const linted: Linted = { ...common, statement, index, statements: up, isTransactional: (at) => alone[at] !== true };
     const verdicts = rules.flatMap((rule) => rule(linted));
