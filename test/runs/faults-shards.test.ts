@@ -8,7 +8,7 @@ import { loadedKey, runKeys, shardKey } from '../../lib/keys.ts';
 import { readFailures } from '../../lib/manifest.ts';
 import { services } from '../../lib/services.ts';
 import { deadLettersOf, expectExact, makeSource, queueClient, writeSource } from './fault-tools.ts';
-import { type EndpointInput, endpointIn, expectValidated, type Runs, startRuns, stores } from './world.ts';
+import { type EndpointInput, endpointIn, expectValidated, fewQueries, type Runs, startRuns, stores } from './world.ts';
 
 /** Messages that come twice, shards that are damaged, records that no one takes. */
 
@@ -26,7 +26,7 @@ const fileOf = (key: string): string =>
 const queueUrl = (): string => process.env['VECFERRY_QUEUE_URL'] ?? '';
 const message = (run: string, shard: string): string =>
   JSON.stringify({ version: 1, run, shard, attempt: 1, offset: 0 });
-const inShards = { parallel: { shardMiB: 0.01 } };
+const inShards = { parallel: { shardMiB: 0.01 }, validate: fewQueries };
 
 /** Calls `found` with each shard as soon as its marker lies in the run's folder, until `done`. */
 async function watchShards(run: string, isDone: () => boolean, found: (shard: string) => Promise<void>): Promise<void> {
