@@ -46,6 +46,8 @@ export type MigrationNews =
       readonly direction: Direction;
       readonly milliseconds: number;
     }
+  /** Noted as applied, and not run. */
+  | { readonly kind: 'baseline'; readonly number: number; readonly name: string }
   | { readonly kind: 'retry'; readonly message: string };
 
 /** How things stand: read anew whenever somebody else may have changed them. */
@@ -120,8 +122,7 @@ export function movesTo(goal: Goal, overview: Overview, { files }: MigrationFold
   const isUp = 'up' in goal || ('to' in goal && !overview.applied.some(({ number }) => number > goal.to));
   // A way back is open also where a file was changed or lost: the history holds what it takes.
   const inTheWay = isUp ? problems : problems.filter(({ kind }) => kind === 'half' || kind === 'history');
-  if (inTheWay.length > 0)
-    throw new Incompatible(refusal(inTheWay), { ids: inTheWay.map(({ number }) => String(number ?? '')) });
+  refuseProblems(inTheWay);
   if (
     'to' in goal &&
     goal.to !== 0 &&
@@ -137,10 +138,14 @@ export function movesTo(goal: Goal, overview: Overview, { files }: MigrationFold
   return back.map((line) => ({ direction: 'down', number: line.number, file: fileOf(line, files), applied: line }));
 }
 
-function refusal(problems: readonly Problem[]): string {
-  const [first] = problems;
-  if (problems.length === 1 && first !== undefined) return first.message;
-  return `${problems.length} things do not fit:\n${problems.map(({ message }) => `- ${message}`).join('\n')}`;
+/** @throws Incompatible naming every one. */
+export function refuseProblems(problems: readonly Problem[]): void {
+  const [first, second] = problems;
+  if (first === undefined) return;
+  const all = `${problems.length} things do not fit:\n${problems.map(({ message }) => `- ${message}`).join('\n')}`;
+  throw new Incompatible(second === undefined ? first.message : all, {
+    ids: problems.map(({ number }) => String(number ?? '')),
+  });
 }
 
 /** The file as it is, or what the history says of one that is gone. */
@@ -330,13 +335,17 @@ async function stepOf(
   const shared = { file, session, limits, piecewise: { from, ...notes }, onRetry };
   if (applied === undefined) return await sqlUp(shared);
   if (applied.rollback === undefined) {
-    const how = 'bring a backup back (vecferry migrate backups), or write a migration that undoes it';
-    throw new Incompatible(`${applied.name} says that nothing takes it back (-- migrate:down irreversible); ${how}`, {
-      ids: [applied.name],
-    });
+    throw new Incompatible(noWayBack(applied), { ids: [applied.name] });
   }
   const where = `what takes ${applied.name} back (line ${applied.seq} of the history)`;
   return await sqlStep({ ...shared, sql: applied.rollback, where, rollback: undefined });
+}
+
+function noWayBack({ name, number, action, detail }: HistoryEntry): string {
+  if (action === 'repaired' && detail?.startsWith('baseline') === true)
+    return `${name} was there before vecferry (--baseline), so it is not taken back; where its down part is to count: vecferry migrate repair ${number} --as applied`;
+  const how = 'bring a backup back (vecferry migrate backups), or write a migration that undoes it';
+  return `${name} says that nothing takes it back (-- migrate:down irreversible); ${how}`;
 }
 
 /** What `begun up` lines hold as their rollback since this number was last whole. */

@@ -31,6 +31,12 @@ export function sqlError(error: unknown, path: string, statement: SqlStatement |
   }
   if (code === '53300' || code === '40P01' || code === '40001') return new Throttled(text, { cause: error });
   if (code === '42501' || code.startsWith('28')) return new AccessDenied(text, { cause: error });
+  // duplicate_table, _object, _column, _function, _schema: postgresql.org/docs/current/errcodes-appendix.html
+  if (['42P07', '42710', '42701', '42723', '42P06'].includes(code)) {
+    const how =
+      'of a database that was there before vecferry say how far it is with vecferry migrate up --baseline N, of one change with repair N --as applied';
+    return new Incompatible(`${text}; ${how}`, { cause: error });
+  }
   // The server is going down, or its operator has ended us.
   if (code.startsWith('57P') || code.startsWith('08')) return new StoreUnavailable(text, { cause: error });
   // Data that the statement does not take, against a statement that is wrong.

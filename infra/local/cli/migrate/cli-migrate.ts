@@ -53,10 +53,11 @@ export function addMigrateCommands(program: Command, work: Work): void {
     .argument('[count]', 'so many of them', count)
     .option('--to <number>', 'up to this one', number)
     .option('--no-lint', 'apply what the linter calls an error too')
-    .action((up: number | undefined, options: MoveOptions & { to?: number }) =>
+    .option('--baseline <number>', 'of a store that was there before: up to this one all is applied already', number)
+    .action((up: number | undefined, options: MoveOptions & { to?: number; baseline?: number }) =>
       work(async (context) => {
         const goal = options.to === undefined ? { up } : { to: options.to };
-        return (await load.migrate()).moveCommand(context, { goal, only: 'up' }, options);
+        return (await load.migrate()).moveCommand(context, { goal, only: 'up', baseline: options.baseline }, options);
       }),
     );
 

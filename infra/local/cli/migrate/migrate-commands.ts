@@ -1,8 +1,9 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Incompatible, InvalidEvent, NotFound, RunMismatch } from '../../../../lib/errors.ts';
+import { assuming, baselineLines, mustStand } from '../../../../lib/migrate/baseline.ts';
 import { isTimestamp, type MigrationFolder, readMigrationFiles } from '../../../../lib/migrate/files.ts';
-import type { Step } from '../../../../lib/migrate/port.ts';
+import type { HistoryEntry, Step } from '../../../../lib/migrate/port.ts';
 import { repair } from '../../../../lib/migrate/repair.ts';
 import {
   beforeTheLock,
@@ -53,11 +54,13 @@ interface Aim {
   readonly goal: Goal;
   /** Of `up --to N`: it never goes down. */
   readonly only?: 'up';
+  /** Up to this number all is applied already, by whatever was there before vecferry. */
+  readonly baseline?: number | undefined;
 }
 
 /** `vecferry migrate up`, `down` and `to` */
-export async function moveCommand(context: CommandContext, { goal, only }: Aim, options: MoveOptions): Promise<number> {
-  const { output } = context;
+export async function moveCommand(context: CommandContext, aim: Aim, options: MoveOptions): Promise<number> {
+  const { goal, only, baseline } = aim;
   return await withMigrator(context, options, async (migrator) => {
     const movesNow = (overview: Overview): readonly Move[] => {
       const moves = movesTo(goal, overview, migrator.folder);
@@ -67,13 +70,18 @@ export async function moveCommand(context: CommandContext, { goal, only }: Aim, 
         );
       return moves;
     };
-    if (options.dryRun) return await tellPlan(context, migrator, movesNow(await overviewOf(migrator)));
-    const wanted = movesNow(beforeTheLock(await overviewOf(migrator)));
+    const assumed = await withBaseline(migrator, baseline);
+    if (options.dryRun) {
+      await tellBaseline(migrator, baseline, { ...options, write: async () => undefined });
+      return await tellPlan(context, assumed, movesNow(await overviewOf(assumed)));
+    }
+    const wanted = movesNow(beforeTheLock(await overviewOf(assumed)));
     await mustBeSound(migrator, wanted);
     if (options.lint !== undefined)
       await (await load.lint()).lintMoves(context, migrator, wanted, { isLaw: options.lint });
     const done = await migrator.history.locked(
       async () => {
+        await tellBaseline(migrator, baseline, { ...options, write: (line) => migrator.history.append(line) });
         // Whoever had the lock before may have done all or some of it.
         const moves = movesNow(await overviewOf(migrator));
         const [first] = moves;
@@ -86,19 +94,56 @@ export async function moveCommand(context: CommandContext, { goal, only }: Aim, 
       },
       { waitMs: options.lockWait * 1000, by: migrator.by },
     );
-    if (done.left > 0) {
-      output.line(`stopped; ${done.made} done, ${done.left} not begun. The same command goes on`);
-      return exitCodes.interrupted;
-    }
-    const others = wanted.length - done.made;
-    if (done.made > 0) output.line(`done     ${done.made} ${done.made === 1 ? 'migration' : 'migrations'}`);
-    else output.line(others > 0 ? 'done     another process did it meanwhile' : 'done     there is nothing to do');
-    if (done.made === 0 || !options.check) return exitCodes.ok;
-    const { tally } = await (await load.safety()).lookAtStores(context, migrator);
-    if (tally.wrong === 0) return exitCodes.ok;
-    output.line('wrong    the migrations stand all the same; vecferry migrate check looks again');
-    return exitCodes.validation;
+    return await tellEnd(context, migrator, { ...done, others: wanted.length - done.made }, options);
   });
+}
+
+interface Done {
+  readonly made: number;
+  /** Not begun, since somebody ended the command. */
+  readonly left: number;
+  /** That were to be done when it began, and were done by somebody else. */
+  readonly others: number;
+}
+
+async function tellEnd(
+  context: CommandContext,
+  migrator: Migrator,
+  { made, left, others }: Done,
+  { check }: MoveOptions,
+): Promise<number> {
+  const { output } = context;
+  if (left > 0) {
+    output.line(`stopped; ${made} done, ${left} not begun. The same command goes on`);
+    return exitCodes.interrupted;
+  }
+  if (made > 0) output.line(`done     ${made} ${made === 1 ? 'migration' : 'migrations'}`);
+  else output.line(others > 0 ? 'done     another process did it meanwhile' : 'done     there is nothing to do');
+  if (made === 0 || !check) return exitCodes.ok;
+  const { tally } = await (await load.safety()).lookAtStores(context, migrator);
+  if (tally.wrong === 0) return exitCodes.ok;
+  output.line('wrong    the migrations stand all the same; vecferry migrate check looks again');
+  return exitCodes.validation;
+}
+
+const linesOf = async (migrator: Migrator, baseline: number | undefined): Promise<readonly HistoryEntry[]> =>
+  baseline === undefined ? [] : await baselineLines(migrator, baseline);
+
+const withBaseline = async (migrator: Migrator, baseline: number | undefined): Promise<Migrator> =>
+  assuming(migrator, await linesOf(migrator, baseline));
+
+/** Looks whether it is so, then writes the lines that say it. */
+async function tellBaseline(
+  migrator: Migrator,
+  baseline: number | undefined,
+  { check, write }: { readonly check: boolean; write(line: HistoryEntry): Promise<void> },
+): Promise<void> {
+  const lines = await linesOf(migrator, baseline);
+  if (lines.length > 0 && check) await mustStand(migrator, lines);
+  for (const line of lines) {
+    await write(line);
+    migrator.tell({ kind: 'baseline', number: line.number, name: line.name });
+  }
 }
 
 async function tellPlan({ output }: CommandContext, migrator: Migrator, moves: readonly Move[]): Promise<number> {
