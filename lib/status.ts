@@ -5,6 +5,7 @@ import {
   approvalSchema,
   canarySchema,
   type Move,
+  retiredSchema,
   switchedSchema,
 } from './cutover/cutover-files.ts';
 import { cutoverStage, lastMade } from './cutover/cutover-stage.ts';
@@ -156,20 +157,20 @@ export async function runStatus(options: {
 /** What is overwritten at each look is never remembered. */
 async function readCutover(objects: ObjectStore, run: string) {
   const keys = runKeys(run);
-  const [asked, canary, switched] = await Promise.all([
+  const [asked, canary, switched, retired] = await Promise.all([
     getJson(objects, keys.approval, approvalSchema),
     getJson(objects, keys.canary, canarySchema),
     getJson(objects, keys.switched, switchedSchema),
+    getJson(objects, keys.retired, retiredSchema),
   ]);
-  const switchedAt = switched?.moveAt;
-  if (asked === undefined) return { approval: undefined, answer: undefined, canary, switchedAt };
+  const seen = { canary, switchedAt: switched?.moveAt, isDropped: retired !== undefined };
+  if (asked === undefined) return { approval: undefined, answer: undefined, ...seen };
   const { askedAt, until } = asked;
   // Its token stays where it is: whoever has it answers.
   return {
     approval: { askedAt, until },
     answer: await getJson(objects, approvalAnswerKey(run, askedAt), answerSchema),
-    canary,
-    switchedAt,
+    ...seen,
   };
 }
 

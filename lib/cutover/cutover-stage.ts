@@ -17,6 +17,8 @@ export interface CutoverSeen {
   readonly moves: readonly Move[];
   /** Of a run in place: the time of the last cutover whose columns were switched. */
   readonly switchedAt?: string | undefined;
+  /** What the run replaced is dropped. */
+  readonly isDropped?: boolean | undefined;
   readonly now: Date;
 }
 
@@ -30,7 +32,7 @@ export function cutoverStage(seen: CutoverSeen): Stage {
     ...(detail !== undefined && { detail }),
   });
   const retired = retireOf(moves);
-  if (retired !== undefined) return stage('done', `readers are on ${retired.to}; ${retired.from} is dropped for good`);
+  if (retired !== undefined) return stage(...retiredText(retired, seen));
   const last = moves.at(-1);
   if (last?.action === 'finish') {
     const isOnTarget = last.to === placeOf(target);
@@ -38,7 +40,7 @@ export function cutoverStage(seen: CutoverSeen): Stage {
   }
   const { readers, move } = standingOf(moves);
   if (isSwitching(seen)) return stage('running', switchingText(move));
-  if (readers === 'target') return stage('done', `readers are on ${move?.to}`);
+  if (readers === 'target') return stage('done', onTarget(plan, move));
   // What came after the last rollback belongs to another try.
   const since = move?.action === 'rollback' ? move.at : '';
   if (canary !== undefined && canary.startedAt > since) return stage(...canaryText(plan, canary, seen.now));
@@ -62,14 +64,27 @@ function isSwitching({ moves, switchedAt }: Pick<CutoverSeen, 'moves' | 'switche
 }
 
 /** The last move that was made. */
-export function lastMade(seen: Pick<CutoverSeen, 'moves' | 'switchedAt'>): Move | undefined {
-  return seen.moves.at(isSwitching(seen) ? -2 : -1);
+export function lastMade(seen: Pick<CutoverSeen, 'moves' | 'switchedAt' | 'isDropped'>): Move | undefined {
+  const isDropping = retireOf(seen.moves) !== undefined && seen.isDropped !== true;
+  return seen.moves.at(isSwitching(seen) || isDropping ? -2 : -1);
 }
 
 /** What a look may come late by, tries and all, before status says that nobody watches. */
 const lateMs = 60_000;
 
 type Text = readonly [Stage['state'], string, number?];
+
+function retiredText({ from, to }: Move, { plan, isDropped }: CutoverSeen): Text {
+  if (isDropped === true) return ['done', `readers are on ${to}; ${from} is dropped for good`];
+  const again = `where that was cut off, vecferry retire ${plan.run} finishes it`;
+  return ['running', `readers are on ${to}; ${from} is being dropped: ${again}`];
+}
+
+/** Two indexes that are there at once are the planner's to choose from. */
+function onTarget({ run, index }: Plan, move: Move | undefined): string {
+  if (index?.how !== 'beside') return `readers are on ${move?.to}`;
+  return `the indexes are switched; searches may use either until vecferry retire ${run}`;
+}
 
 function canaryText({ event }: Plan, canary: CanaryState, now: Date): Text {
   const { state, step, stepAt, lookedAt, steps, seen, says } = canary;

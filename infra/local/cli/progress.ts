@@ -43,6 +43,15 @@ export function followRun(options: ProgressOptions): { stop(): Promise<RunStatus
   const clock = stageClock();
   const view = options.output.json ? eventView(options) : options.isTerminal ? barView() : lineView(options.output);
   const tellNews = newsTeller(options, view);
+  const unread = new Set<string>();
+  /** The run goes on, and says itself what it cannot read: who follows it ends nothing. */
+  const tellUnread = (error: unknown): void => {
+    const message = `how far the run is cannot be shown: ${error instanceof Error ? error.message : String(error)}`;
+    if (unread.has(message)) return;
+    unread.add(message);
+    options.output.event({ type: 'warning', message });
+    view.tell([`warning  ${message}`]);
+  };
   const look = async (): Promise<RunStatus | undefined> => {
     try {
       const status = await runStatus({ objects: options.objects, run: options.run, cache });
@@ -50,9 +59,9 @@ export function followRun(options: ProgressOptions): { stop(): Promise<RunStatus
       tellNews(status);
       return status;
     } catch (error) {
-      if (!(error instanceof NotFound)) throw error;
       // The plan is not written yet; what comes was done after this look.
-      clock([]);
+      if (error instanceof NotFound) clock([]);
+      else tellUnread(error);
       return undefined;
     }
   };
@@ -161,15 +170,19 @@ const sayAgainMs = 30_000;
 function lineView(output: Output): View {
   const shown = new Set<string>();
   const said = new Map<string, { readonly what: string; readonly at: number }>();
-  /** Live writes, canary steps and embedding go on for long: what they are at is said when it is something else, and now and then. */
+  /**
+   * Live writes, canary steps and embedding go on for long: what they are at is said when it is something else, and now and then; of an
+   * index, which is built in a moment as a rule, now and then alone.
+   */
   const say = (timed: Timed): void => {
     const { name, state, done, detail } = timed.stage;
     if (state !== 'running' || detail === undefined || detail === said.get(`${name} detail`)?.what) return;
     // But for its counts: an application that deletes all the time leaves another number of tombstones at each look.
     const what = name === 'embed' ? name : `${done} ${detail.replace(/; [\d,]+ /, '; ').split(',')[0]}`;
-    const before = said.get(name);
     const now = performance.now();
-    if (before?.what === what && now - before.at < sayAgainMs) return;
+    const before = said.get(name);
+    if (before === undefined && name === 'index') said.set(name, { what, at: now });
+    if ((before?.what === what || name === 'index') && now - (before?.at ?? now) < sayAgainMs) return;
     said.set(name, { what, at: now }).set(`${name} detail`, { what: detail, at: now });
     output.line(`${name.padEnd(8)} ${figures(timed)}`);
   };
@@ -177,7 +190,7 @@ function lineView(output: Output): View {
     show: (stages) => {
       for (const timed of stages) {
         const { name, state } = timed.stage;
-        if (name === 'live' || name === 'cutover' || name === 'embed') say(timed);
+        if (name === 'live' || name === 'cutover' || name === 'embed' || name === 'index') say(timed);
         // Where readers are at the end is the outcome's to say.
         if (name === 'cutover' || state !== 'done' || shown.has(name)) continue;
         shown.add(name);

@@ -3,7 +3,7 @@ import { rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { afterAll, expect, test } from '@jest/globals';
+import { afterAll, expect, jest, test } from '@jest/globals';
 import type { Output } from '../../../infra/local/cli/output.ts';
 import { followRun } from '../../../infra/local/cli/progress.ts';
 import { fileLedger } from '../../../lib/client/file-ledger.ts';
@@ -73,4 +73,52 @@ test('how far the texts are embedded is a line now and then, with rate and price
     expect.stringMatching(/^embed {4}\d+ of 100 records .*texts of \d+ tokens, 0\.\d+ USD$/),
     expect.stringMatching(/^embed {4}100 of 100 records {2}\d+\/s {2}.* s {2}100 texts of 500 tokens, 0\.10 USD$/),
   ]);
+});
+
+test('a plan that cannot be read ends no run that is followed: it is said once, and looked at again', async () => {
+  const objects = openFileObjects(directory);
+  const lines: string[] = [];
+  const events: object[] = [];
+  const output: Output = {
+    json: false,
+    event: (event) => void events.push(event),
+    line: (text) => void lines.push(text),
+    fail: () => undefined,
+  };
+  await objects.put(runKeys('r3').plan, '{"run": "r3", "event": ', 'application/json');
+  const following = followRun({ objects, run: 'r3', output, isTerminal: false, intervalMs: 5, place: { directory } });
+  await sleep(100);
+  expect(await following.stop()).toBeUndefined();
+  expect(lines).toEqual([expect.stringMatching(/^warning {2}how far the run is cannot be shown: .*plan\.json/)]);
+  expect(events).toEqual([expect.objectContaining({ type: 'warning' })]);
+});
+
+test('an index that is built for long says now and then how far it is and whom it waits for; one that is quick says nothing', async () => {
+  const objects = openFileObjects(directory);
+  const lines: string[] = [];
+  const output: Output = {
+    json: false,
+    event: () => undefined,
+    line: (text) => void lines.push(text),
+    fail: () => undefined,
+  };
+  await putJson(objects, runKeys('r4').plan, makePlan({}, 'r4'));
+  await putJson(objects, runKeys('r4').manifest, { format: 1, run: 'r4', records: 0, bytes: 0, shards: [] });
+  const clock = jest.spyOn(performance, 'now');
+  const base = performance.now();
+  clock.mockImplementation(() => base);
+  const following = followRun({ objects, run: 'r4', output, isTerminal: false, intervalMs: 5, place: { directory } });
+  const detail = '0 of 1 indexes; words_idx: waiting for writers before build, 0 %; waits for process 7, nightly';
+  await putJson(objects, runKeys('r4').index, { done: false, detail, startedAt: new Date().toISOString() });
+  await sleep(100);
+  const ofIndex = (): string[] => lines.filter((line) => line.startsWith('index'));
+  expect(ofIndex()).toEqual([]);
+  clock.mockImplementation(() => base + 31_000);
+  await sleep(100);
+  clock.mockImplementation(() => base + 62_000);
+  await sleep(100);
+  await following.stop();
+  clock.mockRestore();
+  // The same words are not said twice.
+  expect(ofIndex()).toEqual([`index    ${detail}`]);
 });
