@@ -9,24 +9,34 @@ import { type Deployment, readTemplate, type Template, templateSchema } from './
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
 
+/** Beside the packages, as what Node compiles is kept: one for every directory of runs. */
+const shared = join(root, 'node_modules', '.cache', 'vecferry');
+
 /**
- * What `cdk deploy` would install, synthesized from the same stack. The template is kept under `directory`/cache by the
- * hash of everything it is made from: synthesis takes two seconds, reading it none.
+ * What `cdk deploy` would install, synthesized from the same stack. The template is kept by the hash of everything it is made
+ * from: synthesis takes two seconds, reading it none. Where the packages cannot be written to, `directory`/cache keeps it.
  * @throws Error when the stack cannot be synthesized, with what the stack says.
  */
 export async function loadDeployment(directory: string, onSynthesize?: () => void): Promise<Deployment> {
-  const folder = join(directory, 'cache');
-  const path = join(folder, `template-${await hashSources()}.json`);
-  const kept = await readFile(path, 'utf8').catch(() => undefined);
+  const name = `template-${await hashSources()}.json`;
+  const own = join(directory, 'cache');
+  const read = (folder: string) => readFile(join(folder, name), 'utf8').catch(() => undefined);
+  const kept = (await read(shared)) ?? (await read(own));
   if (kept === undefined) onSynthesize?.();
   const template = templateSchema.parse(JSON.parse(kept ?? (await synthesizeApart())));
   if (kept === undefined) {
-    await mkdir(folder, { recursive: true });
-    const next = `${path}.${process.pid}`;
-    await writeFile(next, JSON.stringify(template));
-    await rename(next, path);
+    const text = JSON.stringify(template);
+    await keep(shared, name, text).catch(() => keep(own, name, text));
   }
   return readTemplate(template, await functionNames());
+}
+
+async function keep(folder: string, name: string, text: string): Promise<void> {
+  await mkdir(folder, { recursive: true });
+  // Others may read or write it at the same time.
+  const next = join(folder, `${name}.${process.pid}`);
+  await writeFile(next, text);
+  await rename(next, join(folder, name));
 }
 
 /** The template as JSON, made by a process of its own: the CDK would keep 150 MB of this one, which may run for hours. */
