@@ -23,8 +23,16 @@ export async function medianMs(runs: number, action: () => Promise<unknown> | un
   return middleOf(times);
 }
 
-/** What is timed: all of it, or, where it returns a number, the milliseconds that it says, so that its preparation does not count. */
+/** What is timed: all of it, or, where it says so itself, a part, so that its preparation does not count. */
 export type Task = () => Promise<unknown> | unknown;
+
+export class Taken {
+  readonly milliseconds: number;
+  /** @param since as performance.now() has it */
+  constructor(since: number) {
+    this.milliseconds = performance.now() - since;
+  }
+}
 
 /** Medians of several tasks that take turns, in milliseconds: what else the machine does meets all alike. The first `warmUps` rounds do not count. */
 export async function inTurns<K extends string>(
@@ -37,7 +45,7 @@ export async function inTurns<K extends string>(
       if (task === undefined) continue;
       const start = performance.now();
       const said = await task();
-      const taken = typeof said === 'number' ? said : performance.now() - start;
+      const taken = said instanceof Taken ? said.milliseconds : performance.now() - start;
       if (round >= warmUps) times.set(name, [...(times.get(name) ?? []), taken]);
     }
   }

@@ -89,11 +89,25 @@ export function postgresHistory(session: SqlSession, store: string, schema = 'pu
   let isLocked = false;
   const told = (error: unknown): Error => storeError(error, `the history of migrations, ${where}`);
 
-  const lines = async (which = 'ORDER BY kept.seq'): Promise<readonly Line[]> => {
+  const lines = async (): Promise<readonly Line[]> => {
     try {
       const [there] = await session.rows('SELECT to_regclass($1)::text AS name', [name]);
       if (there?.['name'] === null) return [];
-      return (await session.rows(`SELECT ${selected} FROM ${name} AS kept ${which}`)).map(lineOf);
+      return (await session.rows(`SELECT ${selected} FROM ${name} AS kept ORDER BY kept.seq`)).map(lineOf);
+    } catch (error) {
+      throw told(error);
+    }
+  };
+
+  /** The end that a line is added to, and whether the lock is still ours: one question, as it is asked for each migration. */
+  const lastLine = async (): Promise<{ readonly seq: number; readonly chain: string; readonly isHeld: boolean }> => {
+    try {
+      const [found] =
+        await session.rows(`SELECT coalesce(last.seq, 0)::text AS seq, coalesce(last.chain, '') AS chain, EXISTS (
+          SELECT FROM pg_locks WHERE locktype = 'advisory' AND granted AND pid = pg_backend_pid()
+            AND classid::bigint = ${lockClass} AND objid::bigint = ${lockKey(schema) >>> 0})::text AS is_held
+        FROM (VALUES (1)) one LEFT JOIN (SELECT seq, chain FROM ${name} ORDER BY seq DESC LIMIT 1) last ON true`);
+      return { seq: Number(found?.['seq']), chain: found?.['chain'] ?? '', isHeld: found?.['is_held'] === 'true' };
     } catch (error) {
       throw told(error);
     }
@@ -126,8 +140,8 @@ export function postgresHistory(session: SqlSession, store: string, schema = 'pu
     holder,
 
     append: async (entry) => {
-      const [last] = await lines('ORDER BY kept.seq DESC LIMIT 1');
-      const expected = (last?.entry.seq ?? 0) + 1;
+      const last = await lastLine();
+      const expected = last.seq + 1;
       const values = [
         entry.seq,
         entry.number,
@@ -143,12 +157,12 @@ export function postgresHistory(session: SqlSession, store: string, schema = 'pu
         entry.as,
         entry.statement,
         entry.standsAt,
-        chainOf(last?.chain ?? '', entry),
+        chainOf(last.chain, entry),
       ].map((value) => (value === undefined ? null : String(value)));
       const elsewhere = 'another process has migrated meanwhile; nothing of this step stands; start the command again';
       if (entry.seq !== expected)
         throw new RunMismatch(`line ${entry.seq} of ${where} is line ${expected} by now: ${elsewhere}`);
-      if (isLocked && !(await isHeld(session, schema)))
+      if (isLocked && !last.isHeld)
         throw new RunMismatch(
           'the lock of migrations was let go by a statement of this migration; take pg_advisory_unlock_all or DISCARD out of it',
         );
@@ -204,11 +218,4 @@ export function postgresHistory(session: SqlSession, store: string, schema = 'pu
 
     close: () => session.close(),
   };
-}
-
-async function isHeld(session: SqlSession, schema: string): Promise<boolean> {
-  const rows =
-    await session.rows(`SELECT 1::text AS held FROM pg_locks WHERE locktype = 'advisory' AND granted AND pid = pg_backend_pid()
-    AND classid::bigint = ${lockClass} AND objid::bigint = ${lockKey(schema) >>> 0}`);
-  return rows.length > 0;
 }

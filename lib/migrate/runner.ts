@@ -162,11 +162,13 @@ function fileOf(line: HistoryEntry, files: readonly MigrationFile[]): MigrationF
 export async function carryOut(migrator: Migrator, moves: readonly Move[], signal?: AbortSignal): Promise<number> {
   // A file that cannot be one is found before the first one runs.
   await mustBeSound(migrator, moves);
+  // Read once: whoever has the lock is alone in adding lines, and a line that does not follow on the last one is refused.
+  const entries = [...(await migrator.history.entries())];
   let done = 0;
   for (const move of moves) {
     // A step that is under way is brought to its end: half of one is what nobody wants.
     if (signal?.aborted === true) break;
-    await carryOutOne(migrator, move);
+    entries.push(...(await carryOutOne(migrator, move, entries)));
     done += 1;
   }
   return done;
@@ -174,22 +176,27 @@ export async function carryOut(migrator: Migrator, moves: readonly Move[], signa
 
 /** @throws InvalidEvent naming file and line of what no migration can hold. */
 export async function mustBeSound(migrator: Migrator, moves: readonly Move[]): Promise<void> {
+  const entries = await migrator.history.entries();
   for (const move of moves) {
-    if (move.file.kind === 'sql') await planMove(migrator, move);
+    if (move.file.kind === 'sql') await planMove(migrator, move, entries);
     else if (move.direction === 'up') parseCollectionFile(move.file);
   }
 }
 
-async function carryOutOne(migrator: Migrator, move: Move): Promise<void> {
+/** @param entries all lines so far @returns those that it has added */
+async function carryOutOne(
+  migrator: Migrator,
+  move: Move,
+  entries: readonly HistoryEntry[],
+): Promise<readonly HistoryEntry[]> {
   const { history, tell, now } = migrator;
   const { direction, file, number } = move;
   const { name } = file;
-  const entries = await history.entries();
   const standing = standingsOf(entries).get(number);
   const began = now();
-  let seq = nextSeq(entries) - 1;
+  const added: HistoryEntry[] = [];
   const line = (action: HistoryEntry['action'], more: Partial<HistoryEntry>): HistoryEntry => ({
-    seq: seq + 1,
+    seq: nextSeq(entries) + added.length,
     number,
     name,
     // What goes down is what was applied, whatever became of the file.
@@ -203,8 +210,9 @@ async function carryOutOne(migrator: Migrator, move: Move): Promise<void> {
   });
   const write = async (entry: HistoryEntry): Promise<void> => {
     await history.append(entry);
-    seq = entry.seq;
+    added.push(entry);
   };
+  let ended: HistoryEntry | undefined;
   let failure: { readonly statement?: number; readonly isClean: boolean } = { isClean: true };
   let rollbackOf: string | undefined;
   const step = await stepOf(
@@ -233,7 +241,8 @@ async function carryOutOne(migrator: Migrator, move: Move): Promise<void> {
     }
     await step.run(async (rollback) => {
       // Not counted: a transaction that is begun again writes the same line again.
-      await history.append(line(direction, direction === 'up' && rollback !== undefined ? { rollback } : {}));
+      ended = line(direction, direction === 'up' && rollback !== undefined ? { rollback } : {});
+      await history.append(ended);
     });
   } catch (error) {
     const isDone = await recordFailure(migrator, { ...failure, error, line, ended: line(direction, {}) }).catch(
@@ -246,6 +255,7 @@ async function carryOutOne(migrator: Migrator, move: Move): Promise<void> {
     throw isDone ? lostAfterDone(name, error) : error;
   }
   tell({ kind: 'done', number, name, direction, milliseconds: now().getTime() - began.getTime() });
+  return ended === undefined ? added : [...added, ended];
 }
 
 /** The connection ended between the commit and its answer: all is well, and the lock has to be taken anew. */
@@ -298,9 +308,8 @@ async function recordFailure(
   }
 }
 
-/** What a move would do, touching nothing. */
-export async function planMove(migrator: Migrator, move: Move): Promise<Step> {
-  const entries = await migrator.history.entries();
+/** What a move would do, touching nothing. @param entries all lines of the history */
+export async function planMove(migrator: Migrator, move: Move, entries: readonly HistoryEntry[]): Promise<Step> {
   const nothing = { begin: async () => undefined, failed: () => undefined };
   return await stepOf(migrator, move, standingsOf(entries).get(move.number), nothing, entries);
 }

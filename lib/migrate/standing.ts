@@ -24,17 +24,17 @@ export const historyNumber = 0;
 
 /** @param entries all of them, in order */
 export function standingsOf(entries: readonly HistoryEntry[]): Standings {
-  // A restore goes back to how things stood at a line, which may itself come after another restore.
-  const after: Map<number, Standing>[] = [new Map()];
-  for (const entry of entries) {
-    const before = after.at(-1) ?? new Map();
-    const next = entry.action === 'restored' && entry.standsAt !== undefined ? after[entry.standsAt] : before;
-    const standings = new Map(next ?? before);
-    if (entry.number !== historyNumber && entry.action !== 'restored')
-      standings.set(entry.number, stepTo(before.get(entry.number), entry));
-    after.push(standings);
+  // A restore goes back to how things stood after a line, which may itself come after another restore: kept for those lines alone.
+  const wanted = new Set(entries.flatMap(({ standsAt }) => standsAt ?? []));
+  const kept = new Map<number, Standings>([[0, new Map()]]);
+  let standings = new Map<number, Standing>();
+  for (const [index, entry] of entries.entries()) {
+    const { action, number, standsAt } = entry;
+    if (action === 'restored') standings = new Map(kept.get(standsAt ?? -1) ?? standings);
+    else if (number !== historyNumber) standings.set(number, stepTo(standings.get(number), entry));
+    if (wanted.has(index + 1)) kept.set(index + 1, new Map(standings));
   }
-  return after.at(-1) ?? new Map();
+  return standings;
 }
 
 function stepTo(before: Standing | undefined, entry: HistoryEntry): Standing {

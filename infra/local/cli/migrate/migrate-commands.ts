@@ -147,10 +147,11 @@ async function tellBaseline(
 }
 
 async function tellPlan({ output }: CommandContext, migrator: Migrator, moves: readonly Move[]): Promise<number> {
+  const entries = await migrator.history.entries();
   for (const [at, move] of moves.entries()) {
     const { direction, number } = move;
     const { name } = move.applied ?? move.file;
-    const { lines, isTransactional } = await planOne(migrator, move, at > 0);
+    const { lines, isTransactional } = await planOne(migrator, move, at > 0, entries);
     output.event({ type: 'migration', state: 'planned', number, name, direction, isTransactional, lines });
     for (const line of stepLines({ name, direction, lines })) output.line(line);
   }
@@ -163,9 +164,10 @@ async function planOne(
   migrator: Migrator,
   move: Move,
   isLater: boolean,
+  entries: readonly HistoryEntry[],
 ): Promise<Pick<Step, 'lines' | 'isTransactional'>> {
   try {
-    return await planMove(migrator, move);
+    return await planMove(migrator, move, entries);
   } catch (error) {
     const isTheirs = error instanceof InvalidEvent || error instanceof Incompatible || error instanceof NotFound;
     if (!isTheirs || !isLater || move.file.kind === 'sql') throw error;

@@ -1,0 +1,136 @@
+import { execFile } from 'node:child_process';
+import { mkdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import pg from 'pg';
+import { startServer } from '../test/servers/start.ts';
+import { inFolder } from './folder.ts';
+import { type BenchRow, inTurns, Taken } from './row.ts';
+
+/**
+ * A hundred small SQL files, up and down again, each tool as one process as its users start it: `vecferry migrate`, node-pg-migrate and
+ * dbmate (each file a transaction of its own, as ours), and the same statements as bare transactions of a client that is connected already.
+ */
+
+const files = 100;
+const rounds = 3;
+const root = fileURLToPath(new URL('..', import.meta.url));
+/** Installed into a folder that goes: whoever does not measure does not have them. */
+const peers = ['node-pg-migrate@9.0.0', 'dbmate@2.36.0', 'pg@8.23.1'];
+
+export async function run(): Promise<BenchRow[]> {
+  const server = await startServer('postgres', { own: true });
+  const sql = new pg.Client(server.addresses.POSTGRES_URL);
+  await sql.connect();
+  try {
+    return await inFolder(async (directory) => await measure(sql, server.addresses.POSTGRES_URL ?? '', directory));
+  } finally {
+    await sql.end();
+    await server.stop();
+  }
+}
+
+const up = (number: number): string => `CREATE TABLE bench_${number} (id bigint PRIMARY KEY, title text NOT NULL)`;
+const down = (number: number): string => `DROP TABLE bench_${number}`;
+const numbers = Array.from({ length: files }, (_, at) => at + 1);
+
+async function measure(sql: pg.Client, url: string, directory: string): Promise<BenchRow[]> {
+  const [ours, theirs] = [join(directory, 'ours'), join(directory, 'theirs')];
+  await Promise.all([mkdir(ours), mkdir(theirs)]);
+  await writeFile(join(ours, 'vecferry.yaml'), 'stores:\n  db: {store: pgvector, connection: {secret: bench/db}}\n');
+  for (const number of numbers) {
+    const name = `${String(number).padStart(3, '0')}_bench.sql`;
+    await writeFile(join(ours, name), `-- migrate:up\n${up(number)};\n\n-- migrate:down\n${down(number)};\n`);
+    await writeFile(join(theirs, name), `-- Up Migration\n${up(number)};\n\n-- Down Migration\n${down(number)};\n`);
+  }
+  const env = {
+    ...process.env,
+    VECFERRY_SECRET_BENCH_DB: JSON.stringify({ url }),
+    DATABASE_URL: `${url}?sslmode=disable`,
+  };
+  const start = async (program: string, ...args: readonly string[]): Promise<void> => {
+    await promisify(execFile)(program, [...args], { cwd: root, env, maxBuffer: 1 << 26 });
+  };
+  const vecferry = (...args: readonly string[]): Promise<void> =>
+    start(process.execPath, 'infra/local/vecferry.mjs', '--dir', directory, 'migrate', ...args, '--migrations', ours);
+  const installed = await start('npm', 'install', '--prefix', directory, '--no-audit', '--no-fund', ...peers).then(
+    () => join(directory, 'node_modules'),
+    () => undefined,
+  );
+  const pgMigrate = (...args: readonly string[]): Promise<void> =>
+    start(
+      process.execPath,
+      join(installed ?? '', 'node-pg-migrate', 'bin', 'node-pg-migrate.js'),
+      ...args,
+      ...['--migrations-dir', theirs, '--no-single-transaction', '--no-verbose'],
+    );
+  const dbmate = (...args: readonly string[]): Promise<void> =>
+    start(
+      join(installed ?? '', '.bin', 'dbmate'),
+      ...['--migrations-dir', ours, '--migrations-table', 'bench_dbmate', '--no-dump-schema'],
+      ...args,
+    );
+  const bare = async (statements: readonly string[]): Promise<void> => {
+    for (const statement of statements) {
+      await sql.query('BEGIN');
+      await sql.query(statement);
+      await sql.query('COMMIT');
+    }
+  };
+  const plain = ['--no-lint', '--no-check'];
+  // The history is only added to: dropped each time, so that every round begins alike.
+  const anew = async (): Promise<void> => {
+    await sql.query('DROP TABLE IF EXISTS vecferry_migrations');
+    await sql.query('DROP FUNCTION IF EXISTS vecferry_migrations_is_append_only');
+  };
+  const tasks = {
+    up: () => vecferry('up', ...plain),
+    down: () => vecferry('to', '0'),
+    whole: async () => {
+      await anew();
+      const from = performance.now();
+      await vecferry('up');
+      const taken = new Taken(from);
+      await vecferry('to', '0');
+      await anew();
+      return taken;
+    },
+    nothing: () => vecferry('status'),
+    bareUp: () => bare(numbers.map(up)),
+    bareDown: () => bare(numbers.map(down)),
+    ...(installed === undefined
+      ? {}
+      : {
+          pgMigrateUp: () => pgMigrate('up'),
+          pgMigrateDown: () => pgMigrate('down', String(files)),
+          dbmateUp: async () => {
+            const from = performance.now();
+            await dbmate('migrate');
+            const taken = new Taken(from);
+            await bare(numbers.map(down));
+            await sql.query('TRUNCATE bench_dbmate');
+            return taken;
+          },
+        }),
+  };
+  const ms = await inTurns(tasks, { rounds, warmUps: 0 });
+  const row = (name: string, value: number, against: string, other: number, goal?: string): BenchRow => ({
+    name: `${files} small SQL files ${name}`,
+    value,
+    unit: 'ms',
+    against: installed === undefined && Number.isNaN(other) ? `${against}, which could not be installed` : against,
+    ...(Number.isNaN(other) ? {} : { ratio: value / other }),
+    ...(goal === undefined ? {} : { goal }),
+  });
+  const [upMs, downMs] = [ms('up'), ms('down')];
+  return [
+    row('up, without linter and checks', upMs, 'node-pg-migrate', ms('pgMigrateUp'), 'ratio <= 1.5'),
+    row('up, without linter and checks', upMs, 'dbmate', ms('dbmateUp')),
+    row('up, without linter and checks', upMs, 'bare transactions', ms('bareUp')),
+    row('up, linter and checks included', ms('whole'), 'node-pg-migrate', ms('pgMigrateUp')),
+    row('down', downMs, 'node-pg-migrate', ms('pgMigrateDown'), 'ratio <= 1.5'),
+    row('down', downMs, 'bare transactions', ms('bareDown')),
+    row('status, all of them pending', ms('nothing'), 'up', upMs),
+  ];
+}
