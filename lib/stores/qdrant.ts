@@ -21,7 +21,7 @@ import {
   strictModeOf,
   vectorsOf,
 } from './qdrant/settings.ts';
-import { writeAll } from './qdrant/write.ts';
+import { type WritePaths, writeAll } from './qdrant/write.ts';
 
 /**
  * Qdrant 1.13 and newer. Records go over gRPC in messages of our own making, collections, aliases and indexes over
@@ -116,7 +116,8 @@ function openQdrant({ connection, collection, options: given, index }: ResolvedE
     checkInserts,
     async write(batch, { mode }) {
       if (mode === 'insert') await checkInserts();
-      await writeAll(batch, { data: await path(), rest }, mode === 'insert');
+      const { maxUpsert } = await shape();
+      await writeAll(batch, { data: await path(), rest, maxUpsert }, mode === 'insert');
       return { written: batch.count };
     },
     async delete(ids) {
@@ -216,10 +217,14 @@ const strictModeNote =
 const noExactNote =
   "the collection's strict mode has search_allow_exact off: records are counted by their ids, which vectors some lack is not known beforehand, and what only an exact search shows is not looked for";
 
-const shapeOf = (info: CollectionInfo): Pick<ReadPaths, 'vectors' | 'maxPage'> => ({
-  vectors: vectorsOf(info),
-  maxPage: strictModeOf(info).max_query_limit ?? Number.POSITIVE_INFINITY,
-});
+const shapeOf = (info: CollectionInfo): Pick<ReadPaths, 'vectors' | 'maxPage'> & Pick<WritePaths, 'maxUpsert'> => {
+  const { max_query_limit, upsert_max_batchsize } = strictModeOf(info);
+  return {
+    vectors: vectorsOf(info),
+    maxPage: max_query_limit ?? Number.POSITIVE_INFINITY,
+    maxUpsert: upsert_max_batchsize ?? Number.POSITIVE_INFINITY,
+  };
+};
 
 /** Exact: strict mode's search_allow_exact is about counts too (CountRequestInternal in Qdrant's source), and an estimate is no count. */
 async function countRecords(admin: Admin, data: DataPath): Promise<number> {

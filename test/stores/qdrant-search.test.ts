@@ -143,7 +143,7 @@ describe('a collection in strict mode, as on Qdrant Cloud', () => {
 
 describe('a collection whose strict mode lets nobody ask for much, or exactly', () => {
   test.each(['grpc', 'rest'])(
-    'is counted by its ids, cut into ranges and read over %s page by page',
+    'is counted by its ids, cut into ranges, read page by page and written over %s in requests as small as it takes',
     async (transport) => {
       const name = `search_guarded_${transport}`;
       const store = await filled(name, { transport });
@@ -165,6 +165,15 @@ describe('a collection whose strict mode lets nobody ask for much, or exactly', 
         }
       }
       expect(ids.toSorted((a, b) => Number(a) - Number(b))).toEqual(batch.ids);
+      const strict_mode_config = { upsert_max_batchsize: 9 };
+      await client.updateCollection(name, { strict_mode_config });
+      const target = await open(name, { transport });
+      await target.delete([...batch.ids]);
+      expect(await target.count()).toBe(0);
+      await target.write(batch, { position: { run: 'r', shard: '00000-000', offset: 0 }, mode: 'upsert' });
+      expect(await target.count()).toBe(batch.count);
+      const points = Array.from({ length: 10 }, (_, id) => ({ id, vector: {} }));
+      await expect(client.upsert(name, { points })).rejects.toThrow();
       // Another refusal of a count is not taken for this one.
       await client.deleteCollection(name);
       await expect(fresh.count()).rejects.toMatchObject({ name: 'NotFound' });

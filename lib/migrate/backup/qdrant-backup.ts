@@ -1,8 +1,9 @@
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { z } from 'zod';
-import { Incompatible, StoreUnavailable, ValidationFailed } from '../../errors.ts';
+import { Incompatible, NotFound, StoreUnavailable, ValidationFailed } from '../../errors.ts';
 import { parseAs } from '../../event.ts';
+import { aliasAction } from '../../stores/qdrant/admin.ts';
 import { type BackupPart, requireRoom, sumOf } from './folder.ts';
 import { ask, download, type QdrantPlace, upload } from './qdrant-requests.ts';
 
@@ -153,7 +154,7 @@ export async function restoreServer({ place, parts, dropNew, tell }: ServerResto
     const held = manifest.collections[name];
     if (now.collections[name] !== undefined && JSON.stringify(now.collections[name]) !== JSON.stringify(held))
       await ask(place, 'DELETE', at(name), anySchema);
-    await upload(place, `${at(name)}/snapshots/upload?wait=true&priority=snapshot&checksum=${part.checksum}`, path);
+    await recoverCollection(place, name, part.checksum, path);
     await indexFields(place, name, held?.fields ?? {});
     await requireCount(place, name, part);
     tell(`restored ${part.what} of ${place.name}`);
@@ -167,6 +168,28 @@ export async function restoreServer({ place, parts, dropNew, tell }: ServerResto
   );
   await changeAliases(place, extra, manifest.aliases);
   return left.map((name) => `collection ${name} of ${place.name}, made since the backup; --drop-new drops such`);
+}
+
+/**
+ * The server keeps what is uploaded among the collection's snapshots (do_save_uploaded_snapshot in its source), where it takes as much of the
+ * disk as the collection; it is taken off under the name that only this backup gives it. A server that keeps none answers 404.
+ */
+async function recoverCollection(place: QdrantPlace, name: string, checksum: string, path: string): Promise<void> {
+  const kept = `vecferry-${checksum.slice(0, 32)}.snapshot`;
+  const snapshots = `${at(name)}/snapshots`;
+  const takeOff = async (): Promise<void> => {
+    await ask(place, 'DELETE', `${snapshots}/${kept}?wait=true`, anySchema).catch((error: unknown) => {
+      if (!(error instanceof NotFound)) throw error;
+    });
+  };
+  try {
+    await upload(place, `${snapshots}/upload?wait=true&priority=snapshot&checksum=${checksum}`, path, kept);
+  } catch (error) {
+    // What went wrong first is what is told.
+    await takeOff().catch(() => {});
+    throw error;
+  }
+  await takeOff();
 }
 
 async function readManifest(parts: ServerRestore['parts']): Promise<Manifest> {
@@ -203,19 +226,15 @@ async function requireCount(place: QdrantPlace, name: string, { counts }: Backup
   );
 }
 
-/** One change: readers see the aliases as they were or as they are to be. */
+/** One request: readers see the aliases as they were or as they are to be. */
 async function changeAliases(
   place: QdrantPlace,
   gone: readonly string[],
   wanted: Readonly<Record<string, string>>,
 ): Promise<void> {
-  const remove = (alias: string) => ({ delete_alias: { alias_name: alias } });
   const actions = [
-    ...gone.map(remove),
-    ...Object.entries(wanted).flatMap(([alias, to]) => [
-      remove(alias),
-      { create_alias: { alias_name: alias, collection_name: to } },
-    ]),
+    ...gone.map((alias) => aliasAction(alias, undefined)),
+    ...Object.entries(wanted).map(([alias, to]) => aliasAction(alias, to)),
   ];
   if (actions.length > 0) await ask(place, 'POST', '/collections/aliases', anySchema, { actions });
 }

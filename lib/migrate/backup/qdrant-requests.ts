@@ -127,10 +127,10 @@ export async function download(
   return { bytes, checksum: hash.digest('hex') };
 }
 
-/** Sends a file as the form field `snapshot`, as the server's documentation has it. */
-export async function upload(place: QdrantPlace, path: string, file: string): Promise<void> {
+/** Sends a file as the form field `snapshot`, as the server's documentation has it. @param name what the server keeps it as */
+export async function upload(place: QdrantPlace, path: string, file: string, name: string): Promise<void> {
   const boundary = 'vecferry-snapshot-0e9a1c7d5b';
-  const head = `--${boundary}\r\ncontent-disposition: form-data; name="snapshot"; filename="collection.snapshot"\r\ncontent-type: application/octet-stream\r\n\r\n`;
+  const head = `--${boundary}\r\ncontent-disposition: form-data; name="snapshot"; filename="${name}"\r\ncontent-type: application/octet-stream\r\n\r\n`;
   const tail = `\r\n--${boundary}--\r\n`;
   const { size } = await stat(file);
   const headers = {

@@ -136,10 +136,7 @@ export function openAdmin(url: string, apiKey: string | undefined, collection: s
       };
     },
     moveAliases: async (moves) => {
-      const actions = moves.flatMap(({ alias, to }) => {
-        const remove = { delete_alias: { alias_name: alias } };
-        return to === undefined ? [remove] : [remove, { create_alias: { collection_name: to, alias_name: alias } }];
-      });
+      const actions = moves.map(({ alias, to }) => aliasAction(alias, to));
       if (actions.length > 0)
         await call(
           `move ${moves.length === 1 ? 'alias' : 'aliases'} ${moves.map(({ alias }) => alias).join(', ')}`,
@@ -161,11 +158,7 @@ export function openAdmin(url: string, apiKey: string | undefined, collection: s
           );
         if (to !== undefined && !collections.some((each) => each.name === to))
           throw new NotFound(`there is no collection '${to}' to point at`, { ids: [to] });
-        // Deleting an alias that is not there is no error; both actions are applied as one change.
-        const remove = { delete_alias: { alias_name: name } };
-        const create = { create_alias: { collection_name: to ?? '', alias_name: name } };
-        const actions = to === undefined ? [remove] : [remove, create];
-        await call(`move alias ${name}`, () => client.updateCollectionAliases({ actions }));
+        await call(`move alias ${name}`, () => client.updateCollectionAliases({ actions: [aliasAction(name, to)] }));
       },
     },
     drop: async ({ dryRun = false }) => {
@@ -179,6 +172,16 @@ export function openAdmin(url: string, apiKey: string | undefined, collection: s
     },
   };
 }
+
+/**
+ * Points an alias at a collection, whatever it stood for before; undefined takes it away, and one that is not there is no error. Never a
+ * delete and a create: Qdrant shows readers all actions of a request at once, but keeps those before one that it refuses
+ * (TableOfContent::update_aliases in its source), so a create that fails would leave readers without their alias.
+ */
+export const aliasAction = (alias: string, to: string | undefined) =>
+  to === undefined
+    ? { delete_alias: { alias_name: alias } }
+    : { create_alias: { collection_name: to, alias_name: alias } };
 
 function leftOf({ summary, running }: z.infer<typeof optimizationsSchema>): Optimizations {
   const under = running.map(({ segments, progress: { done, total } }) => {

@@ -94,6 +94,7 @@ export const infoSchema = z.looseObject({
         enabled: z.boolean().nullish(),
         unindexed_filtering_retrieve: z.boolean().nullish(),
         max_query_limit: z.number().nullish(),
+        upsert_max_batchsize: z.number().nullish(),
         search_allow_exact: z.boolean().nullish(),
         search_max_hnsw_ef: z.number().nullish(),
         search_max_oversampling: z.number().nullish(),

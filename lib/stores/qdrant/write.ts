@@ -21,6 +21,8 @@ export interface WritePaths {
   readonly data: DataPath;
   /** For what gRPC cannot hold: integers between 2^63 and 2^64, very deep nesting, a record above its message limit. */
   readonly rest: DataPath;
+  /** Records that one upsert may have: strict mode's upsert_max_batchsize. */
+  readonly maxUpsert: number;
 }
 
 /**
@@ -31,18 +33,21 @@ export async function writeAll(batch: Batch, paths: WritePaths, insertOnly: bool
   refuseNonFinite(batch);
   const restOnly: number[] = [];
   const positions = Array.from({ length: batch.count }, (_, at) => at);
-  await sendAll(batch, positions, paths.data, insertOnly, restOnly);
-  await sendAll(batch, restOnly, paths.rest, insertOnly, []);
+  const limited = ({ name }: DataPath): UpsertLimits => {
+    const { maxBytes, maxRecords } = limits[name];
+    return { insertOnly, maxBytes, maxRecords: Math.max(1, Math.min(maxRecords, paths.maxUpsert)) };
+  };
+  await sendAll(batch, positions, paths.data, limited(paths.data), restOnly);
+  await sendAll(batch, restOnly, paths.rest, limited(paths.rest), []);
 }
 
 async function sendAll(
   batch: Batch,
   positions: readonly number[],
   data: DataPath,
-  insertOnly: boolean,
+  options: UpsertLimits,
   restOnly: number[],
 ): Promise<void> {
-  const options: UpsertLimits = { insertOnly, ...limits[data.name] };
   const share = Math.ceil(positions.length / requestsInFlight);
   const failures = await Promise.allSettled(
     Array.from({ length: requestsInFlight }, (_, worker) =>

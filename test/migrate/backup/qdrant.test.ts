@@ -91,6 +91,9 @@ describe('a backup of Qdrant', () => {
     await world.record({ number: 1 });
     const { left, first } = await world.restore(made.id, { seq: 1 });
 
+    // Nor with what was uploaded, which Qdrant keeps among the collection's snapshots.
+    for (const name of ['words', 'glosses', 'gone'])
+      expect([name, await call('GET', `/collections/${name}/snapshots`)]).toEqual([name, []]);
     expect(await count('words')).toEqual({ count: 50 });
     expect(await count('glosses')).toEqual({ count: 50 });
     expect(await count('gone')).toEqual({ count: 50 });

@@ -12,6 +12,7 @@ import qdrant_edge as edge
 from .collection import Collection
 from .errors import bad_request, format_error, invalid, wrong_input
 from .ids import json_id, parse_id
+from .strict import check_upsert
 
 NUMBERS = {int, float}
 UPDATE_MODES = {
@@ -132,6 +133,7 @@ def upsert(
 ) -> tuple[int, bool]:
     if not points:
         raise bad_request("Empty update request")
+    check_upsert(collection, len(points))
     for point in points:
         check_dimensions(collection, point.vector)
     try:

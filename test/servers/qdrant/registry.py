@@ -72,12 +72,14 @@ class Registry:
         return True
 
     def change_aliases(self, actions: Any) -> None:
-        """All actions or none, as one change."""
+        """Seen at once, but not all or none: those before one that is refused stay (TableOfContent::update_aliases in Qdrant's source)."""
         with self.lock:
             changed = dict(self.aliases)
-            for action in actions:
-                self.change_alias(changed, action)
-            self.aliases = changed
+            try:
+                for action in actions:
+                    self.change_alias(changed, action)
+            finally:
+                self.aliases = changed
 
     def change_alias(self, aliases: dict[str, str], action: Any) -> None:
         match action:

@@ -153,13 +153,16 @@ class Rest:
     async def recover(self, request: web.Request) -> web.StreamResponse:
         """Multipart, of any size: the part `snapshot` is the file."""
         name, query = request.match_info["name"], dict(request.query)
+        filename = "upload.snapshot"
         with tempfile.NamedTemporaryFile(suffix=".snapshot") as file:
             async for part in await request.multipart():
                 if part.name == "snapshot":
+                    filename = part.filename or filename
                     while chunk := await part.read_chunk(1 << 20):
                         file.write(chunk)
             file.flush()
             try:
+                snapshots.keep(self.registry, name, filename, Path(file.name))
                 take = (snapshots.recover, self.registry, name, query, Path(file.name))
                 done = await asyncio.get_running_loop().run_in_executor(self.threads, *take)
             except QdrantError as error:

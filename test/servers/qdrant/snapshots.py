@@ -32,7 +32,8 @@ def folder(registry: Registry, name: str) -> Path:
 
 def describe(path: Path) -> dict[str, Any]:
     made = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(path.stat().st_mtime))
-    checksum = path.with_name(path.name + ".checksum").read_text()
+    sum_file = path.with_name(path.name + ".checksum")
+    checksum = sum_file.read_text() if sum_file.exists() else None
     return {"name": path.name, "creation_time": made, "size": path.stat().st_size, "checksum": checksum}
 
 
@@ -78,8 +79,15 @@ def find(registry: Registry, name: str, snapshot: str) -> Path:
 def delete(call: o.Call) -> Any:
     path = find(call.registry, call.path["name"], call.path["snapshot"])
     path.unlink()
-    path.with_name(path.name + ".checksum").unlink()
+    path.with_name(path.name + ".checksum").unlink(missing_ok=True)
     return True
+
+
+def keep(registry: Registry, name: str, filename: str, path: Path) -> None:
+    """An upload stays among the collection's snapshots under the name that it came with (do_save_uploaded_snapshot in Qdrant's source)."""
+    target = folder(registry, name)
+    target.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(path, target / Path(filename).name)
 
 
 def recover(registry: Registry, name: str, query: dict[str, str], path: Path) -> Any:

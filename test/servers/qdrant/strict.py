@@ -34,6 +34,10 @@ def check_count(collection: Collection, exact: bool) -> None:
     check_exact(exact, rules(collection))
 
 
+def check_upsert(collection: Collection, points: int) -> None:
+    check_limit(points, rules(collection).get("upsert_max_batchsize"), "upsert limit")
+
+
 def rules(collection: Collection) -> dict[str, Any]:
     strict = collection.config.get("strict_mode_config") or {}
     return strict if strict.get("enabled") else {}
