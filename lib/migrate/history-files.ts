@@ -30,6 +30,7 @@ const lineSchema = z.strictObject({
     kind: z.enum(['sql', 'collection']).exactOptional(),
     as: z.enum(['applied', 'pending', 'forgotten']).exactOptional(),
     statement: z.number().int().exactOptional(),
+    sql: z.string().exactOptional(),
     standsAt: z.number().int().exactOptional(),
   }),
   chain: z.string(),

@@ -20,8 +20,8 @@ export interface Line {
 
 /** Ties a line to all before it: one that was changed by hand, or taken out, is seen. */
 export function chainOf(before: string, entry: HistoryEntry): string {
-  const { seq, number, name, checksum, action, at, by, milliseconds, rollback, detail, kind, as, statement, standsAt } =
-    entry;
+  const { seq, number, name, checksum, action, at, by, milliseconds, rollback, detail, kind, as, statement } = entry;
+  const { sql, standsAt } = entry;
   const fields = [
     seq,
     number,
@@ -36,6 +36,7 @@ export function chainOf(before: string, entry: HistoryEntry): string {
     kind,
     as,
     statement,
+    sql,
     standsAt,
   ];
   const text = JSON.stringify(fields.map((field) => field ?? null));

@@ -32,7 +32,7 @@ CREATE TABLE ${quoted(schema)}.${table} (
   seq bigint PRIMARY KEY, number bigint NOT NULL, name text NOT NULL, checksum text NOT NULL,
   action text NOT NULL CHECK (action IN ('begun up', 'begun down', 'up', 'down', 'failed', 'repaired', 'restored')),
   at timestamptz NOT NULL, by text NOT NULL, milliseconds bigint NOT NULL,
-  rollback text, detail text, kind text, declared text, statement bigint, stands_at bigint, chain text NOT NULL);
+  rollback text, detail text, kind text, declared text, statement bigint, sql text, stands_at bigint, chain text NOT NULL);
 COMMENT ON TABLE ${quoted(schema)}.${table} IS 'Written by vecferry migrate; lines are added and never changed.';
 CREATE FUNCTION ${quoted(schema)}.${guard}() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -55,16 +55,17 @@ const rowSchema = z.object({
   kind: z.enum(['sql', 'collection']).nullable(),
   declared: z.enum(['applied', 'pending', 'forgotten']).nullable(),
   statement: z.coerce.number().int().nullable(),
+  sql: z.string().nullable(),
   stands_at: z.coerce.number().int().nullable(),
   chain: z.string(),
 });
 
 const selected = `seq::text, number::text, name, checksum, action,
   to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') AS at, by, milliseconds::text, rollback, detail, kind, declared,
-  statement::text, stands_at::text, chain`;
+  statement::text, sql, stands_at::text, chain`;
 
 function lineOf(row: SqlRow): Line {
-  const { rollback, detail, kind, declared, statement, stands_at, chain, ...rest } = parseAs(
+  const { rollback, detail, kind, declared, statement, sql, stands_at, chain, ...rest } = parseAs(
     rowSchema,
     row,
     `a line of ${table}`,
@@ -77,6 +78,7 @@ function lineOf(row: SqlRow): Line {
     ...(kind !== null && { kind }),
     ...(declared !== null && { as: declared }),
     ...(statement !== null && { statement }),
+    ...(sql !== null && { sql }),
     ...(stands_at !== null && { standsAt: stands_at }),
   };
   return { entry, chain };
@@ -156,6 +158,7 @@ export function postgresHistory(session: SqlSession, store: string, schema = 'pu
         entry.kind,
         entry.as,
         entry.statement,
+        entry.sql,
         entry.standsAt,
         chainOf(last.chain, entry),
       ].map((value) => (value === undefined ? null : String(value)));
@@ -168,8 +171,8 @@ export function postgresHistory(session: SqlSession, store: string, schema = 'pu
         );
       try {
         await session.rows(
-          `INSERT INTO ${name} (seq, number, name, checksum, action, at, by, milliseconds, rollback, detail, kind, declared, statement, stands_at, chain)
-          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)`,
+          `INSERT INTO ${name} (seq, number, name, checksum, action, at, by, milliseconds, rollback, detail, kind, declared, statement, sql, stands_at, chain)
+          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)`,
           values,
         );
       } catch (error) {

@@ -1,3 +1,4 @@
+import type { Node } from 'libpg-query';
 import type { SqlSession } from './session.ts';
 
 /** Indexes that a build or a drop left half done: writes keep them up, and no search uses them. */
@@ -17,4 +18,29 @@ export async function invalidIndexes(session: SqlSession): Promise<readonly Inva
       AND NOT EXISTS (SELECT FROM pg_stat_progress_create_index p WHERE p.index_relid = c.oid)
     ORDER BY 1`);
   return rows.map(({ name, table }) => ({ name: name ?? '', table: table ?? '' }));
+}
+
+/** Drops those of `found` that this CREATE INDEX or REINDEX has left. @returns their names */
+export async function dropInvalid(
+  session: SqlSession,
+  node: Node,
+  found: readonly InvalidIndex[],
+): Promise<readonly string[]> {
+  const left = found.filter((index) => isLeftBy(node, index));
+  for (const { name } of left) await session.run(`DROP INDEX CONCURRENTLY ${name}`);
+  return left.map(({ name }) => name);
+}
+
+function isLeftBy(node: Node, { name, table }: InvalidIndex): boolean {
+  // The new index beside the old one, or the old one after their change: postgresql.org/docs/current/sql-reindex.html
+  if ('ReindexStmt' in node) return /_cc(new|old)\d*$/.test(lastPart(name));
+  if (!('IndexStmt' in node)) return false;
+  const { idxname, relation } = node.IndexStmt;
+  return idxname === undefined ? lastPart(table) === relation?.relname : lastPart(name) === idxname;
+}
+
+/** The last name of `schema.name`, without its quotes. */
+function lastPart(name: string): string {
+  const match = /(?:"((?:[^"]|"")*)"|([^".]+))$/.exec(name);
+  return match?.[1]?.replaceAll('""', '"') ?? match?.[2] ?? name;
 }

@@ -66,6 +66,8 @@ export interface HistoryEntry {
   readonly as?: 'applied' | 'pending' | 'forgotten';
   /** From 1: which statement of a step that is no transaction is under way, has failed, or is to be gone on with. */
   readonly statement?: number;
+  /** Of begun SQL: that statement, since its file may be another one by the time somebody looks. */
+  readonly sql?: string;
   /** Of `restored`: the last line that the backup holds. What was done after it stands no more. */
   readonly standsAt?: number;
 }

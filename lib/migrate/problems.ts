@@ -18,11 +18,13 @@ export interface Problem {
 export interface ProblemsInput {
   readonly folder: MigrationFolder;
   readonly standings: Standings;
+  /** Numbers of which a part stands, and whose files, though changed, begin with that part. */
+  readonly following?: ReadonlySet<number>;
   /** Lines of the history that are not as they were written. */
   readonly faults: readonly string[];
 }
 
-export function problemsOf({ folder, standings, faults }: ProblemsInput): readonly Problem[] {
+export function problemsOf({ folder, standings, following, faults }: ProblemsInput): readonly Problem[] {
   const { files } = folder;
   /** Of a number that is there twice the file that was applied, so that the other one is not called a change of it. */
   const fileOf = (number: number, name: string): MigrationFile | undefined =>
@@ -40,7 +42,8 @@ export function problemsOf({ folder, standings, faults }: ProblemsInput): readon
       .flatMap(([number, standing]) => {
         const file = fileOf(number, standing.entry.name);
         if (standing.state === 'half') return halfProblems(standing, file);
-        if (standing.state === 'pending' && standing.statement > 1) return goingOnProblems(standing, file);
+        if (standing.state === 'pending' && standing.statement > 1 && following?.has(number) !== true)
+          return goingOnProblems(standing, file);
         if (standing.state === 'applied' && standing.applied !== undefined)
           return appliedProblems(standing.applied, file);
         return [];
@@ -109,7 +112,7 @@ function goingOnProblems(
     {
       kind: 'changed',
       number,
-      message: `${file === undefined ? `${name} has no file any more` : `${file.path} was changed`}, and ${statement - 1} of its statements stand already; ${how}`,
+      message: `${file === undefined ? `${name} has no file any more, and ${statement - 1} of its statements stand already` : `${file.path} was changed in what stands already, its first ${statement - 1} statements`}; ${how}`,
     },
   ];
 }

@@ -1,6 +1,7 @@
 import type { IndexStmt } from 'libpg-query';
 import { Incompatible, InvalidEvent, NotFound } from '../errors.ts';
-import { invalidIndexes } from './invalid-indexes.ts';
+import { followsOn } from './following.ts';
+import { dropInvalid, invalidIndexes } from './invalid-indexes.ts';
 import type { HistoryEntry, MigrationFile } from './port.ts';
 import { type Migrator, overviewOf } from './runner.ts';
 import type { SqlSession } from './session.ts';
@@ -125,13 +126,16 @@ async function cleared(
     throw new Incompatible(
       `a collection's step may be repeated as it is: vecferry migrate up goes on with it; or ${ways}`,
     );
-  const { sql, where } = partOf(standing, file, ways);
-  const statements = await parseSql(sql, where);
+  const { statements, where } = await partOf(standing, file, ways);
   const at = from ?? standing.statement;
-  const current = statements[at - 1];
+  const current = await begunAt(standing, statements, at, where);
   if (current === undefined) throw new InvalidEvent(`--from ${at}: ${where} has ${statements.length} statements`);
   const { next, lines } =
     from === undefined ? await lookAt(session, current, at, ways) : { next: from, lines: ['as a person says'] };
+  if (next > at && current.text !== statements[at - 1]?.text)
+    throw new Incompatible(
+      `${lines.join('; ')}, as it was begun, and ${where} says something else by now; bring it back as it was, or take back by hand what stands and ${ways}`,
+    );
   if (next <= statements.length) {
     return {
       entry: { statement: next },
@@ -146,22 +150,43 @@ async function cleared(
   };
 }
 
-function partOf(
+/** The statements that are gone on with: of the file as it is now, where what stands of it is as it was. */
+async function partOf(
   standing: Standing,
   file: MigrationFile | undefined,
   ways: string,
-): { readonly sql: string; readonly where: string } {
+): Promise<{ readonly statements: readonly ParsedStatement[]; readonly where: string }> {
   if (standing.direction === 'down') {
-    return { sql: standing.applied?.rollback ?? '', where: `what takes ${standing.entry.name} back` };
+    const where = `what takes ${standing.entry.name} back`;
+    return { statements: await parseSql(standing.applied?.rollback ?? '', where), where };
   }
-  if (file === undefined || file.checksum !== standing.entry.checksum) {
-    const text =
-      file === undefined
-        ? `${standing.entry.name} has no file any more`
-        : `${file.path} was changed since it was begun`;
-    throw new Incompatible(`${text}, so its statements cannot be told; bring it back as it was, or ${ways}`);
-  }
-  return { sql: sqlParts(file.text, file.path).up, where: file.path };
+  const name = standing.entry.name;
+  if (file === undefined)
+    throw new Incompatible(`${name} has no file any more, so its statements cannot be told; bring it back, or ${ways}`);
+  const statements = await parseSql(sqlParts(file.text, file.path).up, file.path);
+  const isAsBegun = file.checksum === standing.entry.checksum;
+  if (
+    isAsBegun ||
+    (standing.said !== undefined &&
+      followsOn(
+        statements.map(({ text }) => text),
+        standing,
+      ))
+  )
+    return { statements, where: file.path };
+  const what = 'was changed since it was begun, in statements that stand';
+  throw new Incompatible(`${file.path} ${what}; bring it back as it was, or ${ways}`);
+}
+
+/** The statement that did not end, as it was begun. */
+async function begunAt(
+  { said, statement }: Standing,
+  statements: readonly ParsedStatement[],
+  at: number,
+  where: string,
+): Promise<ParsedStatement | undefined> {
+  const text = at === statement ? said?.[at - 1] : undefined;
+  return text === undefined || text === '' ? statements[at - 1] : (await parseSql(text, where))[0];
 }
 
 /** What became of one statement: from where to go on. */
@@ -174,8 +199,11 @@ async function lookAt(
   const shown = `statement ${at} (${firstLine(text)})`;
   if ('IndexStmt' in node) return await lookAtIndex(session, node.IndexStmt, at, shown);
   // What may be said twice without harm. A second DROP of what is gone would fail, so it is left out.
-  if ('VacuumStmt' in node || 'ReindexStmt' in node || 'ClusterStmt' in node)
-    return { next: at, lines: [`${shown} may be repeated`] };
+  if ('VacuumStmt' in node || 'ReindexStmt' in node || 'ClusterStmt' in node) {
+    const dropped = await dropInvalid(session, node, await invalidIndexes(session));
+    const lines = dropped.map((name) => `${name} was not valid and is dropped`);
+    return { next: at, lines: [...lines, `${shown} may be repeated`] };
+  }
   if ('DropStmt' in node && node.DropStmt.removeType === 'OBJECT_INDEX') {
     const names = (node.DropStmt.objects ?? []).map((object) => nameIn(object));
     const left = await Promise.all(names.map((name) => hasIndex(session, name)));
@@ -188,27 +216,16 @@ async function lookAt(
 
 async function lookAtIndex(
   session: SqlSession,
-  { idxname, relation }: IndexStmt,
+  node: IndexStmt,
   at: number,
   shown: string,
 ): Promise<{ readonly next: number; readonly lines: readonly string[] }> {
-  const dropped: string[] = [];
-  for (const { name, table } of await invalidIndexes(session)) {
-    const isIts = idxname === undefined ? lastPart(table) === relation?.relname : lastPart(name) === idxname;
-    if (!isIts) continue;
-    await session.run(`DROP INDEX CONCURRENTLY ${name}`);
-    dropped.push(`${name} was not valid and is dropped`);
-  }
-  if (dropped.length > 0) return { next: at, lines: dropped };
+  const { idxname, relation } = node;
+  const dropped = await dropInvalid(session, { IndexStmt: node }, await invalidIndexes(session));
+  if (dropped.length > 0) return { next: at, lines: dropped.map((name) => `${name} was not valid and is dropped`) };
   if (idxname !== undefined && (await hasIndex(session, idxname, relation?.schemaname)))
     return { next: at + 1, lines: [`${shown} stands: ${idxname} is valid`] };
   return { next: at, lines: [`nothing of ${shown} stands`] };
-}
-
-/** The last name of `schema.name`, without its quotes. */
-function lastPart(name: string): string {
-  const match = /(?:"((?:[^"]|"")*)"|([^".]+))$/.exec(name);
-  return match?.[1]?.replaceAll('""', '"') ?? match?.[2] ?? name;
 }
 
 /** Of a list of names in the parser's tree the last one. */

@@ -2,6 +2,7 @@ import { Incompatible, InvalidEvent, NotFound, StoreUnavailable } from '../error
 import { collectionDown, collectionUp, parseCollectionFile } from './collection/collection.ts';
 import type { MigrateSettings } from './config.ts';
 import type { MigrationFolder } from './files.ts';
+import { followingFiles } from './following.ts';
 import type { KeptHistory } from './history-lines.ts';
 import type { HistoryEntry, MigrationFile, Step } from './port.ts';
 import { type Problem, problemsOf } from './problems.ts';
@@ -66,7 +67,8 @@ export async function overviewOf({ history, folder }: Pick<Migrator, 'history' |
   const standings = standingsOf(entries);
   const isPending = ({ number }: MigrationFile): boolean =>
     !['applied', 'forgotten'].includes(stateOf(standings, number));
-  const problems = problemsOf({ folder, standings, faults: await history.faults() });
+  const following = await followingFiles(folder.files, standings);
+  const problems = problemsOf({ folder, standings, following, faults: await history.faults() });
   // A step that did not end may be one of a process that is at it just now.
   const holder = problems.some(({ kind }) => kind === 'half') ? await history.holder?.() : undefined;
   return {
@@ -220,10 +222,15 @@ async function carryOutOne(
     move,
     standing,
     {
-      begin: async (statement, detail) => {
+      begin: async (statement, detail, sql) => {
         failure = { statement, isClean: false };
         await write(
-          line(`begun ${direction}`, { statement, detail, ...(rollbackOf !== undefined && { rollback: rollbackOf }) }),
+          line(`begun ${direction}`, {
+            statement,
+            detail,
+            sql,
+            ...(rollbackOf !== undefined && { rollback: rollbackOf }),
+          }),
         );
       },
       failed: (statement, isClean) => {
@@ -315,7 +322,7 @@ export async function planMove(migrator: Migrator, move: Move, entries: readonly
 }
 
 interface Notes {
-  begin(statement: number, detail: string): Promise<void>;
+  begin(statement: number, detail: string, sql: string): Promise<void>;
   failed(statement: number, isClean: boolean): void;
 }
 

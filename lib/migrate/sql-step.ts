@@ -1,8 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { InvalidEvent } from '../errors.ts';
-import { invalidIndexes } from './invalid-indexes.ts';
+import { dropInvalid, invalidIndexes } from './invalid-indexes.ts';
 import type { MigrationFile, Step } from './port.ts';
 import { noticeDeath, type SqlSession, sessionSettings } from './session.ts';
+import { parseSql } from './sql/parse.ts';
 import { sqlParts } from './sql/parts.ts';
 import { type SqlStatement, splitStatements, transactionControl } from './sql/split.ts';
 import { firstLine, isPassing, sqlError } from './sql-error.ts';
@@ -25,7 +26,7 @@ export interface Piecewise {
   /** The statement, from 1, to begin with. */
   readonly from: number;
   /** Before each statement, in the history. */
-  begin(statement: number, detail: string): Promise<void>;
+  begin(statement: number, detail: string, sql: string): Promise<void>;
   /** A statement has failed. `isClean`: nothing of it stands. Its error is thrown right after. */
   failed(statement: number, isClean: boolean): void;
 }
@@ -155,10 +156,8 @@ async function tryTransaction(
 const localLimits = ({ lockTimeoutMs, statementTimeoutMs }: SqlLimits): string =>
   `SET LOCAL lock_timeout = ${Math.round(lockTimeoutMs)}; SET LOCAL statement_timeout = ${Math.round(statementTimeoutMs)};`;
 
-async function runEach(
-  { session, statements, limits, where, piecewise }: Running,
-  record: () => Promise<void>,
-): Promise<void> {
+async function runEach(running: Running, record: () => Promise<void>): Promise<void> {
+  const { session, statements, limits, where, piecewise } = running;
   for (const [index, statement] of statements.entries()) {
     const number = index + 1;
     if (number < piecewise.from && statement.kind !== 'VariableSetStmt') continue;
@@ -166,15 +165,14 @@ async function runEach(
     await piecewise.begin(
       number,
       `statement ${number} of ${statements.length}, line ${statement.line}: ${firstLine(statement.text)}`,
+      statement.text,
     );
     try {
       await session.run(sessionLimits(statement, limits));
       await session.run(statement.text);
     } catch (error) {
       await session.run(reset).catch(() => undefined);
-      const left = await invalidIndexes(session).catch(() => undefined);
-      const made = left?.filter(({ name }) => !before.has(name));
-      const isClean = made?.length === 0 && leavesNothing.has(statement.kind);
+      const isClean = leavesNothing.has(statement.kind) && (await clearAway(running, statement, before));
       piecewise.failed(number, isClean);
       throw sqlError(error, where, statement);
     }
@@ -184,7 +182,37 @@ async function runEach(
 }
 
 /** Kinds whose failure leaves an index that is not valid, or nothing. */
-const leavesNothing: ReadonlySet<string> = new Set(['IndexStmt', 'VacuumStmt', 'CreatedbStmt', 'AlterSystemStmt']);
+const leavesNothing: ReadonlySet<string> = new Set([
+  'IndexStmt',
+  'ReindexStmt',
+  'VacuumStmt',
+  'CreatedbStmt',
+  'AlterSystemStmt',
+]);
+
+/** How long the index that a failed statement left may take to be dropped, in ms: it waits for whoever reads the table. */
+const clearMs = 10_000;
+
+/** Drops the index that a failed statement left, which writes would keep up for nothing. @returns true where nothing is left */
+async function clearAway(
+  { session, where, onRetry }: Running,
+  { text, line }: SqlStatement,
+  before: ReadonlySet<string>,
+): Promise<boolean> {
+  try {
+    const [statement] = await parseSql(text, where);
+    const made = (await invalidIndexes(session)).filter(({ name }) => !before.has(name));
+    await session.run(`SET statement_timeout = ${clearMs}`);
+    const dropped = statement === undefined ? [] : await dropInvalid(session, statement.node, made);
+    if (dropped.length > 0) onRetry(`${where}, line ${line}: ${dropped.join(', ')} was left not valid, and is dropped`);
+    return dropped.length === made.length;
+  } catch {
+    // The statement's own error is the one to tell; what is left is for `repair`, and up says so.
+    return false;
+  } finally {
+    await session.run(reset).catch(() => undefined);
+  }
+}
 
 /**
  * What runs concurrently waits for transactions to end, and lock_timeout would end it there and leave an index that is not valid; it

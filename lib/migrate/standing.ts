@@ -15,6 +15,8 @@ export interface Standing {
   readonly applied?: HistoryEntry;
   /** Of half on its way up: the last line that began it, with what takes it back. */
   readonly begun?: HistoryEntry;
+  /** Of half and pending: its statements as they were begun, the first one first; '' where the line does not say. */
+  readonly said?: readonly string[];
 }
 
 export type Standings = ReadonlyMap<number, Standing>;
@@ -41,17 +43,19 @@ function stepTo(before: Standing | undefined, entry: HistoryEntry): Standing {
   const { action, statement = 1 } = entry;
   const applied = before?.applied;
   const kept = applied === undefined ? {} : { applied };
+  const { said = [] } = before ?? {};
+  const begun = { said: [...Array.from({ length: statement - 1 }, (_, i) => said[i] ?? ''), entry.sql ?? ''] };
   if (action === 'up') return { state: 'applied', entry, direction: 'up', statement: 1, applied: entry };
   if (action === 'down') return { state: 'pending', entry, direction: 'up', statement: 1 };
-  if (action === 'begun up') return { state: 'half', entry, direction: 'up', statement, begun: entry };
-  if (action === 'begun down') return { state: 'half', entry, direction: 'down', statement, ...kept };
+  if (action === 'begun up') return { state: 'half', entry, direction: 'up', statement, begun: entry, ...begun };
+  if (action === 'begun down') return { state: 'half', entry, direction: 'down', statement, ...kept, ...begun };
   if (action === 'repaired') return repaired(entry, before);
   // Failed. Of a transaction nothing stands, and what was before it stands on; of another step something may.
   if (before?.state !== 'half') return before ?? { state: 'pending', entry, direction: 'up', statement: 1 };
   if (entry.as !== 'pending') return { ...before, entry, statement };
   if (before.direction === 'down' && applied !== undefined)
     return { state: 'applied', entry: applied, direction: 'up', statement: 1, applied };
-  return { state: 'pending', entry, direction: 'up', statement };
+  return { state: 'pending', entry, direction: 'up', statement, said };
 }
 
 function repaired(entry: HistoryEntry, before: Standing | undefined): Standing {
@@ -61,7 +65,8 @@ function repaired(entry: HistoryEntry, before: Standing | undefined): Standing {
   // Cleared away, to be gone on with, in the direction that it had.
   if (entry.as === undefined && before?.direction === 'down' && before.applied !== undefined)
     return { state: 'applied', entry, direction: 'down', statement, applied: before.applied };
-  return { state: 'pending', entry, direction: 'up', statement };
+  const { said = [] } = entry.as === undefined ? (before ?? {}) : {};
+  return { state: 'pending', entry, direction: 'up', statement, said };
 }
 
 /** Numbers that are applied, the highest first. */

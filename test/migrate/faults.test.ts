@@ -1,4 +1,6 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import pg from 'pg';
 import { type MigrateWorld, makeMigrateWorld, sqlFile } from './world.ts';
 
 /** What goes wrong while migrations are applied: nothing half done stands, and the history says what happened. */
@@ -65,25 +67,83 @@ test('a constraint that is deferred to the end of the transaction fails it whole
   expect(await actions()).toEqual(['1 failed']);
 });
 
-test('an index that could not be built concurrently stops what follows, and repair drops what it left', async () => {
+test('an index that could not be built concurrently is dropped again, since writes would keep it up for nothing, and the same command goes on', async () => {
   await world.write('001_a.sql', sqlFile('CREATE TABLE a (id int);\nINSERT INTO a VALUES (1), (1);', 'DROP TABLE a;'));
   await world.write(
     '002_unique.sql',
     sqlFile('CREATE UNIQUE INDEX CONCURRENTLY a_id ON a (id);', 'DROP INDEX CONCURRENTLY a_id;'),
   );
   await world.write('003_c.sql', table('c'));
-  expect((await failed('up')).err).toContain('could not create unique index "a_id"');
+  const { out, err } = await world.migrate('up');
+  expect(err).toContain('could not create unique index "a_id"');
+  expect(out).toContain('public.a_id was left not valid, and is dropped');
   expect(await actions()).toEqual(['1 up', '2 begun up', '2 failed']);
-  expect((await failed('up')).err).toContain('vecferry migrate repair 2');
-  expect(await tables()).toEqual(['a']);
-  expect((await world.done('repair', '2')).out).toContain('public.a_id was not valid and is dropped');
   expect(await world.rows(`SELECT to_regclass('a_id') AS name`)).toEqual([{ name: null }]);
+  expect(await tables()).toEqual(['a']);
   await world.sql.query('DELETE FROM a WHERE ctid = (SELECT min(ctid) FROM a)');
   await world.done('up');
   expect(await world.rows(`SELECT indisvalid FROM pg_index WHERE indexrelid = 'a_id'::regclass`)).toEqual([
     { indisvalid: true },
   ]);
-  expect(await actions()).toEqual(['1 up', '2 begun up', '2 failed', '2 repaired', '2 begun up', '2 up', '3 up']);
+  expect(await actions()).toEqual(['1 up', '2 begun up', '2 failed', '2 begun up', '2 up', '3 up']);
+});
+
+describe('a step without a transaction, the first of whose two statements stands', () => {
+  const two = (first: string, second: string): string =>
+    sqlFile(
+      `CREATE INDEX CONCURRENTLY ${first} ON a (n);\nCREATE UNIQUE INDEX CONCURRENTLY ${second};`,
+      'DROP INDEX CONCURRENTLY a_n;\nDROP INDEX CONCURRENTLY a_id;',
+    );
+  beforeEach(async () => {
+    await world.write(
+      '001_a.sql',
+      sqlFile('CREATE TABLE a (id int, n int);\nINSERT INTO a VALUES (1, 1), (1, 2);', 'DROP TABLE a;'),
+    );
+    await world.write('002_i.sql', two('a_n', 'a_id ON a (id)'));
+    expect((await failed('up')).err).toContain('could not create unique index');
+  });
+
+  test('goes on once the file was mended in what does not stand yet', async () => {
+    await world.write('002_i.sql', `-- mended\n${two('a_n', 'a_id ON a (id, n)')}`);
+    await world.done('status');
+    await world.done('up');
+    expect(await actions()).toEqual(['1 up', '2 begun up', '2 begun up', '2 failed', '2 begun up', '2 up']);
+    await world.done('down');
+    expect(await world.rows(`SELECT indexrelid FROM pg_index WHERE indrelid = 'a'::regclass`)).toEqual([]);
+  });
+
+  test('is refused where what stands was changed, for the rest would not follow on it', async () => {
+    await world.write('002_i.sql', two('a_other', 'a_id ON a (id, n)'));
+    const { code, err } = await failed('up');
+    expect(code).toBe(3);
+    expect(err).toContain('was changed in what stands already, its first 1 statements');
+  });
+
+  test('is told of its mistake, with the line, where the mended file is no SQL', async () => {
+    await world.write('002_i.sql', two('a_n', 'a_id ON'));
+    expect((await failed('up')).err).toContain('002_i.sql:3');
+  });
+});
+
+test('a rebuild that failed leaves no half index beside the old one', async () => {
+  await world.write('001_a.sql', sqlFile('CREATE TABLE a (id int);\nCREATE INDEX a_id ON a (id);', 'DROP TABLE a;'));
+  await world.write('002_r.sql', sqlFile('REINDEX INDEX CONCURRENTLY a_id;', ''));
+  await world.done('up', '1');
+  // The rebuild waits for this transaction, and its time is up.
+  const other = new pg.Client(world.url);
+  await other.connect();
+  await other.query('BEGIN');
+  await other.query('INSERT INTO a VALUES (1)');
+  const going = world.migrate('up', '--statement-timeout', '1', '--no-lint');
+  const cancelled = `SELECT 1 FROM pg_stat_activity WHERE application_name LIKE 'vecferry migrate%' AND query LIKE 'DROP INDEX CONCURRENTLY%' AND state = 'active'`;
+  while ((await world.rows(cancelled)).length === 0) await sleep(50);
+  await other.query('COMMIT');
+  await other.end();
+  expect((await going).err).toContain('canceling statement due to statement timeout');
+  expect(
+    await world.rows(`SELECT indexrelid::regclass::text AS name FROM pg_index WHERE indrelid = 'a'::regclass`),
+  ).toEqual([{ name: 'a_id' }]);
+  await world.done('up', '--no-lint');
 });
 
 test('a concurrent index that failed before it was begun leaves nothing, and the same command goes on', async () => {

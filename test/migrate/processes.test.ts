@@ -181,6 +181,29 @@ describe('a process that is killed', () => {
     ]);
   });
 
+  test('in a statement that its file says otherwise by the time of the repair: what it left is found by how it was begun', async () => {
+    await world.write('001_a.sql', sqlFile('CREATE TABLE a (id int, n int);', 'DROP TABLE a;'));
+    await world.done('up');
+    const file = (name: string): string =>
+      sqlFile(`CREATE INDEX CONCURRENTLY ${name} ON a (id);`, `DROP INDEX CONCURRENTLY ${name};`);
+    await world.write('002_i.sql', file('a_id'));
+    const other = new pg.Client(world.url);
+    await other.connect();
+    await other.query('BEGIN');
+    await other.query('INSERT INTO a VALUES (1, 1)');
+    const going = world.migrate('up');
+    const building = `FROM pg_stat_activity WHERE application_name LIKE 'vecferry migrate%' AND state = 'active' AND query LIKE 'CREATE INDEX%'`;
+    while ((await world.rows(`SELECT 1 ${building}`)).length === 0) await sleep(20);
+    await world.rows(`SELECT pg_terminate_backend(pid) ${building}`);
+    await going;
+    await other.query('COMMIT');
+    await other.end();
+    await world.write('002_i.sql', file('a_better_name'));
+    expect((await world.done('repair', '2')).out).toContain('a_id was not valid and is dropped');
+    await world.done('up');
+    expect([await exists('a_id'), await exists('a_better_name')]).toEqual([false, true]);
+  });
+
   test('whose connection is ended by an operator within a transaction: nothing stands, and the history says why', async () => {
     await world.write('001_a.sql', sqlFile('CREATE TABLE a (id int);\nSELECT pg_sleep(30);', 'DROP TABLE a;'));
     const going = world.migrate('up');
