@@ -19,6 +19,8 @@ export interface ParquetFile {
   readonly schema: Schema;
   /** Key-value metadata. */
   readonly metadata: ReadonlyMap<string, string>;
+  /** Top-level columns of these logical types, which Arrow's types do not tell of. */
+  readonly logical: ReadonlyMap<string, keyof typeof logicalTypes>;
   /** Records of each row group. */
   readonly rowGroups: readonly number[];
   /** The records of a row group as Arrow batches of at most `batchRecords`; all columns or those named. */
@@ -33,7 +35,9 @@ export interface ParquetFile {
 const inFile = { schema: 2, records: 3, rowGroups: 4, metadata: 5, columnOrders: 7 } as const;
 const inGroup = { chunks: 1, records: 3, offset: 5, ordinal: 7 } as const;
 const inChunk = { offset: 2, column: 3, pageIndexes: [4, 5, 6, 7] } as const;
-const inElement = { name: 4, children: 5 } as const;
+const inElement = { name: 4, children: 5, logicalType: 10 } as const;
+/** Of the union LogicalType. */
+const logicalTypes = { uuid: 14, variant: 16 } as const;
 const inColumn = { path: 3, bytes: 7, dataPage: 9, indexPage: 10, dictionaryPage: 11, bloomFilter: [14, 15] } as const;
 
 const magic = Buffer.from('PAR1');
@@ -41,12 +45,14 @@ const magic = Buffer.from('PAR1');
 export interface OpenParquetOptions {
   /** False: columns are of Parquet's own types, whatever Arrow types the writer noted beside them. */
   readonly arrowTypes?: boolean;
+  /** Makes another one of the Arrow schema that the writer noted (an encapsulated message): it may have types that its readers lack. */
+  readonly arrowSchema?: (message: Buffer) => Buffer;
 }
 
-/** @throws RangeError when the bytes are no Parquet file, or cut short. */
+/** @throws whatever arrowSchema does; RangeError when the bytes are no Parquet file, or cut short. */
 export async function openParquet(
   { size, range }: ByteRanges,
-  { arrowTypes = true }: OpenParquetOptions = {},
+  { arrowTypes = true, arrowSchema }: OpenParquetOptions = {},
 ): Promise<ParquetFile> {
   if (size < 12) throw new RangeError(`it has ${size} bytes, and no Parquet file is that short`);
   const tail = Buffer.from(await range(size - 8, size));
@@ -55,7 +61,7 @@ export async function openParquet(
   const length = tail.readUInt32LE(0);
   if (length > size - 12) throw new RangeError('its metadata is longer than the file: it is cut short or altered');
   const footer = readThrift(Buffer.from(await range(size - 8 - length, size - 8)));
-  const file = arrowTypes ? footer : withoutArrowTypes(footer);
+  const file = arrowTypes ? withArrowSchema(footer, arrowSchema) : withoutArrowTypes(footer);
   const groups = list(file, inFile.rowGroups).map(asStruct);
   const groupAt = (rowGroup: number): ThriftStruct => {
     const group = groups[rowGroup];
@@ -70,6 +76,7 @@ export async function openParquet(
   return {
     schema: parquetSchema(assemble([], withGroups(file, [], 0))),
     metadata: metadataOf(file),
+    logical: logicalIn(file),
     rowGroups: groups.map((group) => integer(group, inGroup.records)),
     read: async (rowGroup, batchRecords, columns) => {
       const group = groupAt(rowGroup);
@@ -213,9 +220,35 @@ function withoutFields(file: ThriftStruct, omitted: readonly string[]): ThriftSt
   return { kind: 'struct', fields };
 }
 
+const arrowSchemaKey = 'ARROW:schema';
+
+function withArrowSchema(file: ThriftStruct, change: OpenParquetOptions['arrowSchema']): ThriftStruct {
+  if (change === undefined || !metadataOf(file).has(arrowSchemaKey)) return file;
+  const items = list(file, inFile.metadata).map((item): ThriftValue => {
+    const pair = asStruct(item);
+    if (text(pair, 1) !== arrowSchemaKey) return pair;
+    const value = Buffer.from(change(Buffer.from(text(pair, 2), 'base64')).toString('base64'));
+    return { kind: 'struct', fields: new Map([...pair.fields, [2, { kind: 'bytes', type: 8, value }]]) };
+  });
+  const fields = new Map(file.fields);
+  fields.set(inFile.metadata, { kind: 'list', element: 12, items });
+  return { kind: 'struct', fields };
+}
+
+function logicalIn(file: ThriftStruct): ParquetFile['logical'] {
+  const found = new Map<string, keyof typeof logicalTypes>();
+  for (const [first] of topLevel(file)) {
+    const type = first?.fields.get(inElement.logicalType);
+    if (first === undefined || type?.kind !== 'struct') continue;
+    if (type.fields.has(logicalTypes.uuid)) found.set(text(first, inElement.name), 'uuid');
+    if (type.fields.has(logicalTypes.variant)) found.set(text(first, inElement.name), 'variant');
+  }
+  return found;
+}
+
 function withoutArrowTypes(file: ThriftStruct): ThriftStruct {
   if (!file.fields.has(inFile.metadata)) return file;
-  const items = list(file, inFile.metadata).filter((pair) => text(asStruct(pair), 1) !== 'ARROW:schema');
+  const items = list(file, inFile.metadata).filter((pair) => text(asStruct(pair), 1) !== arrowSchemaKey);
   const fields = new Map(file.fields);
   fields.set(inFile.metadata, { kind: 'list', element: 12, items });
   return { kind: 'struct', fields };

@@ -1,3 +1,4 @@
+import { isUtf8 } from 'node:buffer';
 import { type Data, DataType, DateUnit, TimeUnit } from 'apache-arrow';
 import { joinObject, stringOf } from './json-members.ts';
 
@@ -28,7 +29,7 @@ export function cellJson(data: Data, index: number): string | null {
 /** Of the types that stand as a JSON string; undefined for others. */
 function stringJson(data: Data, index: number): string | undefined {
   const { type } = data;
-  if (DataType.isUtf8(type) || DataType.isLargeUtf8(type)) return JSON.stringify(bytesOf(data, index).toString('utf8'));
+  if (DataType.isUtf8(type) || DataType.isLargeUtf8(type)) return JSON.stringify(utf8Of(bytesOf(data, index)));
   if (DataType.isBinary(type) || DataType.isLargeBinary(type))
     return JSON.stringify(bytesOf(data, index).toString('base64'));
   if (DataType.isFixedSizeBinary(type)) {
@@ -41,7 +42,16 @@ function stringJson(data: Data, index: number): string | undefined {
   }
   if (DataType.isDate(type)) return JSON.stringify(dateText(data, index, type.unit));
   if (DataType.isTime(type)) return JSON.stringify(timeText(BigInt(rawValue(data, index)), type.unit));
+  if (DataType.isDuration(type)) return JSON.stringify(durationText(BigInt(rawValue(data, index)), type.unit));
   return undefined;
+}
+
+/** @throws RangeError for bytes that are no UTF-8: what they mean is lost once they are read as such */
+export function utf8Of(bytes: Buffer): string {
+  const text = bytes.toString('utf8');
+  // What stands for bytes that are none may also be a character of the text, which is rare enough to look again.
+  if (text.includes('\ufffd') && !isUtf8(bytes)) throw new RangeError('its text is no UTF-8');
+  return text;
 }
 
 /** Arrow's validity: no bitmap means that all are there. */
@@ -88,7 +98,7 @@ function nestedJson(data: Data, index: number): string {
   }
   if (DataType.isMap(type))
     return mapJson(data, Number(data.valueOffsets[index]), Number(data.valueOffsets[index + 1]));
-  throw new RangeError(`a value of Arrow type ${type} has no form in JSON`);
+  throw new RangeError(`a value of Arrow type ${type} has no form in JSON; write the column as text`);
 }
 
 /** An object, whose names are the keys. @throws RangeError for a key that is there twice, or is neither text nor a number */
@@ -133,7 +143,8 @@ function rawValue(data: Data, index: number): number | bigint {
 
 function floatJson(value: number): string {
   if (!Number.isFinite(value)) throw new RangeError(`${value} is no JSON number`);
-  return JSON.stringify(value);
+  // JSON.stringify leaves out the sign of a zero, and -0 without a point is an integer to Python, which has none.
+  return Object.is(value, -0) ? '-0.0' : JSON.stringify(value);
 }
 
 function halfToFloat(data: Data, index: number): number {
@@ -157,6 +168,15 @@ function decimalJson(data: Data, index: number, scale: number, precision: number
   const text = `${signed < 0n ? '-' : ''}${whole}${scale > 0 ? `.${digits.slice(digits.length - scale)}` : ''}`;
   // Up to 15 digits a double holds any decimal exactly; FieldType's documentation draws the line there.
   return precision <= 15 ? text : JSON.stringify(text);
+}
+
+/** ISO 8601, in seconds alone: a duration of Arrow knows no days, which are not all of 24 hours. PT-1.5S is a second and a half back. */
+function durationText(value: bigint, unit: TimeUnit): string {
+  const digits = decimalsOf(unit);
+  const scale = 10n ** BigInt(digits);
+  const size = value < 0n ? -value : value;
+  const fraction = fractionText(size % scale, digits).replace(/0+$/, '');
+  return `PT${value < 0n ? '-' : ''}${size / scale}${fraction}S`;
 }
 
 function dateText(data: Data, index: number, unit: DateUnit): string {

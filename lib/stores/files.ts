@@ -13,7 +13,7 @@ import { makeFileIndex } from './files/index.ts';
 import { writeJsonLines } from './files/jsonl.ts';
 import { cutRanges, readRange, recordsOf, type Snapshot } from './files/read.ts';
 import { fileNameOf, markRun, writtenHere } from './files/runs.ts';
-import { type Header, headerName, makeSnapshots, notesOf, readHeader } from './files/snapshot.ts';
+import { type Header, headerName, makeSnapshots, notesOf, passedOverNotes, readHeader } from './files/snapshot.ts';
 import { upgradeNotes } from './files/upgraded.ts';
 import { checkColumns, columnsArrow, columnsParquet } from './files/write-columns.ts';
 import { assemble, isAssembled, numpyFiles, partsPrefix } from './files/write-numpy.ts';
@@ -106,7 +106,7 @@ function openFiles(endpoint: ResolvedEndpoint): Store {
         schema: now.schema,
         count: await countRecords(now),
         payloadBytes: await payloadBytes(now),
-        notes: [...(await upgradeNotes(folder)), ...notesOf(now)],
+        notes: [...(await upgradeNotes(folder)), ...notesOf(now), ...(await passedOverNotes(folder))],
       };
     },
     schema: async () => (await snapshot()).schema,

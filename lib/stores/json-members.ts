@@ -5,8 +5,11 @@ import { canonicalNumber } from '../compare/json-equal.ts';
  * 2^53, decimals and escapes keep every character, and a megabyte of text is found by its quotes, not copied.
  */
 
-/** Member name -> the value's own JSON text, in the object's order; of a repeated name the last counts. @throws SyntaxError when `text` is no JSON object. */
-export function splitObject(text: string): Map<string, string> {
+/**
+ * Member name -> the value's own JSON text, in the object's order; of a repeated name the last counts.
+ * @param onTwice told of a name that is repeated @throws SyntaxError when `text` is no JSON object.
+ */
+export function splitObject(text: string, onTwice?: (name: string) => void): Map<string, string> {
   const members = new Map<string, string>();
   let at = skipSpace(text, 0);
   if (text[at] !== '{') throw new SyntaxError(`no JSON object: ${text.slice(0, 40)}`);
@@ -19,6 +22,7 @@ export function splitObject(text: string): Map<string, string> {
     if (text[at] !== ':') throw new SyntaxError(`no ':' at ${at} of a JSON object`);
     const start = skipSpace(text, at + 1);
     const end = endOfValue(text, start);
+    if (onTwice !== undefined && members.has(key)) onTwice(key);
     members.set(key, text.slice(start, end));
     at = skipSpace(text, end);
     if (text[at] === '}') return members;

@@ -55,7 +55,7 @@ const titles = {
 async function look(bytes: ByteRanges, name: string, where: string, verify: boolean): Promise<Look> {
   const head = Buffer.from(await bytes.range(0, Math.min(bytes.size, jsonLinesMark.length))).toString('latin1');
   if (head === jsonLinesMark) return await lookAtFormat1(bytes, where, verify);
-  if (head.startsWith('PAR1') || /\.parquet$/i.test(name)) return await lookAtParquet(bytes, where, verify);
+  if (head.startsWith('PAR1') || kindOf(name) === 'parquet') return await lookAtParquet(bytes, where, verify);
   if (!/\.(jsonl|ndjson)$/i.test(name)) return { kind: 'other', what: titles[kindOf(name) ?? 'none'] };
   const tail = Buffer.from(await bytes.range(Math.max(0, bytes.size - 256), bytes.size)).toString('utf8');
   const last = tail.trimEnd().split('\n').at(-1) ?? '';

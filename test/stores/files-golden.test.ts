@@ -136,7 +136,7 @@ describe('files that others wrote are read to the last float', () => {
 
   test('every golden file is one of these', async () => {
     const read = new Set(cases.map(([file]) => file.split('/')[0]));
-    const there = (await readdir(golden)).filter((name) => !/\.(py|mjs|md)$|^(bad|duckdb\.parquet)$/.test(name));
+    const there = (await readdir(golden)).filter((name) => !/\.(py|mjs|md)$|^(bad|odd|duckdb\.parquet)$/.test(name));
     expect(there.filter((name) => !read.has(name))).toEqual([]);
   });
 
@@ -299,6 +299,9 @@ describe('what cannot be read is refused with the file, and what to do', () => {
     ['words.bin', 'PGDMP\u0001', /pg_restore --dbname/],
     ['words.sql', 'select 1', /psql --file/],
     ['words.sql.gz', 'x', /psql --file/],
+    ['words.csv', 'id,v', /make Parquet of it/],
+    ['words.tsv.gz', 'x', /make Parquet of it/],
+    ['data.lance', 'x', /store 'lancedb'/],
   ])('%s is left to its own tool, which is named', async (name, body, message) => {
     const folder = `tool-${name}`;
     await copy('lines.jsonl.gz', `${folder}/${name}`, () => Buffer.from(body));
@@ -313,6 +316,8 @@ describe('what cannot be read is refused with the file, and what to do', () => {
 
   test('a folder without a file that is read says which are', async () => {
     await copy('lines.jsonl.gz', 'none/readme.txt');
-    await expect((await open('none', {}, made)).describe()).rejects.toThrow(/no file that is read: \.parquet, .*\.npz/);
+    await expect((await open('none', {}, made)).describe()).rejects.toThrow(
+      /no file that is read: \.parquet .*\.npz; there is readme\.txt/,
+    );
   });
 });

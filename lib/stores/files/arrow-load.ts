@@ -19,7 +19,17 @@ import { lz4Decode } from './lz4.ts';
  */
 
 /** Numbers of the union Type in https://github.com/apache/arrow/blob/main/format/Schema.fbs */
-const typeIds = { binary: 4, utf8: 5, list: 12, union: 14, largeList: 21, runEnds: 22, binaryView: 23, utf8View: 24 };
+const typeIds = {
+  integer: 2,
+  binary: 4,
+  utf8: 5,
+  list: 12,
+  union: 14,
+  largeList: 21,
+  runEnds: 22,
+  binaryView: 23,
+  utf8View: 24,
+};
 const listViews = [25, 26];
 
 /** As which type apache-arrow takes it. */
@@ -37,11 +47,14 @@ export interface Shape {
   readonly dictionary: number | undefined;
 }
 
-/** The shapes of a schema's fields, as shapesOf. @throws RangeError as shapesOf, and for metadata that does not fit */
-export function schemaShapes(bytes: Buffer, schema: FlatTable | undefined): readonly Shape[] {
+/**
+ * The shapes of a schema's fields, as shapesOf. @param isNote true where the columns themselves are Parquet's, and Arrow's types are
+ * noted beside them @throws RangeError as shapesOf, and for metadata that does not fit
+ */
+export function schemaShapes(bytes: Buffer, schema: FlatTable | undefined, isNote = false): readonly Shape[] {
   if (schema === undefined) return [];
   holdMetadata(schema, 2);
-  return shapesOf(bytes, schema.tables(1));
+  return shapesOf(bytes, schema.tables(1), isNote);
 }
 
 /** apache-arrow goes through as many entries as an altered length says, were it billions. @throws RangeError when they do not fit */
@@ -50,20 +63,39 @@ function holdMetadata(table: FlatTable, field: number): void {
 }
 
 /** The shapes of a schema's fields; their types are changed in `bytes` to those that apache-arrow has. @throws RangeError naming a type that is not read */
-function shapesOf(bytes: Buffer, fields: readonly FlatTable[]): readonly Shape[] {
+function shapesOf(bytes: Buffer, fields: readonly FlatTable[], isNote: boolean): readonly Shape[] {
   return fields.map((field): Shape => {
     const type = field.byte(2);
     const place = field.placeOf(2);
-    if (type === typeIds.union || type === typeIds.runEnds || listViews.includes(type)) {
-      const name = type === typeIds.union ? 'a union' : type === typeIds.runEnds ? 'run-end encoded' : 'a list view';
-      throw new RangeError(`its column '${field.text(0) ?? ''}' is ${name}, which is not read: cast it before writing`);
-    }
+    refuseType(field, type, isNote);
+    if (isNote && listViews.includes(type) && place !== undefined) bytes.writeUInt8(typeIds.list, place);
     const plain = readAs.get(type);
     if (plain !== undefined && place !== undefined) bytes.writeUInt8(plain, place);
     holdMetadata(field, 6);
     const dictionary = field.table(4)?.long(0);
-    return { type, children: shapesOf(bytes, field.tables(5)), dictionary };
+    return { type, children: shapesOf(bytes, field.tables(5), isNote), dictionary };
   });
+}
+
+/** @throws RangeError naming the column */
+function refuseType(field: FlatTable, type: number, isNote: boolean): void {
+  const name = field.text(0) ?? '';
+  // Field 0 of Int is bitWidth. parquet-wasm ends in a trap for more than 64, and apache-arrow has no such type either.
+  const bits = type === typeIds.integer ? (field.table(3)?.int(0) ?? 0) : 0;
+  if (bits > 64)
+    throw new RangeError(
+      `its column '${name}' is an integer of ${bits} bits, which is not read: cast it to int64, uint64 or text (Polars: pl.col('${name}').cast(pl.String))`,
+    );
+  const what =
+    type === typeIds.union
+      ? 'a union'
+      : type === typeIds.runEnds
+        ? 'run-end encoded'
+        : listViews.includes(type) && !isNote
+          ? 'a list view'
+          : undefined;
+  if (what !== undefined)
+    throw new RangeError(`its column '${name}' is ${what}, which is not read: cast it before writing`);
 }
 
 /** Dictionaries by number, each in the parts that it came in. */

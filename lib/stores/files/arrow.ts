@@ -148,6 +148,18 @@ async function messageAt(
   return { bytes, place: { kind, header, body, bodyLength } };
 }
 
+/**
+ * The Arrow schema that Parquet's writers note beside their columns, an encapsulated message, in types that apache-arrow has: views
+ * as plain text and lists. @throws RangeError naming a column whose type is not read
+ */
+export function plainArrowSchema(message: Buffer): Buffer {
+  const bytes = Buffer.from(message);
+  const isOld = bytes.length < 8 || bytes.readInt32LE(0) !== -1;
+  const header = bytes.subarray(isOld ? 4 : 8);
+  schemaShapes(header, rootTable(header).table(2), true);
+  return bytes;
+}
+
 const cut = (): RangeError => new RangeError('it is no Arrow IPC file or stream, or was cut short within a message');
 
 function decodeSchema(message: Buffer): Schema {

@@ -1,4 +1,4 @@
-import { type Data, DataType, type Field, type RecordBatch } from 'apache-arrow';
+import { type Data, DataType, Field, type RecordBatch } from 'apache-arrow';
 import type { Batch, DenseColumn } from '../../batch.ts';
 import { Incompatible, RecordRefused } from '../../errors.ts';
 import type { CollectionSchema, FieldType, IdType, VectorSpec } from '../../schema.ts';
@@ -8,6 +8,22 @@ import type { FilesOptions } from './folder.ts';
 import { columnOfVector, restColumn } from './write-columns.ts';
 
 /** The columns of a file that others wrote as ids, vectors and payload, by their Arrow types. */
+
+/** What Arrow's field metadata says of a canonical extension type: https://arrow.apache.org/docs/format/CanonicalExtensions.html */
+const extensionKey = 'ARROW:extension:name';
+
+/** The field as Arrow marks a column of UUIDs, each 16 bytes. */
+export function asUuid({ name, type, nullable, metadata }: Field): Field {
+  return new Field(name, type, nullable, new Map([...metadata, [extensionKey, 'arrow.uuid']]));
+}
+
+const is16Bytes = (type: DataType): boolean => DataType.isFixedSizeBinary(type) && type.byteWidth === 16;
+
+/** @param base64 of 16 bytes, as a JSON string */
+function uuidText(base64: string): string {
+  const hex = Buffer.from(stringOf(base64), 'base64').toString('hex');
+  return [hex.slice(0, 8), hex.slice(8, 12), hex.slice(12, 16), hex.slice(16, 20), hex.slice(20)].join('-');
+}
 
 const uuid = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
 
@@ -94,14 +110,16 @@ export function toBatch(
   const vectors = schema.vectors.map(
     (spec) => [spec.name, denseFrom(childOf(from, spec.name, where), spec, ids, where)] as const,
   );
-  const fields = (schema.fields ?? []).map(({ name }) => ({
-    name,
-    key: JSON.stringify(name),
-    data: childOf(from, name, where),
-  }));
+  const fields = (schema.fields ?? []).map(({ name, type }) => {
+    const data = childOf(from, name, where);
+    return { name, key: JSON.stringify(name), data, isUuid: type === 'uuid' && is16Bytes(data.type) };
+  });
   const nested = options.payload === undefined ? undefined : childOf(from, options.payload, where);
   const payloads = ids.map((id, row) => {
-    const members = fields.map(({ name, key, data }) => `${key}:${cellOf(data, row, name, id, where)}`);
+    const members = fields.map(({ name, key, data, isUuid }) => {
+      const cell = cellOf(data, row, name, id, where);
+      return `${key}:${isUuid && cell !== 'null' ? `"${uuidText(cell)}"` : cell}`;
+    });
     if (nested !== undefined) {
       const inside = membersText(
         cellOf(nested, row, options.payload ?? '', id, where),
@@ -200,11 +218,7 @@ function denseFrom(
     if (present[row] === 0) continue;
     const [from, to] = [starts[row] ?? 0, starts[row + 1] ?? 0];
     if (to - from !== dimension || dimension === 0) {
-      const mend = 'mend the file, or leave the column out with options {"vectors": […]}';
-      throw new RecordRefused(
-        `vector '${name}' of record '${id}' in ${where} has ${to - from} floats, others have ${dimension}; ${mend}`,
-        { ids: [id] },
-      );
+      throw oddLength(`vector '${name}' of record '${id}' in ${where}`, to - from, dimension, id);
     }
     values.set(floats.subarray(from, to), row * dimension);
     for (let i = 0; child.nullCount > 0 && i < dimension; i++) {
@@ -215,6 +229,15 @@ function denseFrom(
     }
   }
   return isWhole ? { kind: 'dense', dimension, values } : { kind: 'dense', dimension, values, present };
+}
+
+function oddLength(what: string, length: number, dimension: number, id: string): RecordRefused {
+  const mend = 'mend the file, or leave the column out with options {"vectors": […]}';
+  const said =
+    length === 0
+      ? 'is an empty list, which is no vector: write null where a record has none'
+      : `has ${length} floats, others have ${dimension}`;
+  return new RecordRefused(`${what} ${said}; ${mend}`, { ids: [id] });
 }
 
 /** Where each row's floats begin, one more for the end; and whether all rows have `dimension` of them. */
@@ -261,24 +284,40 @@ export function idsOf(
 
 function columnIds(data: Data, count: number, type: IdType, where: string): readonly string[] {
   return Array.from({ length: count }, (_, row) => {
-    const json = cellJson(data, row);
+    const json = idCell(data, row, where);
     if (json === null)
       throw new RecordRefused(
         `a record in ${where} has a null id; mend the file or name another column in options {"id": …}`,
         { ids: [where] },
       );
     if (!json.startsWith('"')) return json;
+    if (is16Bytes(data.type)) return uuidText(json);
     const text = stringOf(json);
     return type === 'uuid' ? text.toLowerCase() : text;
   });
 }
 
+function idCell(data: Data, row: number, where: string): string | null {
+  try {
+    return cellJson(data, row);
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    throw new RecordRefused(`the id of row ${row} of a part of ${where}: ${reason}; mend the file`, {
+      ids: [where],
+      cause,
+    });
+  }
+}
+
 export function idTypeOf({ name, type }: Field, first: RecordBatch | undefined, where: string): IdType {
   const plain = DataType.isDictionary(type) ? type.dictionary : type;
   if (DataType.isInt(plain)) return 'integer';
+  // NUMBER and NUMERIC without decimals, as warehouses unload their integers.
+  if (DataType.isDecimal(plain) && plain.scale === 0) return 'integer';
+  if (is16Bytes(plain)) return 'uuid';
   if (!DataType.isUtf8(plain) && !DataType.isLargeUtf8(plain)) {
     throw new Incompatible(
-      `column '${name}' of ${where} is ${type}, and an id is an integer or text; name another in options {"id": …}`,
+      `column '${name}' of ${where} is ${type}, and an id is an integer, text or a UUID of 16 bytes; cast it where the file is written, or name another in options {"id": …}`,
       { ids: [where] },
     );
   }
@@ -288,8 +327,13 @@ export function idTypeOf({ name, type }: Field, first: RecordBatch | undefined, 
     : 'string';
 }
 
-export function fieldTypeOf(type: DataType): FieldType {
-  if (DataType.isDictionary(type)) return fieldTypeOf(type.dictionary);
+export function fieldTypeOf({ type, metadata }: Pick<Field, 'type' | 'metadata'>): FieldType {
+  if (is16Bytes(type) && metadata.get(extensionKey) === 'arrow.uuid') return 'uuid';
+  return typeOf(type);
+}
+
+function typeOf(type: DataType): FieldType {
+  if (DataType.isDictionary(type)) return typeOf(type.dictionary);
   if (DataType.isBool(type)) return 'boolean';
   if (DataType.isInt(type)) return 'integer';
   if (DataType.isFloat(type)) return 'float';

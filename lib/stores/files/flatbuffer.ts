@@ -4,6 +4,8 @@ export interface FlatTable {
   /** Where scalar field `field` lies; undefined when it is left out, which stands for its default. */
   placeOf(field: number): number | undefined;
   byte(field: number): number;
+  /** Of 32 bits. */
+  int(field: number): number;
   long(field: number): number;
   table(field: number): FlatTable | undefined;
   tables(field: number): readonly FlatTable[];
@@ -33,6 +35,10 @@ function tableAt(bytes: Buffer, at: number): FlatTable {
     byte: (field) => {
       const place = placeOf(field);
       return place === undefined ? 0 : bytes.readUInt8(place);
+    },
+    int: (field) => {
+      const place = placeOf(field);
+      return place === undefined ? 0 : bytes.readInt32LE(place);
     },
     long: (field) => {
       const place = placeOf(field);

@@ -16,6 +16,8 @@ export interface Folder {
   readonly parts: readonly string[];
   /** The data files, in the order of their names. Names with a part that begins with _ or . are not data, as Hive has it. */
   list(): Promise<readonly ListedObject[]>;
+  /** Names of files that are neither data, nor hidden by a part that begins with _ or ., nor said of the folder by ourselves. */
+  passedOver(): Promise<readonly string[]>;
   bytesOf(file: ListedObject): ByteRanges;
   get(name: string): Promise<Uint8Array | undefined>;
   put(name: string, body: Uint8Array | string, contentType: string): Promise<void>;
@@ -89,7 +91,8 @@ function folderOf(objects: ListingObjectStore, parts: readonly string[], root: s
   const last = parts.at(-1);
   const only = last !== undefined && kindOf(last) !== undefined ? last : undefined;
   const prefix = (only === undefined ? parts : parts.slice(0, -1)).map((part) => `${part}/`).join('');
-  const isOurs = (name: string): boolean => isData(name) && !name.split('/').some((part) => /^[_.]/.test(part));
+  const isHidden = (name: string): boolean => name.split('/').some((part) => /^[_.]/.test(part));
+  const isOurs = (name: string): boolean => isData(name) && !isHidden(name);
   return {
     parts: [''],
     list: async () => {
@@ -101,6 +104,11 @@ function folderOf(objects: ListingObjectStore, parts: readonly string[], root: s
       return file.some(({ key }) => key === only)
         ? file
         : named.filter(({ key }) => key.startsWith(`${only}/`) && isOurs(key));
+    },
+    passedOver: async () => {
+      if (only !== undefined) return [];
+      const names = (await objects.entries(prefix)).map(({ key }) => key.slice(prefix.length));
+      return names.filter((name) => !isData(name) && !isHidden(name) && !/(^|\/)(collection\.json|)$/.test(name));
     },
     bytesOf: (file) => {
       const object = { ...file, key: prefix + file.key };
@@ -141,6 +149,10 @@ function joinFolders(parts: readonly Part[]): Folder {
   return {
     parts: parts.map(({ part }) => part),
     list: async () => await listed((folder) => folder.list()),
+    passedOver: async () =>
+      (
+        await Promise.all(parts.map(async ({ part, folder }) => (await folder.passedOver()).map((name) => part + name)))
+      ).flat(),
     bytesOf: (file) => {
       const { folder, rest } = at(file.key);
       return folder.bytesOf({ ...file, key: rest });

@@ -10,6 +10,8 @@ export interface Entry {
   readonly tag: string;
   /** What its records hold: the folder's own object where it is the same. */
   readonly schema: CollectionSchema;
+  /** True for a shard of ours, which says all that it holds. */
+  readonly isShard?: boolean;
 }
 
 export interface FileIndex {

@@ -275,12 +275,19 @@ function isNumbers(value: unknown): value is number[] {
 
 /** The line's members. @throws RecordRefused when it is no JSON object. */
 function membersOf(line: Line, where: string): Map<string, string> {
+  let twice: string | undefined;
+  let members: Map<string, string>;
   try {
     JSON.parse(line.text);
-    return splitObject(line.text);
+    members = splitObject(line.text, (name) => {
+      twice = name;
+    });
   } catch (cause) {
     throw refused(line, where, `is no JSON object: ${cause instanceof Error ? cause.message : String(cause)}`);
   }
+  // A reader that takes the last of both loses one, and nobody is told which of them was meant.
+  if (twice !== undefined) throw refused(line, where, `has '${twice}' twice, and one of both would be lost`);
+  return members;
 }
 
 function idOf(text: string, type: IdType, line: Line, where: string): string {

@@ -6,7 +6,7 @@ import type { ListedObject } from '../../objects-files.ts';
 export type FileKind = 'parquet' | 'jsonl' | 'arrow' | 'numpy';
 
 const byName: readonly (readonly [RegExp, FileKind])[] = [
-  [/\.parquet$/i, 'parquet'],
+  [/\.(parquet|parq|pq)$/i, 'parquet'],
   [/\.(jsonl|ndjson)(\.gz)?$/i, 'jsonl'],
   [/\.(arrow|arrows|ipc|feather)$/i, 'arrow'],
   // In small letters alone: arrays are called as their files are, and found by it.
@@ -14,7 +14,8 @@ const byName: readonly (readonly [RegExp, FileKind])[] = [
 ];
 
 /** The names that are read, for people. */
-export const readNames = '.parquet, .jsonl, .ndjson (also .gz), .arrow, .arrows, .ipc, .feather, .npy and .npz';
+export const readNames =
+  '.parquet (.parq, .pq), .jsonl, .ndjson (also .gz), .arrow, .arrows, .ipc, .feather, .npy and .npz';
 
 /** undefined for what is no data. */
 export function kindOf(name: string): FileKind | undefined {
@@ -86,6 +87,10 @@ function toolFor(name: string, start?: Uint8Array): string | undefined {
     return "a pg_dump archive, which pg_restore reads: `pg_restore --dbname=URL FILE`, then move the table with store 'pgvector'";
   if (/\.sql(\.gz)?$/.test(name))
     return "an SQL script, which psql reads: `psql --file=FILE URL`, then move the table with store 'pgvector'";
+  if (/\.(csv|tsv)(\.gz)?$/i.test(name))
+    return "a table of text, which says nothing of its columns' types: make Parquet of it (`duckdb -c \"COPY (FROM 'in.csv') TO 'out.parquet'\"`, with the vector as a list of floats)";
+  if (/\.lance$|(^|\/)_versions\/|\.manifest$/.test(name))
+    return "part of a Lance table: move it with store 'lancedb', or export it as Parquet";
   return undefined;
 }
 

@@ -1,5 +1,6 @@
 import { RecordRefused } from '../../errors.ts';
 import type { ByteRanges } from '../../shard/parquet-file.ts';
+import { utf8Of } from '../arrow-cells.ts';
 
 /**
  * NumPy's .npy: a magic number, a header that is a Python literal, then the array's bytes as they lie in memory.
@@ -127,7 +128,7 @@ export async function jsonRows(array: NpyArray, from: number, to: number): Promi
 function elementJson({ kind, width }: NpyArray, bytes: Buffer): string {
   if (kind === 'boolean') return bytes[0] === 0 ? 'false' : 'true';
   if (kind === 'unicode') return JSON.stringify(unicodeText(bytes));
-  if (kind === 'bytes') return JSON.stringify(bytes.toString('utf8').replace(/\0+$/, ''));
+  if (kind === 'bytes') return JSON.stringify(utf8Of(bytes).replace(/\0+$/, ''));
   if (kind === 'integer') return String(width === 8 ? bytes.readBigInt64LE() : bytes.readIntLE(0, width));
   if (kind === 'unsigned') return String(width === 8 ? bytes.readBigUInt64LE() : bytes.readUIntLE(0, width));
   const value =
@@ -137,7 +138,7 @@ function elementJson({ kind, width }: NpyArray, bytes: Buffer): string {
         ? bytes.readFloatLE()
         : (new Float16Array(Uint8Array.from(bytes).buffer)[0] ?? 0);
   if (!Number.isFinite(value)) throw new RangeError(`${value} is no JSON number`);
-  return JSON.stringify(value);
+  return Object.is(value, -0) ? '-0.0' : JSON.stringify(value);
 }
 
 /** UTF-32, padded with zeros. @throws RangeError for what is no code point */

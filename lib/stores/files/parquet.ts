@@ -1,5 +1,8 @@
+import { Incompatible } from '../../errors.ts';
 import { type ByteRanges, openParquet, type ParquetFile } from '../../shard/parquet-file.ts';
 import { readShard, type ShardHeader, verifyShard } from '../../shard/shard.ts';
+import { plainArrowSchema } from './arrow.ts';
+import { asUuid } from './columns.ts';
 import type { RecordFile } from './format.ts';
 import { at, guarded, multiples, sum, type TableSource } from './table.ts';
 
@@ -20,8 +23,14 @@ export function parquetTable(bytes: ByteRanges, where: string): TableSource {
     form: 'Parquet',
     open: async () => {
       const file = await openForeign(bytes, where);
+      const variant = [...file.logical].find(([, type]) => type === 'variant');
+      if (variant !== undefined)
+        throw new Incompatible(
+          `column '${variant[0]}' of ${where} is a Parquet VARIANT, which is not read: write it as JSON text (DuckDB: to_json(${variant[0]})) or leave it out of the file`,
+          { ids: [where] },
+        );
       return {
-        fields: file.schema.fields,
+        fields: file.schema.fields.map((field) => (file.logical.get(field.name) === 'uuid' ? asUuid(field) : field)),
         metadata: file.metadata,
         groups: file.rowGroups,
         read: (group, columns) => file.read(group, file.rowGroups[group] ?? 1, columns),
@@ -55,11 +64,11 @@ export function ownShard(name: string, bytes: ByteRanges, where: string): Record
   };
 }
 
-/** Arrow's own types in the metadata may be some that apache-arrow has none for (large lists, views); Parquet's stand beside them. */
+/** Arrow's own types in the metadata may be some that apache-arrow has none for; Parquet's stand beside them. */
 async function openForeign(bytes: ByteRanges, where: string): Promise<ParquetFile> {
   return await guarded({ where, form: 'Parquet' }, async () => {
     try {
-      return await openParquet(bytes);
+      return await openParquet(bytes, { arrowSchema: plainArrowSchema });
     } catch (cause) {
       if (!(cause instanceof Error && cause.message.startsWith('Unrecognized type'))) throw cause;
       return await openParquet(bytes, { arrowTypes: false });

@@ -7,6 +7,7 @@ import type { CollectionSchema } from '../../schema.ts';
 import type { Piece, PlannedRange, Range, ReadOptions } from '../port.ts';
 import { type FilePiece, fileStart, type Position, slicePiece, splitPiece } from './format.ts';
 import type { Entry, FileIndex } from './index.ts';
+import type { Partitions } from './partitions.ts';
 import type { IsSuperseded } from './runs.ts';
 
 /** The collection's files as they were listed, in the order of their names. */
@@ -17,6 +18,8 @@ export interface Snapshot {
   readonly isSuperseded: IsSuperseded | undefined;
   /** Shards of other collections, which the event's names leave out. */
   readonly leftOut: readonly string[];
+  /** Fields that stand in the names of folders. */
+  readonly partitions: Partitions;
 }
 
 /** Where a range begins or ends: a file and a place in it, as JSON: ["a.jsonl",1000,523467]. */

@@ -15,6 +15,7 @@ import { type FileGroup, groupFiles, kindOf, readNames, refuseOthersTools } from
 import { describeNumpy, type NumpyPart, numpyFile, openNumpy, withVectorName } from './numpy.ts';
 import { refuseOldShards } from './old-shards.ts';
 import { ownShard, parquetTable, shardHeader } from './parquet.ts';
+import { type Partitions, partitionsOf, withMembers, withPartitionFields } from './partitions.ts';
 import type { Snapshot } from './read.ts';
 import { supersededIn } from './runs.ts';
 import { describeTable, schemaOfTable, tableFile } from './table.ts';
@@ -55,12 +56,18 @@ export function makeSnapshots(look: Look, collection: string): () => Promise<Sna
     const tags = JSON.stringify([[...headers], listed]);
     if (known?.tags === tags) return known.snapshot;
     const described = header === undefined && first !== undefined ? await describeFile(look, first) : undefined;
-    const schema = header?.schema ?? described ?? emptySchema;
-    const entries = await openAll(look, listed, opened, (part) => headers.get(part)?.schema ?? schema);
+    const plain = header?.schema ?? described ?? emptySchema;
+    const found = await openAll(look, listed, opened, (part) => headers.get(part)?.schema ?? plain);
+    // What a run wrote says all that it holds; only folders of others are read with their names.
+    const partitions = partitionsOf(header === undefined ? listed.map(({ key }) => belowPart(folder, key)) : []);
+    const { schema, entries } = withPartitions(look, plain, found, partitions);
     if (header === undefined) refuseUnknownVectors(look, [schema, ...entries.map((entry) => entry.schema)]);
     const isOne = header === undefined && folder.parts.length === 1;
     const isSuperseded = isOne ? undefined : await supersededIn(folder, entries, (part) => headers.has(part));
-    known = { tags, snapshot: { schema, entries: withOneObjectEach(entries, schema), isSuperseded, leftOut } };
+    known = {
+      tags,
+      snapshot: { schema, entries: withOneObjectEach(entries, schema), isSuperseded, leftOut, partitions },
+    };
     return known.snapshot;
   };
 }
@@ -83,6 +90,26 @@ async function openAll(
   }
   return entries;
 }
+
+/** @param plain the folder's schema, without fields of its folders' names */
+function withPartitions(
+  { folder, options }: Look,
+  plain: CollectionSchema,
+  entries: readonly Entry[],
+  partitions: Partitions,
+): Pick<Snapshot, 'schema' | 'entries'> {
+  if (partitions.fields.length === 0) return { schema: plain, entries };
+  const made = entries.map((entry) => {
+    if (entry.isShard === true) return entry;
+    const members = partitions.of(belowPart(folder, entry.file.name));
+    const schema = withPartitionFields(entry.schema, partitions, members, options.id);
+    return { ...withMembers(entry, members, options.id), schema };
+  });
+  const like = entries.findIndex(({ schema, isShard }) => schema === plain && isShard !== true);
+  return { schema: made[like]?.schema ?? plain, entries: made };
+}
+
+const belowPart = (folder: Folder, key: string): string => key.slice(partOf(folder, key).length);
 
 /** A name that is mistyped would leave the vector a payload field. @throws InvalidEvent */
 function refuseUnknownVectors({ folder, options }: Look, schemas: readonly CollectionSchema[]): void {
@@ -186,7 +213,7 @@ function headerOf(headers: ReadonlyMap<string, Header>, folder: Folder, first: L
 }
 
 /** Where files have several schemas: which is taken, and how the others differ. */
-export function notesOf({ schema, entries, leftOut }: Snapshot): string[] {
+export function notesOf({ schema, entries, leftOut, partitions }: Snapshot): string[] {
   const [other] = leftOut;
   const left = leftOut.length === 1 ? `${other} is a shard` : `${other} and ${leftOut.length - 1} more are shards`;
   const notes = other === undefined ? [] : [`${left} of another collection than names says, and left out`];
@@ -201,8 +228,20 @@ export function notesOf({ schema, entries, leftOut }: Snapshot): string[] {
     const said = own === undefined ? 'collection.json' : own;
     return `${which} differ from the schema taken for the folder, that of ${said}: ${differences.join('; ') || 'vectors of no known length'}; options.schemaOf takes another file's`;
   });
-  return [...notes, ...differing];
+  const fields = partitions.fields.map(({ name, type }) => `${name} (${type})`).join(', ');
+  const named = fields === '' ? [] : [`these fields are taken from the names of folders: ${fields}`];
+  return [...notes, ...named, ...differing];
 }
+
+/** For the plan: files beside those that are read, which somebody may have meant to be read. */
+export async function passedOverNotes(folder: Folder): Promise<string[]> {
+  const others = await folder.passedOver();
+  if (others.length === 0) return [];
+  return [`passed over, since no such files are read: ${someOf(others)}; read are ${readNames}`];
+}
+
+const someOf = (names: readonly string[]): string =>
+  `${names.slice(0, 5).join(', ')}${names.length > 5 ? ` and ${names.length - 5} more` : ''}`;
 
 type Listed = FileGroup;
 
@@ -213,7 +252,9 @@ async function nothingIn(folder: Folder, collection: string): Promise<NotFound> 
     if (/(^|\/)[_.]/.test(file.key)) continue;
     refuseOthersTools(file.key, folder.locate(file.key), await folder.bytesOf(file).range(0, Math.min(5, file.size)));
   }
-  return new NotFound(`${folder.locate('')} holds no file that is read: ${readNames}`, { ids: [collection] });
+  const others = await folder.passedOver();
+  const there = others.length === 0 ? '' : `; there ${others.length === 1 ? 'is' : 'are'} ${someOf(others)}`;
+  return new NotFound(`${folder.locate('')} holds no file that is read: ${readNames}${there}`, { ids: [collection] });
 }
 
 /** A shard of a run carries the schema of its source: the same store makes the same columns of it again. */
@@ -280,7 +321,7 @@ async function openFile(
     return { file: tableFile(key, source, own, options), tag, schema: own };
   }
   if (isNamedCollection(header.collection, names))
-    return { file: ownShard(key, bytes, where), tag, schema: asFiles(header) };
+    return { file: ownShard(key, bytes, where), tag, schema: asFiles(header), isShard: true };
   const known = [names?.collection, ...(names?.aliases ?? [])].join(', ');
   const text = `${where} is a shard of collection '${header.collection}', and the names of this one are ${known}`;
   throw new SchemaMismatch(

@@ -66,7 +66,7 @@ export async function describeTable(source: TableSource, options: FilesOptions):
     key: [],
     vectors,
     fields: columnsOf(file.fields, options).map(
-      ({ name, type, nullable }): FieldSpec => ({ name, type: fieldTypeOf(type), nullable }),
+      (field): FieldSpec => ({ name: field.name, type: fieldTypeOf(field), nullable: field.nullable }),
     ),
     payloadIndexes: [],
     native: {},
@@ -94,7 +94,7 @@ async function dimensionsOf(
 }
 
 function noId({ fields, metadata }: TableFile, where: string, { id }: FilesOptions): Incompatible {
-  const names = fields.map(({ name }) => name).join(', ');
+  const names = fields.map(({ name }) => name).join(', ') || 'no columns';
   const range = pandasRange(metadata);
   const index = range === undefined ? '' : `, and pandas' index${range.name === null ? '' : ` '${range.name}'`}`;
   const unnamed = fields.some(({ name }) => name === '__index_level_0__')
@@ -120,7 +120,7 @@ export async function schemaOfTable(
   const own = fields.filter(({ name }) => name !== options.id);
   const said = own.flatMap((field) => {
     if (isVector(field, options)) return `${field.name} vector`;
-    return namesOfPayload(field, options) ? [] : `${field.name} ${fieldTypeOf(field.type)}`;
+    return namesOfPayload(field, options) ? [] : `${field.name} ${fieldTypeOf(field)}`;
   });
   const known = [
     ...folder.vectors.map(({ name }) => `${name} vector`),

@@ -146,7 +146,7 @@ function holds(as: PlainField['as'], raw: string): boolean {
   if (as === 'text') return raw.startsWith('"') && stringOf(raw).isWellFormed();
   if (as === 'boolean') return raw === 'true' || raw === 'false';
   if (as === 'integer') return /^(0|-?[1-9]\d*)$/.test(raw) && isInt64(raw);
-  return isNumber(raw) && fitsDouble(raw) && !/^-0(\.0*)?$/.test(raw);
+  return isNumber(raw) && fitsDouble(raw);
 }
 
 function isInt64(text: string): boolean {
