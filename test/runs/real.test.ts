@@ -9,7 +9,7 @@ import { qdrant } from '../../lib/stores/qdrant.ts';
 import { makeBatch, makeSchema } from '../make.ts';
 import { connectServer } from '../servers/database.ts';
 import { postgresUrl } from '../servers/urls.ts';
-import { endpointIn, expectValidated, payloadsOf, type Runs, startRuns } from './world.ts';
+import { endpointIn, expectValidated, fewQueries, payloadsOf, type Runs, startRuns } from './world.ts';
 
 /** Whole runs on real input, from plan to cutover, through the state machine that is deployed. */
 
@@ -54,7 +54,7 @@ describe('PostgreSQL', () => {
     const before = (await sql.query(`SELECT md5(string_agg(t::text, ',' ORDER BY id)) AS sum FROM ${table} t`)).rows;
     const source = { store: 'pgvector', connection: { url: await postgresUrl() }, collection: table };
     const target = await endpointIn(runs, 'qdrant', 'articles');
-    const report = expectValidated(await runs.run({ source, target }));
+    const report = expectValidated(await runs.run({ source, target, validate: fewQueries }));
     expect(report.compare).toMatchObject({ equal: 3000 });
     const found = await (await runs.open(target)).fetch(['7']);
     expect([...found.vectors.keys()]).toEqual(['']);
@@ -83,8 +83,8 @@ describe('PostgreSQL', () => {
     const source = { store: 'pgvector', connection: { url: await postgresUrl() }, collection: table };
     const middle = await endpointIn(runs, 'files', 'typed');
     const back = await endpointIn(runs, 'pgvector', 'typed');
-    expectValidated(await runs.run({ source, target: middle }));
-    expectValidated(await runs.run({ source: middle, target: back }));
+    expectValidated(await runs.run({ source, target: middle, validate: fewQueries }));
+    expectValidated(await runs.run({ source: middle, target: back, validate: fewQueries }));
     const columns = (name: string) =>
       sql.query(
         `SELECT attname, format_type(atttypid, atttypmod) AS type, attnotnull FROM pg_attribute WHERE attrelid = $1::regclass AND attnum > 0 ORDER BY attname`,
@@ -107,7 +107,7 @@ describe('PostgreSQL', () => {
     );
     const source = { store: 'pgvector', connection: { url: await postgresUrl() }, collection: table };
     const target = await endpointIn(runs, 'qdrant', 'partly');
-    const report = expectValidated(await runs.run({ source, target }));
+    const report = expectValidated(await runs.run({ source, target, validate: fewQueries }));
     expect(report.notes.join('\n')).toMatch(/10 of 100 records have no vector/);
     const found = await (await runs.open(target)).fetch(['10', '11']);
     for (const [at, id] of found.ids.entries()) expect(hasVector(column(found, ''), at)).toBe(id === '11');
@@ -121,12 +121,14 @@ describe('PostgreSQL', () => {
     );
     const source = { store: 'pgvector', connection: { url: await postgresUrl() }, collection: table };
     const target = await endpointIn(runs, 'chroma', 'partly');
-    expect((await runs.run({ source, target })).outcome).toMatchObject({
+    expect((await runs.run({ source, target, validate: fewQueries })).outcome).toMatchObject({
       status: 'FAILED',
       error: 'Incompatible',
       cause: expect.stringContaining('"missingVectors": "skip"'),
     });
-    const report = expectValidated(await runs.run({ source, target, mapping: { missingVectors: 'skip' } }));
+    const report = expectValidated(
+      await runs.run({ source, target, validate: fewQueries, mapping: { missingVectors: 'skip' } }),
+    );
     expect(report.skipped).toMatchObject({ records: 10 });
     expect(JSON.stringify(report.skipped)).toContain('"100"');
     expect(await (await runs.open(target)).count()).toBe(90);
@@ -138,7 +140,7 @@ describe('PostgreSQL', () => {
     await sql.query(`INSERT INTO ${table} VALUES (1, 1, '[1,2]'), (2, 'NaN', '[1,2]')`);
     const source = { store: 'pgvector', connection: { url: await postgresUrl() }, collection: table };
     const target = await endpointIn(runs, 'qdrant', 'nan');
-    const { outcome } = await runs.run({ source, target });
+    const { outcome } = await runs.run({ source, target, validate: fewQueries });
     expect(outcome).toMatchObject({
       status: 'FAILED',
       error: 'RecordRefused',
@@ -149,6 +151,7 @@ describe('PostgreSQL', () => {
         source,
         target: await endpointIn(runs, 'qdrant', 'nan'),
         mapping: { payload: { score: null } },
+        validate: fewQueries,
       }),
     );
   }, 300_000);
@@ -163,7 +166,7 @@ test('Chroma to Qdrant: string ids become UUIDs, the original is kept, found aga
     makeBatch({ ids, vectors: [embedding] }),
   );
   const target = await endpointIn(runs, 'qdrant', 'notes');
-  const report = expectValidated(await runs.run({ source, target }));
+  const report = expectValidated(await runs.run({ source, target, validate: fewQueries }));
   expect(report.compare).toMatchObject({ equal: 300 });
   const id = mapId(qdrant.capabilities.ids, 'doc-42');
   const found = await (await runs.open(target)).fetch([id]);
@@ -185,8 +188,8 @@ test('Qdrant to PostgreSQL and back to Qdrant ends equal, with integers and UUID
   );
   const middle = await endpointIn(runs, 'pgvector', 'mixed');
   const last = await endpointIn(runs, 'qdrant', 'mixed');
-  expectValidated(await runs.run({ source: first, target: middle }));
-  expectValidated(await runs.run({ source: middle, target: last }));
+  expectValidated(await runs.run({ source: first, target: middle, validate: fewQueries }));
+  expectValidated(await runs.run({ source: middle, target: last, validate: fewQueries }));
   const after = await runs.open(last);
   expect(await payloadsOf(after)).toEqual(await payloadsOf(before));
   const [one, other] = await Promise.all([before.fetch(ids), after.fetch(ids)]);
@@ -213,7 +216,7 @@ describe('shapes', () => {
       const source = await endpointIn(runs, 'qdrant', 'three');
       await runs.seed(source, makeSchema({ vectors }), makeBatch({ ids, vectors }));
       const target = await endpointIn(runs, to, 'three');
-      const whole = await runs.run({ source, target });
+      const whole = await runs.run({ source, target, validate: fewQueries });
       if (to !== 'lancedb') {
         expect(expectValidated(whole).compare).toMatchObject({ equal: 120 });
         return;
@@ -223,7 +226,7 @@ describe('shapes', () => {
         error: 'Incompatible',
         cause: expect.stringContaining(`'terms' is sparse`),
       });
-      expectValidated(await runs.run({ source, target, mapping: { vectors: { terms: null } } }));
+      expectValidated(await runs.run({ source, target, validate: fewQueries, mapping: { vectors: { terms: null } } }));
     },
     300_000,
   );
@@ -233,7 +236,7 @@ describe('shapes', () => {
     const ids = Array.from({ length: 400 }, (_, at) => String(at + 1));
     const source = await endpointIn(runs, 'pgvector', 'wide');
     await runs.seed(source, makeSchema({ vectors }), makeBatch({ ids, vectors }));
-    expectValidated(await runs.run({ source, target: await endpointIn(runs, 'qdrant', 'wide') }));
+    expectValidated(await runs.run({ source, target: await endpointIn(runs, 'qdrant', 'wide'), validate: fewQueries }));
   }, 300_000);
 
   test.each([0, 1])(
