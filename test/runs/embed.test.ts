@@ -13,7 +13,7 @@ import { embedText } from '../servers/embedding-models.ts';
 import { type EmbeddingServer, startEmbeddings } from '../servers/embeddings.ts';
 import { postgresUrl } from '../servers/urls.ts';
 import { readGlosses, seedGlosses } from './glosses.ts';
-import { type EndpointInput, endpointIn, expectValidated, type Runs, startRuns } from './world.ts';
+import { type EndpointInput, endpointIn, expectValidated, fewQueries, type Runs, startRuns } from './world.ts';
 
 /** Whole runs that embed: definitions of WordNet, whose old vectors have 100 floats. */
 
@@ -88,7 +88,7 @@ test('PostgreSQL to Qdrant through the local model: 100 floats become 512, and e
   const source = await seedGlosses(runs.unique('glosses'), few);
   const target = await endpointIn(runs, 'qdrant', 'glosses');
   const embed = { text: 'text', model: { provider: 'local', name: 'universal-sentence-encoder-lite' } };
-  const report = expectValidated(await runs.run({ source, target, embed, parallel }));
+  const report = expectValidated(await runs.run({ source, target, embed, parallel, validate: fewQueries }));
   expect(report.compare).toMatchObject({ equal: 100 });
   const ids = few.map(({ id }) => mapId(qdrant.capabilities.ids, id));
   const found = await (await runs.open(target)).fetch(ids.slice(0, 1));
@@ -109,7 +109,7 @@ describe('a provider that', () => {
       const source = await seedGlosses(runs.unique('glosses'), glosses);
       const target = await endpointIn(runs, 'pgvector', 'glosses');
       fault();
-      const { run, ...result } = await runs.run({ source, target, embed: embedWith(), parallel });
+      const { run, ...result } = await runs.run({ source, target, embed: embedWith(), parallel, validate: fewQueries });
       const report = expectValidated({ run, ...result });
       expect(report.compare).toMatchObject({ equal: records });
       expect(server.counts.faulty).toBeGreaterThan(0);
@@ -128,7 +128,7 @@ describe('a provider that', () => {
     const odd = glosses.filter(({ text }) => text.includes('bird'));
     expect(odd.length).toBeGreaterThan(0);
     server.faults.refuse((text) => (text.includes('bird') ? 'no birds here' : undefined));
-    const event = { source, target, embed: embedWith(), parallel };
+    const event = { source, target, embed: embedWith(), parallel, validate: fewQueries };
     const { run, outcome, report } = await runs.run(event);
     expect(outcome).toMatchObject({ status: 'FAILED', error: 'ValidationFailed' });
     expect(report?.compare).toMatchObject({ equal: records - odd.length, missing: odd.length, different: 0 });
@@ -158,7 +158,9 @@ test('a table without any vector gets its first one', async () => {
   const source = await seedGlosses(table, glosses);
   await inSql(`ALTER TABLE ${table} DROP COLUMN embedding`);
   const target = await endpointIn(runs, 'pgvector', 'glosses');
-  const report = expectValidated(await runs.run({ source, target, embed: embedWith(), parallel }));
+  const report = expectValidated(
+    await runs.run({ source, target, embed: embedWith(), parallel, validate: fewQueries }),
+  );
   expect(report.compare).toMatchObject({ equal: records });
   await expectVectorsOfTexts(target);
 }, 180_000);
@@ -178,6 +180,7 @@ test('only the records that lack their vector are embedded where the event says 
     target,
     embed: embedWith({ model, records: 'missing' }),
     parallel,
+    validate: fewQueries,
   });
   expect(expectValidated({ run, ...result }).compare).toMatchObject({ equal: records });
   const asked = new Set(lacking.map(({ text }) => text));
@@ -195,7 +198,7 @@ test('only the records that lack their vector are embedded where the event says 
 test('a budget that is passed in the middle stops the run; a greater one goes on, and nothing is paid for twice', async () => {
   const source = await seedGlosses(runs.unique('glosses'), glosses);
   const target = await endpointIn(runs, 'pgvector', 'glosses');
-  const event = { source, target, parallel };
+  const event = { source, target, parallel, validate: fewQueries };
   const planned = await runs.run({ ...event, embed: embedWith(), dryRun: true });
   const { embed } = await readPlan(runs.engine.objects, planned.run);
   const tokens = embed?.estimate.tokens ?? 0;
@@ -219,7 +222,7 @@ test('a budget that is passed in the middle stops the run; a greater one goes on
 test('a run goes on with another budget, limit, price and address, and not with another model or text', async () => {
   const source = await seedGlosses(runs.unique('glosses'), glosses);
   const target = await endpointIn(runs, 'pgvector', 'glosses');
-  const event = { source, target, parallel, embed: embedWith() };
+  const event = { source, target, parallel, embed: embedWith(), validate: fewQueries };
   const { run } = await runs.run(event);
   const elsewhere = { ...embedWith().model, connection: { url: `${server.url}/` }, usdPerMillionTokens: 7 };
   const more = { model: elsewhere, budget: { usd: 99 }, limits: { concurrency: 2 }, longText: 'truncate' };
@@ -242,7 +245,7 @@ test('a text that changed after the export is told apart from one that is wrong'
   const sql = new pg.Client(await postgresUrl());
   await sql.connect();
   let isChanged = false;
-  const event = { source, target, embed: embedWith(), parallel, validate: { spotCheck: records } };
+  const event = { source, target, embed: embedWith(), parallel, validate: { ...fewQueries, spotCheck: records } };
   const { outcome, report } = await runs.run(event, ({ type, state }) => {
     if (isChanged || type !== 'entered' || state !== 'Build the index') return;
     isChanged = true;
