@@ -11,7 +11,15 @@ import { failedSchema, loadedSchema } from '../../lib/run-files.ts';
 import { services } from '../../lib/services.ts';
 import { verifyShard } from '../../lib/shard/shard.ts';
 import { connectServer } from '../servers/database.ts';
-import { type EndpointInput, endpointIn, expectValidated, payloadsOf, type Runs, startRuns } from './world.ts';
+import {
+  type EndpointInput,
+  endpointIn,
+  expectValidated,
+  fewQueries,
+  payloadsOf,
+  type Runs,
+  startRuns,
+} from './world.ts';
 
 /** A table whose columns change between the plan and the export: nothing is carried in a shape that nobody asked for. */
 
@@ -45,7 +53,7 @@ async function runAfter(change: (table: string) => string, more: object) {
   const source = await makeTable();
   const target = await endpointIn(runs, 'lancedb', 'shaped');
   const run = runs.unique('run');
-  const event = { run, source, target, validate: { spotCheck: records }, ...more };
+  const event = { run, source, target, validate: { ...fewQueries, spotCheck: records }, ...more };
   const planned = await runs.run({ ...event, dryRun: true });
   expect(planned.outcome.status).toBe('SUCCEEDED');
   await sql.query(change(source.collection));
@@ -125,7 +133,7 @@ describe('a table whose names change between plan and export', () => {
       target,
       names,
       mapping,
-      validate: { spotCheck: records, recall: { queries: 50, k: 5, sets } },
+      validate: { spotCheck: records, recall: { queries: 50, k: 5, depths: [], sets } },
     };
     expect((await runs.run({ ...event, dryRun: true })).outcome.status).toBe('SUCCEEDED');
     await sql.query(`ALTER TABLE ${source.collection} RENAME COLUMN title TO headline`);
