@@ -5,7 +5,7 @@ import { makeDatabase } from '../servers/database.ts';
 import { type EmbeddingServer, startEmbeddings } from '../servers/embeddings.ts';
 import { readGlosses } from './glosses.ts';
 import { startApplication } from './table-application.ts';
-import { expectValidated, type RunInput, type Runs, startRuns } from './world.ts';
+import { expectValidated, fewQueries, type RunInput, type Runs, startRuns } from './world.ts';
 
 /** What goes wrong with a table that is changed in place, and whether the run says so. */
 
@@ -42,7 +42,7 @@ async function makeTable(
   const source = { store: 'pgvector', connection: { url: database.url }, collection: table };
   const model = { provider: 'openai', connection: { url }, name: 'glove-50', version: '1', dimensions: 50 };
   const embed = { text: 'text', model: { ...model, maxInputTokens: 500, usdPerMillionTokens: 1 } };
-  return { table, event: { source, target: { ...source, into: 'place' }, embed } };
+  return { table, event: { source, target: { ...source, into: 'place' }, embed, validate: fewQueries } };
 }
 
 const madeColumn = async (table: string): Promise<string> => {
