@@ -75,7 +75,7 @@ const entryOf = ({ recall }: Report, set: string) => recall!.sets.find((each) =>
 
 test('a search that filters too late fails the run, and one that reads on passes it', async () => {
   const mapping = { vectors: { embedding: { index: { kind: 'hnsw', m: 12, efConstruction: 60 } } } };
-  const validate = { recall: { sets: sets(), depths: [1] } };
+  const validate = { recall: { sets: sets(), depths: [] } };
   const { outcome, report } = await runs.run({ source, target, mapping, validate, cutover: null });
   expect(outcome.status).toBe('FAILED');
   const topic = entryOf(report!, 'topic');
@@ -92,7 +92,7 @@ test('a search that filters too late fails the run, and one that reads on passes
 
   // The same with what the application would have to send.
   const search = { efSearch: 80, iterativeScan: true };
-  const again = { recall: { sets: sets(), depths: [1], search } };
+  const again = { recall: { sets: sets(), depths: [], search } };
   const second = expectValidated(await runs.run({ mode: 'validate', source, target, validate: again, cutover: null }));
   expect(entryOf(second, 'topic')).toMatchObject({ outcome: 'passed', settings: search, target: { short: 0 } });
 }, 300_000);
