@@ -135,6 +135,8 @@ export const functionSettings = {
 
 export type FunctionName = keyof typeof functionSettings;
 
+export const functionNames: readonly FunctionName[] = Object.keys(functionSettings).filter(isFunctionName);
+
 /** The functions with this permission, by name. */
 export function functionsThatMay(permission: Permission): readonly FunctionName[] {
   return Object.entries(functionSettings).flatMap(([name, { may }]) =>

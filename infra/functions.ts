@@ -1,13 +1,11 @@
-import { createRequire } from 'node:module';
-import { join } from 'node:path';
 import { Duration, RemovalPolicy, Stack } from 'aws-cdk-lib';
 import { ManagedPolicy, PolicyStatement, Role, ServicePrincipal } from 'aws-cdk-lib/aws-iam';
-import { Architecture, Runtime, Tracing } from 'aws-cdk-lib/aws-lambda';
-import { type ICommandHooks, LogLevel, NodejsFunction, OutputFormat } from 'aws-cdk-lib/aws-lambda-nodejs';
+import { Architecture, Function as LambdaFunction, Runtime, Tracing } from 'aws-cdk-lib/aws-lambda';
 import { LogGroup } from 'aws-cdk-lib/aws-logs';
 import type { IBucket } from 'aws-cdk-lib/aws-s3';
 import type { ITopic } from 'aws-cdk-lib/aws-sns';
 import { Construct } from 'constructs';
+import { bundledCode } from './bundles.ts';
 import { flagArn, flagPrefix } from './flags.ts';
 import { type FunctionName, functionSettings } from './function-settings.ts';
 import type { ImportQueue } from './import-queue.ts';
@@ -16,7 +14,7 @@ import type { RepairQueue } from './repair-queue.ts';
 import { logRetention } from './runs-bucket.ts';
 
 export type { FunctionName } from './function-settings.ts';
-export type Functions = Readonly<Record<FunctionName, NodejsFunction>>;
+export type Functions = Readonly<Record<FunctionName, LambdaFunction>>;
 
 export interface FunctionsProps {
   readonly runs: IBucket;
@@ -31,15 +29,13 @@ export interface FunctionsProps {
   readonly network: Network | undefined;
 }
 
-const root = join(import.meta.dirname, '..');
-
 /** Every file of functions/ as a Lambda, with a role of its own that allows what function-settings.ts names and no more. */
 export class AllFunctions extends Construct {
   readonly byName: Functions;
 
   constructor(scope: Construct, id: string, props: FunctionsProps) {
     super(scope, id);
-    const make = (name: FunctionName): NodejsFunction => this.make(name, props);
+    const make = (name: FunctionName): LambdaFunction => this.make(name, props);
     this.byName = {
       plan: make('plan'),
       prepare: make('prepare'),
@@ -76,7 +72,7 @@ export class AllFunctions extends Construct {
     };
   }
 
-  private make(name: FunctionName, props: FunctionsProps): NodejsFunction {
+  private make(name: FunctionName, props: FunctionsProps): LambdaFunction {
     const { memoryMiB, minutes } = functionSettings[name];
     const { runs, queue, repairs, topic, network } = props;
     const { vpc, vpcSubnets, securityGroups } = network ?? {};
@@ -85,8 +81,9 @@ export class AllFunctions extends Construct {
       retention: logRetention,
       removalPolicy: RemovalPolicy.DESTROY,
     });
-    const made = new NodejsFunction(this, id, {
-      entry: join(root, 'functions', `${name}.ts`),
+    const made = new LambdaFunction(this, id, {
+      code: bundledCode(name),
+      handler: 'index.handler',
       description: `vecferry: functions/${name}.ts`,
       runtime: Runtime.NODEJS_24_X,
       architecture: Architecture.ARM_64,
@@ -107,25 +104,6 @@ export class AllFunctions extends Construct {
         VECFERRY_STACK: Stack.of(this).stackName,
         VECFERRY_METRICS: 'cloudwatch',
         VECFERRY_TASKS: 'stepfunctions',
-      },
-      projectRoot: root,
-      depsLockFilePath: join(root, 'package-lock.json'),
-      bundling: {
-        format: OutputFormat.ESM,
-        target: 'node24',
-        minify: true,
-        sourceMap: true,
-        // The bundle holds the versions that were tested, not those that the runtime happens to have.
-        bundleAwsSDK: true,
-        mainFields: ['module', 'main'],
-        sourcesContent: false,
-        logLevel: LogLevel.ERROR,
-        externalModules: ['pg-native'],
-        esbuildArgs: Object.fromEntries(
-          leftOut(name).map((engine) => [`--alias:${engine}`, join(import.meta.dirname, 'no-embedded-engine.cjs')]),
-        ),
-        banner: requireInEsm,
-        commandHooks: copyWasm,
       },
       ...(vpc && { vpc }),
       ...(vpcSubnets && { vpcSubnets }),
@@ -247,38 +225,3 @@ function embeddingModels(stack: Stack): string[] {
   );
   return [...models, stack.formatArn({ ...bedrock, resource: 'inference-profile', resourceName: '*.cohere.embed-*' })];
 }
-
-/** Functions that open an embedding model, some to ask it and the plan to count tokens. */
-export const functionsWithModels: readonly FunctionName[] = [
-  'plan',
-  'embed-texts',
-  'catch-up',
-  'choose-queries',
-  'cut-over',
-];
-
-/** What only those need, a quarter of a bundle; the local model stays out of all, since it is loaded past the bundler. */
-const ofModels = ['@aws-sdk/client-bedrock-runtime', 'gpt-tokenizer/encoding/cl100k_base'];
-
-/**
- * Engines that live inside the process, on a local disk. A function has none that lasts, so lib/services.ts refuses them on
- * AWS with InvalidEvent, and their files stay out of the bundle: LanceDB's native module alone has 178 MB of the 250 MB that
- * a function may have unzipped (docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html).
- */
-const embeddedEngines = ['@lancedb/lancedb', '@electric-sql/pglite', '@electric-sql/pglite-pgvector'];
-
-const leftOut = (name: FunctionName): readonly string[] =>
-  functionsWithModels.includes(name) ? embeddedEngines : [...embeddedEngines, ...ofModels];
-
-/** CommonJS dependencies call `require`, which an ES module lacks. Named so that no bundled import can collide. */
-const requireInEsm =
-  "import{createRequire as makeRequireOfBundle}from'node:module';const require=makeRequireOfBundle(import.meta.url);";
-
-/** lib/shard/parquet-wasm.ts looks for the file beside the bundle; esbuild does not copy it. */
-const copyWasm: ICommandHooks = {
-  beforeInstall: () => [],
-  beforeBundling: () => [],
-  afterBundling: (_, outputDir) => [
-    `cp "${createRequire(import.meta.url).resolve('parquet-wasm/esm/parquet_wasm_bg.wasm')}" "${outputDir}"`,
-  ],
-};

@@ -1,5 +1,5 @@
+import type { Function as LambdaFunction } from 'aws-cdk-lib/aws-lambda';
 import { SqsEventSource } from 'aws-cdk-lib/aws-lambda-event-sources';
-import type { NodejsFunction } from 'aws-cdk-lib/aws-lambda-nodejs';
 import type { Queue } from 'aws-cdk-lib/aws-sqs';
 import { Construct } from 'constructs';
 import { maxDeliveries } from '../lib/states.ts';
@@ -21,7 +21,7 @@ export class ImportQueue extends Construct {
    * Lets `importer` take shards from the queue: one a call, since a shard may take all its time and memory, and no more
    * than `importers` at once, since each holds a connection to the target.
    */
-  feed(importer: NodejsFunction, importers: number): void {
+  feed(importer: LambdaFunction, importers: number): void {
     importer.addEventSource(
       new SqsEventSource(this.queue, { batchSize: 1, reportBatchItemFailures: true, maxConcurrency: importers }),
     );

@@ -1,5 +1,5 @@
+import type { Function as LambdaFunction } from 'aws-cdk-lib/aws-lambda';
 import { SqsEventSource } from 'aws-cdk-lib/aws-lambda-event-sources';
-import type { NodejsFunction } from 'aws-cdk-lib/aws-lambda-nodejs';
 import type { Queue } from 'aws-cdk-lib/aws-sqs';
 import { Construct } from 'constructs';
 import { maxRepairDeliveries } from '../lib/states.ts';
@@ -26,7 +26,7 @@ export class RepairQueue extends Construct {
    * Lets `mender` take repairs from the queue: few at once, since they are few, and since a target that was away has its
    * readers to serve first when it is back.
    */
-  feed(mender: NodejsFunction): void {
+  feed(mender: LambdaFunction): void {
     mender.addEventSource(
       new SqsEventSource(this.queue, { batchSize: 10, reportBatchItemFailures: true, maxConcurrency: 4 }),
     );

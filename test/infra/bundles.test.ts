@@ -4,8 +4,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { beforeAll, describe, expect, test } from '@jest/globals';
+import { functionsWithModels } from '../../infra/bundles.ts';
 import { functionSettings } from '../../infra/function-settings.ts';
-import { functionsWithModels } from '../../infra/functions.ts';
 import { errorNames } from '../../lib/errors.ts';
 import { at, functionNames, type Template } from './template.ts';
 
