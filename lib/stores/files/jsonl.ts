@@ -94,10 +94,10 @@ export async function describeJsonLines(
   where: string,
   options: FilesOptions,
 ): Promise<CollectionSchema> {
-  const sample: Map<string, string>[] = [];
+  const sample: ReadonlyMap<string, string>[] = [];
   const idKinds = new Set<IdType>();
   for await (const line of linesOf(bytes, { record: 0, byte: 0 }, where)) {
-    const members = membersOf(line, where);
+    const { texts: members } = membersOf(line, where);
     const id = members.get(options.id);
     if (id === undefined) {
       const names = [...members.keys()].join(', ');
@@ -157,7 +157,7 @@ function objectIn(text: string): ReadonlyMap<string, string> | undefined {
 
 /** Fields whose values are all vectors of one shape; whole numbers alone are rather a list than a vector. */
 function vectorsIn(
-  sample: readonly Map<string, string>[],
+  sample: readonly ReadonlyMap<string, string>[],
   options: FilesOptions,
 ): readonly { name: string; vectors: readonly RawVector[] }[] {
   const isNested = sample.length > 0 && sample.every((members) => members.get('vectors')?.startsWith('{'));
@@ -183,24 +183,26 @@ function vectorsIn(
 }
 
 function parseLine(line: Line, where: string, schema: CollectionSchema, options: FilesOptions): ParsedLine {
-  const members = membersOf(line, where);
+  const { texts: members, values } = membersOf(line, where);
   const idText = members.get(options.id);
   if (idText === undefined) throw refused(line, where, `has no field '${options.id}' for the id`);
   const id = idOf(idText, schema.idType, line, where);
   checkId(idText, id, schema.idType, line, where);
   const nested = members.get('vectors');
   const isNested = nested?.startsWith('{') === true && !isSparse(nested, schema);
-  const texts = isNested ? splitObject(nested) : members;
+  const inside = isNested ? entriesOf(values.get('vectors')) : values;
   const vectors = new Map<string, RawVector>();
   for (const { name, kind, dimension = 0 } of schema.vectors) {
-    const text = texts.get(name);
-    if (text === undefined || text === 'null') continue;
-    const vector = text === '[]' && kind === 'multi' ? { kind, dimension, values: [] } : parseVector(text);
-    if (vector === undefined) throw refused(line, where, `holds no vector in '${name}' but ${text.slice(0, 40)}`, id);
+    const value = inside.get(name);
+    if (value === undefined || value === null) continue;
+    const isEmpty = kind === 'multi' && Array.isArray(value) && value.length === 0;
+    const vector = isEmpty ? { kind, dimension, values: [] } : vectorIn(value);
+    if (vector === undefined)
+      throw refused(line, where, `holds no vector in '${name}' but ${JSON.stringify(value).slice(0, 40)}`, id);
     vectors.set(name, vector);
   }
   if (isNested) {
-    refuseRest(members, texts, schema, options, (what) => refused(line, where, what, id));
+    refuseRest(members, inside, schema, options, (what) => refused(line, where, what, id));
     return { id, vectors, payload: members.get('payload') ?? '{}' };
   }
   return { id, vectors, payload: payloadOf(members, schema, options, (what) => refused(line, where, what, id)) };
@@ -214,7 +216,7 @@ function isSparse(text: string, { vectors }: CollectionSchema): boolean {
 /** What the nested form has no place for would be lost without a word. */
 function refuseRest(
   members: ReadonlyMap<string, string>,
-  vectors: ReadonlyMap<string, string>,
+  vectors: ReadonlyMap<string, unknown>,
   schema: CollectionSchema,
   options: FilesOptions,
   refusedFor: (what: string) => RecordRefused,
@@ -224,7 +226,7 @@ function refuseRest(
   if (beside.length > 0)
     throw refusedFor(`has '${beside.join("', '")}' beside 'vectors' and 'payload', where fields belong into 'payload'`);
   const known = new Set(schema.vectors.map(({ name }) => name));
-  const unknown = [...vectors].find(([name, text]) => text !== 'null' && !known.has(name));
+  const unknown = [...vectors].find(([name, value]) => value !== null && !known.has(name));
   if (unknown !== undefined)
     throw refusedFor(
       `has a vector '${unknown[0]}', which the collection's first ${sampleLines} lines do not have, or not in one form: put a line that has it first, and give it one kind and length`,
@@ -247,8 +249,11 @@ function toBatch(lines: readonly ParsedLine[], schema: CollectionSchema): Batch 
 
 /** [floats], [[floats], …] or {"indices": […], "values": […]}; undefined for anything else. */
 function parseVector(text: string): RawVector | undefined {
-  if (!text.startsWith('[') && !text.startsWith('{')) return undefined;
-  const value: unknown = JSON.parse(text);
+  return text.startsWith('[') || text.startsWith('{') ? vectorIn(JSON.parse(text)) : undefined;
+}
+
+/** The same of a value that is parsed already. */
+function vectorIn(value: unknown): RawVector | undefined {
   if (isNumbers(value))
     return value.length === 0 ? undefined : { kind: 'dense', dimension: value.length, values: value };
   if (Array.isArray(value)) {
@@ -273,15 +278,25 @@ function isNumbers(value: unknown): value is number[] {
   return Array.isArray(value) && value.every((each) => typeof each === 'number');
 }
 
+interface Members {
+  /** As the line has them, to the last digit. */
+  readonly texts: ReadonlyMap<string, string>;
+  /** As JSON.parse has them, which has to see the line in any case: nothing else knows all that is no JSON. */
+  readonly values: ReadonlyMap<string, unknown>;
+}
+
+const entriesOf = (value: unknown): ReadonlyMap<string, unknown> => new Map(Object.entries(Object(value)));
+
 /** The line's members. @throws RecordRefused when it is no JSON object. */
-function membersOf(line: Line, where: string): Map<string, string> {
+function membersOf(line: Line, where: string): Members {
   let twice: string | undefined;
-  let members: Map<string, string>;
+  let members: Members;
   try {
-    JSON.parse(line.text);
-    members = splitObject(line.text, (name) => {
+    const values = entriesOf(JSON.parse(line.text));
+    const texts = splitObject(line.text, (name) => {
       twice = name;
     });
+    members = { texts, values };
   } catch (cause) {
     throw refused(line, where, `is no JSON object: ${cause instanceof Error ? cause.message : String(cause)}`);
   }

@@ -29,13 +29,15 @@ export async function* linesOf(bytes: ByteRanges, from: Position, where = ''): A
   let at = from.byte;
   let parts: Buffer[] = [];
   const line = (): Line => {
-    const read = Buffer.concat(parts);
+    const [only = Buffer.alloc(0)] = parts;
+    const read = parts.length > 1 ? Buffer.concat(parts) : only;
     if (!isUtf8(read))
       throw new RecordRefused(
         `line ${record + 1} of ${where || 'the file'} is no UTF-8: convert the file (\`iconv -f LATIN1 -t UTF-8\`, by the encoding that it has)`,
         { ids: [`${where}:${record + 1}`] },
       );
-    const whole = read.toString('utf8').replace(/^\ufeff|\r$/g, '');
+    const text = read.toString('utf8');
+    const whole = text.slice(text.startsWith('\ufeff') ? 1 : 0, text.endsWith('\r') ? -1 : undefined);
     return { text: whole.trim(), whole, at: { record, byte: begin } };
   };
   for await (const chunk of isGzip(where) ? unpacked(bytes, from.byte, where) : chunksOf(bytes, from.byte)) {
