@@ -38,8 +38,8 @@ import { type WorkflowProps, workflowParts } from './workflow-parts.ts';
  * 21. Measure the drift       of other vectors, made by another model or truncated: what they find beside what the source's do; until done
  * 22. Find the causes         of what failed
  * 23. Write the report
- * 24. Passed?                 if not, the run fails with the report: nothing is cut over, the source is untouched; an index that has
- *                             replaced the old one is taken back first
+ * 24. Passed?                 if not, the run fails with the report: nothing is cut over, the source is untouched; a new index that
+ *                             finds less than the old one is taken back first
  * 25. Cut over?               not where the event's cutover is null, or the run only validates
  * 26. Ask for approval        where the event wants a person's; without it "Tell that readers stay", and the run ends here
  * 27. Step the canary         where the event has one: a share of the readers moves, is watched, the next; until done
@@ -51,7 +51,7 @@ export function runWorkflow(scope: Construct, props: WorkflowProps): IChainable 
   const parts = workflowParts(scope, props);
   const { call, repeatUntilDone, callUntilDone, lookUntilDone, mapOver, leaveIf, skipIf, failed } = parts;
   const { stringAt, objectAt } = JsonPath;
-  const { booleanEquals } = Condition;
+  const { and, booleanEquals } = Condition;
   const end = (name: string): Succeed => new Succeed(scope, name);
 
   const executionAndEvent = {
@@ -66,8 +66,9 @@ export function runWorkflow(scope: Construct, props: WorkflowProps): IChainable 
     parameters: { Error: errorNames.validationFailed, Cause: stringAt('$.report.summary') },
   });
   invalid.next(failed);
+  const takeBack = parts.takeChangeBack(invalid);
   const notPassed = new Choice(scope, 'Index changed?')
-    .when(booleanEquals('$.changesIndex', true), parts.takeChangeBack(invalid))
+    .when(and(booleanEquals('$.changesIndex', true), booleanEquals('$.report.keepsIndex', false)), takeBack)
     .otherwise(invalid);
 
   const exportOneRange = callUntilDone('Export a range', 'export-range', { item: 'range', cursor: 'next' });

@@ -24,5 +24,7 @@ export const indexChangeSchema = z.strictObject({
   to: z.discriminatedUnion('kind', [hnsw, ivfflat]).optional(),
   /** Qdrant's quantization_config of the vector; null takes it off. Left out: as it is. */
   quantization: z.record(z.string(), z.unknown()).nullable().optional(),
+  /** Whether the new index stays where the run does not pass. Left out: where it finds no less than the old one. */
+  keep: z.boolean().optional(),
 });
 export type IndexChange = z.infer<typeof indexChangeSchema>;

@@ -189,7 +189,13 @@ export const retireOutput = z.strictObject({
 });
 export type RetireOutput = z.infer<typeof retireOutput>;
 
-export const reportOutput = z.strictObject({ passed: z.boolean(), summary: z.string(), report: z.string() });
+export const reportOutput = z.strictObject({
+  passed: z.boolean(),
+  /** True where a new index that did not pass stays: lib/index-change/keeps-index.ts. */
+  keepsIndex: z.boolean(),
+  summary: z.string(),
+  report: z.string(),
+});
 
 /** Step Functions' error output, and the run it belongs to. */
 export const failureInput = z.strictObject({

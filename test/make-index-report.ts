@@ -17,6 +17,7 @@ export const makeIndex = (overrides: Partial<IndexReport> = {}): IndexReport => 
   buildSeconds: 48.2,
   used: 'old',
   results: ['recall@10 93.10% -> 99.85%, p95 4.10 ms -> 1.20 ms'],
+  kept: null,
   takenBack: null,
   ...overrides,
 });

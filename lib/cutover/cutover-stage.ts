@@ -49,7 +49,8 @@ export function cutoverStage(seen: CutoverSeen): Stage {
   if (since !== '') return stage('ended', `taken back at ${since}${because(move)}`);
   if (cutover === null || mode === 'validate') return stage('skipped', skippedText(seen));
   if (verdict === undefined || dryRun) return stage('waiting');
-  return verdict === 'validated' ? stage('running') : stage('ended', 'nothing is cut over');
+  if (verdict === 'validated') return stage('running');
+  return stage('ended', unswitchedIndex(plan) ?? 'nothing is cut over');
 }
 
 function switchingText(move: Move | undefined): string {

@@ -36,6 +36,10 @@ export const indexReportSchema = z.strictObject({
   results: z
     .array(z.string())
     .describe('What each query set found by either: `recall@10 93.10% -> 99.20%, p95 4.10 ms -> 1.20 ms`.'),
+  kept: z
+    .string()
+    .nullable()
+    .describe('Why the new index stays though the run did not pass; null: it passed, or the new index goes.'),
   takenBack: z
     .strictObject({ at: z.iso.datetime(), reason: z.string(), note: z.string() })
     .nullable()
@@ -80,6 +84,7 @@ export async function readIndexReport({
     buildSeconds: secondsOf(built),
     used: used ?? null,
     results: recall.sets.map((entry) => resultOf(entry, recall.sets.length > 1)),
+    kept: null,
     takenBack: null,
   };
   return { index, unread };
@@ -104,8 +109,16 @@ export function indexSummary({ text, results }: IndexReport, where: string): str
 }
 
 /** How readers stand after a change that did not pass. The planner of a store that has both knows nothing of a validation. */
-export function indexAfter({ how, used }: Pick<IndexReport, 'how' | 'used'>, run: string): string {
+export function indexAfter({ how, used, kept }: Pick<IndexReport, 'how' | 'used' | 'kept'>, run: string): string {
   const back = `vecferry rollback ${run}`;
+  if (kept !== null) {
+    const [readers, undo] =
+      how === 'instead'
+        ? ['readers use it', 'has the old one built again']
+        : [`searches ${used === 'new' ? 'use it by now' : 'may use it'}`, 'drops it'];
+    const next = `vecferry tune ${run} finds search settings that reach the goal, and with them in validate.recall.search the run goes on under its id without another build`;
+    return `No record was changed, and the new index stays, since ${kept}; ${readers}: ${next}; ${back} ${undo}.`;
+  }
   if (how === 'instead')
     return `No record was changed, and readers use the new index: ${back} puts the old settings back.`;
   const searches = used === 'new' ? 'searches use the new index by now' : 'searches may use the new index too';

@@ -2,6 +2,7 @@ import { readCompared } from '../compare/counts.ts';
 import { readEmbedding } from '../embed/stage/embedding-report.ts';
 import { NotFound } from '../errors.ts';
 import { indexAfter, indexSummary, readIndexReport } from '../index-change/index-report.ts';
+import { keepsIndex } from '../index-change/keeps-index.ts';
 import { runKeys } from '../keys.ts';
 import { liveReport, liveSummary, readSweep } from '../live/live-report.ts';
 import { readLoaded } from '../manifest.ts';
@@ -47,6 +48,8 @@ export interface ReportOptions {
 export interface ReportOutcome {
   /** True only when everything that the event asked for was checked and is right. */
   readonly passed: boolean;
+  /** True where a new index that did not pass stays. */
+  readonly keepsIndex: boolean;
   readonly summary: string;
   /** Where report.json lies. */
   readonly report: string;
@@ -93,6 +96,7 @@ export async function writeReport(options: ReportOptions): Promise<ReportOutcome
   await putReport(objects, report);
   return {
     passed: report.verdict === 'validated',
+    keepsIndex: typeof report.index?.kept === 'string',
     summary: report.summary,
     report: objects.locate(runKeys(plan.run).report),
   };
@@ -122,7 +126,6 @@ function buildReport(parts: Parts): Report {
   const { plan, manifest, counts, compared, loaded, recall, tuning, diagnosis, settings, spans, live, createdAt } =
     parts;
   const { embedding, indexed } = parts;
-  const { index } = indexed;
   const { validate } = plan.event;
   const compare = sumCompared(compared, counts, validate.compare === 'all' ? 'all' : validate.compare.sample);
   const spotCheck = {
@@ -138,12 +141,13 @@ function buildReport(parts: Parts): Report {
   const { run, event } = plan;
   const tuned = tuning?.sets ?? [];
   const found = { counts, compare, spotCheck, live, recall, tuning: tuned, diagnosis };
-  const isIndex = index !== null;
+  const isIndex = indexed.index !== null;
   const findings = [
-    ...indexFindings(run, index),
+    ...indexFindings(run, indexed.index),
     ...findingsOf({ run, mode: event.mode, embedding, isIndex, ...found }),
   ];
   const verdict = verdictOf(findings);
+  const index = verdict === 'validated' ? indexed.index : withKept(plan, { indexed, recall, tuning, findings });
   const importedAt =
     loaded
       .map(({ at }) => at)
@@ -185,6 +189,20 @@ function buildReport(parts: Parts): Report {
     notes: plan.notes,
     guarantee: plan.guarantee,
   };
+}
+
+/** Of an index that did not pass, whether it stays. */
+function withKept(
+  plan: Plan,
+  {
+    indexed: { index },
+    recall,
+    tuning,
+    findings,
+  }: Pick<Parts, 'indexed' | 'recall' | 'tuning'> & Pick<Report, 'findings'>,
+): Report['index'] {
+  if (index === null) return null;
+  return { ...index, kept: keepsIndex(plan, { ...index, recall, findings, tuning: tuning?.sets ?? [] }) ?? null };
 }
 
 function driftOf(drift: Drift | undefined): Report['drift'] {

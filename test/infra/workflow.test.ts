@@ -247,7 +247,11 @@ describe('the state machine', () => {
     expect(waysTo('Cut over?')).toEqual(['Passed?']);
     const equals = (Variable: string, BooleanEquals: boolean, Next: string) => [{ Variable, BooleanEquals, Next }];
     expect(away('Passed?')).toEqual(equals('$.report.passed', false, 'Index changed?'));
-    expect(away('Index changed?')).toEqual(equals('$.changesIndex', true, 'Take the change back'));
+    const goes = [
+      { Variable: '$.changesIndex', BooleanEquals: true },
+      { Variable: '$.report.keepsIndex', BooleanEquals: false },
+    ];
+    expect(away('Index changed?')).toEqual([{ And: goes, Next: 'Take the change back' }]);
     expect(away('Cut over?')).toEqual(equals('$.cutover', false, 'Validated, readers stay put'));
     expect(away('Approval?')).toEqual(equals('$.approval', false, 'At once?'));
     expect(away('At once?')).toEqual(equals('$.canary', false, 'Cut over'));

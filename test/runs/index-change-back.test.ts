@@ -66,3 +66,38 @@ test('a new index that misses its goal is dropped by the run itself, for searche
   const same = await change();
   expect(same.outcome).toMatchObject({ error: 'Incompatible', cause: expect.stringMatching(/left by another run/) });
 });
+
+test('a new index that finds more than the old one stays, though it misses its goal: with other search settings the run goes on without another build', async () => {
+  await client.query(`CREATE TABLE kept (id int PRIMARY KEY, embedding vector(32))`);
+  await client.query(
+    `INSERT INTO kept SELECT i, array_agg(random())::real[]::vector FROM generate_series(1, 4000) i, generate_series(1, 32) GROUP BY i`,
+  );
+  await client.query('CREATE INDEX kept_idx ON kept USING ivfflat (embedding vector_l2_ops) WITH (lists = 20)');
+  const source = { store: 'pgvector', connection: { url: database.url }, collection: 'public.kept' };
+  const index = { to: { kind: 'hnsw', m: 8, efConstruction: 64 } };
+  const recall = { queries: 100, atLeast: 0.95, depths: [] };
+  const change = async (efSearch: number, more: object = {}) => {
+    const validate = { recall: { ...recall, search: { efSearch } } };
+    return await runs.run({ source, target: { into: 'place' } as never, index, validate, ...more });
+  };
+  const oid = async (): Promise<string[]> => {
+    const { rows } = await client.query(
+      `SELECT c.oid::text FROM pg_class c JOIN pg_am m ON m.oid = c.relam JOIN pg_index i ON i.indexrelid = c.oid
+       WHERE indrelid = 'kept'::regclass AND amname = 'hnsw'`,
+    );
+    return rows.map((row) => String(row.oid));
+  };
+
+  const { run, outcome, report } = await change(12);
+  expect(outcome).toMatchObject({ status: 'FAILED', error: 'ValidationFailed' });
+  expect(report?.index).toMatchObject({ kept: 'it finds no less than the old one', takenBack: null });
+  expect(report?.summary).toMatch(/the new index stays.*vecferry tune .*without another build/);
+  expect(await readMoves(runs.engine.objects, run)).toEqual([]);
+  const built = await oid();
+  expect(built).toHaveLength(1);
+
+  const again = await change(400, { run });
+  expect([again.outcome.status, again.report?.verdict]).toEqual(['SUCCEEDED', 'validated']);
+  expect(await oid()).toEqual(built);
+  expect(await indexesOf('kept')).toEqual(['kept_idx', expect.stringMatching(/^kept_idx__before_/)]);
+});

@@ -147,7 +147,7 @@ async function tellOutcome(
     const failure = failureOf(outcome.error, outcome.cause);
     output.event({ type: 'result', run, status: 'failed', output: null, ...reports });
     output.fail(failure);
-    await tellIndex(output, objects, run);
+    await tellIndex(output, objects, run, { isMoved: status?.lastMove?.action === 'cutover' });
     if (reports.reportPage !== null) output.line(`report   ${reports.reportPage}`);
     if (failure.exitCode === exitCodes.readers && status?.lastMove !== undefined)
       output.line(`readers  ${moveLine(status.lastMove)}`);

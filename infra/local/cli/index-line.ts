@@ -17,7 +17,7 @@ const partSchema = z.looseObject({
 
 /**
  * Says what a run's report says of an index that was changed, in a line; nothing where it changed none, or came to no report.
- * @param isMoved false: the run has ended well and switched nothing
+ * @param isMoved false: the run has switched nothing
  */
 export async function tellIndex(
   { line }: Pick<Output, 'line'>,
