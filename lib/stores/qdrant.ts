@@ -198,14 +198,20 @@ async function describe(admin: Admin, data: DataPath, rest: DataPath, notes: rea
   };
   const countsExactly = strict.search_allow_exact !== false;
   const withoutVector = countsExactly ? await admin.countWithoutVector(vectors.map(({ name }) => name)) : undefined;
+  const hidden = info.update_queue?.deferred_points ?? 0;
   const told = [
     ...notes,
+    ...(hidden === 0 ? [] : [hiddenNote(hidden)]),
     ...(info.config.params.sharding_method === 'custom' ? [shardKeysNote] : []),
     ...(strict.unindexed_filtering_retrieve === false ? [strictModeNote] : []),
     ...(countsExactly ? [] : [noExactNote]),
   ];
   return { schema, count, payloadBytes, ...(withoutVector && { withoutVector }), notes: told };
 }
+
+/** `deferred_points` of update_queue, "Number of points that are deferred" in its OpenAPI. */
+const hiddenNote = (hidden: number): string =>
+  `the collection hides ${hidden} records from every read until its optimizer has had them (prevent_unoptimized), so they cannot be moved yet; wait until it is green`;
 
 const shardKeysNote =
   'the collection has custom sharding: its records are moved, which shard key each had is not; a Qdrant target shards by id';

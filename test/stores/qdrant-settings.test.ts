@@ -62,6 +62,22 @@ describe('settings', () => {
     },
   });
 
+  test('that creating a collection does not take, or a load goes without, are given once the load is over', async () => {
+    await client.deleteCollection('s_settings_late');
+    const params = { replication_factor: 1, read_fan_out_factor: 2, read_fan_out_delay_ms: 50 };
+    const optimizers = { prevent_unoptimized: true, indexing_threshold: 6000 };
+    const late = makeSchema({ store: 'qdrant', native: { params, optimizers_config: optimizers } });
+    const store = await open('s_settings_late');
+    await store.prepare(late);
+    const loading = (await client.getCollection('s_settings_late')).config;
+    expect(loading.optimizer_config).toMatchObject({ indexing_threshold: 0, prevent_unoptimized: null });
+    await store.buildIndex(late);
+    expect((await client.getCollection('s_settings_late')).config).toMatchObject({
+      params,
+      optimizer_config: optimizers,
+    });
+  });
+
   test('of a Qdrant collection make the same collection again', async () => {
     await client.deleteCollection('s_settings_a');
     await client.deleteCollection('s_settings_b');

@@ -3,6 +3,7 @@ import { QdrantClient } from '@qdrant/js-client-rest';
 import { type Batch, column, hasVector } from '../../lib/batch.ts';
 import type { CollectionSchema, VectorSpec } from '../../lib/schema.ts';
 import type { Store } from '../../lib/stores/port.ts';
+import { openAdmin } from '../../lib/stores/qdrant/admin.ts';
 import { compareIds } from '../../lib/stores/qdrant/ids.ts';
 import { qdrant } from '../../lib/stores/qdrant.ts';
 import { canonicalJson, makeBatch, makeSchema } from '../make.ts';
@@ -302,6 +303,19 @@ describe('the connection', () => {
       name: 'InvalidEvent',
       message: expect.stringContaining('name of a collection'),
     });
+  });
+
+  test('an alias stays where it is when it cannot be moved: Qdrant keeps the actions before one that it refuses', async () => {
+    const aliases = ['q_alias_of_readers', 'q_alias_of_others'];
+    const admin = openAdmin(await qdrantUrl(), undefined, 'q_alias_target');
+    await client.deleteCollection('q_alias_target');
+    await client.createCollection('q_alias_target', { vectors: { size: 4, distance: 'Dot' } });
+    await admin.moveAliases(aliases.map((alias) => ({ alias, to: 'q_alias_target' })));
+    const moves = aliases.map((alias) => ({ alias, to: 'q_alias_nowhere' }));
+    await expect(admin.moveAliases(moves)).rejects.toMatchObject({ name: 'NotFound' });
+    for (const alias of aliases) expect(await admin.pointer.read(alias)).toBe('q_alias_target');
+    await admin.moveAliases(aliases.map((alias) => ({ alias, to: undefined })));
+    expect(await admin.pointer.read('q_alias_of_readers')).toBeUndefined();
   });
 
   describe('with an API key', () => {

@@ -2,11 +2,11 @@ import { NotFound, StoreUnavailable } from '../../errors.ts';
 import type { CollectionSchema } from '../../schema.ts';
 import type { IndexProgress } from '../port.ts';
 import type { Admin } from './admin.ts';
+import { checkSameVectors } from './same-vectors.ts';
 import {
   type CollectionInfo,
-  checkSameVectors,
   createBody,
-  indexingThreshold,
+  loadedBody,
   type QdrantOptions,
   storedVectorBytes,
   vectorsOf,
@@ -39,8 +39,7 @@ export async function startIndexes(admin: Admin, schema: CollectionSchema, optio
   for (const [field, index] of wantedPayloadIndexes(schema, options)) {
     if (info.payload_schema[field] === undefined) await admin.indexPayload(field, index);
   }
-  if (isLoading(info))
-    await admin.update({ optimizers_config: { indexing_threshold: indexingThreshold(schema, options) } });
+  if (isLoading(info)) await admin.update(loadedBody(schema, options));
   // An update of nothing wakes an optimizer that sleeps since the server's start.
   else if (info.status === 'grey') await admin.update({ optimizers_config: {} });
 }

@@ -1,5 +1,4 @@
 import { z } from 'zod';
-import { Incompatible } from '../../errors.ts';
 import type { CollectionSchema, Distance, Precision, VectorIndex, VectorSpec } from '../../schema.ts';
 
 /**
@@ -103,6 +102,8 @@ export const infoSchema = z.looseObject({
     wal_config: setting.nullish(),
     metadata: setting.nullish(),
   }),
+  /** Since 1.17: updates that wait, and records that prevent_unoptimized hides from every read until the optimizer has had them. */
+  update_queue: z.looseObject({ deferred_points: z.number().nullish() }).nullish(),
   payload_schema: z.record(
     z.string(),
     z.looseObject({ data_type: z.string(), params: setting.nullish(), points: z.number().nullish() }),
@@ -191,8 +192,9 @@ export function createBody(schema: CollectionSchema, options: QdrantOptions): Re
     .filter(({ kind }) => kind === 'sparse')
     .map(({ name }) => [name, native.sparse_vectors[name] ?? {}]);
   const quantization = options.quantization === undefined ? native.quantization_config : options.quantization;
+  const params = Object.entries(native.params).filter(([name]) => !patchedParams.includes(name));
   return withoutNulls({
-    ...native.params,
+    ...Object.fromEntries(params),
     vectors: isOneUnnamed(dense) ? vectors[0]?.[1] : Object.fromEntries(vectors),
     sparse_vectors: sparse.length === 0 ? undefined : Object.fromEntries(sparse),
     hnsw_config: hnsw,
@@ -211,13 +213,35 @@ export function createBody(schema: CollectionSchema, options: QdrantOptions): Re
   });
 }
 
-/** A source whose optimizer is off was being loaded itself; a target with it off would never get its index. */
-function withoutPause({ max_optimization_threads: threads, ...rest }: Readonly<Record<string, unknown>>) {
+/**
+ * A source whose optimizer is off was being loaded itself; a target with it off would never get its index. And records that wait for the
+ * optimizer are not shown under prevent_unoptimized, so it waits for the end of the load.
+ */
+function withoutPause(settings: Readonly<Record<string, unknown>>) {
+  const { max_optimization_threads: threads, prevent_unoptimized: _, ...rest } = settings;
   return threads === 0 ? rest : { ...rest, max_optimization_threads: threads };
 }
 
+/** Settings that a collection shows and PATCH takes, but creating it does not (CreateCollection of its OpenAPI). */
+const patchedParams: readonly string[] = ['read_fan_out_factor', 'read_fan_out_delay_ms'];
+
+/** The body that switches index building on once the load is over, with what the load went without. */
+export function loadedBody(schema: CollectionSchema, options: QdrantOptions): Record<string, unknown> {
+  const native = nativeSchema.parse(schema.native);
+  const params = patchedParams.flatMap((name) =>
+    native.params[name] === undefined ? [] : [[name, native.params[name]]],
+  );
+  return {
+    optimizers_config: withoutNulls({
+      indexing_threshold: indexingThreshold(schema, options),
+      prevent_unoptimized: native.optimizers_config['prevent_unoptimized'],
+    }),
+    ...(params.length > 0 && { params: Object.fromEntries(params) }),
+  };
+}
+
 /** Kilobytes of vectors a segment needs before its graph is built, once the load is over. */
-export function indexingThreshold(schema: CollectionSchema, options: QdrantOptions): number {
+function indexingThreshold(schema: CollectionSchema, options: QdrantOptions): number {
   const before = nativeSchema.parse(schema.native).optimizers_config['indexing_threshold'];
   // 0 at the source: it was being loaded itself.
   const kept = typeof before === 'number' && before > 0 ? before : defaultIndexingThreshold;
@@ -235,23 +259,6 @@ export function wantedPayloadIndexes(schema: CollectionSchema, options: QdrantOp
     else wanted.set(field, index);
   }
   return wanted;
-}
-
-/** @throws Incompatible naming each difference between the vectors of an existing collection and those wanted. */
-export function checkSameVectors(
-  collection: string,
-  found: readonly VectorSpec[],
-  wanted: readonly VectorSpec[],
-): void {
-  const there = new Map(found.map((spec) => [spec.name, spec]));
-  const differences = wanted.flatMap((spec) => differencesOf(spec, there.get(spec.name)));
-  const names = new Set(wanted.map(({ name }) => name));
-  for (const { name } of found) if (!names.has(name)) differences.push(`vector '${name}' is there and not wanted`);
-  if (differences.length === 0) return;
-  throw new Incompatible(
-    `collection '${collection}' is there with other vectors: ${differences.join('; ')}; name another collection or drop it`,
-    { ids: [collection] },
-  );
 }
 
 /** Bytes of one record's largest dense vector as the collection stores it: what the indexing threshold is held against. */
@@ -283,16 +290,6 @@ const nativeSchema = z.looseObject({
   wal_config: setting.optional(),
   metadata: setting.optional(),
 });
-
-function differencesOf(wanted: VectorSpec, found: VectorSpec | undefined): string[] {
-  if (found === undefined) return [`vector '${wanted.name}' is wanted and not there`];
-  const compared = ['kind', 'dimension', 'distance', 'precision'] as const;
-  return compared
-    .filter(
-      (key) => wanted[key] !== undefined && !(wanted.kind === 'sparse' && key !== 'kind') && wanted[key] !== found[key],
-    )
-    .map((key) => `vector '${wanted.name}' has ${key} ${found[key]} instead of ${wanted[key]}`);
-}
 
 function vectorBody(
   spec: VectorSpec,
