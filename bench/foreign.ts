@@ -35,7 +35,7 @@ async function makeFiles(folder: string): Promise<Batch> {
   const all = `SELECT id + 10000 * copy AS id, word, rank, embedding FROM read_parquet('${words}'), range(${times}) t(copy)`;
   await connection.run(`COPY (${all}) TO '${join(folder, 'words.parquet')}' (FORMAT parquet)`);
   connection.closeSync();
-  const batch = await readAll(folder, 'words.parquet', 'embedding');
+  const batch = concatBatches(await Array.fromAsync(readBatches(folder, 'words.parquet', 'embedding')));
   const { values } = column(batch, 'embedding');
   await writeFile(join(folder, 'words.arrow'), tableToIPC(await arrowOf(folder), 'file'));
   const header = npyHeader('<f4', [records, dimension]);
@@ -53,17 +53,21 @@ const arrowOf = async (folder: string): Promise<Table> => {
   return new Table([batch]);
 };
 
-async function readAll(folder: string, collection: string, vector: string): Promise<Batch> {
+/** Batches as a run reads them. @throws Error when a record is missing */
+async function* readBatches(folder: string, collection: string, vector: string): AsyncGenerator<Batch> {
   const options = { vectors: [vector], ...(collection.endsWith('.npy') ? {} : { id: 'id' }) };
   const store = await files.open({ connection: { path: folder }, collection, options });
-  const batches: Batch[] = [];
-  for await (const { batch } of store.read({ from: null, to: null }, { maxRecords: 20_000, maxBytes: 1 << 23 }))
-    batches.push(batch);
+  let floats = 0;
+  for await (const { batch } of store.read({ from: null, to: null }, { maxRecords: 20_000, maxBytes: 1 << 23 })) {
+    floats += column(batch, vector).values.length;
+    yield batch;
+  }
   await store.close();
-  const all = concatBatches(batches);
-  if (all.count !== records || column(all, vector).values.length !== records * dimension)
-    throw new Error(`${collection} was read as ${all.count} records`);
-  return all;
+  if (floats !== records * dimension) throw new Error(`${collection} was read as ${floats} floats`);
+}
+
+async function readAll(folder: string, collection: string, vector: string): Promise<void> {
+  for await (const _ of readBatches(folder, collection, vector));
 }
 
 /** What a script would write. */
