@@ -1,11 +1,12 @@
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import { callCommand } from '../local/cli/command-line.ts';
 import { type MigrateWorld, makeMigrateWorld, sqlFile } from './world.ts';
 
 /** A database that was there before vecferry: its first migrations are said to be applied, and are not run. */
 
 let world: MigrateWorld;
 beforeEach(async () => {
-  world = await makeMigrateWorld('migrate_baseline');
+  world = await makeMigrateWorld('migrate_baseline', { command: callCommand });
   await world.write('001_words.sql', sqlFile('CREATE TABLE words (id int PRIMARY KEY);', 'DROP TABLE words;'));
   await world.write(
     '002_rank.sql',

@@ -1,13 +1,14 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import pg from 'pg';
+import { callCommand } from '../local/cli/command-line.ts';
 import { type MigrateWorld, makeMigrateWorld, sqlFile } from './world.ts';
 
 /** What goes wrong while migrations are applied: nothing half done stands, and the history says what happened. */
 
 let world: MigrateWorld;
 beforeEach(async () => {
-  world = await makeMigrateWorld('migrate_faults');
+  world = await makeMigrateWorld('migrate_faults', { command: callCommand });
 });
 afterEach(() => world.close());
 

@@ -16,10 +16,8 @@ let qdrant: string;
 const collection = `migrate_files_${process.pid}`;
 beforeAll(async () => {
   qdrant = await frontUrl();
-  world = await makeMigrateWorld(
-    'migrate_files',
-    `stores:\n  search: {store: qdrant, connection: {url: '${qdrant}'}, options: {transport: rest}}\n`,
-  );
+  const config = `stores:\n  search: {store: qdrant, connection: {url: '${qdrant}'}, options: {transport: rest}}\n`;
+  world = await makeMigrateWorld('migrate_files', { config });
 });
 afterAll(async () => {
   await dropAll(qdrant, collection);

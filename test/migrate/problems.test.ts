@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, expect, test } from '@jest/globals';
+import { callCommand } from '../local/cli/command-line.ts';
 import { type MigrateWorld, makeMigrateWorld, sqlFile } from './world.ts';
 
 /** Files that do not fit the history, and a history that is not as it was written. */
@@ -6,7 +7,7 @@ import { type MigrateWorld, makeMigrateWorld, sqlFile } from './world.ts';
 let world: MigrateWorld;
 const file = (number: number): string => sqlFile(`CREATE TABLE t${number} (id int);`, `DROP TABLE t${number};`);
 beforeEach(async () => {
-  world = await makeMigrateWorld('migrate_problems');
+  world = await makeMigrateWorld('migrate_problems', { command: callCommand });
   for (const name of ['001_a.sql', '002_b.sql', '003_c.sql']) await world.write(name, file(Number(name.slice(0, 3))));
   await world.done('to', '2', '--by', 'ada');
 });

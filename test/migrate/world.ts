@@ -2,7 +2,7 @@ import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import pg from 'pg';
-import { type Answer, spawnCommand } from '../local/cli/command-line.ts';
+import { type Answer, type callCommand, spawnCommand } from '../local/cli/command-line.ts';
 import { makeDatabase } from '../servers/database.ts';
 
 /** A team's folder of migrations, a database of its own on the real server, and the command line over both. */
@@ -13,7 +13,7 @@ export interface MigrateWorld {
   readonly sql: pg.Client;
   write(name: string, text: string): Promise<void>;
   remove(name: string): Promise<void>;
-  /** `vecferry migrate …` as a process. */
+  /** `vecferry migrate …`: as a process, or as the world was made. */
   migrate(...args: readonly string[]): Promise<Answer>;
   /** The same, which must end with 0. */
   done(...args: readonly string[]): Promise<Answer>;
@@ -24,7 +24,11 @@ export interface MigrateWorld {
 /** The secret's name in each world's configuration; one world a test file. */
 const secret = 'migrate/db';
 
-export async function makeMigrateWorld(name: string, config?: string): Promise<MigrateWorld> {
+/** @param command How `vecferry` is called; callCommand where nothing is about processes. */
+export async function makeMigrateWorld(
+  name: string,
+  { config, command = spawnCommand }: { readonly config?: string; readonly command?: typeof callCommand } = {},
+): Promise<MigrateWorld> {
   const database = await makeDatabase(name);
   const root = await mkdtemp(join(tmpdir(), `${name}-`));
   const folder = join(root, 'migrations');
@@ -39,7 +43,7 @@ export async function makeMigrateWorld(name: string, config?: string): Promise<M
   await sql.connect();
   let before: Promise<unknown> = Promise.resolve();
   const migrate = (...args: readonly string[]): Promise<Answer> =>
-    spawnCommand(['--dir', join(root, 'runs'), ...beforeOptions(args), '--migrations', folder]);
+    command(['--dir', join(root, 'runs'), ...beforeOptions(args), '--migrations', folder]);
   return {
     folder,
     url: database.url,

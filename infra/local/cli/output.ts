@@ -94,22 +94,28 @@ export interface Output {
   fail(failure: Failure): void;
 }
 
-export function makeOutput(json: boolean): Output {
+/** Where a command says it: a process has both, and so has a test. */
+export interface Streams {
+  readonly stdout: Pick<NodeJS.WritableStream, 'write' | 'on'>;
+  readonly stderr: Pick<NodeJS.WritableStream, 'write'> & { readonly isTTY?: boolean };
+}
+
+export function makeOutput(json: boolean, { stdout, stderr }: Streams = process): Output {
   // Whoever reads may leave (`| head`); the run goes on without them.
-  process.stdout.on('error', (error: Error & { readonly code?: string }) => {
+  stdout.on('error', (error: Error & { readonly code?: string }) => {
     if (error.code !== 'EPIPE') throw error;
   });
   return {
     json,
     event: (event) => {
-      if (json) process.stdout.write(`${JSON.stringify(event)}\n`);
+      if (json) stdout.write(`${JSON.stringify(event)}\n`);
     },
     line: (text) => {
-      if (!json) process.stdout.write(`${text}\n`);
+      if (!json) stdout.write(`${text}\n`);
     },
     fail: (failure) => {
-      if (json) process.stdout.write(`${JSON.stringify({ type: 'error', ...failure })}\n`);
-      else process.stderr.write(`${failure.error}: ${failure.message}\n`);
+      if (json) stdout.write(`${JSON.stringify({ type: 'error', ...failure })}\n`);
+      else stderr.write(`${failure.error}: ${failure.message}\n`);
     },
   };
 }

@@ -2,6 +2,8 @@ import { spawn } from 'node:child_process';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
+import { Writable } from 'node:stream';
+import { main } from '../../../infra/local/cli/main.ts';
 
 /** The command line as its users meet it: a process, its exit code, and what it prints. */
 
@@ -43,15 +45,35 @@ export function spawnCommand(args: readonly string[], options: Watching = {}): P
     child.stderr.on('data', (data) => (err += data));
     child.on('error', reject);
     child.on('close', (code) => {
-      const events = (): readonly Event[] =>
-        out
-          .trimEnd()
-          .split('\n')
-          .map((line) => JSON.parse(line));
-      resolve({ code, out, err, events });
+      resolve({ code, out, err, events: () => eventsOf(out) });
     });
     child.stdin.end(options.input ?? '');
   });
+}
+
+/**
+ * The same in this process: for what a command does and says, where nothing is about processes. A process of its own takes
+ * longer to begin than most commands take.
+ */
+export async function callCommand(args: readonly string[]): Promise<Answer> {
+  const keep = () => {
+    const chunks: Buffer[] = [];
+    const write = (chunk: Buffer, _: unknown, done: () => void): void => {
+      chunks.push(chunk);
+      done();
+    };
+    return { stream: new Writable({ write }), text: () => Buffer.concat(chunks).toString() };
+  };
+  const [out, err] = [keep(), keep()];
+  const code = await main(args, { stdout: out.stream, stderr: err.stream });
+  return { code, out: out.text(), err: err.text(), events: () => eventsOf(out.text()) };
+}
+
+function eventsOf(out: string): readonly Event[] {
+  return out
+    .trimEnd()
+    .split('\n')
+    .map((line) => JSON.parse(line));
 }
 
 /** Writes `name` into the folder: so many records as JSON lines, with vectors of 8 dimensions. */

@@ -1,13 +1,11 @@
-import { afterAll, beforeAll, describe, expect, jest, test } from '@jest/globals';
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { callCommand } from '../../local/cli/command-line.ts';
 import { type MigrateWorld, makeMigrateWorld, sqlFile } from '../world.ts';
-
-/** Processes start slowly on machines that do other things too. */
-jest.setTimeout(120_000);
 
 let world: MigrateWorld;
 
 beforeAll(async () => {
-  world = await makeMigrateWorld('steps_up');
+  world = await makeMigrateWorld('steps_up', { command: callCommand });
   await world.write('001_articles.sql', sqlFile('CREATE TABLE articles (id int);', 'DROP TABLE articles;'));
   await world.done('up');
   await world.rows('INSERT INTO articles SELECT generate_series(1, 50000)');
