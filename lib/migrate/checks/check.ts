@@ -1,4 +1,5 @@
 import { Incompatible, VecferryError } from '../../errors.ts';
+import { release } from '../../release.ts';
 import { resolveConnection, secretsOf } from '../../secrets.ts';
 import { connect } from '../../stores/pgvector/open.ts';
 import { storeKind } from '../../stores/registry.ts';
@@ -16,6 +17,10 @@ import type { About, CheckResult, CountOf } from './result.ts';
 export interface CheckReport {
   readonly format: 1;
   readonly at: string;
+  /** Of vecferry. */
+  readonly release: string;
+  /** What stands: how many migrations, the last of them, and the history's last line (0: none). */
+  readonly migrations: { readonly applied: number; readonly last: string | null; readonly seq: number };
   /** Everything is ok: what could not be looked at may be wrong, unless expect.yaml accepts it. */
   readonly passed: boolean;
   readonly tally: Readonly<Record<CheckResult['verdict'], number>>;
@@ -59,7 +64,20 @@ export async function checkStores({ config, files, entries, timeoutMs = 30_000 }
   const verdicts = stores.flatMap(({ results }) => results.map(({ verdict }) => verdict));
   const tally = { ok: 0, wrong: 0, unchecked: 0 };
   for (const verdict of verdicts) tally[verdict]++;
-  return { format: 1, at: new Date().toISOString(), passed: tally.wrong + tally.unchecked === 0, tally, stores };
+  const last = Math.max(0, ...applied);
+  return {
+    format: 1,
+    at: new Date().toISOString(),
+    release,
+    migrations: {
+      applied: applied.size,
+      last: entries.findLast(({ number, action }) => number === last && action !== 'restored')?.name ?? null,
+      seq: entries.at(-1)?.seq ?? 0,
+    },
+    passed: tally.wrong + tally.unchecked === 0,
+    tally,
+    stores,
+  };
 }
 
 function accepted(results: readonly CheckResult[], accept: readonly Accepted[]): readonly CheckResult[] {
@@ -68,9 +86,15 @@ function accepted(results: readonly CheckResult[], accept: readonly Accepted[]):
     const known = fitting.find((each) => typeof each !== 'string') ?? fitting[0];
     if (result.verdict === 'ok' || known === undefined) return result;
     if (typeof known !== 'string')
-      return { ...result, verdict: 'ok', detail: `known, because ${known.because}: ${result.detail}` };
+      return {
+        ...result,
+        verdict: 'ok',
+        accepted: known.because,
+        detail: `known, because ${known.because}: ${result.detail}`,
+      };
     if (result.verdict === 'wrong') return result;
-    return { ...result, verdict: 'ok', detail: `not looked at, which expect.yaml accepts: ${result.detail}` };
+    const detail = `not looked at, which expect.yaml accepts: ${result.detail}`;
+    return { ...result, verdict: 'ok', accepted: 'named in expect.yaml', detail };
   });
 }
 

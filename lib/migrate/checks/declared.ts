@@ -23,6 +23,7 @@ export async function addDeclared({ tables, indexes }: Expected, declared: Expec
       made.columns.set(column, {
         type: type === undefined ? made.columns.get(column)?.type : await normalType(type),
         nullable: nullable ?? made.columns.get(column)?.nullable,
+        default: made.columns.get(column)?.default,
         from: file,
       });
     }

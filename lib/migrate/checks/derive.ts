@@ -3,6 +3,8 @@ import { quoteName } from '../../stores/pgvector/names.ts';
 import type { MigrationFile } from '../port.ts';
 import { type ParsedStatement, parseSql } from '../sql/parse.ts';
 import { sqlParts } from '../sql/parts.ts';
+import { defaultOf, defaultOfNode, type ExpectedDefault } from './defaults.ts';
+import { applyRoutine, type Routines } from './derive-routines.ts';
 
 /**
  * What a database has to hold, read from the SQL of the migrations that stand, with PostgreSQL's own parser: what one of them made and
@@ -13,6 +15,8 @@ export interface ExpectedColumn {
   /** In the server's words, `character varying(20)`; undefined: the type has to be looked up, or any will do. */
   type: string | undefined;
   nullable: boolean | undefined;
+  /** undefined: whatever it is. */
+  default: ExpectedDefault | undefined;
   readonly from: string;
 }
 
@@ -33,6 +37,7 @@ export interface Expected {
   readonly tables: Map<string, ExpectedTable>;
   readonly views: Map<string, Made>;
   readonly indexes: Map<string, Made & { table: string }>;
+  readonly routines: Routines;
   /** Tables that went with their session. */
   readonly temporary: Set<string>;
   /** Statements whose effect is not known, a line each. */
@@ -45,6 +50,7 @@ export async function deriveExpected(files: readonly MigrationFile[]): Promise<E
     tables: new Map(),
     views: new Map(),
     indexes: new Map(),
+    routines: { functions: new Map(), triggers: [] },
     temporary: new Set(),
     unread: [],
   };
@@ -77,6 +83,7 @@ const schemaOf = (name: string): string | undefined => /^("(?:[^"]|"")+")\./.exe
 function apply(expected: Expected, { node, line }: ParsedStatement, from: string): void {
   make(expected, node, from);
   change(expected, node, from);
+  applyRoutine(expected.routines, node, from, nameOf);
   if ('DropStmt' in node)
     for (const object of node.DropStmt.objects ?? []) {
       drop(expected, object, node.DropStmt.removeType);
@@ -133,10 +140,14 @@ function drop(expected: Expected, object: Node, kind: string | undefined): void 
   if (kind === 'OBJECT_INDEX') expected.indexes.delete(name);
   if (kind === 'OBJECT_VIEW' || kind === 'OBJECT_MATVIEW') expected.views.delete(name);
   if (kind === 'OBJECT_TABLE') dropTable(expected, name);
-  if (kind === 'OBJECT_SCHEMA') {
-    for (const table of [...expected.tables.keys()]) if (schemaOf(table) === parts[0]) dropTable(expected, table);
-    for (const view of [...expected.views.keys()]) if (schemaOf(view) === parts[0]) expected.views.delete(view);
-  }
+  if (kind === 'OBJECT_SCHEMA') dropSchema(expected, parts[0]);
+}
+
+function dropSchema(expected: Expected, schema: string | undefined): void {
+  const { tables, views, routines } = expected;
+  for (const table of [...tables.keys()]) if (schemaOf(table) === schema) dropTable(expected, table);
+  for (const names of [views, routines.functions])
+    for (const each of [...names.keys()]) if (schemaOf(each) === schema) names.delete(each);
 }
 
 /** CASCADE: views that read what was dropped, those that read them in turn, and foreign keys to it. */
@@ -167,12 +178,14 @@ function createTable(
   }
 }
 
-function addColumn(table: ExpectedTable, { colname = '', typeName, constraints = [] }: ColumnDef, from: string): void {
+function addColumn(table: ExpectedTable, definition: ColumnDef, from: string): void {
+  const { colname = '', typeName, constraints = [] } = definition;
   const kinds = constraints.flatMap((each) => ('Constraint' in each ? (each.Constraint.contype ?? []) : []));
   const isSerial = serials.test(baseOf(typeName));
   const isNotNull =
     isSerial || kinds.some((kind) => ['CONSTR_NOTNULL', 'CONSTR_PRIMARY', 'CONSTR_IDENTITY'].includes(kind));
-  table.columns.set(colname, { type: typeText(typeName), nullable: !isNotNull, from });
+  const { columns } = table;
+  columns.set(colname, { type: typeText(typeName), nullable: !isNotNull, default: defaultOf(definition), from });
   for (const each of constraints) if ('Constraint' in each) addConstraint(table, each.Constraint, from);
 }
 
@@ -232,6 +245,9 @@ function adoptIndex({ indexes }: Expected, table: string, { constraints }: Expec
 function alterColumn(column: ExpectedColumn, { subtype, def }: AlterTableCmd): void {
   if (subtype === 'AT_SetNotNull') column.nullable = false;
   if (subtype === 'AT_DropNotNull') column.nullable = true;
+  if (subtype === 'AT_ColumnDefault') column.default = defaultOfNode(def);
+  // Identity and computed columns that come and go.
+  if (/Identity|Expression/.test(subtype ?? '')) column.default = undefined;
   if (subtype === 'AT_AlterColumnType' && def !== undefined && 'ColumnDef' in def)
     column.type = typeText(def.ColumnDef.typeName);
 }
@@ -260,8 +276,9 @@ function move<T>(map: Map<string, T> | undefined, from: string, to: string): voi
   map?.set(to, value);
 }
 
-function moveTable({ tables, indexes }: Expected, from: string, to: string): void {
+function moveTable({ tables, indexes, routines }: Expected, from: string, to: string): void {
   move(tables, from, to);
+  for (const trigger of routines.triggers) if (trigger.table === from) trigger.table = to;
   for (const [name, made] of [...indexes]) {
     if (made.table !== from) continue;
     made.table = to;
@@ -270,8 +287,9 @@ function moveTable({ tables, indexes }: Expected, from: string, to: string): voi
   }
 }
 
-function dropTable({ tables, indexes }: Expected, table: string): void {
+function dropTable({ tables, indexes, routines }: Expected, table: string): void {
   tables.delete(table);
+  routines.triggers = routines.triggers.filter((trigger) => trigger.table !== table);
   for (const [name, made] of indexes) if (made.table === table) indexes.delete(name);
 }
 

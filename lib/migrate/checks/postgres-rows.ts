@@ -11,7 +11,12 @@ const own = `(${ownTables()}) t`;
 const named = 10;
 
 export async function checkRows(looking: Looking): Promise<readonly CheckResult[]> {
-  return [...(await checkOrphans(looking)), ...(await checkSequences(looking)), ...(await checkVectors(looking))];
+  return [
+    ...(await checkOrphans(looking)),
+    ...(await checkSequences(looking)),
+    ...(await checkVectors(looking)),
+    ...(await checkSearches(looking)),
+  ];
 }
 
 /** `1, 2, 3 and more`. */
@@ -122,7 +127,7 @@ async function checkVectors(looking: Looking): Promise<readonly CheckResult[]> {
          (SELECT m.attname FROM pg_attribute m WHERE m.attrelid = t.oid AND NOT m.attisdropped AND m.attname IN (a.attname || '_model', 'embedding_model')
             ORDER BY m.attname <> a.attname || '_model' LIMIT 1) AS model
        FROM ${own} JOIN pg_attribute a ON a.attrelid = t.oid AND a.attnum > 0 AND NOT a.attisdropped
-       JOIN pg_type y ON y.oid = a.atttypid AND y.typname IN ('vector', 'halfvec') ORDER BY 1, a.attnum`,
+       JOIN pg_type y ON y.oid = a.atttypid AND y.typname IN ('vector', 'halfvec', 'sparsevec') ORDER BY 1, a.attnum`,
     );
     columns = rows.map(({ table, column, type, dimension, model }) => ({
       table: table ?? '',
@@ -136,10 +141,13 @@ async function checkVectors(looking: Looking): Promise<readonly CheckResult[]> {
   const results = [...failed];
   for (const column of columns) {
     results.push(...(await checkDimensions(looking, column)));
-    results.push(...(await checkSearch(looking, column)));
   }
   return results;
 }
+
+/** `{1:0.5}/100`: a sparse vector says its own at its end. */
+const dimensionOf = (type: string, name: string): string =>
+  type === 'sparsevec' ? `split_part(${name}::text, '/', 2)` : `vector_dims(${name})::text`;
 
 /**
  * A column without a length in its type takes vectors of any, and one search over two fails; so does one over the vectors of two models
@@ -147,7 +155,7 @@ async function checkVectors(looking: Looking): Promise<readonly CheckResult[]> {
  */
 async function checkDimensions(
   looking: Looking,
-  { table, column, dimension, model }: VectorColumn,
+  { table, column, type, dimension, model }: VectorColumn,
 ): Promise<readonly CheckResult[]> {
   const what = `${table}: ${column} has one dimension${model === undefined ? '' : ' a model'}`;
   if (dimension > 0 && model === undefined) return [ok(what, `${dimension} floats, by its type`)];
@@ -155,7 +163,7 @@ async function checkDimensions(
     const name = quoteName(column);
     const by = model === undefined ? "''" : `coalesce(${quoteName(model)}::text, '')`;
     const rows = await session.rows(
-      `SELECT ${by} AS model, vector_dims(${name})::text AS dimension, count(*)::text AS rows FROM ${table} WHERE ${name} IS NOT NULL GROUP BY 1, 2 ORDER BY 1, 2`,
+      `SELECT ${by} AS model, ${dimensionOf(type, name)} AS dimension, count(*)::text AS rows FROM ${table} WHERE ${name} IS NOT NULL GROUP BY 1, 2 ORDER BY 1, 2`,
     );
     const told = rows.map(
       (row) => `${row['model'] || 'no model named'}: ${row['dimension']} floats in ${row['rows']} rows`,
@@ -166,7 +174,7 @@ async function checkDimensions(
       results.push(
         wrong(
           what,
-          `${told.join('; ')}: embed those of the wrong length again, and fix it in the type: vector(${rows[0]?.['dimension']})`,
+          `${told.join('; ')}: embed those of the wrong length again, and fix it in the type: ${type}(${rows[0]?.['dimension']})`,
         ),
       );
     else if (models.size > 1)
@@ -187,62 +195,93 @@ const operators: readonly (readonly [ending: string, operator: string])[] = [
   ['_ip_ops', '<#>'],
   ['_cosine_ops', '<=>'],
   ['_l1_ops', '<+>'],
+  ['_hamming_ops', '<~>'],
+  ['_jaccard_ops', '<%>'],
 ];
 const k = 10;
 
-/** A stored record is looked for by its own vector, through each index: it is found first, at no distance, among k hits. */
-async function checkSearch(looking: Looking, { table, column }: VectorColumn): Promise<readonly CheckResult[]> {
-  let indexes: Awaited<ReturnType<Session['rows']>> = [];
-  const failed = await look(looking, `${table}: a search by ${column}`, async (session) => {
-    indexes = await session.rows(
-      `SELECT c.relname AS index, am.amname AS method, o.opcname AS class, coalesce(' AND ' || pg_get_expr(i.indpred, i.indrelid), '') AS filter
-       FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_am am ON am.oid = c.relam AND am.amname IN ('hnsw', 'ivfflat')
-       JOIN pg_opclass o ON o.oid = i.indclass[0] JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
-       WHERE i.indrelid = to_regclass($1) AND a.attname = $2 AND i.indisvalid ORDER BY 1`,
-      [table, column],
-    );
-    return [];
-  });
-  const results = [...failed];
-  for (const { index, method, class: operatorClass, filter } of indexes) {
-    const operator = operators.find(([ending]) => operatorClass?.endsWith(ending))?.[1];
-    const what = `${table}: a search by ${column} through ${index}`;
-    if (operator === undefined) {
-      results.push(unchecked(what, `its operator class ${operatorClass} is not one that we know`));
-      continue;
-    }
-    results.push(
-      ...(await look(looking, what, async (session) => {
-        const name = quoteName(column);
-        const where = `${name} IS NOT NULL${filter}`;
-        const [count] = await session.rows(
-          `SELECT count(*)::text AS rows FROM (SELECT FROM ${table} WHERE ${where} LIMIT ${k}) t`,
-        );
-        const wanted = Number(count?.['rows']);
-        if (wanted === 0) return [ok(what, 'no row has a vector yet')];
-        const id = await rowName(session, table, 's');
-        // Of a zero vector there is no cosine, and no index holds it.
-        const [sample] = await session.rows(
-          `SELECT ${id} AS id, ${name}::text AS vector FROM ${table} s WHERE ${where} AND vector_norm(${name}) > 0 LIMIT 1`,
-        );
-        if (sample === undefined) return [unchecked(what, 'every vector is zero')];
-        const by = `${name} ${operator} '${sample['vector']}'`;
-        const sql = `SELECT ${id} AS id, (${by})::text AS distance FROM ${table} s WHERE ${where} ORDER BY ${by} LIMIT ${k}`;
-        await session.run(
-          'SET LOCAL enable_seqscan = off; SET LOCAL enable_sort = off; SET LOCAL enable_bitmapscan = off',
-        );
-        const plan = await session.rows(`EXPLAIN ${sql}`);
-        const text = plan.map((row) => Object.values(row).join('')).join('\n');
-        if (!text.includes(index ?? ''))
-          return [wrong(what, `the planner cannot use the index for it: ${text.split('\n')[1]?.trim()}`)];
-        const hits = await session.rows(sql);
-        // Of the lists that ivfflat visits by itself, one, only some hold records.
-        const least = method === 'ivfflat' ? 1 : wanted;
-        return [judge(what, { hits, wanted: least, id: sample['id'] ?? '', operator })];
-      })),
-    );
+interface VectorIndex {
+  readonly table: string;
+  readonly index: string;
+  readonly method: string;
+  readonly operatorClass: string;
+  /** What it holds: a column, or an expression such as `((embedding)::halfvec(384))`, and its type. */
+  readonly expression: string;
+  readonly type: string;
+  /** ` AND …` of a partial index. */
+  readonly filter: string;
+}
+
+/** A stored record is looked for by its own vector, through each index. That of a partitioned table is one of each partition. */
+async function checkSearches(looking: Looking): Promise<readonly CheckResult[]> {
+  let indexes: readonly VectorIndex[] = [];
+  const results = [
+    ...(await look(looking, 'searches', async (session) => {
+      const rows = await session.rows(
+        `SELECT format('%I.%I', t.nspname, t.relname) AS table, c.relname AS index, am.amname AS method, o.opcname AS class,
+           pg_get_indexdef(c.oid, 1, true) AS expression, format_type(a.atttypid, a.atttypmod) AS type,
+           coalesce(' AND (' || pg_get_expr(i.indpred, i.indrelid) || ')', '') AS filter
+         FROM ${own} JOIN pg_index i ON i.indrelid = t.oid AND i.indisvalid JOIN pg_class c ON c.oid = i.indexrelid AND c.relkind = 'i'
+         JOIN pg_am am ON am.oid = c.relam AND am.amname IN ('hnsw', 'ivfflat') JOIN pg_opclass o ON o.oid = i.indclass[0]
+         JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = 1 ORDER BY 1, 2`,
+      );
+      indexes = rows.map((row) => ({
+        table: row['table'] ?? '',
+        index: row['index'] ?? '',
+        method: row['method'] ?? '',
+        operatorClass: row['class'] ?? '',
+        expression: row['expression'] ?? '',
+        type: row['type'] ?? '',
+        filter: row['filter'] ?? '',
+      }));
+      return [];
+    })),
+  ];
+  for (const index of indexes) {
+    const what = `${index.table}: a search by ${index.expression} through ${index.index}`;
+    const operator = operators.find(([ending]) => index.operatorClass.endsWith(ending))?.[1];
+    if (operator === undefined)
+      results.push(unchecked(what, `its operator class ${index.operatorClass} is not one that we know`));
+    else results.push(...(await look(looking, what, (session) => searchThrough(session, what, index, operator))));
   }
   return results;
+}
+
+/** The record is found first, at no distance, among k hits. */
+async function searchThrough(
+  session: Session,
+  what: string,
+  { table, index, method, expression, type, filter }: VectorIndex,
+  operator: string,
+): Promise<readonly CheckResult[]> {
+  const vector = `(${expression})`;
+  const where = `${vector} IS NOT NULL${filter}`;
+  const [count] = await session.rows(
+    `SELECT count(*)::text AS rows FROM (SELECT FROM ${table} s WHERE ${where} LIMIT ${k}) t`,
+  );
+  const wanted = Number(count?.['rows']);
+  if (wanted === 0) return [ok(what, 'no row has a vector yet')];
+  const id = await rowName(session, table, 's');
+  // Of a zero vector there is no cosine, and no index holds it.
+  const isNear = operator === '<=>' || operator === '<%>' ? ` AND (${vector} ${operator} ${vector}) < 0.01` : '';
+  const [sample] = await session.rows(
+    `SELECT ${id} AS id, ${vector}::text AS vector FROM ${table} s WHERE ${where}${isNear} LIMIT 1`,
+  );
+  if (sample === undefined) return [unchecked(what, 'every vector is zero')];
+  const by = `${vector} ${operator} '${sample['vector']}'::${type}`;
+  const sql = `SELECT ${id} AS id, (${by})::text AS distance FROM ${table} s WHERE ${where} ORDER BY ${by} LIMIT ${k}`;
+  // Rows that were deleted and not yet vacuumed away take up some of what a search looks at.
+  await session.run(
+    'SET LOCAL enable_seqscan = off; SET LOCAL enable_sort = off; SET LOCAL enable_bitmapscan = off; SET LOCAL hnsw.ef_search = 400',
+  );
+  const plan = await session.rows(`EXPLAIN ${sql}`);
+  const text = plan.map((row) => Object.values(row).join('')).join('\n');
+  if (!text.includes(index))
+    return [wrong(what, `the planner cannot use the index for it: ${text.split('\n')[1]?.trim()}`)];
+  const hits = await session.rows(sql);
+  // Of the lists that ivfflat visits by itself, one, only some hold records.
+  const least = method === 'ivfflat' ? 1 : wanted;
+  return [judge(what, { hits, wanted: least, id: sample['id'] ?? '', operator })];
 }
 
 interface Hits {

@@ -2,6 +2,7 @@ import { quoteName } from '../../stores/pgvector/names.ts';
 import { isUserSchema, ownTables } from '../backup/pg-catalog.ts';
 import type { Expected, ExpectedTable } from './derive.ts';
 import { type Looking, look, ok, unchecked, wrong } from './look.ts';
+import { checkRoutines, defaultFault } from './postgres-code.ts';
 import type { CheckResult } from './result.ts';
 
 /** What PostgreSQL's catalog says, held against what the migrations made and against what PostgreSQL itself calls whole. */
@@ -13,6 +14,7 @@ export async function checkCatalog(looking: Looking, expected: Expected): Promis
     results.push(...(await checkRelation(looking, `view ${name}`, name, from, 'vm')));
   for (const [name, { from }] of expected.indexes)
     results.push(...(await checkRelation(looking, `index ${name}`, name, from, 'iI')));
+  results.push(...(await checkRoutines(looking, expected.routines)));
   results.push(...(await checkIndexes(looking)));
   results.push(...(await checkConstraints(looking)));
   results.push(...(await checkTriggers(looking)));
@@ -25,8 +27,10 @@ async function checkTable(looking: Looking, name: string, table: ExpectedTable):
   const what = `${name}: its columns`;
   return await look(looking, what, async (session) => {
     const columns = await session.rows(
-      `SELECT a.attname AS name, format_type(a.atttypid, a.atttypmod) AS type, a.attnotnull::text AS notnull
+      `SELECT a.attname AS name, format_type(a.atttypid, a.atttypmod) AS type, a.attnotnull::text AS notnull,
+         pg_get_expr(d.adbin, d.adrelid) AS default, (a.attgenerated::text || a.attidentity::text) AS made
        FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+       LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
        WHERE c.oid = to_regclass($1) AND c.relkind IN ('r', 'p', 'f')`,
       [name],
     );
@@ -38,6 +42,11 @@ async function checkTable(looking: Looking, name: string, table: ExpectedTable):
         ),
       ];
     const faults = columnFaults(name, table, columns);
+    for (const found of columns) {
+      const column = table.columns.get(found['name'] ?? '');
+      const fault = column === undefined ? undefined : await defaultFault(session, name, column, found);
+      if (fault !== undefined) faults.push(fault);
+    }
     const constraints = await session.rows(
       'SELECT conname AS name FROM pg_constraint WHERE conrelid = to_regclass($1)',
       [name],

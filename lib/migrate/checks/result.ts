@@ -8,6 +8,8 @@ export interface CheckResult {
   readonly verdict: 'ok' | 'wrong' | 'unchecked';
   /** What was found, and what to do; of `ok` the figure, where there is one. */
   readonly detail: string;
+  /** Why a team lets it be, in its own words: it counts as ok then. */
+  readonly accepted?: string;
 }
 
 export interface About {

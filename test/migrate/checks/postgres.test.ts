@@ -270,6 +270,76 @@ stores:
     }
   });
 
+  test('functions, triggers and defaults that somebody dropped or changed by hand are named, and none that a migration did', async () => {
+    const own = await makeCheckWorld('checks_code', [
+      `CREATE TYPE mood AS ENUM ('sad', 'ok'); CREATE SCHEMA app; CREATE SEQUENCE numbers;
+       CREATE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.at := now(); RETURN NEW; END $$;
+       CREATE FUNCTION app.add(a int, b int, OUT c int) LANGUAGE sql AS 'SELECT a + b'; CREATE FUNCTION app.add(a text) RETURNS text RETURN a || 'x';
+       CREATE FUNCTION gone() RETURNS int LANGUAGE sql AS 'SELECT 1'; CREATE PROCEDURE later() LANGUAGE plpgsql AS $$ BEGIN END $$;
+       CREATE TABLE t (id serial PRIMARY KEY, k bigint GENERATED ALWAYS AS IDENTITY, a int DEFAULT -1, b text DEFAULT 'x', c varchar(9) DEFAULT 'it''s', d timestamptz DEFAULT now(),
+         e date DEFAULT CURRENT_DATE, f jsonb DEFAULT '{"a": 1}', g numeric DEFAULT 1.50, h boolean DEFAULT true, i interval DEFAULT '24 hours', j text[] DEFAULT '{}', l mood DEFAULT 'ok',
+         m text DEFAULT upper('abc') || current_user, n int DEFAULT nextval('numbers'), o uuid DEFAULT gen_random_uuid(), p int GENERATED ALWAYS AS (1 + 1) STORED,
+         q timestamptz DEFAULT now() + interval '1 day', r vector(2) DEFAULT '[1,2]', s text DEFAULT NULL, u text DEFAULT '', v float8 DEFAULT 0, w int, at timestamptz);
+       CREATE TRIGGER touched BEFORE UPDATE ON t FOR EACH ROW EXECUTE FUNCTION touch(); CREATE TRIGGER dropped BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION touch();`,
+      `ALTER TABLE t ALTER w SET DEFAULT 7, ALTER b DROP DEFAULT; DROP TRIGGER dropped ON t; ALTER TRIGGER touched ON t RENAME TO touching; DROP FUNCTION gone();
+       ALTER PROCEDURE later() RENAME TO sooner; ALTER PROCEDURE sooner() SET SCHEMA app; CREATE OR REPLACE FUNCTION app.add(a int, b int, OUT c int) LANGUAGE sql AS 'SELECT a + b + 0';
+       ALTER TABLE t RENAME TO words; CREATE TABLE dead (id int); CREATE TRIGGER d BEFORE UPDATE ON dead FOR EACH ROW EXECUTE FUNCTION touch(); DROP TABLE dead;`,
+    ]);
+    try {
+      expect(faultsOf(await own.check())).toEqual([]);
+      await own.sql.query(`DROP TRIGGER touching ON words; CREATE OR REPLACE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$;
+        DROP FUNCTION app.add(text); DROP PROCEDURE app.sooner; ALTER TABLE words ALTER a SET DEFAULT 5, ALTER b SET DEFAULT 'y', ALTER d DROP DEFAULT, ALTER e SET DEFAULT '2020-01-01',
+        ALTER i SET DEFAULT '25 hours', ALTER l SET DEFAULT 'sad', ALTER o SET DEFAULT uuidv7(), ALTER m SET DEFAULT upper('abd') || current_user, ALTER p DROP EXPRESSION, ALTER k DROP IDENTITY`);
+      const faults = faultsOf(await own.check());
+      const expected = [
+        'trigger touching: it is not there, and 001_step made it',
+        'function "touch"(): its text is not the one that 001_step made',
+        'function "app"."add"(text): it is not there, and 001_step made it',
+        'function "app"."sooner"(): it is not there, and 001_step made it',
+        "default of a: it is 5, and 001_step made it '-1'",
+        "default of b: it is 'y'::text, and 001_step made the column without one",
+        'default of d: there is none, and 001_step made one',
+        "default of e: it is '2020-01-01'::date, and 001_step made it another",
+        "default of i: it is '25:00:00'::interval, and 001_step made it '24 hours'",
+        "default of l: it is 'sad'::mood, and 001_step made it 'ok'",
+        'default of o: it is uuidv7(), and 001_step made it another',
+        "default of m: it is (upper('abd'::text) || ",
+        'default of p: 001_step made it computed',
+        'default of k: 001_step made it computed or an identity',
+      ];
+      for (const words of expected) expect(faults).toContainEqual(expect.stringContaining(words));
+      expect(faults).toHaveLength(expected.length);
+    } finally {
+      await own.close();
+    }
+  });
+
+  test('every vector index is searched: of a partition, of an expression, of half, sparse and binary vectors; a whole one is no false alarm', async () => {
+    const own = await makeCheckWorld('checks_indexes', [
+      `CREATE TABLE p (id int, at int, v vector(3)) PARTITION BY RANGE (at); CREATE TABLE p1 PARTITION OF p FOR VALUES FROM (0) TO (50); CREATE TABLE p2 PARTITION OF p FOR VALUES FROM (50) TO (100);
+       CREATE INDEX p_v ON p USING hnsw (v vector_l2_ops);
+       CREATE TABLE t (id int PRIMARY KEY, v vector(3), h halfvec(3), s sparsevec(9), loose sparsevec, b bit(8));
+       CREATE INDEX t_h ON t USING hnsw (h halfvec_cosine_ops); CREATE INDEX t_s ON t USING hnsw (s sparsevec_cosine_ops); CREATE INDEX t_b ON t USING hnsw (b bit_hamming_ops);
+       CREATE INDEX t_j ON t USING hnsw (b bit_jaccard_ops); CREATE INDEX t_e ON t USING hnsw ((v::halfvec(3)) halfvec_l2_ops) WHERE id > 2; CREATE INDEX t_q ON t USING hnsw ((binary_quantize(v)::bit(3)) bit_hamming_ops);`,
+    ]);
+    try {
+      await own.sql.query(`INSERT INTO p SELECT n, n % 100, ARRAY[n, 1, 2]::vector FROM generate_series(1, 300) n;
+        INSERT INTO t SELECT n, ARRAY[sin(n), cos(n), 1]::vector, ARRAY[sin(n), cos(n), 1]::vector::halfvec, ('{1:' || n || ',3:1}/9')::sparsevec, ('{1:1}/' || 5 + n % 2)::sparsevec, (n % 256)::bit(8) FROM generate_series(1, 300) n;
+        DELETE FROM t WHERE id % 2 = 0`);
+      const report = await own.check();
+      expect(faultsOf(report)).toEqual([]);
+      const searches = resultsOf(report).filter(({ what }) => what.includes('a search by'));
+      expect(searches.map(({ what }) => what.split(' through ')[1]).sort()).toEqual(
+        ['p1_v_idx', 'p2_v_idx', 't_b', 't_e', 't_h', 't_j', 't_q', 't_s'].sort(),
+      );
+      expect(searches.map(({ detail }) => detail)).toEqual(searches.map(() => expect.stringContaining('10 hits')));
+      await own.sql.query("UPDATE t SET loose = '{1:1}/5' WHERE id = 9; UPDATE t SET loose = '{1:1}/6' WHERE id > 9");
+      expect(faultsOf(await own.check()).join()).toContain('fix it in the type: sparsevec(');
+    } finally {
+      await own.close();
+    }
+  });
+
   test('a table that a collection file asked for is held against it', async () => {
     const words = 'store: db\ncollection: articles\nvectors: {embedding: {size: 3, distance: cosine}}\n';
     expect(faultsOf(await world.check({ others: [collectionFile(3, words)] }))).toEqual([]);

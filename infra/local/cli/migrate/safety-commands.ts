@@ -4,6 +4,7 @@ import { Incompatible, InvalidEvent } from '../../../../lib/errors.ts';
 import { type Backup, makeBackup, restoreBackup } from '../../../../lib/migrate/backup/backup.ts';
 import { backupsIn, deleteBackup, readBackups, sizeOf, verifyBackup } from '../../../../lib/migrate/backup/folder.ts';
 import { type CheckReport, checkStores } from '../../../../lib/migrate/checks/check.ts';
+import { checkPage } from '../../../../lib/migrate/checks/check-page.ts';
 import type { Migrator } from '../../../../lib/migrate/runner.ts';
 import { nextSeq } from '../../../../lib/migrate/standing.ts';
 import type { CommandContext } from '../commands.ts';
@@ -119,7 +120,7 @@ export async function restoreCommand(
   });
 }
 
-/** Looks at every store, tells what it finds, and keeps it as check.json. */
+/** Looks at every store, tells what it finds, and keeps it as check.json and check.html. */
 export async function lookAtStores(
   { output, directory }: CommandContext,
   { settings, folder, history }: Pick<Migrator, 'settings' | 'folder' | 'history'>,
@@ -134,9 +135,11 @@ export async function lookAtStores(
   const path = join(directory, 'check.json');
   await mkdir(directory, { recursive: true });
   await writeFile(path, `${JSON.stringify(report, null, 2)}\n`);
-  output.event({ type: 'checked', path, ...report });
+  const page = join(directory, 'check.html');
+  await writeFile(page, checkPage(report));
+  output.event({ type: 'checked', path, page, ...report });
   for (const line of checkLines(report)) output.line(line);
-  output.line(`report   ${path}`);
+  output.line(`report   ${page}`);
   return report;
 }
 
