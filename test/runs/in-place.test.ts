@@ -9,6 +9,7 @@ import { type EmbeddingServer, startEmbeddings } from '../servers/embeddings.ts'
 import { readGlosses } from './glosses.ts';
 import { startApplication } from './table-application.ts';
 import { vecferryProcess } from './vecferry-process.ts';
+import { fewQueries } from './world.ts';
 
 /** Runs in place, as processes that are killed: definitions of WordNet in a table that an application uses all the time. */
 
@@ -92,6 +93,7 @@ test('an application goes on while 2,000 vectors of 100 floats become 512: the r
     target: { into: 'place' },
     embed: { text: 'text', model: model('glove-512'), limits: { concurrency: 1 } },
     parallel: { shardMiB: 0.0625 },
+    validate: fewQueries,
     cutover: null,
   });
   const start = ['run', event, '--run', 'r1'];
@@ -215,6 +217,7 @@ test('a backfill beside rows that have vectors is searched among all of them, th
     source: { store: 'pgvector', connection: { url: database.url }, collection: 'halves' },
     target: { into: 'place' },
     embed: { text: 'text', records: 'missing', model: model('glove-50') },
+    validate: fewQueries,
   };
   await expect(vecferry.run('run', JSON.stringify(event), '--run', 'h0')).rejects.toThrow(
     /300 records have a vector 'embedding' of a model that is not known.*source\.model/s,
