@@ -29,6 +29,7 @@ const configSchema = z.strictObject({
   stores: z.record(z.string().regex(/^[\w-]+$/, 'must be letters, digits, - and _'), storeSchema),
   sql: z.string().optional(),
   history: z.string().optional(),
+  historySchema: z.string().min(1).max(63).optional(),
   backup: z.boolean().default(false),
   lint: z.strictObject({ ignore: z.array(z.string().min(1)).default([]) }).default({ ignore: [] }),
 });
@@ -55,6 +56,7 @@ export async function readMigrateConfig(directory: string, path?: string): Promi
     stores: given,
     sql: named,
     history,
+    historySchema,
     backup,
     lint,
   } = parseAs(configSchema, parseText(text, found), found, InvalidEvent);
@@ -65,6 +67,11 @@ export async function readMigrateConfig(directory: string, path?: string): Promi
   if (sql !== undefined) mustBePostgres(stores, sql, 'sql', found);
   const place = history ?? sql ?? historyInFiles;
   if (!isInFiles(place)) mustBePostgres(stores, place, 'history', found);
+  else if (historySchema !== undefined)
+    throw new InvalidEvent(
+      `${found}: historySchema is '${historySchema}', and the history is kept in ${place}, which has no schemas; leave it out`,
+      { ids: ['historySchema'] },
+    );
   if (sql !== undefined && place !== sql) {
     // Elsewhere a line of the history could be lost after its SQL was committed, or stand without it.
     const why = `a SQL migration and its line in the history are one transaction, so the history is kept in '${sql}'`;
@@ -72,7 +79,8 @@ export async function readMigrateConfig(directory: string, path?: string): Promi
       ids: ['history'],
     });
   }
-  return { directory, path: found, stores, sql, history: place, backup, lintIgnore: lint.ignore };
+  const schema = historySchema === undefined ? {} : { historySchema };
+  return { directory, path: found, stores, sql, history: place, ...schema, backup, lintIgnore: lint.ignore };
 }
 
 async function findConfig(directory: string): Promise<string> {

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { z } from 'zod';
-import { Incompatible, RunMismatch, ShardDamaged, Throttled } from '../errors.ts';
+import { AccessDenied, Incompatible, RunMismatch, ShardDamaged, Throttled } from '../errors.ts';
 import { parseAs } from '../event.ts';
 import { serverError, storeError } from '../stores/pgvector/errors.ts';
 import { chainOf, faultsOf, type KeptHistory, type Line } from './history-lines.ts';
@@ -89,7 +89,12 @@ export function postgresHistory(session: SqlSession, store: string, schema = 'pu
   const name = `${quoted(schema)}.${table}`;
   const where = `${schema}.${table} of '${store}'`;
   let isLocked = false;
-  const told = (error: unknown): Error => storeError(error, `the history of migrations, ${where}`);
+  const told = (error: unknown): Error => {
+    const shown = storeError(error, `the history of migrations, ${where}`);
+    if (serverError(error)?.code !== '42501') return shown;
+    const how = `it needs SELECT and INSERT on that table, and the first up CREATE in that schema: GRANT them, or name a schema of your own in vecferry.yaml: historySchema: ops`;
+    return new AccessDenied(`${shown.message}; ${how}`, { cause: error });
+  };
 
   const lines = async (): Promise<readonly Line[]> => {
     try {

@@ -15,7 +15,7 @@ export interface OpenHistory {
 
 /** Opens the history where the configuration has it. @param directory where runs are kept on this machine */
 export async function openHistory(
-  { history, stores, sql }: MigrateConfig,
+  { history, historySchema, stores, sql }: MigrateConfig,
   {
     directory,
     by,
@@ -39,5 +39,5 @@ export async function openHistory(
   const store = stores.get(history);
   if (store === undefined) throw new InvalidEvent(`the history's store '${history}' is not named among the stores`);
   const session = await openSession({ store, by, onNotice });
-  return { history: postgresHistory(session, store.name), session };
+  return { history: postgresHistory(session, store.name, historySchema), session };
 }

@@ -21,6 +21,8 @@ export interface MigrateConfig {
   readonly sql: string | undefined;
   /** Where the history stands: a PostgreSQL store by its name, or `files` (a folder beside the runs) where there is none. */
   readonly history: string;
+  /** The schema that a history in PostgreSQL is in; left out: public. */
+  readonly historySchema?: string;
 }
 
 /** One file of the folder. `001_articles.sql`, `002_search.yaml`. */

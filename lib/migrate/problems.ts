@@ -60,7 +60,8 @@ const gapMessage = (number: number): string =>
 function orderMessage({ path, number }: MigrationFile, highest: number): string {
   const next = isTimestamp(number) ? 'a time after it' : `the number ${highest + 1} or more`;
   const said = `if its change is there already: vecferry migrate repair ${number} --as applied`;
-  return `${path} is not applied, and ${highest}, which comes after it, is: rename the file to ${next}; ${said}`;
+  const anyway = 'where nothing that is applied already stands in its way, as after a merge: --out-of-order';
+  return `${path} is not applied, and ${highest}, which comes after it, is: rename the file to ${next}; ${anyway}; ${said}`;
 }
 
 function appliedProblems(applied: HistoryEntry, file: MigrationFile | undefined): readonly Problem[] {

@@ -58,7 +58,7 @@ export interface Overview {
   readonly problems: readonly Problem[];
   /** Files that are not applied, in order. */
   readonly pending: readonly MigrationFile[];
-  /** Lines by which numbers are applied, the highest first. */
+  /** Lines by which numbers are applied, the last one first. */
   readonly applied: readonly HistoryEntry[];
 }
 
@@ -90,7 +90,8 @@ const underWay = (problem: Problem, holder: string): Problem =>
 
 /** What can be taken back, the last first: what is applied, and a collection's step that died half way. */
 function takenBackFirst(standings: Standings): readonly HistoryEntry[] {
-  const numbers = [...standings].sort(([a], [b]) => b - a);
+  // The reverse of the order in which they were applied, which is that of the numbers but for --out-of-order.
+  const numbers = [...standings].sort(([a, one], [b, other]) => (other.since ?? 0) - (one.since ?? 0) || b - a);
   return numbers.flatMap(([, { state, entry, applied, begun }]) => {
     if (state === 'applied') return applied ?? [];
     return state === 'half' && entry.kind === 'collection' ? (applied ?? begun ?? []) : [];

@@ -13,6 +13,8 @@ export interface Standing {
   readonly statement: number;
   /** Of applied, and of half on its way down: the line by which it was applied, with its checksum and how it is taken back. */
   readonly applied?: HistoryEntry;
+  /** The line since which it is applied, or was begun: they are taken back in the reverse order. */
+  readonly since?: number;
   /** Of half on its way up: the last line that began it, with what takes it back. */
   readonly begun?: HistoryEntry;
   /** Of half and pending: its statements as they were begun, the first one first; '' where the line does not say. */
@@ -42,29 +44,33 @@ export function standingsOf(entries: readonly HistoryEntry[]): Standings {
 function stepTo(before: Standing | undefined, entry: HistoryEntry): Standing {
   const { action, statement = 1 } = entry;
   const applied = before?.applied;
-  const kept = applied === undefined ? {} : { applied };
+  const kept = applied === undefined ? {} : { applied, since: before?.since ?? applied.seq };
   const { said = [] } = before ?? {};
   const begun = { said: [...Array.from({ length: statement - 1 }, (_, i) => said[i] ?? ''), entry.sql ?? ''] };
-  if (action === 'up') return { state: 'applied', entry, direction: 'up', statement: 1, applied: entry };
+  if (action === 'up')
+    return { state: 'applied', entry, direction: 'up', statement: 1, applied: entry, since: entry.seq };
   if (action === 'down') return { state: 'pending', entry, direction: 'up', statement: 1 };
-  if (action === 'begun up') return { state: 'half', entry, direction: 'up', statement, begun: entry, ...begun };
+  if (action === 'begun up')
+    return { state: 'half', entry, direction: 'up', statement, begun: entry, since: entry.seq, ...begun };
   if (action === 'begun down') return { state: 'half', entry, direction: 'down', statement, ...kept, ...begun };
   if (action === 'repaired') return repaired(entry, before);
   // Failed. Of a transaction nothing stands, and what was before it stands on; of another step something may.
   if (before?.state !== 'half') return before ?? { state: 'pending', entry, direction: 'up', statement: 1 };
   if (entry.as !== 'pending') return { ...before, entry, statement };
   if (before.direction === 'down' && applied !== undefined)
-    return { state: 'applied', entry: applied, direction: 'up', statement: 1, applied };
+    return { state: 'applied', entry: applied, direction: 'up', statement: 1, ...kept };
   return { state: 'pending', entry, direction: 'up', statement, said };
 }
 
 function repaired(entry: HistoryEntry, before: Standing | undefined): Standing {
   const { statement = 1 } = entry;
-  if (entry.as === 'applied') return { state: 'applied', entry, direction: 'up', statement, applied: entry };
+  // Whose checksum is taken anew is applied as long as it was.
+  const since = before?.applied === undefined ? entry.seq : (before.since ?? entry.seq);
+  if (entry.as === 'applied') return { state: 'applied', entry, direction: 'up', statement, applied: entry, since };
   if (entry.as === 'forgotten') return { state: 'forgotten', entry, direction: 'up', statement: 1 };
   // Cleared away, to be gone on with, in the direction that it had.
   if (entry.as === undefined && before?.direction === 'down' && before.applied !== undefined)
-    return { state: 'applied', entry, direction: 'down', statement, applied: before.applied };
+    return { state: 'applied', entry, direction: 'down', statement, applied: before.applied, since };
   const { said = [] } = entry.as === undefined ? (before ?? {}) : {};
   return { state: 'pending', entry, direction: 'up', statement, said };
 }

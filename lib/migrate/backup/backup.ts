@@ -118,7 +118,7 @@ export async function restoreBackup(input: RestoreInput): Promise<Restored> {
     for (const { part, database } of held) {
       await database.replace(pathOfPart(directory, backup, part), async (session) => {
         if (part.store !== config.history) return;
-        const history = postgresHistory(session, part.store);
+        const history = postgresHistory(session, part.store, config.historySchema);
         await history.append({ seq: nextSeq(await history.entries()), ...line() });
       });
       tell(`restored ${part.what}`);

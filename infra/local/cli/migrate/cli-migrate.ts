@@ -53,6 +53,7 @@ export function addMigrateCommands(program: Command, work: Work): void {
     .argument('[count]', 'so many of them', count)
     .option('--to <number>', 'up to this one', number)
     .option('--no-lint', 'apply what the linter calls an error too')
+    .option('--out-of-order', 'apply what comes before an applied one too, as after a merge of branches', false)
     .option('--baseline <number>', 'of a store that was there before: up to this one all is applied already', number)
     .action((up: number | undefined, options: MoveOptions & { to?: number; baseline?: number }) =>
       work(async (context) => {
@@ -70,6 +71,7 @@ export function addMigrateCommands(program: Command, work: Work): void {
   withMove(migrate.command('to').description('go up or down to a number; 0 takes back everything'))
     .argument('<number>', 'the last one that is applied then', number)
     .option('--no-lint', 'apply what the linter calls an error too')
+    .option('--out-of-order', 'apply what comes before an applied one too, as after a merge of branches', false)
     .action((to: number, options: MoveOptions) =>
       work(async (context) => (await load.migrate()).moveCommand(context, { goal: { to } }, options)),
     );

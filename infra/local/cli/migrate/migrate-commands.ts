@@ -63,7 +63,8 @@ export async function moveCommand(context: CommandContext, aim: Aim, options: Mo
   const { goal, only, baseline } = aim;
   return await withMigrator(context, options, async (migrator) => {
     const movesNow = (overview: Overview): readonly Move[] => {
-      const moves = movesTo(goal, overview, migrator.folder);
+      const inTheWay = overview.problems.filter(({ kind }) => kind !== 'order' || options.outOfOrder !== true);
+      const moves = movesTo(goal, { ...overview, problems: inTheWay }, migrator.folder);
       if (only === 'up' && moves.some(({ direction }) => direction === 'down'))
         throw new RunMismatch(
           `later ones than ${'to' in goal ? goal.to : ''} are applied; vecferry migrate to takes them back`,

@@ -22,6 +22,8 @@ export interface MoveOptions extends MigrateOptions {
   readonly check: boolean;
   /** undefined: nothing goes up. */
   readonly lint?: boolean;
+  /** What comes before an applied one is applied all the same. */
+  readonly outOfOrder?: boolean;
   readonly pgBin?: string;
   /** In seconds. */
   readonly lockWait: number;
