@@ -67,7 +67,9 @@ function isSwitching({ moves, switchedAt }: Pick<CutoverSeen, 'moves' | 'switche
 /** The last move that was made. */
 export function lastMade(seen: Pick<CutoverSeen, 'moves' | 'switchedAt' | 'isDropped'>): Move | undefined {
   const isDropping = retireOf(seen.moves) !== undefined && seen.isDropped !== true;
-  return seen.moves.at(isSwitching(seen) || isDropping ? -2 : -1);
+  const last = seen.moves.at(isSwitching(seen) || isDropping ? -2 : -1);
+  // It says how to go back, which is over.
+  return isDropping && last !== undefined ? { ...last, note: undefined } : last;
 }
 
 /** What a look may come late by, tries and all, before status says that nobody watches. */

@@ -71,10 +71,15 @@ test('a switch of columns is not said to be made before it is: its log comes fir
 });
 
 test('what a run replaced is not said to be dropped while its drop waits, or was cut off', async () => {
-  const moved = { ...validated, ...move('cutover', 5), ...move('finish', 6), ...move('retire', 7) };
+  const moved = {
+    ...validated,
+    ...move('cutover', 5),
+    ...move('finish', 6, { note: 'roll back' }),
+    ...move('retire', 7),
+  };
   const under = await look(moved);
   expect(under.cutover).toMatchObject({ state: 'running', detail: expect.stringContaining('vecferry retire r1 fin') });
-  expect(under.status.lastMove).toMatchObject({ action: 'finish' });
+  expect(under.status.lastMove).toMatchObject({ action: 'finish', note: undefined });
   const retired = { at: at(8), name: 'x', what: 'x of a', records: 1, bytes: null };
   const done = await look({ ...moved, [keys.retired]: retired });
   expect(done.cutover).toMatchObject({ state: 'done', detail: expect.stringContaining('is dropped for good') });
