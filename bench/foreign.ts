@@ -35,7 +35,9 @@ async function makeFiles(folder: string): Promise<Batch> {
   const all = `SELECT id + 10000 * copy AS id, word, rank, embedding FROM read_parquet('${words}'), range(${times}) t(copy)`;
   await connection.run(`COPY (${all}) TO '${join(folder, 'words.parquet')}' (FORMAT parquet)`);
   connection.closeSync();
-  const batch = concatBatches(await Array.fromAsync(readBatches(folder, 'words.parquet', 'embedding')));
+  const batches: Batch[] = [];
+  for await (const batch of readBatches(folder, 'words.parquet', 'embedding')) batches.push(batch);
+  const batch = concatBatches(batches);
   const { values } = column(batch, 'embedding');
   await writeFile(join(folder, 'words.arrow'), tableToIPC(await arrowOf(folder), 'file'));
   const header = npyHeader('<f4', [records, dimension]);

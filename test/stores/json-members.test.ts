@@ -50,6 +50,23 @@ describe('an object taken apart into the texts of its members', () => {
   );
 });
 
+test('a list that begins with a number ends where it ends, whatever else is in it: vectors are passed over without a look at each digit', () => {
+  const values = {
+    vector: [0.5, -1e-7, 3],
+    multi: [[-1, 2], [3]],
+    odd: [1, 'a ] b', [2], { x: [3, { y: ']' }] }],
+    text: [-1, '[', ']'],
+    object: [7, {}],
+    none: [],
+    last: 'x',
+  };
+  for (const space of [0, 1]) {
+    const members = splitObject(JSON.stringify(values, undefined, space));
+    expect([...members].map(([name, raw]) => [name, JSON.parse(raw)])).toEqual(Object.entries(values));
+  }
+  expect(() => splitObject('{"a":[1,2')).toThrow('without an end');
+});
+
 test('an array is cut between its elements only', () => {
   fc.assert(
     fc.property(fc.array(fc.jsonValue()), (value) => {
