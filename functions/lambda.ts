@@ -1,11 +1,10 @@
 import { Logger } from '@aws-lambda-powertools/logger';
 import { injectLambdaContext } from '@aws-lambda-powertools/logger/middleware';
 import { Metrics } from '@aws-lambda-powertools/metrics';
-import { Tracer } from '@aws-lambda-powertools/tracer';
-import { captureLambdaHandler } from '@aws-lambda-powertools/tracer/middleware';
 import middy from '@middy/core';
 import type { Context } from 'aws-lambda';
 import type { z } from 'zod';
+import { isTraced } from '../lib/environment.ts';
 import { InvalidEvent } from '../lib/errors.ts';
 import { parseAs } from '../lib/event.ts';
 import type { Deadline, Log } from '../lib/log.ts';
@@ -42,8 +41,18 @@ interface Definition<Input, Output> {
 }
 
 const logger = new Logger({ serviceName: 'vecferry' });
-const tracer = new Tracer({ serviceName: 'vecferry' });
 const metrics = new Metrics({ namespace: 'vecferry', serviceName: 'vecferry', logger });
+
+/** X-Ray's library hooks into every promise of the process that loads it: where nothing is traced it stays out. */
+const tracing = isTraced() ? await openTracing() : undefined;
+
+async function openTracing() {
+  const [{ Tracer }, { captureLambdaHandler }] = await Promise.all([
+    import('@aws-lambda-powertools/tracer'),
+    import('@aws-lambda-powertools/tracer/middleware'),
+  ]);
+  return captureLambdaHandler(new Tracer({ serviceName: 'vecferry' }), { captureResponse: false });
+}
 
 /** @throws InvalidEvent when the input is not of its schema: nothing was done. */
 export function makeHandler<Input, Output>({ input, output, run }: Definition<Input, Output>) {
@@ -65,8 +74,7 @@ export function makeHandler<Input, Output>({ input, output, run }: Definition<In
       if (metrics.hasStoredMetrics()) metrics.publishStoredMetrics();
     }
   };
-  return middy<unknown, Output>()
-    .use(injectLambdaContext(logger))
-    .use(captureLambdaHandler(tracer, { captureResponse: false }))
-    .handler(handle);
+  const edge = middy<unknown, Output>().use(injectLambdaContext(logger));
+  if (tracing !== undefined) edge.use(tracing);
+  return edge.handler(handle);
 }

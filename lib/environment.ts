@@ -44,6 +44,11 @@ export function readEnvironment(): Environment {
   return parseAs(environmentSchema, process.env, 'the environment', InvalidEvent);
 }
 
+/** False where the embedded engine says so; Powertools reads the same variable, and traces where it is not set. */
+export function isTraced(): boolean {
+  return process.env['POWERTOOLS_TRACE_ENABLED'] !== 'false';
+}
+
 /** The name of the variable that holds a secret on one machine: `vecferry/qdrant` is VECFERRY_SECRET_VECFERRY_QDRANT. */
 export function secretVariable(name: string): string {
   return `VECFERRY_SECRET_${name.toUpperCase().replace(/[^A-Z0-9]/g, '_')}`;
