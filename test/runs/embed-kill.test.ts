@@ -15,7 +15,7 @@ import { readShard } from '../../lib/shard/shard.ts';
 import { type EmbeddingServer, startEmbeddings } from '../servers/embeddings.ts';
 import { quiet } from '../world.ts';
 import { readGlosses, seedGlosses } from './glosses.ts';
-import { endpointIn, type Runs, type StoreName, startRuns } from './world.ts';
+import { endpointIn, fewQueries, type Runs, type StoreName, startRuns } from './world.ts';
 
 /** 2,000 definitions get vectors of another model, by a real process on real servers that is killed with SIGKILL three times. */
 
@@ -44,7 +44,7 @@ async function makePlace(store: StoreName, model: Record<string, unknown>): Prom
   const target = await endpointIn(runs, store, 'glosses');
   const embed = { text: 'text', model, limits: { concurrency: 2 } };
   // A dozen shards.
-  const event = JSON.stringify({ source, target, embed, parallel: { shardMiB: 0.5 } });
+  const event = JSON.stringify({ source, target, embed, parallel: { shardMiB: 0.5 }, validate: fewQueries });
   return { directory: mkdtempSync(join(tmpdir(), 'vecferry-embed-kill-')), event };
 }
 
