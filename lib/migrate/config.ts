@@ -6,6 +6,7 @@ import { InvalidEvent, NotFound } from '../errors.ts';
 import { parseAs } from '../event.ts';
 import { connectionSchema } from '../event-endpoint.ts';
 import type { MigrateConfig, MigratedStore } from './port.ts';
+import { type Variables, variableName } from './variables.ts';
 
 /**
  * `migrations/vecferry.yaml`: the stores that a folder of migrations changes. It holds names of secrets, never their values, so the same
@@ -30,6 +31,9 @@ const configSchema = z.strictObject({
   sql: z.string().optional(),
   history: z.string().optional(),
   historySchema: z.string().min(1).max(63).optional(),
+  variables: z
+    .record(z.string().regex(variableName, 'must be letters, digits and _'), z.string().nullable())
+    .default({}),
   backup: z.boolean().default(false),
   lint: z.strictObject({ ignore: z.array(z.string().min(1)).default([]) }).default({ ignore: [] }),
 });
@@ -37,6 +41,8 @@ const configSchema = z.strictObject({
 export interface MigrateSettings extends MigrateConfig {
   /** The file that says so. */
   readonly path: string;
+  /** What files say as `${name}`. */
+  readonly variables: Variables;
   /** A backup is made before anything is changed, without being asked for. */
   readonly backup: boolean;
   /** Rules of the linter that this team does without. */
@@ -57,6 +63,7 @@ export async function readMigrateConfig(directory: string, path?: string): Promi
     sql: named,
     history,
     historySchema,
+    variables,
     backup,
     lint,
   } = parseAs(configSchema, parseText(text, found), found, InvalidEvent);
@@ -80,7 +87,18 @@ export async function readMigrateConfig(directory: string, path?: string): Promi
     });
   }
   const schema = historySchema === undefined ? {} : { historySchema };
-  return { directory, path: found, stores, sql, history: place, ...schema, backup, lintIgnore: lint.ignore };
+  const declared = new Map(Object.entries(variables).map(([name, value]) => [name, value ?? undefined]));
+  return {
+    directory,
+    path: found,
+    stores,
+    sql,
+    history: place,
+    ...schema,
+    variables: declared,
+    backup,
+    lintIgnore: lint.ignore,
+  };
 }
 
 async function findConfig(directory: string): Promise<string> {

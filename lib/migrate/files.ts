@@ -3,6 +3,7 @@ import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { InvalidEvent, NotFound } from '../errors.ts';
 import type { MigrationFile } from './port.ts';
+import { fillIn, type Variables } from './variables.ts';
 
 /** The files of a folder of migrations. */
 
@@ -22,8 +23,11 @@ export interface MigrationFolder {
   readonly problems: readonly string[];
 }
 
-/** @throws NotFound when there is no such folder. @throws InvalidEvent when a file is no UTF-8. */
-export async function readMigrationFiles(directory: string): Promise<MigrationFolder> {
+/** @throws NotFound when there is no such folder. @throws InvalidEvent when a file is no UTF-8, or says a variable that has no value. */
+export async function readMigrationFiles(
+  directory: string,
+  variables: Variables = new Map(),
+): Promise<MigrationFolder> {
   const entries = await readdir(directory, { withFileTypes: true }).catch((cause: unknown) => {
     throw new NotFound(`there is no folder of migrations '${directory}'; name it with --migrations`, { cause });
   });
@@ -34,7 +38,7 @@ export async function readMigrationFiles(directory: string): Promise<MigrationFo
   for (const name of names.sort()) {
     const match = namePattern.exec(name);
     if (match === null) unknown.push(name);
-    else files.push(await readMigrationFile(directory, name, match));
+    else files.push(await readMigrationFile(directory, name, match, variables));
   }
   files.sort((a, b) => a.number - b.number || (a.name < b.name ? -1 : 1));
   return { files, problems: [...unknown.map(unknownProblem), ...numberProblems(files)] };
@@ -45,7 +49,12 @@ function unknownProblem(name: string): string {
   return `'${name}' is no migration: its name is not ${accepted}; move it out of the folder or rename it`;
 }
 
-async function readMigrationFile(directory: string, name: string, match: RegExpExecArray): Promise<MigrationFile> {
+async function readMigrationFile(
+  directory: string,
+  name: string,
+  match: RegExpExecArray,
+  variables: Variables,
+): Promise<MigrationFile> {
   const path = join(directory, name);
   const [, digits = '', , ending] = match;
   const number = Number(digits);
@@ -54,9 +63,10 @@ async function readMigrationFile(directory: string, name: string, match: RegExpE
       ids: [path],
     });
   }
-  const text = decode(await readFile(path), path);
+  const written = decode(await readFile(path), path);
   const base = name.slice(0, name.lastIndexOf('.'));
-  return { number, name: base, path, kind: ending === 'sql' ? 'sql' : 'collection', text, checksum: checksumOf(text) };
+  const kind = ending === 'sql' ? 'sql' : 'collection';
+  return { number, name: base, path, kind, text: fillIn(written, path, variables), checksum: checksumOf(written) };
 }
 
 /** A SQL file that is no migration yet, under whatever name: a draft to be linted. @throws InvalidEvent when it is no UTF-8. */

@@ -34,8 +34,9 @@ export interface MigrationFile {
   /** Its path, for people. */
   readonly path: string;
   readonly kind: 'sql' | 'collection';
+  /** With its variables filled in. */
   readonly text: string;
-  /** SHA-256 of its text with line ends as \n, hex. */
+  /** SHA-256 of its text as it lies in the folder, with line ends as \n, hex. */
   readonly checksum: string;
 }
 

@@ -7,10 +7,9 @@ let world: MigrateWorld;
 const id = process.pid;
 const [deployer, owner] = [`deployer_${id}`, `owner_${id}`];
 beforeAll(async () => {
-  world = await makeMigrateWorld(
-    'migrate_rights',
-    'stores:\n  db: {store: pgvector, connection: {secret: migrate/db}}\nhistorySchema: ops\n',
-  );
+  world = await makeMigrateWorld('migrate_rights', {
+    config: 'stores:\n  db: {store: pgvector, connection: {secret: migrate/db}}\nhistorySchema: ops\n',
+  });
   await world.sql.query(`CREATE ROLE ${owner}; CREATE ROLE ${deployer} LOGIN NOINHERIT IN ROLE ${owner};
     CREATE SCHEMA app AUTHORIZATION ${owner}; CREATE SCHEMA ops AUTHORIZATION ${owner}`);
   await world.write('001_words.sql', sqlFile('CREATE TABLE words (id int PRIMARY KEY);', 'DROP TABLE words;'));

@@ -14,6 +14,7 @@ export function withFolder(command: Command): Command {
   return command
     .option('--migrations <directory>', 'the folder of numbered files', 'migrations')
     .option('--config <file>', 'the stores, in place of vecferry.yaml in that folder')
+    .option('--set <name=value>', 'a variable of the files, once each; vecferry.yaml declares it', collect, [])
     .option('--by <name>', 'who does it, for the history; left out: who is logged in, and where');
 }
 
@@ -112,6 +113,7 @@ export function addMigrateCommands(program: Command, work: Work): void {
     .argument('[files...]', 'SQL files or folders; left out: the folder of numbered files')
     .option('--migrations <directory>', 'the folder of numbered files', 'migrations')
     .option('--config <file>', 'whose lint.ignore counts, in place of vecferry.yaml in that folder')
+    .option('--set <name=value>', 'a variable of the files; left out: its name stands for it', collect, [])
     .option('--ignore <rules>', 'rules that are left out, with commas between', list, [])
     .option('--postgres <version>', "the server's major version, which the safe steps depend on", count, 18)
     .action((files: string[], options: LintCommandOptions) =>
@@ -137,6 +139,7 @@ function count(text: string): number {
   return Number(text);
 }
 
+const collect = (text: string, before: readonly string[]): readonly string[] => [...before, text];
 const list = (text: string): readonly string[] => text.split(',').map((part) => part.trim());
 
 function seconds(text: string): number {

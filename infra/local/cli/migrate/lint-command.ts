@@ -1,10 +1,11 @@
 import { stat } from 'node:fs/promises';
 import { basename, dirname, resolve } from 'node:path';
 import { NotFound } from '../../../../lib/errors.ts';
-import { readMigrateConfig } from '../../../../lib/migrate/config.ts';
+import { type MigrateSettings, readMigrateConfig } from '../../../../lib/migrate/config.ts';
 import { readMigrationFiles, readSqlFile } from '../../../../lib/migrate/files.ts';
 import type { MigrationFile } from '../../../../lib/migrate/port.ts';
 import { type LintFinding, lintFiles } from '../../../../lib/migrate/sql/lint.ts';
+import { type Variables, withGiven } from '../../../../lib/migrate/variables.ts';
 import type { CommandContext } from '../commands.ts';
 import { exitCodes } from '../exit-codes.ts';
 
@@ -14,6 +15,7 @@ export interface LintCommandOptions {
   readonly migrations: string;
   readonly config?: string;
   readonly ignore: readonly string[];
+  readonly set: readonly string[];
   /** The server's major version. */
   readonly postgres: number;
 }
@@ -22,10 +24,18 @@ export interface LintCommandOptions {
 export async function lintCommand(
   { output }: CommandContext,
   given: readonly string[],
-  { migrations, config, ignore, postgres }: LintCommandOptions,
+  { migrations, config, ignore, set, postgres }: LintCommandOptions,
 ): Promise<number> {
-  const asked = await filesOf(given.length === 0 ? [migrations] : given);
-  const left = [...ignore, ...(await ignoredByConfig(migrations, config))];
+  const settings = await configOf(migrations, config);
+  const variables = withGiven(
+    settings?.variables ?? new Map(),
+    set,
+    settings?.path ?? `no vecferry.yaml in ${migrations}`,
+  );
+  // No stage is meant: a name is as good as any value to tell what a statement does.
+  const filled = new Map([...variables].map(([name, value]) => [name, value ?? name]));
+  const asked = await filesOf(given.length === 0 ? [migrations] : given, filled);
+  const left = [...ignore, ...(settings?.lintIgnore ?? [])];
   const findings = await lintFiles(asked.files, { ignore: left, postgres, only: asked.only });
   for (const finding of findings) {
     output.event({ type: 'lint', ...finding });
@@ -53,7 +63,7 @@ interface Asked {
 }
 
 /** @throws NotFound naming what is not there. */
-async function filesOf(paths: readonly string[]): Promise<Asked> {
+async function filesOf(paths: readonly string[], variables: Variables): Promise<Asked> {
   const files = new Map<string, MigrationFile>();
   const only = new Set<string>();
   for (const path of paths) {
@@ -65,7 +75,7 @@ async function filesOf(paths: readonly string[]): Promise<Asked> {
         },
       );
     });
-    const folder = await readMigrationFiles(found.isDirectory() ? path : dirname(path));
+    const folder = await readMigrationFiles(found.isDirectory() ? path : dirname(path), variables);
     for (const file of folder.files) files.set(file.path, file);
     const meant = folder.files.filter((file) => found.isDirectory() || resolve(file.path) === resolve(path));
     for (const file of meant) only.add(file.path);
@@ -78,12 +88,12 @@ async function filesOf(paths: readonly string[]): Promise<Asked> {
   return { files: [...files.values()], only };
 }
 
-/** Rules that the team's configuration leaves out; it need not be there. */
-async function ignoredByConfig(directory: string, path: string | undefined): Promise<readonly string[]> {
+/** The team's configuration; it need not be there. */
+async function configOf(directory: string, path: string | undefined): Promise<MigrateSettings | undefined> {
   try {
-    return (await readMigrateConfig(directory, path)).lintIgnore;
+    return await readMigrateConfig(directory, path);
   } catch (error) {
-    if (error instanceof NotFound && path === undefined) return [];
+    if (error instanceof NotFound && path === undefined) return undefined;
     throw error;
   }
 }

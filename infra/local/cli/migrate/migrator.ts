@@ -5,6 +5,7 @@ import { openHistory } from '../../../../lib/migrate/open-history.ts';
 import type { Migrator } from '../../../../lib/migrate/runner.ts';
 import { whoAndWhere } from '../../../../lib/migrate/session.ts';
 import { usualLimits } from '../../../../lib/migrate/sql-step.ts';
+import { withGiven } from '../../../../lib/migrate/variables.ts';
 import type { CommandContext } from '../commands.ts';
 import { newsLines } from './migrate-lines.ts';
 
@@ -14,6 +15,8 @@ export interface MigrateOptions {
   readonly migrations: string;
   readonly config?: string;
   readonly by?: string;
+  /** `name=value` each. */
+  readonly set?: readonly string[];
 }
 
 export interface MoveOptions extends MigrateOptions {
@@ -40,7 +43,8 @@ export async function withMigrator<T>(
 ): Promise<T> {
   const { output } = context;
   const settings = await readMigrateConfig(options.migrations, options.config);
-  const folder = await readMigrationFiles(options.migrations);
+  const variables = withGiven(settings.variables, options.set ?? [], settings.path);
+  const folder = await readMigrationFiles(options.migrations, variables);
   const by = options.by ?? whoAndWhere(userInfo().username);
   const onNotice = (message: string): void => {
     output.event({ type: 'warning', message });
