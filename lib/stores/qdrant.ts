@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { Incompatible, InvalidEvent } from '../errors.ts';
+import { InvalidEvent } from '../errors.ts';
 import { parseAs } from '../event.ts';
 import type { CollectionSchema } from '../schema.ts';
 import type { Capabilities, Description, ResolvedConnection, ResolvedEndpoint, Store, StoreKind } from './port.ts';
@@ -21,17 +21,13 @@ import {
   strictModeOf,
   vectorsOf,
 } from './qdrant/settings.ts';
+import { insertOnlyVersion, minVersion, requireVersion } from './qdrant/version.ts';
 import { type WritePaths, writeAll } from './qdrant/write.ts';
 
 /**
  * Qdrant 1.13 and newer. Records go over gRPC in messages of our own making, collections, aliases and indexes over
  * Qdrant's REST client; where only HTTP is open, records go over REST too.
  */
-
-/** Older servers know neither the typed vectors of gRPC nor the has_vector condition. */
-const minVersion = [1, 13] as const;
-/** The first version with update_mode; older servers ignore the field, and would overwrite. */
-const insertOnlyVersion = [1, 17] as const;
 
 const capabilities: Capabilities = {
   vectorKinds: ['dense', 'sparse', 'multi'],
@@ -258,14 +254,6 @@ async function samplePayloadBytes(paths: ReadPaths): Promise<number> {
   if (ids.length === 0) return 0;
   const { payloads } = await fetchByIds(paths, ids);
   return payloads.reduce((sum, payload) => sum + Buffer.byteLength(payload), 0) / Math.max(1, payloads.length);
-}
-
-/** @throws Incompatible when the server is older than what we use. */
-function requireVersion(found: string, wanted: readonly [number, number], url: string): void {
-  const [major = 0, minor = 0] = found.split('.').map(Number);
-  const isOld = major < wanted[0] || (major === wanted[0] && minor < wanted[1]);
-  if (isOld)
-    throw new Incompatible(`${url} is Qdrant ${found}, and this needs ${wanted.join('.')} or newer; update it`);
 }
 
 /** Runs `make` on the first call; a failure is forgotten, so that the next call tries again. */

@@ -2,6 +2,8 @@ import { readFileSync } from 'node:fs';
 import { createServer, type IncomingMessage, type Server } from 'node:http';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { column } from '../../lib/batch.ts';
+import { waitForGreen } from '../../lib/migrate/collection/qdrant.ts';
+import { openAdmin } from '../../lib/stores/qdrant/admin.ts';
 import { fromClient, fromHttp } from '../../lib/stores/qdrant/errors.ts';
 import { decodeRestHits, decodeRestPoints } from '../../lib/stores/qdrant/rest.ts';
 import {
@@ -14,6 +16,7 @@ import {
 } from '../../lib/stores/qdrant/settings.ts';
 import { qdrant } from '../../lib/stores/qdrant.ts';
 import { makeBatch, makeSchema } from '../make.ts';
+import { makeConfig, makeFile, up } from '../migrate/collection/world.ts';
 
 /** Answers of a real Qdrant 1.18, as recorded: what our parsers and our handle make of each that they would meet. */
 interface Recorded {
@@ -267,6 +270,19 @@ describe('against a server that answers as recorded', () => {
     await expect(store.prepare(makeSchema({ store: 'qdrant' }))).rejects.toMatchObject({ name: 'Incompatible' });
   });
 
+  test('a collection file is refused by a server older than 1.13 too, before it is changed', async () => {
+    answer = ({ method }) => {
+      if (method !== 'GET') throw new Error('nothing may be written');
+      return serviceOf('1.12.6');
+    };
+    const config = makeConfig({ store: 'qdrant', connection: { url } });
+    const file = makeFile(1, 'store: search\ncollection: one\nvectors: {size: 4, distance: cosine}\n');
+    await expect(up(file, { config })).rejects.toMatchObject({
+      name: 'Incompatible',
+      message: expect.stringContaining('1.12.6'),
+    });
+  });
+
   test('inserting needs 1.17, since an older server would overwrite what is there', async () => {
     answer = (_, body) => {
       if (body !== '') throw new Error('nothing may be written');
@@ -286,7 +302,8 @@ describe('against a server that answers as recorded', () => {
     const written: number[] = [];
     const ids = Array.from({ length: 800 }, (_, at) => String(at));
     const batch = makeBatch({ ids, payloads: ids.map((id) => JSON.stringify({ id, text: 'x'.repeat(2000) })) });
-    answer = (_, body) => {
+    answer = ({ method }, body) => {
+      if (method === 'GET') return recorded('describe one');
       sizes.push(body.length);
       if (body.length > 200_000) return recorded('upsert: request over 32 MiB');
       written.push(...JSON.parse(body).points.map(({ id }: { id: number }) => id));
@@ -299,10 +316,11 @@ describe('against a server that answers as recorded', () => {
   });
 
   test('an upsert that is only acknowledged is not counted as written', async () => {
-    answer = () => recorded('upsert without wait');
+    answer = ({ method }) => recorded(method === 'GET' ? 'describe one' : 'upsert without wait');
     const store = await open('one');
     await expect(store.write(makeBatch(), { position, mode: 'upsert' })).rejects.toMatchObject({
       name: 'StoreUnavailable',
+      message: expect.stringContaining('did not apply an upsert'),
     });
   });
 
@@ -361,6 +379,21 @@ describe('against a server that answers as recorded', () => {
     expect(bodies).toEqual([]);
     await store.buildIndex(makeSchema());
     expect(bodies).toEqual(['{"optimizers_config":{}}']);
+  });
+
+  test('a collection file that waits wakes an optimizer that sleeps, and does not take it for done', async () => {
+    const { result } = JSON.parse(textOf(recorded('describe one, after update')));
+    const seen = ['grey', 'green', 'yellow', 'green', 'green'];
+    const bodies: string[] = [];
+    answer = ({ method }, body) => {
+      if (method === 'PATCH') bodies.push(body);
+      return { status: 200, body: { result: method === 'PATCH' ? true : { ...result, status: seen.shift() } } };
+    };
+    await waitForGreen(openAdmin(url, undefined, 'one'), 1);
+    expect([seen, bodies]).toEqual([[], ['{"optimizers_config":{}}']]);
+    const off = { ...result.config, optimizer_config: { max_optimization_threads: 0 } };
+    answer = () => ({ status: 200, body: { result: { ...result, status: 'grey', config: off } } });
+    await waitForGreen(openAdmin(url, undefined, 'one'), 1);
   });
 
   test('a scroll that goes back is refused, since a read of it would never end', async () => {

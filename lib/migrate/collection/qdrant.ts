@@ -5,6 +5,7 @@ import { resolveConnection, secretsOf } from '../../secrets.ts';
 import type { Store } from '../../stores/port.ts';
 import { type Admin, openAdmin } from '../../stores/qdrant/admin.ts';
 import { vectorsOf } from '../../stores/qdrant/settings.ts';
+import { minVersion, requireVersion } from '../../stores/qdrant/version.ts';
 import { addressesOf, qdrant } from '../../stores/qdrant.ts';
 import type { MigratedStore } from '../port.ts';
 import type { Action } from './plan.ts';
@@ -29,6 +30,7 @@ export async function openQdrantPlanner(migrated: MigratedStore): Promise<Planne
   return {
     plan: async (wanted) => {
       refuseOthers(wanted);
+      requireVersion(await admin(wanted.name).version(), minVersion, url);
       const names = await admin(wanted.name).names();
       return await planCollection({ wanted, names, migrated, admin, open });
     },
@@ -132,16 +134,19 @@ async function takeBack(
 
 const pollMs = 1000;
 
-/** An optimizer may take hours over a large collection: whoever asks for it waits. */
-async function waitForGreen(admin: Admin): Promise<void> {
+/** An optimizer may take hours over a large collection: whoever asks for it waits. One that is off is not waited for. */
+export async function waitForGreen(admin: Admin, everyMs = pollMs): Promise<void> {
   for (let seen = 0; seen < 2; ) {
-    const { status, optimizer_status: optimizer } = await admin.info();
+    const { status, optimizer_status: optimizer, config } = await admin.info();
     if (status === 'red' || typeof optimizer !== 'string')
       throw new StoreUnavailable(
         `the optimizer of collection ${admin.collection} has failed: ${JSON.stringify(optimizer)}; see the server's log`,
       );
+    if (config.optimizer_config.max_optimization_threads === 0) return;
+    // Grey has something to optimize, and waits for an update since the server's start: one of nothing wakes it.
+    if (status === 'grey') await admin.update({ optimizers_config: {} });
     // Right after a change the collection may be green for a moment: the optimizer has not looked yet.
-    seen = status === 'yellow' ? 0 : seen + 1;
-    await setTimeout(pollMs);
+    seen = status === 'green' ? seen + 1 : 0;
+    await setTimeout(everyMs);
   }
 }

@@ -273,7 +273,7 @@ async function readChange(
   admin: Admin,
   vectorOf: (info: CollectionInfo) => string,
   form: IndexForm,
-  { times = 3, everyMs = 500 }: Looks,
+  { times = 4, everyMs = 750 }: Looks,
 ): Promise<IndexProgress> {
   for (let look = 1; ; look++) {
     const info = await admin.info();
@@ -282,7 +282,8 @@ async function readChange(
     const progress = await readProgress(admin);
     const rebuild = await admin.optimizations();
     if (!progress.done || (rebuild !== undefined && rebuild.left > 0)) return rebuilding(progress, rebuild, info);
-    // Right after the change a collection may be found at rest before its optimizer has looked.
+    // Right after the change a collection may be found at rest before its optimizer has looked: a cluster answers PATCH at once, and makes its
+    // optimizers anew in the background (github.com/qdrant/qdrant/pull/9121).
     if (look >= times) return progress;
     await sleep(everyMs);
   }

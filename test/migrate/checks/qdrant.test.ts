@@ -88,6 +88,19 @@ describe('after migrating, Qdrant', () => {
     ]);
   });
 
+  test('is unchecked where strict mode counts nothing exactly, and the rest is checked all the same', async () => {
+    const strict = (search_allow_exact: boolean) =>
+      call('PATCH', `/collections/${name}`, {
+        strict_mode_config: { enabled: !search_allow_exact, search_allow_exact },
+      });
+    await strict(false);
+    const results = resultsOf(await world.check({ expect: expectations() }));
+    await strict(true);
+    const indexed = results.find(({ what }) => what === `collection ${name}: payload index rank covers its records`);
+    expect(indexed).toMatchObject({ verdict: 'unchecked', detail: expect.stringContaining('Exact search disabled') });
+    expect(results.map(({ what, detail }) => `${what}: ${detail}`)).toContain(`collection ${name}: its status: green`);
+  });
+
   test('names what is not: records that are missing, values that no index holds, an alias that was moved, what is not there', async () => {
     await call('PUT', `/collections/${name}/points?wait=true`, { points: [point(41, 'many'), point(42)] });
     await call('DELETE', `/collections/${name}/index/rank?wait=true`);
