@@ -23,6 +23,8 @@ export interface ParquetFile {
   readonly logical: ReadonlyMap<string, keyof typeof logicalTypes>;
   /** Records of each row group. */
   readonly rowGroups: readonly number[];
+  /** Bytes of each row group, unpacked and with their encoding: what reading it takes in memory is some times as much. */
+  readonly groupBytes: readonly number[];
   /** The records of a row group as Arrow batches of at most `batchRecords`; all columns or those named. */
   read(rowGroup: number, batchRecords: number, columns?: readonly string[]): Promise<readonly RecordBatch[]>;
   /** As read, but for these top-level columns: their pages are not looked at, which parquet-wasm does even where it is asked for others. */
@@ -33,7 +35,7 @@ export interface ParquetFile {
 
 /** Field numbers of parquet.thrift, https://github.com/apache/parquet-format/blob/master/src/main/thrift/parquet.thrift */
 const inFile = { schema: 2, records: 3, rowGroups: 4, metadata: 5, columnOrders: 7 } as const;
-const inGroup = { chunks: 1, records: 3, offset: 5, ordinal: 7 } as const;
+const inGroup = { chunks: 1, bytes: 2, records: 3, offset: 5, ordinal: 7 } as const;
 const inChunk = { offset: 2, column: 3, pageIndexes: [4, 5, 6, 7] } as const;
 const inElement = { name: 4, children: 5, logicalType: 10 } as const;
 /** Of the union LogicalType. */
@@ -78,6 +80,7 @@ export async function openParquet(
     metadata: metadataOf(file),
     logical: logicalIn(file),
     rowGroups: groups.map((group) => integer(group, inGroup.records)),
+    groupBytes: groups.map((group) => integer(group, inGroup.bytes)),
     read: async (rowGroup, batchRecords, columns) => {
       const group = groupAt(rowGroup);
       const { from } = spanOf(columnsOf(group));

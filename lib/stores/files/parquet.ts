@@ -16,13 +16,20 @@ export async function shardHeader(bytes: ByteRanges, where: string): Promise<Sha
   return verifyShard(await bytes.range(0, bytes.size), where);
 }
 
-/** A file that others wrote, row group by row group. */
-export function parquetTable(bytes: ByteRanges, where: string): TableSource {
+/**
+ * Bytes of a row group that is read as one. parquet-wasm has 4 GiB: of vectors of 768 floats a group of 507 MiB was read with 4.5 GB
+ * of memory in all, one of 659 MiB ended in a trap. pyarrow's default of 1,048,576 records a group makes more of them than that.
+ */
+const maxGroupBytes = 512 * 1024 * 1024;
+
+/** A file that others wrote, row group by row group. @param maxBytes of a row group */
+export function parquetTable(bytes: ByteRanges, where: string, maxBytes = maxGroupBytes): TableSource {
   return {
     where,
     form: 'Parquet',
     open: async () => {
       const file = await openForeign(bytes, where);
+      refuseLarge(file, where, maxBytes);
       const variant = [...file.logical].find(([, type]) => type === 'variant');
       if (variant !== undefined)
         throw new Incompatible(
@@ -37,6 +44,19 @@ export function parquetTable(bytes: ByteRanges, where: string): TableSource {
       };
     },
   };
+}
+
+/** Before anything of it is read: a plan says so, and no run ends for want of memory. @throws Incompatible */
+function refuseLarge({ groupBytes, rowGroups }: ParquetFile, where: string, maxBytes: number): void {
+  const group = groupBytes.findIndex((each) => each > maxBytes);
+  if (group < 0) return;
+  const [bytes = 0, records = 0] = [groupBytes[group], rowGroups[group]];
+  // Powers of two, an eighth of the limit: what a few workers at once hold.
+  const fewer = 2 ** Math.max(0, Math.floor(Math.log2((maxBytes / 8) * (records / bytes))));
+  throw new Incompatible(
+    `row group ${group} of ${where} holds ${records} records in ${bytes} bytes, and a row group is read as one, up to ${maxBytes} bytes: write the file again in smaller ones (pyarrow and pandas: row_group_size=${fewer}; DuckDB: copy (from '…') to '…' (row_group_size ${fewer}); Polars: row_group_size=${fewer})`,
+    { ids: [where] },
+  );
 }
 
 /** One of our own shards. Its checksum is verified whenever it is read. @throws ShardDamaged */
