@@ -10,6 +10,7 @@ import type { Result } from './world.ts';
 export interface FlagHistory {
   /** Each value with the time of its first sight; the first is undefined, before the flag was set. */
   readonly values: readonly { readonly at: number; readonly flag: Flag | undefined }[];
+  /** As it is now: where the process was busy, the timer's last look may be a while ago. */
   last(): Flag | undefined;
   stop(): void;
 }
@@ -32,7 +33,10 @@ export function watchFlag(directory: string, name: string): FlagHistory {
   const timer = setInterval(look, 5);
   return {
     values,
-    last: () => values.at(-1)?.flag,
+    last: () => {
+      look();
+      return values.at(-1)?.flag;
+    },
     stop: () => {
       look();
       clearInterval(timer);

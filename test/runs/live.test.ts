@@ -26,10 +26,12 @@ afterEach(async () => {
 });
 
 /** Every commit of LanceDB writes files, and Chroma reads one at a time: fewer records and writes. */
-const slow = { records: 800, canary: { steps: quickSteps([30, 1], [50, 2], [100, 2]), requests: 10 } };
+const slow = { records: 800, canary: { steps: quickSteps([30, 1], [50, 2], [100, 1]), requests: 10 } };
+/** Some ten shards; the second step is long enough to call readers back in its middle. */
+const quick = { records: 1500, canary: { steps: quickSteps([10, 1], [50, 2], [100, 1]) } };
 const pairs: readonly (readonly [StoreName, StoreName, Partial<LiveParts>, Partial<ApplicationOptions>])[] = [
-  ['pgvector', 'qdrant', {}, {}],
-  ['qdrant', 'pgvector', {}, {}],
+  ['pgvector', 'qdrant', quick, {}],
+  ['qdrant', 'pgvector', quick, {}],
   ['chroma', 'lancedb', slow, { writeEveryMs: 60, readEveryMs: 30 }],
 ];
 
