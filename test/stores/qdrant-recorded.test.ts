@@ -365,6 +365,8 @@ describe('against a server that answers as recorded', () => {
       name: 'StoreUnavailable',
       message: expect.stringContaining('disk is full'),
     });
+    answer = () => ({ status: 200, body: { result: { ...result, status: 'red', optimizer_status: 'ok' } } });
+    await expect(store.indexProgress(makeSchema())).rejects.toThrow(/one is red: an update could not be applied/);
   });
 
   test('an optimizer that sleeps since a restart is woken', async () => {

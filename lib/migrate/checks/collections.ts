@@ -4,6 +4,7 @@ import { InvalidEvent, NotFound, VecferryError } from '../../errors.ts';
 import { resolveConnection, secretsOf } from '../../secrets.ts';
 import type { Store } from '../../stores/port.ts';
 import { openAdmin } from '../../stores/qdrant/admin.ts';
+import { failureOf } from '../../stores/qdrant/settings.ts';
 import { addressesOf } from '../../stores/qdrant.ts';
 import { storeKind } from '../../stores/registry.ts';
 import { ask } from '../backup/qdrant-requests.ts';
@@ -170,7 +171,8 @@ function checkVectors(collection: string, { vectors }: Expected, schema: Schema)
 /** red: an optimization failed; yellow: one is under way; grey: one waits for the next write. qdrant.tech/documentation/concepts/collections */
 async function checkState({ connection }: MigratedStore, name: string): Promise<readonly CheckResult[]> {
   const { url, apiKey } = addressesOf(await resolveConnection(connection, secretsOf.environment));
-  const { status, optimizer_status: optimizer, payload_schema } = await openAdmin(url, apiKey, name).info();
+  const info = await openAdmin(url, apiKey, name).info();
+  const { status, payload_schema } = info;
   const what = `collection ${name}: its status`;
   const fields: CheckResult[] = [];
   for (const [field, { points, data_type: type }] of Object.entries(payload_schema)) {
@@ -202,13 +204,13 @@ async function checkState({ connection }: MigratedStore, name: string): Promise<
           ),
     );
   }
-  if (typeof optimizer !== 'string' || status === 'red') {
-    const why = typeof optimizer === 'string' ? status : optimizer.error;
+  const why = failureOf(info);
+  if (why !== undefined) {
     return [
       ...fields,
       wrong(
         what,
-        `its optimizer has failed: ${why}; look at the server's log and disk, then write to it or change a setting to start it again`,
+        `it is red: ${why}; look at the server's log and disk, then write to it or change a setting to start it again`,
       ),
     ];
   }

@@ -4,7 +4,7 @@ import { Incompatible, InvalidEvent, StoreUnavailable } from '../../errors.ts';
 import { resolveConnection, secretsOf } from '../../secrets.ts';
 import type { Store } from '../../stores/port.ts';
 import { type Admin, openAdmin } from '../../stores/qdrant/admin.ts';
-import { vectorsOf } from '../../stores/qdrant/settings.ts';
+import { failureOf, vectorsOf } from '../../stores/qdrant/settings.ts';
 import { minVersion, requireVersion } from '../../stores/qdrant/version.ts';
 import { addressesOf, qdrant } from '../../stores/qdrant.ts';
 import type { MigratedStore } from '../port.ts';
@@ -137,11 +137,11 @@ const pollMs = 1000;
 /** An optimizer may take hours over a large collection: whoever asks for it waits. One that is off is not waited for. */
 export async function waitForGreen(admin: Admin, everyMs = pollMs): Promise<void> {
   for (let seen = 0; seen < 2; ) {
-    const { status, optimizer_status: optimizer, config } = await admin.info();
-    if (status === 'red' || typeof optimizer !== 'string')
-      throw new StoreUnavailable(
-        `the optimizer of collection ${admin.collection} has failed: ${JSON.stringify(optimizer)}; see the server's log`,
-      );
+    const info = await admin.info();
+    const { status, config } = info;
+    const failure = failureOf(info);
+    if (failure !== undefined)
+      throw new StoreUnavailable(`collection ${admin.collection} is red: ${failure}; see the server's log`);
     if (config.optimizer_config.max_optimization_threads === 0) return;
     // Grey has something to optimize, and waits for an update since the server's start: one of nothing wakes it.
     if (status === 'grey') await admin.update({ optimizers_config: {} });

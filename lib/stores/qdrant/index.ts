@@ -6,6 +6,7 @@ import { checkSameVectors } from './same-vectors.ts';
 import {
   type CollectionInfo,
   createBody,
+  failureOf,
   loadedBody,
   type QdrantOptions,
   storedVectorBytes,
@@ -49,10 +50,9 @@ export async function readProgress(admin: Admin): Promise<IndexProgress> {
   const info = await admin.info();
   const points = info.points_count ?? 0;
   const indexed = info.indexed_vectors_count ?? 0;
-  if (info.status === 'red' || typeof info.optimizer_status !== 'string')
-    throw new StoreUnavailable(
-      `the optimizer of collection ${admin.collection} has failed: ${JSON.stringify(info.optimizer_status)}; see the server's log`,
-    );
+  const failure = failureOf(info);
+  if (failure !== undefined)
+    throw new StoreUnavailable(`collection ${admin.collection} is red: ${failure}; see the server's log`);
   const fraction = points === 0 ? 1 : Math.min(1, indexed / points);
   const detail = `${info.status}, ${indexed} vectors indexed of ${points} records`;
   if (info.config.optimizer_config.max_optimization_threads === 0) {

@@ -111,6 +111,12 @@ export const infoSchema = z.looseObject({
 });
 export type CollectionInfo = z.infer<typeof infoSchema>;
 
+/** Why the collection is red; undefined: it is not. Red with an optimizer that is well has an update that failed (local_shard_status in its source). */
+export function failureOf({ status, optimizer_status: optimizer }: CollectionInfo): string | undefined {
+  if (typeof optimizer !== 'string') return `its optimizer has failed: ${optimizer.error}`;
+  return status === 'red' ? 'an update could not be applied' : undefined;
+}
+
 /** What strict mode forbids in this collection; nothing where it is off. */
 export function strictModeOf({ config }: CollectionInfo): NonNullable<typeof config.strict_mode_config> {
   return config.strict_mode_config?.enabled === true ? config.strict_mode_config : {};
