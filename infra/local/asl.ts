@@ -12,6 +12,7 @@ const base = z.looseObject({
   Type: z.enum(['Task', 'Parallel', 'Map', 'Pass', 'Wait', 'Choice', 'Succeed', 'Fail']),
   Resource: z.string().optional(),
   TimeoutSeconds: z.number().optional(),
+  SecondsPath: z.string().optional(),
   TimeoutSecondsPath: z.string().optional(),
   Parameters: z.unknown().optional(),
   Seconds: z.number().optional(),

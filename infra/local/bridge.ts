@@ -12,6 +12,9 @@ export const distributedMap = 'vecferry:distributed-map';
 /** Longest timer that Node holds, in seconds: a longer one fires at once. */
 const maxTimerSeconds = 2_147_483;
 
+/** Where the loops that wait for a store keep their time, which grows: infra/workflow-parts.ts. */
+const growingPath = '$.wait.seconds';
+
 /** How a resource ends whose state waits until somebody hands its token in. */
 export const waitForToken = '.waitForTaskToken';
 
@@ -30,12 +33,15 @@ export interface Bridged {
   readonly maps: ReadonlyMap<string, State>;
   /** Milliseconds a Wait state takes, by its name. */
   readonly waits: Readonly<Record<string, number>>;
+  /** Those of them that wait longer each time, on AWS too: until something is there. */
+  readonly growing: ReadonlySet<string>;
 }
 
 /** The definition in a form that the library runs as AWS would. @throws StateFailure for what cannot be run honestly. */
 export function bridge(definition: Machine, pace: Pace): Bridged {
   const maps = new Map<string, State>();
   const waits: Record<string, number> = {};
+  const growing = new Set<string>();
   let waiting: string | undefined;
 
   const bridgeMachine = <T extends Machine>(machine: T): T => ({
@@ -59,6 +65,7 @@ export function bridge(definition: Machine, pace: Pace): Bridged {
       case 'Wait':
         // What SecondsPath will say is not known here; the longest wait is short enough.
         waits[name] = Math.min(((state.Seconds ?? Number.POSITIVE_INFINITY) * 1000) / pace.hurry, pace.maxWaitMs);
+        if (state.SecondsPath === growingPath) growing.add(name);
         return paced;
       case 'Task':
         if (state.Resource?.endsWith(waitForToken)) {
@@ -96,7 +103,7 @@ export function bridge(definition: Machine, pace: Pace): Bridged {
     return { ...given, Type: 'Task', Resource: distributedMap, TimeoutSeconds: maxTimerSeconds };
   };
 
-  return { definition: bridgeMachine(definition), maps, waits };
+  return { definition: bridgeMachine(definition), maps, waits, growing };
 }
 
 export function isDistributed(state: State): boolean {

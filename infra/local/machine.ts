@@ -30,7 +30,7 @@ export async function runMachine(given: MachineOptions): Promise<Outcome> {
   const stop = new AbortController();
   const signal = AbortSignal.any([options.signal, stop.signal]);
   const running = new Set<Promise<unknown>>();
-  const { definition, maps, waits } = bridge(options.definition, options.pace ?? localPace);
+  const { definition, maps, waits, growing } = bridge(options.definition, options.pace ?? localPace);
   const runTask = (name: string, state: State, input: unknown): Promise<unknown> => {
     const map = maps.get(name);
     if (map === undefined) return callFunction(name, state, input, { ...options, signal });
@@ -66,7 +66,7 @@ export async function runMachine(given: MachineOptions): Promise<Outcome> {
       taskResourceLocalHandlers: Object.fromEntries(
         tasksOf(definition).map(([name, state]) => [name, handlerOf(name, state)]),
       ),
-      waitTimeOverrides: growing(waits),
+      waitTimeOverrides: waitTimes(waits, growing),
     },
   });
   const abort = (): void => execution.abort();
@@ -121,15 +121,13 @@ async function watch(
   return refused;
 }
 
-/** The first wait of a state that waits, in milliseconds; each one after it is twice as long. */
+/** The first wait of a state that waits longer each time, in milliseconds; each one after it is twice as long. */
 const firstWaitMs = 15;
 
-/**
- * The library asks for a wait's time whenever it comes to it. What is looked at again and again is mostly there after the
- * first looks, where a run is small, and nothing is there to be spared where it is not.
- */
-function growing(waits: Readonly<Record<string, number>>): Record<string, number> {
+/** The library asks for a wait's time whenever it comes to it. What is waited for is mostly there after the first looks, where a run is small. */
+function waitTimes(waits: Readonly<Record<string, number>>, growing: ReadonlySet<string>): Record<string, number> {
   const times = Object.entries(waits).map(([name, ms]) => {
+    if (!growing.has(name)) return [name, { enumerable: true, value: ms }] as const;
     let next = firstWaitMs;
     const get = (): number => {
       const now = Math.min(next, ms);

@@ -53,9 +53,16 @@ describe('what the engine takes from the synthesized stack', () => {
   });
 
   test('uses nothing that the engine cannot run honestly', () => {
-    const { maps, waits } = bridge(deployment.definition, localPace);
+    const { maps, waits, growing } = bridge(deployment.definition, localPace);
     expect([...maps.keys()]).toEqual(['Export every range', 'Check every shard']);
     expect(Object.values(waits).every((ms) => ms <= localPace.maxWaitMs)).toBe(true);
+    // A canary is watched for as long as it says; a store is only waited for.
+    expect([...growing].sort()).toEqual(
+      Object.keys(waits)
+        .filter((name) => name !== 'Watch')
+        .sort(),
+    );
+    expect(growing.size).toBeGreaterThan(1);
   });
 
   test('keeps each map out of the state, which would not hold an output an item', () => {
