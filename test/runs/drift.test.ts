@@ -41,7 +41,7 @@ afterAll(async () => {
 });
 
 const recall = (gold: Record<string, unknown>) => ({
-  depths: [1, 10],
+  depths: [],
   queries: 100,
   sets: [{ name: 'sampled' }, { name: 'words', file: goldFile, atLeast: null, ...gold }],
 });
