@@ -1,7 +1,7 @@
 import { Incompatible, NotFound } from '../errors.ts';
 import { checkStores } from './checks/check.ts';
 import type { HistoryEntry } from './port.ts';
-import { type Migrator, overviewOf, refuseProblems } from './runner.ts';
+import { type Migrator, mustBeSound, overviewOf, refuseProblems } from './runner.ts';
 import { nextSeq } from './standing.ts';
 
 /**
@@ -13,6 +13,7 @@ import { nextSeq } from './standing.ts';
  * The lines that say so, of all files up to `number` that the history does not hold yet; none where it holds them all, so a pipeline may say
  * it each time.
  * @throws NotFound when no file has the number. @throws Incompatible where the history has begun by itself, or something does not fit.
+ * @throws InvalidEvent where one of them could not be applied elsewhere.
  */
 export async function baselineLines(migrator: Migrator, number: number): Promise<readonly HistoryEntry[]> {
   const { folder, by, now } = migrator;
@@ -29,6 +30,11 @@ export async function baselineLines(migrator: Migrator, number: number): Promise
     const how = `a baseline comes before the first up; of one whose change is there already say: vecferry migrate repair ${missing[0]?.number} --as applied`;
     throw new Incompatible(`--baseline ${number}: ${own.name} was applied here by ${own.by}, ${own.at}; ${how}`);
   }
+  // The next stage begins with them.
+  await mustBeSound(
+    migrator,
+    missing.map((file) => ({ direction: 'up', number: file.number, file })),
+  );
   return missing.map((file, index) => ({
     seq: nextSeq(entries) + index,
     number: file.number,

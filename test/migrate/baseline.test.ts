@@ -81,6 +81,15 @@ describe('refused, with nothing noted', () => {
     expect(await lines()).toEqual(['1 up']);
   });
 
+  test('a file that no other stage could begin with', async () => {
+    await madeBefore();
+    await world.write('002_rank.sql', 'ALTER TABLE words ADD COLUMN rank int;');
+    const { code, err } = await world.migrate('up', '--baseline', '2');
+    expect(code).toBe(2);
+    expect(err).toContain('002_rank.sql lacks a mark');
+    expect(await world.rows(`SELECT to_regclass('vecferry_migrations') AS name`)).toEqual([{ name: null }]);
+  });
+
   test('a number that no file has', async () => {
     expect((await world.migrate('up', '--baseline', '9')).err).toContain('the highest is 3');
   });

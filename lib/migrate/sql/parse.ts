@@ -22,7 +22,10 @@ export interface ParsedStatement {
  */
 export async function parseSql(sql: string, where: string): Promise<readonly ParsedStatement[]> {
   // Windows' editors begin a file with this mark; psql skips it, the server refuses it.
-  const text = sql.startsWith('\uFEFF') ? sql.slice(1) : sql;
+  return await parseText(sql.startsWith('\uFEFF') ? sql.slice(1) : sql, where);
+}
+
+async function parseText(text: string, where: string): Promise<readonly ParsedStatement[]> {
   const zero = text.indexOf('\0');
   // The parser takes a C string: it would read no further, and what follows would be lost without a word.
   if (zero >= 0)
@@ -32,8 +35,11 @@ export async function parseSql(sql: string, where: string): Promise<readonly Par
   const tree = await parse(text).catch(async (cause: unknown) => {
     if (!hasSqlDetails(cause)) throw cause;
     const at = unitOfCodePoint(text, cause.sqlDetails?.cursorPosition ?? 0);
+    const fence = dumpFence.exec(text.slice(at))?.[0];
+    if (fence !== undefined) return text.slice(0, at) + ' '.repeat(fence.length) + text.slice(at + fence.length);
     throw refusal(where, text, at, await explain(text, at, cause.message), cause);
   });
+  if (typeof tree === 'string') return await parseText(tree, where);
   // The parser counts bytes.
   const bytes = Buffer.from(text);
   const lineOf = lineCounter(bytes);
@@ -50,6 +56,12 @@ export async function parseSql(sql: string, where: string): Promise<readonly Par
   }
   return statements;
 }
+
+/**
+ * What pg_dump writes around its statements, so that psql runs no command of its own from there on. Here nothing does, and it is passed
+ * over where the parser stops at it. postgresql.org/docs/18/app-psql.html
+ */
+const dumpFence = /^\\(?:un)?restrict [0-9A-Za-z]+(?=\r?(?:\n|$))/;
 
 const copyRefused =
   'COPY FROM stdin and TO stdout need psql, which a migration is not sent through; write INSERT … VALUES, or load the data with COPY … FROM a file of the server';

@@ -210,6 +210,12 @@ describe('what the linter says', () => {
     }
   });
 
+  test('has nothing against the fence of psql that pg_dump writes', async () => {
+    expect(await lint('\\restrict aTeh5\n\nCREATE TABLE t (id bigint PRIMARY KEY);\n\n\\unrestrict aTeh5\n')).toEqual(
+      [],
+    );
+  });
+
   test('is what squawk says too, by the same names, of the four that it must know', async () => {
     const sql = `ALTER TABLE t ADD COLUMN a text NOT NULL; ALTER TABLE t RENAME a TO b; CREATE INDEX i ON t (a); ALTER TABLE t ALTER a TYPE bigint;`;
     const names = [

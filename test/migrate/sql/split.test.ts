@@ -49,6 +49,16 @@ describe('cutting a file into statements', () => {
       expect(await splitStatements(empty, 'x.sql')).toEqual([]);
   });
 
+  test('passes over the fence that pg_dump writes around its statements, and over nothing else that looks like it', async () => {
+    const dump =
+      '-- a dump\n\n\\restrict aTeh5\n\nSET a.b = 1;\nSELECT $$\n\\restrict text\n$$;\n\n\\unrestrict aTeh5\n';
+    expect((await splitStatements(dump, 'a.sql')).map(({ text, line }) => [text, line])).toEqual([
+      ['SET a.b = 1', 5],
+      ['SELECT $$\n\\restrict text\n$$', 6],
+    ]);
+    await expect(splitStatements('\\restrict aTeh5 more\nSELECT 1;', 'a.sql')).rejects.toThrow('is a command of psql');
+  });
+
   test.each([
     ['SELECT 1;\n\nSELECT (😀ü;\n', /^a\.sql:3:11: syntax error at or near ";"$/],
     ["SELECT 1;\nSELECT 'abc", /^a\.sql:2:8: unterminated quoted string/],
