@@ -147,21 +147,6 @@ describe('approval by a person', () => {
     });
   });
 
-  test('a rejection ends the run well, with a code of its own, and moves nobody', async () => {
-    const running = start('rejected', byPerson('rejected'));
-    await running.until(isAsked);
-    expect((await vecferry(['reject', 'rejected', '--by', 'ana', '--reason', 'not today'])).code).toBe(0);
-    const run = await running.ended;
-    expect(run.code).toBe(6);
-    expect(last(run)).toMatchObject({
-      status: 'succeeded',
-      output: { answer: { approved: false, reason: 'not today' } },
-    });
-    expect(run.events()).toContainEqual(expect.objectContaining({ type: 'notice', kind: 'approval not given' }));
-    await expect(flagOf('rejected')).rejects.toThrow('ENOENT');
-    expect((await vecferry(['status', 'rejected'])).out).toMatch(/^cutover +rejected by ana: not today$/m);
-  });
-
   test('without an answer in time the run ends the same way, and says so in plain lines', async () => {
     const run = await vecferry(['run', byPerson('late', 0.001), '--run', 'late']);
     expect({ code: run.code, err: run.err }).toEqual({ code: 6, err: '' });
@@ -192,17 +177,31 @@ describe('approval by a person', () => {
     expect(await flagOf('stopped')).toMatchObject(onTarget);
   });
 
-  test('a run that waits cannot be finished or cut over from beside: both would undo what it is about', async () => {
-    const running = start('beside', byPerson('beside'));
+  test('a run that waits cannot be finished or cut over from beside, which would undo what it is about; rejected it ends well, with a code of its own, and moves nobody', async () => {
+    const running = start('rejected', byPerson('rejected'));
     await running.until(isAsked);
-    for (const command of ['cutover', 'finish']) {
-      const { code, err } = await vecferry([command, 'beside']);
-      expect({ code, err }).toEqual({ code: 3, err: expect.stringMatching(/^RunMismatch: .*running 'beside'/) });
-    }
-    const { code, err } = await vecferry(['rollback', 'beside']);
-    expect({ code, err }).toEqual({ code: 2, err: expect.stringMatching(/^NotFound: .*never cut over/) });
-    await vecferry(['reject', 'beside']);
-    expect((await running.ended).code).toBe(6);
+    const [cutover, finish, rollback] = await Promise.all(
+      ['cutover', 'finish', 'rollback'].map((command) => vecferry([command, 'rejected'])),
+    );
+    for (const answer of [cutover, finish])
+      expect({ code: answer?.code, err: answer?.err }).toEqual({
+        code: 3,
+        err: expect.stringMatching(/^RunMismatch: .*running 'rejected'/),
+      });
+    expect({ code: rollback?.code, err: rollback?.err }).toEqual({
+      code: 2,
+      err: expect.stringMatching(/^NotFound: .*never cut over/),
+    });
+    expect((await vecferry(['reject', 'rejected', '--by', 'ana', '--reason', 'not today'])).code).toBe(0);
+    const run = await running.ended;
+    expect(run.code).toBe(6);
+    expect(last(run)).toMatchObject({
+      status: 'succeeded',
+      output: { answer: { approved: false, reason: 'not today' } },
+    });
+    expect(run.events()).toContainEqual(expect.objectContaining({ type: 'notice', kind: 'approval not given' }));
+    await expect(flagOf('rejected')).rejects.toThrow('ENOENT');
+    expect((await vecferry(['status', 'rejected'])).out).toMatch(/^cutover +rejected by ana: not today$/m);
   });
 
   test('of no run, and of one that asks nothing, is refused by name', async () => {
