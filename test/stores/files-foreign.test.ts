@@ -130,6 +130,15 @@ describe('Parquet of other writers', () => {
     expect([...column(all, 'doubles').values]).toEqual([Math.fround(0.1), 0, Math.fround(0.1), 1, Math.fround(0.1), 2]);
   });
 
+  test('lists of small integers, as quantized vectors are written, are vectors where the options name them', async () => {
+    const list = '[i, -128, 127]::tinyint[] as v, [65535, i]::usmallint[2] as w';
+    await duck(`select i as id, ${list} from range(2) t(i)`, 'quantized/a.parquet');
+    const all = await readAll(await open('quantized', { vectors: ['v', 'w'] }));
+    expect([...column(all, 'v').values]).toEqual([0, -128, 127, 1, -128, 127]);
+    expect([...column(all, 'w').values]).toEqual([65535, 0, 65535, 1]);
+    expect((await readAll(await open('quantized'))).payloads[1]).toBe('{"v":[1,-128,127],"w":[65535,1]}');
+  });
+
   test('null vectors are missing vectors, not zeros', async () => {
     await duck(
       `select i as id, case when i % 2 = 0 then [i, 1]::float[] end as v from range(5) t(i)`,

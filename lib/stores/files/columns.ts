@@ -36,8 +36,14 @@ export interface Numbering {
 export function isVector({ name, type }: Field, { vectors, id }: FilesOptions): boolean {
   if (name === id || (vectors !== undefined && !vectors.includes(name))) return false;
   const list = listTypeOf(type);
-  return list !== undefined && DataType.isFloat(elementTypeOf(list));
+  if (list === undefined) return false;
+  const element = elementTypeOf(list);
+  // Whole numbers alone are rather a list, unless the options say that they are a vector: quantized ones are of int8.
+  return DataType.isFloat(element) || (vectors !== undefined && isSmallInt(element));
 }
+
+/** Of 16 bits at most: a float32 holds each exactly. */
+const isSmallInt = (type: DataType | undefined): boolean => DataType.isInt(type) && type.bitWidth <= 16;
 
 /** True for the column whose members are the payload. */
 export function namesOfPayload({ name }: Field, { payload }: FilesOptions): boolean {
@@ -253,6 +259,7 @@ function startsOf(data: Data, dimension: number): readonly [Int32Array | Uint32A
 
 function floatsOf(data: Data): Float32Array | Float64Array | Float16Array {
   const values: unknown = data.values;
+  if (isSmallInt(data.type)) return Float32Array.from(data.values, Number);
   if (values instanceof Float32Array || values instanceof Float64Array) return values;
   if (values instanceof Uint16Array) return new Float16Array(values.buffer, values.byteOffset, values.length);
   throw new Incompatible(`a vector column holds ${data.type}, not floats`);
