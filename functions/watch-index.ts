@@ -23,7 +23,7 @@ export const handler = makeHandler({
       if (plan.index !== undefined) await noteFailedBuild(services.objects, plan);
       await store.buildIndex(plan.target);
     }
-    await noteIndex(services.objects, run, { done, detail });
+    await noteIndex(services.objects, plan, { done, detail });
     if (!done) expectIndex({ run, state: detail, since, now: new Date() });
     return { done, detail };
   },

@@ -132,7 +132,8 @@ export async function runStatus(options: {
     ...embedded.drift,
   ];
   const end = report === undefined ? 'under way' : isFailure(report) ? 'failed' : 'over';
-  const moving = cutoverStage({ plan, verdict: report?.verdict, moves, now, ...cutover });
+  const seen = { plan, verdict: report?.verdict, moves, isIndexed: index?.done, now };
+  const moving = cutoverStage({ ...seen, ...cutover });
   const isAsking = moving.state === 'running' && cutover.answer === undefined;
   return {
     run,

@@ -19,6 +19,8 @@ export interface CutoverSeen {
   readonly switchedAt?: string | undefined;
   /** What the run replaced is dropped. */
   readonly isDropped?: boolean | undefined;
+  /** The target's indexes are built. */
+  readonly isIndexed?: boolean | undefined;
   readonly now: Date;
 }
 
@@ -50,7 +52,7 @@ export function cutoverStage(seen: CutoverSeen): Stage {
   if (cutover === null || mode === 'validate') return stage('skipped', skippedText(seen));
   if (verdict === undefined || dryRun) return stage('waiting');
   if (verdict === 'validated') return stage('running');
-  return stage('ended', unswitchedIndex(plan) ?? 'nothing is cut over');
+  return stage('ended', notPassedText(seen));
 }
 
 function switchingText(move: Move | undefined): string {
@@ -120,6 +122,9 @@ function seenFigures({ reads, errors, p95Ms, shadows, overlap }: ReadsSeen, aske
     ...(overlap === null ? [] : [`overlap ${overlap.toFixed(2)} of ${plural(shadows, 'shadow read')}`]),
   ];
 }
+
+const notPassedText = ({ plan, isIndexed }: CutoverSeen): string =>
+  (isIndexed === true ? unswitchedIndex(plan) : undefined) ?? 'nothing is cut over';
 
 const skippedText = ({ plan, verdict }: CutoverSeen): string | undefined =>
   verdict === undefined ? undefined : unswitchedIndex(plan);

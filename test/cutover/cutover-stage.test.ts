@@ -93,6 +93,10 @@ test('of a new index that nobody has switched to it says that searches may use i
   const mayUse = expect.stringMatching(/searches may use it: vecferry rollback r1 drops it$/);
   const none = of({ cutover: null });
   expect((await look(none)).cutover).toMatchObject({ state: 'skipped', detail: mayUse });
+  const failed = { ...of({}), [keys.report]: { verdict: 'failed', failure: null } };
+  expect((await look(failed)).cutover).toMatchObject({ state: 'ended', detail: 'nothing is cut over' });
+  const isBuilt = { [keys.index]: { done: true, detail: '1 of 1 indexes' } };
+  expect((await look({ ...failed, ...isBuilt })).cutover).toMatchObject({ state: 'ended', detail: mayUse });
   const waits = { ...of(inSteps), ...asked(20, 40) };
   expect((await look(waits)).cutover).toMatchObject({ state: 'running', detail: mayUse });
   expect((await look({ ...waits, ...answered('rejected', 20) })).cutover).toMatchObject({

@@ -94,16 +94,35 @@ describe('an event that changes an index', () => {
 test('a build that fails again and again ends the run, with what the store said of it', async () => {
   const objects = memoryObjects({});
   const plan = { run: 'r1', attempt: 1 };
+  const noted = async () => JSON.parse(new TextDecoder().decode(await objects.get(runKeys('r1').index)));
+  const detailOf = async (): Promise<string> => (await noted()).detail;
+  const startedAt = async (): Promise<string | undefined> => (await noted()).startedAt;
   for (let turn = 0; turn < 5; turn++) {
-    await noteFailure(objects, plan, new Error('could not extend file: No space left on device'));
+    await noteFailure(objects, plan, new Error('terminating connection due to administrator command'));
     await noteFailedBuild(objects, plan);
-    await noteIndex(objects, 'r1', { done: false, detail: 'building' });
+    await noteIndex(objects, plan, { done: false, detail: 'building' });
   }
+  expect(await detailOf()).toBe(
+    'building; 5 builds before it ended without an index: terminating connection due to administrator command',
+  );
   // The state machine tries again what has failed, and no further build is begun.
   for (let turn = 0; turn < 3; turn++)
-    await expect(noteFailedBuild(objects, plan)).rejects.toThrow(/begun 6 times.*No space left on device/);
-  const { detail } = JSON.parse(new TextDecoder().decode(await objects.get(runKeys('r1').index)));
-  expect(detail).toMatch(/build 6 ended without an index.*No space left/);
+    await expect(noteFailedBuild(objects, plan)).rejects.toThrow(/begun 6 times.*administrator/);
+  expect(await startedAt()).toBeUndefined();
+  expect(await detailOf()).toMatch(/build 6 ended without an index.*administrator/);
   // Somebody has made room, and started the run again.
+  await noteFailedBuild(objects, { run: 'r1', attempt: 2 });
+  await noteIndex(objects, { run: 'r1', attempt: 2 }, { done: false, detail: 'building' });
+  expect(await detailOf()).toMatch(/^building; 1 build before/);
+});
+
+test('a build that met a full disk is not begun again: each would meet it, hours later', async () => {
+  const objects = memoryObjects({});
+  const plan = { run: 'r1', attempt: 1 };
+  await noteFailure(objects, plan, new Error('could not extend file: No space left on device [53100]'));
+  for (let turn = 0; turn < 2; turn++)
+    await expect(noteFailedBuild(objects, plan)).rejects.toThrow(
+      /begun \d times?,.*No space left.*vecferry rollback r1/,
+    );
   await noteFailedBuild(objects, { run: 'r1', attempt: 2 });
 });
