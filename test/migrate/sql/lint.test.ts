@@ -229,6 +229,25 @@ describe('what the linter says', () => {
     expect(rulesOf(await lint(sql))).toEqual(names);
   });
 
+  test('is told of each file by its own name, however many squawk is given at once, and one that is no SQL spoils no other', async () => {
+    const bad = new Map([
+      [0, 'ALTER TABLE t ADD COLUMN a text NOT NULL;'],
+      [499, 'CREATE INDEX i ON t (a);'],
+      [500, 'ALTER TABLE t RENAME a TO b;'],
+      [550, 'this is no SQL'],
+      [599, 'DROP TABLE t;'],
+    ]);
+    const texts = Array.from({ length: 600 }, (_, at) => [`${at}.sql`, bad.get(at) ?? 'SELECT 1;'] as const);
+    const found = [...(await runSquawk(new Map(texts), 18))].filter(([, findings]) => findings.length > 0);
+    expect(found.map(([name, [first]]) => [name, first?.rule])).toEqual([
+      ['0.sql', 'adding-required-field'],
+      ['499.sql', 'require-concurrent-index-creation'],
+      ['500.sql', 'renaming-column'],
+      ['550.sql', 'syntax-error'],
+      ['599.sql', 'ban-drop-table'],
+    ]);
+  });
+
   test('names the line of the clause, in files with letters of several bytes', async () => {
     const findings = await lint(
       `-- migrate:up\n-- größer 😀\nALTER TABLE "Größe" ADD a int, -- 😀\n\n  ADD b int NOT NULL,\n  ADD c int DEFAULT ours();\n-- migrate:down\n`,
