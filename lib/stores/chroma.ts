@@ -117,11 +117,20 @@ type Found = z.infer<typeof collectionSchema>;
 
 function openChroma({ connection, collection: name, options }: ResolvedEndpoint): Store {
   const settings = parseAs(optionsSchema, options, "options of store 'chroma'", InvalidEvent);
+  return chromaStore(openApi({ connection, options }).api, name, settings);
+}
+
+/** A database of a server, and how it is called without credentials: `http://host:8000/default_tenant/default_database`. */
+export function openApi({ connection, options }: Pick<ResolvedEndpoint, 'connection' | 'options'>): {
+  readonly api: ChromaApi;
+  readonly place: string;
+} {
+  const settings = parseAs(optionsSchema, options, "options of store 'chroma'", InvalidEvent);
   const given = parseAs(connectionSchema, connection, "connection of store 'chroma'", InvalidEvent);
   const tenant = settings.tenant ?? given.tenant;
   const database = settings.database ?? given.database;
   const api = chromaApi({ url: given.url, apiKey: given.apiKey, headers: given.headers, tenant, database });
-  return chromaStore(api, name, settings);
+  return { api, place: `${new URL(given.url).origin}/${tenant}/${database}` };
 }
 
 function chromaStore(api: ChromaApi, name: string, options: Options): Store {

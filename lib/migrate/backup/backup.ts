@@ -1,10 +1,12 @@
 import { Incompatible, NotFound } from '../../errors.ts';
 import { resolveConnection, secretsOf } from '../../secrets.ts';
+import { openApi } from '../../stores/chroma.ts';
 import type { ResolvedConnection } from '../../stores/port.ts';
 import { addressesOf } from '../../stores/qdrant.ts';
 import { postgresHistory } from '../history-postgres.ts';
 import type { HistoryEntry, MigrateConfig, MigratedStore } from '../port.ts';
 import { historyNumber, nextSeq } from '../standing.ts';
+import { type ChromaPlace, exportChroma, restoreChroma } from './chroma-backup.ts';
 import { type Backup, type BackupPart, pathOfPart, readBackup, verifyBackup, writeBackup } from './folder.ts';
 import { copyFolder, restoreFolder } from './folder-backup.ts';
 import { dumpDatabase, type PgPlace } from './pg-backup.ts';
@@ -108,10 +110,7 @@ export async function restoreBackup(input: RestoreInput): Promise<Restored> {
     const left: string[] = [];
     for (const store of stores.values()) {
       const parts = partsIn(backup, store.name).map((part) => ({ part, path: pathOfPart(directory, backup, part) }));
-      if (store.store === 'qdrant')
-        left.push(...(await restoreServer({ place: await serverOf(store), parts, dropNew, tell })));
-      else if (store.store !== 'pgvector')
-        for (const { path } of parts) await restoreFolder(path, folderOf(await resolved(store), store.name));
+      left.push(...(await restoreStore(store, parts, { dropNew, tell })));
     }
     // The history's own database is the last: what it says is true of all that came before.
     held.sort((a, b) => Number(a.part.store === config.history) - Number(b.part.store === config.history));
@@ -144,6 +143,7 @@ const partsIn = ({ parts }: Backup, name: string): readonly BackupPart[] => part
 const ways: Readonly<Record<string, readonly BackupPart['kind'][]>> = {
   pgvector: ['pg_dump'],
   qdrant: ['qdrant snapshot', 'qdrant collections'],
+  chroma: ['records'],
   lancedb: ['directory'],
   files: ['directory'],
 };
@@ -153,9 +153,10 @@ function requireWay({ name, store, connection }: MigratedStore): void {
   if (ways[store] === undefined)
     throw new Incompatible(`store '${name}' is ${store}, which gives no backups: ${mend}`, { ids: [name] });
   if (store === 'pgvector' && 'path' in connection)
-    throw new Incompatible(`store '${name}' is an embedded PGlite, which pg_dump cannot read: ${mend}`, {
-      ids: [name],
-    });
+    throw new Incompatible(
+      `store '${name}' is an embedded PGlite, which no pg_dump can reach, and its folder is whole only while no process has it open: stop the application, copy ${connection.path}, and migrate without --backup`,
+      { ids: [name] },
+    );
 }
 
 async function partsOf(
@@ -165,7 +166,25 @@ async function partsOf(
 ): Promise<readonly BackupPart[]> {
   if (store.store === 'pgvector') return [await dumpDatabase(await databaseOf(store, pgBin), folder)];
   if (store.store === 'qdrant') return await snapshotServer(await serverOf(store), folder);
+  if (store.store === 'chroma') return [await exportChroma(await chromaOf(store), folder)];
   return [await copyFolder(store.name, folderOf(await resolved(store), store.name), folder)];
+}
+
+/** All but databases, which are held first. @returns what was made since and is left, a line each */
+async function restoreStore(
+  store: MigratedStore,
+  parts: readonly { readonly part: BackupPart; readonly path: string }[],
+  { dropNew, tell }: { readonly dropNew: boolean; readonly tell: (line: string) => void },
+): Promise<readonly string[]> {
+  if (store.store === 'pgvector') return [];
+  if (store.store === 'qdrant') return await restoreServer({ place: await serverOf(store), parts, dropNew, tell });
+  const left: string[] = [];
+  for (const { path } of parts) {
+    if (store.store === 'chroma')
+      left.push(...(await restoreChroma({ place: await chromaOf(store), path, dropNew, tell })));
+    else await restoreFolder(path, folderOf(await resolved(store), store.name));
+  }
+  return left;
 }
 
 function storeOf(config: MigrateConfig, part: BackupPart): MigratedStore {
@@ -186,7 +205,7 @@ function storeOf(config: MigrateConfig, part: BackupPart): MigratedStore {
 /** A backup of one stage restored into another is a mishap, unless it is asked for. Databases say themselves which they are. */
 async function requirePlace(store: MigratedStore, parts: readonly BackupPart[], elsewhere: boolean): Promise<void> {
   if (elsewhere || store.store === 'pgvector') return;
-  const { url: here } = store.store === 'qdrant' ? await serverOf(store) : { url: undefined };
+  const here = await serverName(store);
   const [part] = parts;
   if (here !== undefined && part !== undefined && here !== part.place)
     throw new Incompatible(
@@ -197,6 +216,16 @@ async function requirePlace(store: MigratedStore, parts: readonly BackupPart[], 
 
 async function databaseOf(store: MigratedStore, pgBin: string | undefined): Promise<PgPlace> {
   return { name: store.name, connection: await resolved(store), pgBin };
+}
+
+/** Of stores that are servers; a folder may be moved. */
+async function serverName(store: MigratedStore): Promise<string | undefined> {
+  if (store.store === 'qdrant') return (await serverOf(store)).url;
+  return store.store === 'chroma' ? openApi(await chromaOf(store)).place : undefined;
+}
+
+async function chromaOf(store: MigratedStore): Promise<ChromaPlace> {
+  return { name: store.name, connection: await resolved(store), options: store.options };
 }
 
 async function serverOf(store: MigratedStore): Promise<QdrantPlace> {

@@ -15,7 +15,7 @@ import { isAlive, thisProcess } from '../../process-owner.ts';
 const partSchema = z.strictObject({
   /** The store, by the name that the team's files call it. */
   store: z.string(),
-  kind: z.enum(['pg_dump', 'qdrant snapshot', 'qdrant collections', 'directory']),
+  kind: z.enum(['pg_dump', 'qdrant snapshot', 'qdrant collections', 'records', 'directory']),
   /** `database articles`, `collection words`. */
   what: z.string(),
   /** A file or folder below the backup's own. */

@@ -74,6 +74,9 @@ function header(report: CheckReport, state: State): Markup {
 </header>`;
 }
 
+/** One spelling of a table: what migrations name bare lies in public. */
+const named = (what: string): string => what.replace(/^"(\w+)":/, 'public.$1:');
+
 const tallyOf = (results: readonly CheckResult[]): Tally => {
   const of = (verdict: CheckResult['verdict']): number => results.filter((each) => each.verdict === verdict).length;
   return { ok: of('ok'), wrong: of('wrong'), unchecked: of('unchecked') };
@@ -102,7 +105,7 @@ function findings({ stores }: CheckReport): Markup {
   if (list.length === 0) return html``;
   const items = list.map(({ name, result: { what, verdict, detail } }) => {
     const word = verdict === 'wrong' ? 'not as it should be' : 'not looked at';
-    return html`<li class="${verdict === 'wrong' ? 'failed' : 'unproven'}"><p class="what">${what} <span class="store">${name}</span> <span class="state">${word}</span></p><p>${detail}</p></li>`;
+    return html`<li class="${verdict === 'wrong' ? 'failed' : 'unproven'}"><p class="what">${named(what)} <span class="store">${name}</span> <span class="state">${word}</span></p><p>${detail}</p></li>`;
   });
   return html`<section><h2>What to look at</h2><ul class="findings">${join(items)}</ul></section>`;
 }
@@ -114,7 +117,7 @@ function known({ stores }: CheckReport): Markup {
   if (list.length === 0) return html``;
   const rows = list.map(
     ({ name, what, because, detail }) =>
-      html`<tr><th scope="row">${what} <span class="store">${name}</span></th><td>${because}<br><span class="dim">${detail}</span></td></tr>`,
+      html`<tr><th scope="row">${named(what)} <span class="store">${name}</span></th><td>${because}<br><span class="dim">${detail}</span></td></tr>`,
   );
   return html`<section><h2>Known and accepted</h2><table class="entries"><thead><tr><th scope="col">What</th><th scope="col">Why it may stay</th></tr></thead><tbody>${join(rows)}</tbody></table></section>`;
 }
@@ -125,10 +128,11 @@ function seen({ name, store, results }: CheckReport['stores'][number]): Markup {
   for (const { what, verdict, detail, accepted } of results) {
     if (verdict !== 'ok' || accepted !== undefined) continue;
     const at = what.indexOf(': ');
-    const group = at < 0 ? 'The whole store' : what.slice(0, at).replace(/^"(\w+)"$/, 'public.$1');
+    const isObject = /^(collection|table) \S+$/.test(what);
+    const group = at >= 0 ? named(what).slice(0, named(what).indexOf(': ')) : isObject ? what : 'The whole store';
     const list = groups.get(group) ?? [];
     groups.set(group, list);
-    list.push({ what: at < 0 ? what : what.slice(at + 2), detail });
+    list.push({ what: at >= 0 ? what.slice(at + 2) : isObject ? 'is there' : what, detail });
   }
   if (groups.size === 0) return html``;
   const blocks = [...groups].map(([group, list]) => {

@@ -115,15 +115,11 @@ describe('a backup that cannot be made', () => {
   });
 
   test('a store that gives no backups refuses by its name, before anything is written', async () => {
-    const chroma: MigratedStore = {
-      name: 'notes',
-      store: 'chroma',
-      connection: { url: 'http://127.0.0.1:1' },
-      options: {},
-    };
-    await expect(backup({ stores: [...world.config.stores.values(), chroma] })).rejects.toMatchObject({
+    const connection = { path: '/var/lib/app/pglite' };
+    const embedded: MigratedStore = { name: 'notes', store: 'pgvector', connection, options: {} };
+    await expect(backup({ stores: [...world.config.stores.values(), embedded] })).rejects.toMatchObject({
       name: 'Incompatible',
-      message: expect.stringContaining("store 'notes' is chroma, which gives no backups"),
+      message: expect.stringMatching(/store 'notes' is an embedded PGlite.*copy \/var\/lib\/app\/pglite/),
     });
     expect(await readBackups(world.directory)).toEqual([]);
   });
