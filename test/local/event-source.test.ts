@@ -164,17 +164,17 @@ describe('the event source', () => {
 });
 
 describe('an event source that has nothing to do', () => {
-  const idle = (seen: () => void) =>
+  const idle = (seen: () => void, maxConcurrency = 2) =>
     startEventSource({
       client: queue.client,
       arrival: queue.arrival,
       queueUrl: queue.url,
       settings,
       invoke: async () => seen(),
-      maxConcurrency: 2,
+      maxConcurrency,
       onFailure: () => undefined,
     });
-  // Both would take ten seconds with a look a second.
+  // They would take ten and twenty seconds with a look a second.
   const limitMs = 5000;
 
   test('stops at once: its last look would be waited for at the end of every run', async () => {
@@ -189,7 +189,7 @@ describe('an event source that has nothing to do', () => {
 
   test('takes what comes as it comes, not at its next look', async () => {
     let taken = (): void => undefined;
-    const source = idle(() => taken());
+    const source = idle(() => taken(), 1);
     const began = performance.now();
     for (let i = 0; i < 20; i++) {
       const delivered = new Promise<void>((resolve) => {
