@@ -29,6 +29,12 @@ export function sqlError(error: unknown, path: string, statement: SqlStatement |
     const how = 'others hold the table; try at a quieter time, end who holds it, or give it longer with --lock-timeout';
     return new Throttled(`${text}; ${how}`, { cause: error });
   }
+  // query_canceled: nothing is wrong with the statement, so the same command may go on.
+  if (code === '57014') {
+    const how =
+      'its time was up, or somebody ended it; give it longer with --statement-timeout, 0 for as long as it takes';
+    return new Throttled(`${text}; ${how}`, { cause: error });
+  }
   if (code === '53300' || code === '40P01' || code === '40001') return new Throttled(text, { cause: error });
   if (code === '42501' || code.startsWith('28')) return new AccessDenied(text, { cause: error });
   // duplicate_table, _object, _column, _function, _schema: postgresql.org/docs/current/errcodes-appendix.html

@@ -206,6 +206,15 @@ describe('refused before anything runs', () => {
   });
 });
 
+test('a statement that took longer than it may is no fault of the file: the same command goes on, with more time', async () => {
+  await world.write('001_a.sql', sqlFile('CREATE TABLE a (id int);\nSELECT pg_sleep(0.5);', 'DROP TABLE a;'));
+  const { code, err } = await failed('up', '--statement-timeout', '0.1');
+  expect(code).toBe(4);
+  expect(err).toContain('give it longer with --statement-timeout');
+  expect(await tables()).toEqual([]);
+  await world.done('up', '--statement-timeout', '30');
+});
+
 describe('a table that others hold', () => {
   test('is waited for a short time and asked for again, so that its readers do not queue behind the migration', async () => {
     await world.write('001_a.sql', table('a'));
