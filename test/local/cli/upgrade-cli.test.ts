@@ -18,7 +18,7 @@ import { decodeShard, encodeShard } from '../../../lib/shard/shard.ts';
 import { files } from '../../../lib/stores/files.ts';
 import { makeBatch, makeSchema } from '../../make.ts';
 import { asFormat, nineDigits, writeFormat1 } from '../../shard/old-formats.ts';
-import { spawnCommand } from './command-line.ts';
+import { callCommand, spawnCommand } from './command-line.ts';
 
 /** vecferry upgrade and inspect, as their users meet them. */
 
@@ -100,7 +100,7 @@ describe('vecferry inspect DIR', () => {
   });
 
   test('--verify works out every checksum: the altered one is named too, and all else is shown', async () => {
-    const { code, out, err } = await spawnCommand(['inspect', makeMixed(), '--verify']);
+    const { code, out, err } = await callCommand(['inspect', makeMixed(), '--verify']);
     expect(code).toBe(4);
     expect(err).toMatch(
       /^ShardDamaged: 3 files of .*newer\.parquet, posts\/altered\.parquet, posts\/cut\.jsonl; each line/,
@@ -113,7 +113,7 @@ describe('vecferry inspect DIR', () => {
   test('of a folder in which all is well ends with 0', async () => {
     const folder = makeFolder();
     cpSync('test/data/shards', folder, { recursive: true });
-    expect(await spawnCommand(['inspect', folder, '--verify'])).toMatchObject({ code: 0, err: '' });
+    expect(await callCommand(['inspect', folder, '--verify'])).toMatchObject({ code: 0, err: '' });
   });
 
   test('reads no more than the ends of a file, whatever its size', async () => {
@@ -125,8 +125,8 @@ describe('vecferry inspect DIR', () => {
     // Every page is gone; the metadata at the end is not.
     bytes.fill(0, 4, bytes.length - 16_384);
     writeFileSync(join(folder, 'a.parquet'), bytes);
-    expect(await spawnCommand(['inspect', folder])).toMatchObject({ code: 0 });
-    expect(await spawnCommand(['inspect', folder, '--verify'])).toMatchObject({ code: 4 });
+    expect(await callCommand(['inspect', folder])).toMatchObject({ code: 0 });
+    expect(await callCommand(['inspect', folder, '--verify'])).toMatchObject({ code: 4 });
   });
 });
 
@@ -135,7 +135,7 @@ describe('vecferry inspect FILE', () => {
     ['format-1.jsonl', /format 1, checksum right[\s\S]*older +vecferry upgrade \S+shards\n/],
     ['format-2.parquet', /format 2, checksum right[\s\S]*collection +public\.posts/],
   ])('shows %s', async (name, shown) => {
-    const { code, out } = await spawnCommand(['inspect', `test/data/shards/${name}`, '--verify']);
+    const { code, out } = await callCommand(['inspect', `test/data/shards/${name}`, '--verify']);
     expect({ code, out }).toEqual({ code: 0, out: expect.stringMatching(shown) });
   });
 });
@@ -151,10 +151,10 @@ describe('vecferry upgrade', () => {
     expect(err).toMatch(
       /^ShardDamaged: 3 files stayed behind.*newer\.parquet, posts\/altered\.parquet, posts\/cut\.jsonl; mend/,
     );
-    expect(await spawnCommand(['inspect', `${folder}-format-2`, '--verify'])).toMatchObject({ code: 0 });
+    expect(await callCommand(['inspect', `${folder}-format-2`, '--verify'])).toMatchObject({ code: 0 });
     const clean = makeFolder();
     cpSync('test/data/shards', clean, { recursive: true });
-    const { code: ok, events } = await spawnCommand(['--json', 'upgrade', clean, '--out', `${clean}2`]);
+    const { code: ok, events } = await callCommand(['--json', 'upgrade', clean, '--out', `${clean}2`]);
     expect(ok).toBe(0);
     expect(events()).toMatchObject([
       {
@@ -177,7 +177,7 @@ describe('vecferry upgrade', () => {
     const names = { fields: { title: ['headline'] }, vectors: { embedding: ['emb'] } };
     writeFileSync(join(folder, 'names.json'), JSON.stringify(names));
     const args = ['--names', join(folder, 'names.json'), '--mapping', '{"payload":{"year":null}}'];
-    expect(await spawnCommand(['upgrade', folder, ...args])).toMatchObject({ code: 0 });
+    expect(await callCommand(['upgrade', folder, ...args])).toMatchObject({ code: 0 });
     const path = join(`${folder}-format-2`, 'format-1.parquet');
     const { batch } = await decodeShard(readFileSync(path), path);
     expect(batch.payloads[2]).toBe('{"title":null}');
@@ -192,7 +192,7 @@ describe('vecferry upgrade', () => {
       ['--names', 'nope.json'],
       ['--names', '{"fields":{"a":"b"}}'],
     ])
-      expect(await spawnCommand(['upgrade', folder, '--out', `${folder}-x`, ...wrong])).toMatchObject({
+      expect(await callCommand(['upgrade', folder, '--out', `${folder}-x`, ...wrong])).toMatchObject({
         code: 2,
         err: expect.stringMatching(/^InvalidEvent: /),
       });
@@ -220,7 +220,7 @@ describe('vecferry upgrade', () => {
     writeFileSync(join(out, '00039-000.parquet.0f8fad5b-d9cb-469f-a165-70867728950e.tmp'), 'half');
     const before = writtenAt(out);
     expect(before.size).toBeLessThan(shards);
-    expect(await spawnCommand(['upgrade', folder])).toMatchObject({
+    expect(await callCommand(['upgrade', folder])).toMatchObject({
       code: 0,
       out: expect.stringMatching(/40 files upgraded, [0-9]+ of all these were there/),
     });
