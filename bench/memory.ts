@@ -1,9 +1,7 @@
-import { mkdtemp } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import pg from 'pg';
 import { startServer } from '../test/servers/start.ts';
 import { timed } from './child.ts';
+import { inFolder } from './folder.ts';
 import type { BenchRow } from './row.ts';
 
 const dimension = 100;
@@ -46,13 +44,12 @@ export async function run(): Promise<BenchRow[]> {
 async function move(url: string, records: number): Promise<{ peakMb: number; seconds: number }> {
   const source = `bench_source_${records}`;
   await fill(url, source, records);
-  const directory = await mkdtemp(join(tmpdir(), 'vecferry-bench-'));
   const event = JSON.stringify({
     source: { store: 'pgvector', connection: { url }, collection: source },
     target: { store: 'pgvector', connection: { url }, collection: `bench_target_${records}` },
     validate: { recall: { queries: 100 } },
   });
-  return await timed(['infra/local/cli/cli.ts', '--dir', directory, 'run', event]);
+  return await inFolder((directory) => timed(['infra/local/cli/cli.ts', '--dir', directory, 'run', event]));
 }
 
 async function fill(url: string, table: string, records: number): Promise<void> {

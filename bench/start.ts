@@ -1,9 +1,7 @@
 import { execFile } from 'node:child_process';
-import { mkdtemp } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
+import { inFolder } from './folder.ts';
 import { type BenchRow, medianMs } from './row.ts';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
@@ -20,12 +18,10 @@ export async function run(): Promise<BenchRow[]> {
   const node = async (...args: string[]): Promise<void> => {
     await promisify(execFile)(process.execPath, args, { cwd: root, maxBuffer: 1 << 26 });
   };
-  const kept = await mkdtemp(join(tmpdir(), 'vecferry-bench-'));
   const bare = await medianMs(runs, () => node('-e', '0'));
-  const fresh = await medianMs(runs, async () =>
-    node('--input-type=module', '-e', engineOnly, await mkdtemp(join(tmpdir(), 'vecferry-bench-'))),
-  );
-  const again = await medianMs(runs, () => node('--input-type=module', '-e', engineOnly, kept));
+  const engine = (directory: string): Promise<void> => node('--input-type=module', '-e', engineOnly, directory);
+  const fresh = await medianMs(runs, () => inFolder(engine));
+  const again = await inFolder((kept) => medianMs(runs, () => engine(kept)));
   const command = (env: NodeJS.ProcessEnv) => async (): Promise<void> => {
     await promisify(execFile)(process.execPath, ['infra/local/vecferry.mjs', 'stores'], { cwd: root, env });
   };
