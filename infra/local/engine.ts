@@ -1,3 +1,4 @@
+import { mkdir } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
@@ -5,6 +6,7 @@ import { fileTasks } from '../../lib/cutover/task-tokens.ts';
 import type { ObjectStore } from '../../lib/objects.ts';
 import { services } from '../../lib/services.ts';
 import type { Machine } from './asl.ts';
+import type { Pace } from './bridge.ts';
 import type { Deployment } from './deployment.ts';
 import { startEventSource } from './event-source.ts';
 import type { Outcome, StateEvent } from './execution.ts';
@@ -33,6 +35,8 @@ export interface RunOptions {
   readonly onState?: (event: StateEvent) => void;
   /** Another machine than the deployment's: a part of it. */
   readonly definition?: Machine;
+  /** How waits and retries are hurried; left out: as on any machine of a user. */
+  readonly pace?: Pace;
 }
 
 export interface EngineOptions {
@@ -48,8 +52,10 @@ export interface EngineOptions {
 /** Functions that run at once: each holds a batch or a shard in memory, and all share this process's one thread. */
 const maxConcurrency = Math.max(2, availableParallelism());
 
-/** @throws Error when no port can be listened on. */
+/** @throws Error when no port can be listened on, or the directory cannot be made. */
 export async function startEngine({ directory, deployment, onFailure, verbose }: EngineOptions): Promise<Engine> {
+  // A place that cannot be is the command's fault, not that of the first function that writes there.
+  await mkdir(join(directory, 'runs'), { recursive: true });
   const queue = await startQueue(deployment.queue);
   setEnvironment(resolve(directory), queue, verbose === true);
   const stopping = new AbortController();
@@ -62,7 +68,7 @@ export async function startEngine({ directory, deployment, onFailure, verbose }:
   return {
     objects: services().objects,
     invoke: (functionName, payload, signal = stopping.signal) => invokeUntil(signal)(functionName, payload),
-    run: async ({ run, event, signal, onState, definition }) => {
+    run: async ({ run, event, signal, onState, definition, pace }) => {
       const invoke = invokeUntil(signal);
       const source = startEventSource({
         client: queue.client,
@@ -84,6 +90,7 @@ export async function startEngine({ directory, deployment, onFailure, verbose }:
           signal,
           tasks: fileTasks(join(resolve(directory), 'tasks')),
           ...(onState && { onState }),
+          ...(pace && { pace }),
         });
       } finally {
         await source.stop();

@@ -2,6 +2,7 @@ import { existsSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
+import { localPace } from '../../infra/local/bridge.ts';
 import { memoryRepairs } from '../../lib/client/memory-repairs.ts';
 import { readMoves } from '../../lib/cutover/moves.ts';
 import { runKeys } from '../../lib/keys.ts';
@@ -91,7 +92,8 @@ async function begin(
 describe('the flag cannot be reached', () => {
   test('during a whole canary: reads go on by the last value, writes wait for repair, and the run goes on when it is back', async () => {
     const { world, history, opened, expectKept } = await begin();
-    const running = runs.run(world.event);
+    // Retries that last some seconds, not half a minute: what is tried again is the same.
+    const running = runs.run(world.event, undefined, { ...localPace, hurry: localPace.hurry * 6 });
     await flagBecomes(history, running, (flag) => flag?.weight === 10);
     await sleep(500);
     const flags = join(world.directory, 'flags');

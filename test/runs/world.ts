@@ -1,6 +1,7 @@
 import { mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { Pace } from '../../infra/local/bridge.ts';
 import { type Engine, startEngine } from '../../infra/local/engine.ts';
 import type { Outcome, StateEvent } from '../../infra/local/execution.ts';
 import { loadDeployment } from '../../infra/local/synthesize.ts';
@@ -22,7 +23,8 @@ export interface Runs {
   readonly directory: string;
   /** A name that no other test uses. */
   unique(name: string): string;
-  run(event: RunInput, onState?: (event: StateEvent) => void): Promise<Result>;
+  /** @param pace For a run that is to give up sooner than a user's would. */
+  run(event: RunInput, onState?: (event: StateEvent) => void, pace?: Pace): Promise<Result>;
   /** A handle on the endpoint, closed with the engine. */
   open(endpoint: EndpointInput): Promise<Store>;
   /** Makes the collection and fills it. */
@@ -68,10 +70,16 @@ export async function startRuns(): Promise<Runs> {
     directory,
     unique,
     open,
-    run: async (event, onState) => {
+    run: async (event, onState, pace) => {
       const run = event.run ?? unique('run');
       const { signal } = new AbortController();
-      const outcome = await engine.run({ run, event: { ...event, run }, signal, ...(onState && { onState }) });
+      const outcome = await engine.run({
+        run,
+        event: { ...event, run },
+        signal,
+        ...(onState && { onState }),
+        ...(pace && { pace }),
+      });
       return { run, outcome, report: await getJson(engine.objects, runKeys(run).report, reportSchema) };
     },
     seed: async (endpoint, schema, batch) => {

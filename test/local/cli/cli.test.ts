@@ -1,9 +1,10 @@
-import { mkdtempSync } from 'node:fs';
+import { existsSync, mkdtempSync } from 'node:fs';
 import { readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { beforeAll, describe, expect, jest, test } from '@jest/globals';
-import { commandLine, writeRecords } from './command-line.ts';
+import { type Answer, callCommand, commandLine, writeRecords } from './command-line.ts';
 
 /** The command line as its users meet it: a process, its exit code, and what it prints. */
 
@@ -29,16 +30,23 @@ const records = 3000;
 /** The same records but the last. */
 const fewer = { store: 'files', connection: { path: join(work, 'source') }, collection: 'fewer.jsonl' };
 
+/** Two runs that later tests look at, told for people and for programs. The first synthesizes the stack, where nobody did. */
+let plain: Answer;
+let moved: Answer;
 beforeAll(async () => {
   await writeRecords(join(work, 'source'), 'records.jsonl', records);
   await writeRecords(join(work, 'source'), 'fewer.jsonl', records - 1);
-  // The first command synthesizes the stack; it must not be one whose time is measured.
-  await vecferry(['run', event('moved'), '--run', 'moved']);
+  plain = await vecferry(['run', event('plain'), '--run', 'plain']);
+  moved = await vecferry(['--json', 'run', event('moved'), '--run', 'moved']);
 }, 180_000);
 
+async function untilThere(path: string): Promise<void> {
+  while (!existsSync(path)) await sleep(5);
+}
+
 describe('vecferry run', () => {
-  test('moves, validates and cuts over, and says so in plain lines where there is no terminal', async () => {
-    const { code, out, err } = await vecferry(['run', event('plain'), '--run', 'plain']);
+  test('moves, validates and cuts over, and says so in plain lines where there is no terminal', () => {
+    const { code, out, err } = plain;
     expect({ code, err }).toEqual({ code: 0, err: '' });
     expect(out).toMatch(/^export +3,000 of 3,000 records/m);
     // Said by the store: nothing was built.
@@ -48,14 +56,14 @@ describe('vecferry run', () => {
     expect(out.split('\n').length).toBeLessThan(15);
   });
 
-  test('prints one JSON object a line with --json, ending with the result', async () => {
-    const { code, events } = await vecferry(['--json', 'run', event('json'), '--run', 'json']);
+  test('prints one JSON object a line with --json, ending with the result', () => {
+    const { code, events } = moved;
     expect(code).toBe(0);
     const types = new Set(events().map(({ type }) => type));
     expect([...types].sort()).toEqual(['moved', 'progress', 'result', 'started', 'state']);
     expect(events().at(-1)).toMatchObject({
       type: 'result',
-      run: 'json',
+      run: 'moved',
       status: 'succeeded',
       report: expect.any(String),
     });
@@ -93,8 +101,9 @@ describe('vecferry run', () => {
   });
 
   test('tells people how to go on after Ctrl-C, and leaves no lock', async () => {
+    const planned = join(kept, 'runs', 'told', 'plan.json');
     const { code, out } = await vecferry(['run', event('told'), '--run', 'told'], {
-      onLine: (line, kill) => void (line.startsWith('run ') && setTimeout(kill, 800)),
+      onLine: (line, kill) => void (line.startsWith('run ') && untilThere(planned).then(kill)),
     });
     expect(code).toBe(130);
     expect(out).toMatch(/Go on with: vecferry --dir \S+ run .* --run told/);
@@ -199,13 +208,6 @@ describe('vecferry plan and stores', () => {
 
 describe('vecferry gives one message and an exit code for', () => {
   const cases: readonly (readonly [string, readonly string[], number, RegExp])[] = [
-    [
-      'an event that is not there',
-      ['run', 'events/nope.json'],
-      2,
-      /^InvalidEvent: there is no event 'events\/nope\.json'/,
-    ],
-    ['a folder in place of an event', ['run', 'events'], 2, /^InvalidEvent: 'events' cannot be read \(EISDIR\)/],
     ['an event that is a list', ['run', '[]'], 2, /^InvalidEvent: the event is not valid/],
     ['an event that is not JSON', ['run', '{"source"'], 2, /^InvalidEvent: the argument is not JSON/],
     [
@@ -218,16 +220,34 @@ describe('vecferry gives one message and an exit code for', () => {
     ['no command', [], 2, /^InvalidEvent: name a command/],
     ['a run that is not there', ['status', 'nope'], 2, /^NotFound: there is no run 'nope'/],
     ['a bad run id', ['status', '../x'], 2, /^InvalidEvent: the run id is not valid/],
-    ['a cutover of no run', ['cutover', 'nope'], 2, /^NotFound/],
-    ['a validation of no run', ['validate', 'nope'], 2, /^NotFound/],
-    ['an event to validate that is not there', ['validate', 'events/nope.json'], 2, /^InvalidEvent: there is no event/],
     ['a run to validate on a stack', ['validate', 'moved', '--stack', 'S'], 2, /^InvalidEvent: .*go with an event/],
     ['a shard that is not there', ['inspect', 'nope.parquet'], 2, /^NotFound: there is no file 'nope\.parquet'/],
   ];
-  test.each(cases)('%s', async (_, args, expected, message) => {
-    const { code, out, err } = await vecferry(args);
+  // As processes: in jest what the file system throws is no Error of the code that reads it.
+  const ofFiles: typeof cases = [
+    [
+      'an event that is not there',
+      ['run', 'events/nope.json'],
+      2,
+      /^InvalidEvent: there is no event 'events\/nope\.json'/,
+    ],
+    ['a folder in place of an event', ['run', 'events'], 2, /^InvalidEvent: 'events' cannot be read \(EISDIR\)/],
+    ['an event to validate that is not there', ['validate', 'events/nope.json'], 2, /^InvalidEvent: there is no event/],
+  ];
+  const expectRefused = ({ code, out, err }: Answer, expected: number, message: RegExp): void => {
     expect({ code, out, err }).toEqual({ code: expected, out: '', err: expect.stringMatching(message) });
     expect(err.trimEnd().split('\n')).toHaveLength(1);
+  };
+  test.each(cases)('%s', async (_, args, expected, message) => {
+    expectRefused(await callCommand(['--dir', kept, ...args]), expected, message);
+  });
+  test.each(ofFiles)('%s', async (_, args, expected, message) => {
+    expectRefused(await vecferry(args), expected, message);
+  });
+  test('whoever calls it as a process: its exit code is the process’s, and what the engine says is told too', async () => {
+    expectRefused(await vecferry(['fly']), 2, /^InvalidEvent: unknown command 'fly'/);
+    expectRefused(await vecferry(['cutover', 'nope']), 2, /^NotFound/);
+    expectRefused(await vecferry(['validate', 'nope']), 2, /^NotFound/);
   });
 
   test('two collections of which one is not there, which is not made', async () => {
@@ -254,18 +274,17 @@ describe('vecferry gives one message and an exit code for', () => {
     expect(performance.now() - began).toBeLessThan(10_000);
   });
 
-  test('the status of a run that ended before it had a plan: its report says why', async () => {
-    await vecferry(['run', event('moved'), '--run', 'refused']);
-    const { code, err } = await vecferry(['status', 'refused']);
+  test('a target that holds records already; the status of that run, which has no plan, says that its report says why', async () => {
+    const refused = await vecferry(['run', event('moved'), '--run', 'refused']);
+    expect({ code: refused.code, err: refused.err }).toEqual({
+      code: 3,
+      err: expect.stringMatching(/^TargetNotEmpty: .*\n$/),
+    });
+    const { code, err } = await callCommand(['--dir', kept, 'status', 'refused']);
     expect({ code, err }).toEqual({
       code: 2,
       err: expect.stringMatching(/^NotFound: run 'refused' ended .*report\.html says why/),
     });
-  });
-
-  test('a target that holds records already', async () => {
-    const { code, err } = await vecferry(['run', event('moved'), '--run', 'second']);
-    expect({ code, err }).toEqual({ code: 3, err: expect.stringMatching(/^TargetNotEmpty: .*\n$/) });
   });
 
   test('a run started again with another event', async () => {
@@ -276,12 +295,12 @@ describe('vecferry gives one message and an exit code for', () => {
   test('a shard that was altered', async () => {
     const path = join(work, 'altered.parquet');
     await writeFile(path, 'PAR1 nothing PAR1');
-    const { code, err } = await vecferry(['inspect', path]);
+    const { code, err } = await callCommand(['inspect', path]);
     expect({ code, err }).toEqual({ code: 4, err: expect.stringMatching(/^ShardDamaged: /) });
   });
 
   test('a failure with --json, as an event', async () => {
-    const { code, events } = await vecferry(['--json', 'status', 'nope']);
+    const { code, events } = await callCommand(['--json', '--dir', kept, 'status', 'nope']);
     expect(events()).toEqual([{ type: 'error', error: 'NotFound', message: expect.any(String), exitCode: 2 }]);
     expect(code).toBe(2);
   });
