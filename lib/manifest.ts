@@ -130,8 +130,9 @@ export async function readLoaded(objects: ObjectStore, run: string): Promise<rea
     named.set(rule, before + ids.length);
     return { rule, records, ids: ids.slice(0, Math.max(0, 100 - before)) };
   };
-  return await readMarkers(objects, runKeys(run).loaded, async (key) => {
-    const marker = await getJson(objects, key, loadedSchema);
+  const read = (key: string): Promise<Loaded | undefined> => getJson(objects, key, loadedSchema);
+  // In the shards' order: which ids are the first must not hang on which marker was read first.
+  return await readMarkers(objects, runKeys(run).loaded, read, (marker) => {
     const skippedIds = marker?.skippedIds.slice(0, left) ?? [];
     left -= skippedIds.length;
     return marker && { ...marker, skippedIds, ...(marker.dropped && { dropped: marker.dropped.map(firstOf) }) };
@@ -142,16 +143,24 @@ async function readMarkers<T>(
   objects: ObjectStore,
   prefix: string,
   read: (key: string) => Promise<T | undefined>,
+  keep?: (found: T | undefined) => T | undefined,
 ): Promise<T[]> {
   const keys = (await objects.list(prefix)).filter((key) => isShard(nameOfKey(key)));
-  return (await readEach(keys, read)).filter((each) => each !== undefined);
+  return (await readEach(keys, read, keep)).filter((each) => each !== undefined);
 }
 
-/** What `read` gives for each, in order, a few dozen at a time: a run may have as many shards as it likes. */
-export async function readEach<K, T>(keys: readonly K[], read: (key: K) => Promise<T>): Promise<T[]> {
+/**
+ * What `read` gives for each, in order, a few dozen at a time: a run may have as many shards as it likes.
+ * @param keep what of each stays in memory; called in the keys' order
+ */
+export async function readEach<K, T>(
+  keys: readonly K[],
+  read: (key: K) => Promise<T>,
+  keep: (found: T) => T = (found) => found,
+): Promise<T[]> {
   const found: T[] = [];
   for (let at = 0; at < keys.length; at += readsAtOnce) {
-    found.push(...(await Promise.all(keys.slice(at, at + readsAtOnce).map(read))));
+    found.push(...(await Promise.all(keys.slice(at, at + readsAtOnce).map(read))).map((each) => keep(each)));
   }
   return found;
 }
