@@ -1,6 +1,7 @@
-import { html, type Markup, raw } from '../html.ts';
+import { html, type Markup } from '../html.ts';
 import type { Report } from '../report/report-schema.ts';
 import { checksSection } from './checks.ts';
+import { pageDocument } from './document.ts';
 import { driftSection } from './drift.ts';
 import { embeddingSection } from './embedding.ts';
 import { findingsSection } from './findings.ts';
@@ -14,26 +15,13 @@ import { compareSection, countsSection, figuresPair, recordLists } from './recor
 import { notesSection, runSection } from './run.ts';
 import { schemaSection } from './schema.ts';
 import { settingsSection } from './settings.ts';
-import { pageStyle } from './style.ts';
 import { takenBackSection } from './taken-back.ts';
 import { tuningSection } from './tuning.ts';
 import { marks, verdictWords } from './verdict.ts';
 
-/** The report as one HTML page: no script, no network, readable on a phone, on paper, in light and in dark. */
+/** The report as one HTML page. */
 export function reportPage(report: Report): string {
-  return html`<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
-<title>${verdictWords[report.verdict]}: run ${report.run}</title>
-<style>${raw(pageStyle)}</style>
-</head>
-<body>
-<main>
-${header(report)}
+  const parts = html`${header(report)}
 ${takenBackSection(report)}
 ${checksSection(report)}
 ${findingsSection(report)}
@@ -51,11 +39,8 @@ ${latencySection(report.recall, report.index)}
 ${tuningSection(report.tuning)}
 ${runSection(report)}
 ${settingsSection(report)}
-${notesSection(report)}
-</main>
-</body>
-</html>
-`.markup;
+${notesSection(report)}`;
+  return pageDocument(`${verdictWords[report.verdict]}: run ${report.run}`, parts);
 }
 
 function header(report: Report): Markup {

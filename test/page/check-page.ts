@@ -3,8 +3,10 @@ import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { type Browser, chromium, type Page } from 'playwright-core';
+import { checkPage } from '../../lib/migrate/checks/check-page.ts';
 import { reportPage } from '../../lib/page/page.ts';
 import type { Report } from '../../lib/report/report-schema.ts';
+import { makeCheckReport, makeGoodCheckReport } from '../make-check-report.ts';
 import { makeIndexReport, makeTakenBackIndex } from '../make-index-report.ts';
 import {
   makeEarlyReport,
@@ -17,15 +19,14 @@ import {
 import { findBrowser, howToInstall } from './browsers.mjs';
 
 /**
- * Opens the report's page in Chromium as a phone, a desk and paper have it, in light and in dark, and names what is wrong
+ * Opens the pages of reports in Chromium as a phone, a desk and paper have it, in light and in dark, and names what is wrong
  * with it. Run by test/page/page.test.ts; `npm run page DIRECTORY` keeps the pictures there.
  */
 
 const long = 'a-name-that-goes-on-without-a-place-to-break-it-'.repeat(8);
 const markup = `<img src=x onerror=alert(1)>&amp;</svg></style>"'{a|b}`;
 
-/** Every kind of report there is. */
-export const reports: Readonly<Record<string, () => Report>> = {
+const reports: Readonly<Record<string, () => Report>> = {
   validated: makeGoodReport,
   live: makeLiveReport,
   failed: () => makeReport('rosé, a wine'),
@@ -49,6 +50,15 @@ export const reports: Readonly<Record<string, () => Report>> = {
   early: makeEarlyReport,
 };
 
+/** Every kind of page there is, as HTML. */
+export const pages: Readonly<Record<string, () => string>> = {
+  ...Object.fromEntries(Object.entries(reports).map(([name, make]) => [name, () => reportPage(make())])),
+  check: () => checkPage(makeCheckReport('rosé, a wine')),
+  'check-long': () => checkPage(makeCheckReport(long)),
+  'check-markup': () => checkPage(makeCheckReport(markup)),
+  'check-well': () => checkPage(makeGoodCheckReport()),
+};
+
 /** How a page is looked at; axe-core takes a second or two, and sees all that there is in two of them. */
 export const views = [
   { name: '375-light', width: 375, colorScheme: 'light', media: 'screen', axe: true },
@@ -69,16 +79,16 @@ export async function openBrowser(): Promise<Browser> {
   return await chromium.launch({ executablePath, args: ['--no-sandbox'] });
 }
 
-/** Everything that is wrong with the page of one report in one view; a picture is taken where a directory is given. */
-export async function checkPage(
+/** Everything that is wrong with one page in one view; a picture is taken where a directory is given. */
+export async function lookAtPage(
   browser: Browser,
   directory: string,
   { name, view, pictures = false }: { readonly name: string; readonly view: View; readonly pictures?: boolean },
 ): Promise<string[]> {
-  const make = reports[name];
-  if (make === undefined) throw new Error(`no report '${name}'`);
+  const make = pages[name];
+  if (make === undefined) throw new Error(`no page '${name}'`);
   const file = join(directory, `${name}.html`);
-  writeFileSync(file, reportPage(make()));
+  writeFileSync(file, make());
   const found: string[] = [];
   // The page's own policy lets no script in, axe's neither; the policy itself is held by test/report/report.test.ts.
   const context = await browser.newContext({

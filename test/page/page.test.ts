@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import type { Browser } from 'playwright-core';
-import { checkPage, openBrowser, reports, views } from './check-page.ts';
+import { lookAtPage, openBrowser, pages, views } from './check-page.ts';
 
 /** The report's page as people get it. A machine without Chromium fails here: a page that nobody opened is not tested. */
 
@@ -15,8 +15,8 @@ beforeAll(async () => {
 });
 afterAll(async () => await browser?.close());
 
-describe.each(Object.keys(reports))('the page of a %s report', (name) => {
+describe.each(Object.keys(pages))("the page '%s'", (name) => {
   test.each(views)('holds at $name: nothing sticks out, is cut, pale, silent or from the network', async (view) => {
-    expect(await checkPage(browser, directory, { name, view })).toEqual([]);
+    expect(await lookAtPage(browser, directory, { name, view })).toEqual([]);
   });
 });

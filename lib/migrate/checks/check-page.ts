@@ -1,34 +1,20 @@
-import { html, join, type Markup, raw } from '../../html.ts';
+import { html, join, type Markup } from '../../html.ts';
+import { pageDocument } from '../../page/document.ts';
 import { timeText } from '../../page/ids.ts';
-import { pageStyle } from '../../page/style.ts';
+import { marks } from '../../page/verdict.ts';
 import { count, plural } from '../../words.ts';
 import type { CheckReport } from './check.ts';
 import type { CheckResult } from './result.ts';
 
-/** The report of a check as one HTML page, to be kept with a release: no script, no network, readable on a phone, on paper, in light and in dark. */
+/** The report of a check as one HTML page, to be kept with a release. */
 export function checkPage(report: CheckReport): string {
   const state = stateOf(report.tally);
-  return html`<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
-<title>${titleOf(report)}: vecferry migrate check of ${timeText(report.at)}</title>
-<style>${raw(pageStyle + ownStyle)}</style>
-</head>
-<body>
-<main>
-${header(report, state)}
+  const parts = html`${header(report, state)}
 ${storeCards(report)}
 ${findings(report)}
 ${known(report)}
-${join(report.stores.map(seen))}
-</main>
-</body>
-</html>
-`.markup;
+${join(report.stores.map(seen))}`;
+  return pageDocument(`${titleOf(report)}: vecferry migrate check of ${timeText(report.at)}`, parts, ownStyle);
 }
 
 const ownStyle = `
@@ -38,11 +24,8 @@ const ownStyle = `
 @media print { details.group { break-inside: avoid; } }
 `;
 
-type State = 'validated' | 'failed' | 'unproven';
+type State = keyof typeof marks;
 type Tally = CheckReport['tally'];
-
-/** Shapes beside colours, so that no one has to tell green from red. */
-const marks: Readonly<Record<State, string>> = { validated: '✓', failed: '✕', unproven: '?' };
 
 function stateOf({ wrong, unchecked }: Tally): State {
   if (wrong > 0) return 'failed';

@@ -1,23 +1,6 @@
 import { expect, test } from '@jest/globals';
-import type { CheckReport } from '../../../lib/migrate/checks/check.ts';
 import { checkPage } from '../../../lib/migrate/checks/check-page.ts';
-
-const report = (more: Partial<CheckReport> = {}): CheckReport => ({
-  format: 1,
-  at: '2026-11-22T01:00:00.000Z',
-  release: '0.1.0',
-  migrations: { applied: 3, last: '003_notes', seq: 5 },
-  passed: true,
-  tally: { ok: 1, wrong: 0, unchecked: 0 },
-  stores: [
-    {
-      name: 'db',
-      store: 'pgvector',
-      results: [{ what: '"articles": its columns', verdict: 'ok', detail: '4 columns' }],
-    },
-  ],
-  ...more,
-});
+import { makeGoodCheckReport as report } from '../../make-check-report.ts';
 
 test('the page of a check says first what is wrong and what nobody looked at, and never that all is well then', () => {
   const page = checkPage(
