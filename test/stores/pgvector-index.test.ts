@@ -138,8 +138,8 @@ describe('searches of two indexes that are there at once', () => {
 
 describe('a change', () => {
   test('keeps operator class, comment and precision, and can be repeated at every step', async () => {
-    await makeTable('whole', { type: 'halfvec(16)' });
-    await query(`CREATE INDEX whole_idx ON whole USING ivfflat (embedding halfvec_l2_ops) WITH (lists = 5)`);
+    await makeTable('halves', { type: 'halfvec(16)' });
+    await query(`CREATE INDEX halves_idx ON halves USING ivfflat (embedding halfvec_l2_ops) WITH (lists = 5)`);
     await query(`COMMENT ON INDEX halves_idx IS 'of the page'`);
     const target = await open('halves');
     expect(await target.indexes?.now()).toMatchObject({ index: { kind: 'ivfflat', lists: 5 }, distance: 'euclid' });
