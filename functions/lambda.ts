@@ -43,9 +43,10 @@ interface Definition<Input, Output> {
 const logger = new Logger({ serviceName: 'vecferry' });
 const metrics = new Metrics({ namespace: 'vecferry', serviceName: 'vecferry', logger });
 
-/** X-Ray's library hooks into every promise of the process that loads it: where nothing is traced it stays out. */
-const tracing = isTraced() ? await openTracing() : undefined;
-
+/**
+ * X-Ray's library hooks into every promise of the process that loads it: where nothing is traced it stays out. Loaded by the
+ * first call, since a module that waits for another one as it loads is not ready for all who import it at once in Jest.
+ */
 async function openTracing() {
   const [{ Tracer }, { captureLambdaHandler }] = await Promise.all([
     import('@aws-lambda-powertools/tracer'),
@@ -74,7 +75,11 @@ export function makeHandler<Input, Output>({ input, output, run }: Definition<In
       if (metrics.hasStoredMetrics()) metrics.publishStoredMetrics();
     }
   };
-  const edge = middy<unknown, Output>().use(injectLambdaContext(logger));
-  if (tracing !== undefined) edge.use(tracing);
-  return edge.handler(handle);
+  const edge = middy<unknown, Output>().use(injectLambdaContext(logger)).handler(handle);
+  let traced: Promise<typeof edge> | undefined;
+  return async (event: unknown, context: Context): Promise<Output> => {
+    if (!isTraced()) return await edge(event, context);
+    traced ??= openTracing().then((tracing) => edge.use(tracing));
+    return await (await traced)(event, context);
+  };
 }
