@@ -143,8 +143,10 @@ function endOfNested(text: string, start: number): number {
 function passNumbers(text: string, start: number): number {
   if (!isNumberStart(text.charCodeAt(start + 1))) return start;
   const end = text.indexOf(']', start);
-  const isFlat = end !== -1 && text.lastIndexOf('[', end) === start && text.lastIndexOf('"', end) < start;
-  return isFlat ? end - 1 : start;
+  if (end === -1) return start;
+  // Looked for in the list alone, which is no copy: a search back from its end would go on to the record's first vector.
+  const list = text.slice(start + 1, end);
+  return list.includes('[') || list.includes('"') ? start : end - 1;
 }
 
 /** - or a digit. */
