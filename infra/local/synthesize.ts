@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process';
-import { createHash } from 'node:crypto';
+import { createHash, randomUUID } from 'node:crypto';
 import { mkdir, mkdtemp, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -9,32 +9,42 @@ import { type Deployment, readTemplate, type Template, templateSchema } from './
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
 
-/** Beside the packages, as what Node compiles is kept: one for every directory of runs. */
-const shared = join(root, 'node_modules', '.cache', 'vecferry');
+/** As what Node compiles is kept: one for every directory of runs. */
+const besidePackages = join(root, 'node_modules', '.cache', 'vecferry');
 
 /**
  * What `cdk deploy` would install, synthesized from the same stack. The template is kept by the hash of everything it is made
  * from: synthesis takes two seconds, reading it none. Where the packages cannot be written to, `directory`/cache keeps it.
  * @throws Error when the stack cannot be synthesized, with what the stack says.
  */
-export async function loadDeployment(directory: string, onSynthesize?: () => void): Promise<Deployment> {
+export async function loadDeployment(
+  directory: string,
+  onSynthesize?: () => void,
+  shared = besidePackages,
+): Promise<Deployment> {
   const name = `template-${await hashSources()}.json`;
   const own = join(directory, 'cache');
-  const read = (folder: string) => readFile(join(folder, name), 'utf8').catch(() => undefined);
+  const read = async (folder: string): Promise<Template | undefined> => {
+    try {
+      return templateSchema.parse(JSON.parse(await readFile(join(folder, name), 'utf8')));
+    } catch {
+      // Not there, or a half that a machine left as it went down: it is made again, and written over.
+      return undefined;
+    }
+  };
   const kept = (await read(shared)) ?? (await read(own));
-  if (kept === undefined) onSynthesize?.();
-  const template = templateSchema.parse(JSON.parse(kept ?? (await synthesizeApart())));
-  if (kept === undefined) {
-    const text = JSON.stringify(template);
-    await keep(shared, name, text).catch(() => keep(own, name, text));
-  }
+  if (kept !== undefined) return readTemplate(kept, await functionNames());
+  onSynthesize?.();
+  const template = templateSchema.parse(JSON.parse(await synthesizeApart()));
+  const text = JSON.stringify(template);
+  await keep(shared, name, text).catch(() => keep(own, name, text));
   return readTemplate(template, await functionNames());
 }
 
 async function keep(folder: string, name: string, text: string): Promise<void> {
   await mkdir(folder, { recursive: true });
-  // Others may read or write it at the same time.
-  const next = join(folder, `${name}.${process.pid}`);
+  // Others may read or write it at the same time, of other containers too, where each has the same process id.
+  const next = join(folder, `${name}.${randomUUID()}`);
   await writeFile(next, text);
   await rename(next, join(folder, name));
 }
@@ -85,16 +95,22 @@ async function functionNames(): Promise<readonly string[]> {
   return files.filter((file) => file.endsWith('.ts')).map((file) => file.slice(0, -'.ts'.length));
 }
 
-/** The stack reads names from lib/ and versions from the lock file; the functions' own code is not in the template. */
+/**
+ * Folders whose files make the template, each without those below it: the stack, what it imports of lib/, and the form in which
+ * the engine keeps it (deployment.ts). test/local/synthesize.test.ts follows the imports. Not cdk.json: its settings are for
+ * `cdk deploy`, which hands them to the stack; here it has its defaults.
+ */
+export const templateFolders: readonly string[] = ['infra', 'infra/local', 'lib', 'lib/mapping'];
+
+/** Of the sources, the names of the functions, whose own code is not in the template, and the versions of the lock file. */
 async function hashSources(): Promise<string> {
   const hash = createHash('sha256');
-  for (const folder of ['infra', 'lib']) {
+  for (const folder of templateFolders) {
     const files = (await readdir(join(root, folder))).filter((file) => file.endsWith('.ts')).sort();
-    for (const file of files) hash.update(file).update(await readFile(join(root, folder, file)));
+    for (const file of files) hash.update(join(folder, file)).update(await readFile(join(root, folder, file)));
   }
   hash.update(JSON.stringify(await functionNames()));
-  for (const file of ['package-lock.json', 'cdk.json']) {
-    hash.update(await readFile(join(root, file)).catch(() => ''));
-  }
+  // An image may leave it out; what is kept lies beside the packages, and goes with them.
+  hash.update(await readFile(join(root, 'package-lock.json')).catch(() => ''));
   return hash.digest('hex').slice(0, 16);
 }

@@ -45,6 +45,7 @@ interface MoveOptions {
   readonly reason?: string;
   readonly stack?: string;
 }
+
 /**
  * The command line `vecferry`: runs the command that the arguments name, in this process.
  * @returns the exit code
