@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import {
   AbortMultipartUploadCommand,
+  type CompletedPart,
   CompleteMultipartUploadCommand,
   CreateMultipartUploadCommand,
   DeleteObjectCommand,
@@ -16,7 +17,7 @@ import {
 import { AccessDenied, NotFound, StoreUnavailable, Throttled } from './errors.ts';
 import { byBytes, changedWhileRead, type ListedObject, type ListingObjectStore } from './objects-files.ts';
 
-/** Of a multipart upload: 10,000 parts at most, each but the last of 5 MiB at least: docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html */
+/** Of a multipart upload: 10,000 parts at most; each but the last of 5 MiB at least, and 8 here: docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html */
 const [maxParts, minPartBytes] = [10_000, 8 * 1024 * 1024];
 
 /**
@@ -68,6 +69,9 @@ export function openS3Objects(bucket: string, client: S3Client): ListingObjectSt
 
     async putParts(key, size, parts) {
       const object = { Bucket: bucket, Key: key };
+      // The client gives each part a CRC32 in any case, and S3 takes one only where the upload was begun with it, and is ended with
+      // all of them: docs.aws.amazon.com/AmazonS3/latest/API/API_CompletedPart.html
+      const checked = { ...object, ChecksumAlgorithm: 'CRC32' } as const;
       let unread: unknown;
       const read = async function* (): AsyncGenerator<Uint8Array> {
         try {
@@ -79,15 +83,15 @@ export function openS3Objects(bucket: string, client: S3Client): ListingObjectSt
       };
       try {
         const { UploadId } = await client.send(
-          new CreateMultipartUploadCommand({ ...object, ContentType: 'application/octet-stream' }),
+          new CreateMultipartUploadCommand({ ...checked, ContentType: 'application/octet-stream' }),
         );
         try {
-          const done: { ETag?: string; PartNumber: number }[] = [];
+          const done: CompletedPart[] = [];
           for await (const body of inParts(read(), Math.max(minPartBytes, Math.ceil(size / maxParts)))) {
             const PartNumber = done.length + 1;
-            const part = { ...object, UploadId, PartNumber, Body: body, ContentLength: body.length };
-            const { ETag } = await client.send(new UploadPartCommand(part));
-            done.push({ PartNumber, ...(ETag === undefined ? {} : { ETag }) });
+            const part = { ...checked, UploadId, PartNumber, Body: body, ContentLength: body.length };
+            const { ETag, ChecksumCRC32 } = await client.send(new UploadPartCommand(part));
+            done.push({ PartNumber, ETag, ChecksumCRC32 });
           }
           await client.send(
             new CompleteMultipartUploadCommand({ ...object, UploadId, MultipartUpload: { Parts: done } }),

@@ -124,6 +124,41 @@ describe.each(Object.keys(stores))('objects in %s', (name) => {
   });
 });
 
+test('an S3 object that comes in parts is begun with the checksum that each part has, and ended with all of them: S3 refuses it else', async () => {
+  const sent: { readonly name: string; readonly input: object }[] = [];
+  const { config } = client;
+  const told = new S3Client({ endpoint: config.endpoint!, region: 'us-east-1', credentials, forcePathStyle: true });
+  told.middlewareStack.add(
+    (next, { commandName = '' }) =>
+      async (args) => {
+        sent.push({ name: commandName, input: args.input });
+        return await next(args);
+      },
+    { step: 'initialize' },
+  );
+  const size = 9_000_000;
+  await openS3Objects('runs', told).putParts(
+    'checked',
+    size,
+    (async function* () {
+      yield new Uint8Array(size);
+    })(),
+  );
+  told.destroy();
+  expect(sent).toMatchObject([
+    { name: 'CreateMultipartUploadCommand', input: { ChecksumAlgorithm: 'CRC32' } },
+    { name: 'UploadPartCommand', input: { ChecksumAlgorithm: 'CRC32' } },
+    { name: 'UploadPartCommand', input: { ChecksumAlgorithm: 'CRC32' } },
+    { name: 'CompleteMultipartUploadCommand' },
+  ]);
+  const parts = [
+    { PartNumber: 1, ChecksumCRC32: expect.stringMatching(/=$/) },
+    { PartNumber: 2, ChecksumCRC32: expect.stringMatching(/=$/) },
+  ];
+  expect(sent[3]!.input).toMatchObject({ MultipartUpload: { Parts: parts } });
+  expect((await openS3Objects('runs', client).get('checked'))?.length).toBe(size);
+});
+
 describe('objects in a directory', () => {
   test.each(['../outside', 'a/../../outside', '/etc/x', 'a//b', '.', '', 'a\0b', 'a\\..\\b'])(
     'the key %j is refused, for it leads out',
