@@ -63,16 +63,17 @@ async function poll(options: EventSourceOptions, signal: AbortSignal): Promise<v
 
 /** Up to a batch of messages; waits for the window to fill it, where the template has one. */
 async function receive(
-  { client, queueUrl, settings }: EventSourceOptions,
+  { client, arrival, queueUrl, settings }: EventSourceOptions,
   signal: AbortSignal,
 ): Promise<readonly Message[]> {
+  const { batchSize, windowSeconds } = settings;
   const messages: Message[] = [];
-  const until = Date.now() + settings.windowSeconds * 1000;
-  do {
-    const wanted = Math.min(settings.batchSize - messages.length, limits.messagesPerBatch);
+  const closing = windowSeconds > 0 ? AbortSignal.any([signal, AbortSignal.timeout(windowSeconds * 1000)]) : undefined;
+  for (;;) {
+    const arrived = closing && arrival(closing);
     const request = new ReceiveMessageCommand({
       QueueUrl: queueUrl,
-      MaxNumberOfMessages: wanted,
+      MaxNumberOfMessages: Math.min(batchSize - messages.length, limits.messagesPerBatch),
       // No long poll: its time would be waited for at the end of every run, since a request that is broken off would still
       // be handed a message. The queue of this process says by itself when to look.
       WaitTimeSeconds: 0,
@@ -80,8 +81,9 @@ async function receive(
     });
     const { Messages = [] } = await client.send(request);
     messages.push(...Messages);
-  } while (messages.length > 0 && messages.length < settings.batchSize && Date.now() < until && !signal.aborted);
-  return messages;
+    if (messages.length === 0 || messages.length >= batchSize || closing?.aborted !== false) return messages;
+    if (Messages.length === 0) await arrived;
+  }
 }
 
 async function deliver(options: EventSourceOptions, messages: readonly Message[]): Promise<void> {

@@ -205,6 +205,35 @@ describe('an event source that has nothing to do', () => {
   });
 });
 
+test('a window fills a batch with what comes while it is open, and is waited for, not asked about over and over', async () => {
+  let looks = 0;
+  queue.client.middlewareStack.add(
+    (next, { commandName }) =>
+      (args) => {
+        if (commandName === 'ReceiveMessageCommand') looks++;
+        return next(args);
+      },
+    { step: 'initialize' },
+  );
+  const sizes: number[] = [];
+  const source = startEventSource({
+    client: queue.client,
+    arrival: queue.arrival,
+    queueUrl: queue.url,
+    settings: { ...settings, windowSeconds: 2 },
+    invoke: async (_, payload) => void sizes.push((payload as SqsEvent).Records.length),
+    maxConcurrency: 1,
+    onFailure: () => undefined,
+  });
+  await send('a');
+  await sleep(100);
+  await send('b');
+  while (sizes.length === 0) await sleep(20);
+  await source.stop();
+  expect(sizes).toEqual([2]);
+  expect(looks).toBeLessThan(20);
+});
+
 describe('the embedded queue', () => {
   test('refuses a message past the limit of SQS', async () => {
     const large = 'x'.repeat(limits.messageBytes + 1);
