@@ -1,7 +1,8 @@
 import { z } from 'zod';
-import { InvalidEvent } from '../errors.ts';
+import { InvalidEvent, StoreUnavailable } from '../errors.ts';
 import { parseAs } from '../event.ts';
 import type { CollectionSchema } from '../schema.ts';
+import { plural } from '../words.ts';
 import type { Capabilities, Description, ResolvedConnection, ResolvedEndpoint, Store, StoreKind } from './port.ts';
 import { type Admin, openAdmin } from './qdrant/admin.ts';
 import type { DataPath } from './qdrant/data.ts';
@@ -14,6 +15,7 @@ import { openRest } from './qdrant/rest.ts';
 import { howToSearch, searchOf, searchSettings, tuningOf } from './qdrant/search.ts';
 import {
   type CollectionInfo,
+  hiddenOf,
   nativeOf,
   optionsSchema,
   payloadIndexesOf,
@@ -99,6 +101,7 @@ function openQdrant({ connection, collection, options: given, index }: ResolvedE
       return (await path()).search(asked);
     },
     ranges: async ({ records }) => {
+      refuseHidden(collection, await admin.info());
       const data = await path();
       return planRanges(data, await countRecords(admin, data), records, (await shape()).maxPage);
     },
@@ -194,10 +197,8 @@ async function describe(admin: Admin, data: DataPath, rest: DataPath, notes: rea
   };
   const countsExactly = strict.search_allow_exact !== false;
   const withoutVector = countsExactly ? await admin.countWithoutVector(vectors.map(({ name }) => name)) : undefined;
-  const hidden = info.update_queue?.deferred_points ?? 0;
   const told = [
     ...notes,
-    ...(hidden === 0 ? [] : [hiddenNote(hidden)]),
     ...(info.config.params.sharding_method === 'custom' ? [shardKeysNote] : []),
     ...(strict.unindexed_filtering_retrieve === false ? [strictModeNote] : []),
     ...(countsExactly ? [] : [noExactNote]),
@@ -205,9 +206,15 @@ async function describe(admin: Admin, data: DataPath, rest: DataPath, notes: rea
   return { schema, count, payloadBytes, ...(withoutVector && { withoutVector }), notes: told };
 }
 
-/** `deferred_points` of update_queue, "Number of points that are deferred" in its OpenAPI. */
-const hiddenNote = (hidden: number): string =>
-  `the collection hides ${hidden} records from every read until its optimizer has had them (prevent_unoptimized), so they cannot be moved yet; wait until it is green`;
+/** Neither counted nor scrolled, they would be left behind without a word. @throws StoreUnavailable, since they show in time */
+function refuseHidden(collection: string, info: CollectionInfo): void {
+  const hidden = hiddenOf(info);
+  if (hidden === 0) return;
+  const text = `collection ${collection} hides ${plural(hidden, 'record')} from every read until its optimizer has had them (prevent_unoptimized)`;
+  throw new StoreUnavailable(
+    `${text}, so they cannot be moved; wait until it is green, or set prevent_unoptimized false`,
+  );
+}
 
 const shardKeysNote =
   'the collection has custom sharding: its records are moved, which shard key each had is not; a Qdrant target shards by id';

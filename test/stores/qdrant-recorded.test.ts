@@ -369,6 +369,29 @@ describe('against a server that answers as recorded', () => {
     await expect(store.indexProgress(makeSchema())).rejects.toThrow(/one is red: an update could not be applied/);
   });
 
+  test('records that prevent_unoptimized hides are waited for, in a source and in a target: no count and no scroll would miss them', async () => {
+    const { result } = JSON.parse(textOf(recorded('describe one, after update')));
+    const queue = { length: 0, deferred_points: 2 };
+    const info = (update_queue: unknown) => ({
+      status: 200,
+      body: { result: { ...result, status: 'green', update_queue } },
+    });
+    answer = () => info(queue);
+    const store = await open('one');
+    await expect(store.indexProgress(makeSchema())).resolves.toMatchObject({
+      done: false,
+      detail: expect.stringContaining('2 records hidden'),
+    });
+    await expect(store.ranges({ records: 10 })).rejects.toMatchObject({
+      name: 'StoreUnavailable',
+      message: expect.stringContaining('one hides 2 records'),
+    });
+    for (const none of [{ length: 0, deferred_points: 0 }, { length: 0 }, undefined]) {
+      answer = () => info(none);
+      expect((await store.indexProgress(makeSchema())).detail).not.toContain('hidden');
+    }
+  });
+
   test('an optimizer that sleeps since a restart is woken', async () => {
     const { result } = JSON.parse(textOf(recorded('describe one, after update')));
     const bodies: string[] = [];

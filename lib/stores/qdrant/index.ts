@@ -1,5 +1,6 @@
 import { NotFound, StoreUnavailable } from '../../errors.ts';
 import type { CollectionSchema } from '../../schema.ts';
+import { plural } from '../../words.ts';
 import type { IndexProgress } from '../port.ts';
 import type { Admin } from './admin.ts';
 import { checkSameVectors } from './same-vectors.ts';
@@ -7,6 +8,7 @@ import {
   type CollectionInfo,
   createBody,
   failureOf,
+  hiddenOf,
   loadedBody,
   type QdrantOptions,
   storedVectorBytes,
@@ -65,6 +67,9 @@ export async function readProgress(admin: Admin): Promise<IndexProgress> {
   }
   if (info.status === 'yellow') return { done: false, fraction, detail };
   if (isLoading(info)) return { done: false, fraction, detail: `${detail}; index building is off`, isStalled: true };
+  // prevent_unoptimized is given with the index, and hides what was loaded: validated now, it would be missing.
+  const hidden = hiddenOf(info);
+  if (hidden > 0) return { done: false, fraction, detail: `${detail}; ${plural(hidden, 'record')} hidden until then` };
   const threshold = info.config.optimizer_config.indexing_threshold ?? 0;
   const kilobytesASegment = (points * storedVectorBytes(vectorsOf(info))) / 1024 / Math.max(1, info.segments_count);
   if (kilobytesASegment === 0) return { done: true, fraction: 1, detail };

@@ -117,6 +117,9 @@ export function failureOf({ status, optimizer_status: optimizer }: CollectionInf
   return status === 'red' ? 'an update could not be applied' : undefined;
 }
 
+/** Records that no read shows: not search, scroll, retrieve or count (github.com/qdrant/qdrant/pull/8283, 8365). */
+export const hiddenOf = ({ update_queue: queue }: CollectionInfo): number => queue?.deferred_points ?? 0;
+
 /** What strict mode forbids in this collection; nothing where it is off. */
 export function strictModeOf({ config }: CollectionInfo): NonNullable<typeof config.strict_mode_config> {
   return config.strict_mode_config?.enabled === true ? config.strict_mode_config : {};
