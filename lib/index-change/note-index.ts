@@ -48,10 +48,12 @@ export async function noteFailedBuild(
   { run, attempt }: Pick<Plan, 'run' | 'attempt'>,
 ): Promise<void> {
   const { earlier, failed } = await readFailed(objects, { run, attempt });
-  // Whoever repeats the call that has given up begins no further build.
-  const times = Math.min(failed.times + 1, maxFailures + 1);
   const said = failed.said === '' ? "the store's log says why" : failed.said;
-  const detail = `build ${times} ended without an index: ${said}`;
+  const detailOf = (times: number): string => `build ${times} ended without an index: ${said}`;
+  // Whoever repeats the call has begun no further build: the next one's progress would stand there.
+  const isCounted = earlier.detail === detailOf(failed.times);
+  const times = isCounted ? failed.times : failed.times + 1;
+  const detail = detailOf(times);
   // The next build has a time of its own.
   const begun = { ...earlier, startedAt: undefined };
   await putJson(objects, runKeys(run).index, { ...begun, detail, failed: { ...failed, times } });
