@@ -1,4 +1,4 @@
-import { unswitchedIndex } from '../index-change/index-change.ts';
+import { replacesIndex, unswitchedIndex } from '../index-change/index-change.ts';
 import type { Plan } from '../run-files.ts';
 import type { Stage } from '../stage.ts';
 import { count, milliseconds, plural } from '../words.ts';
@@ -123,8 +123,11 @@ function seenFigures({ reads, errors, p95Ms, shadows, overlap }: ReadsSeen, aske
   ];
 }
 
-const notPassedText = ({ plan, isIndexed }: CutoverSeen): string =>
-  (isIndexed === true ? unswitchedIndex(plan) : undefined) ?? 'nothing is cut over';
+function notPassedText({ plan, isIndexed }: CutoverSeen): string {
+  if (isIndexed !== true) return 'nothing is cut over';
+  if (replacesIndex(plan)) return `readers use the new index: vecferry rollback ${plan.run} puts the old settings back`;
+  return unswitchedIndex(plan) ?? 'nothing is cut over';
+}
 
 const skippedText = ({ plan, verdict }: CutoverSeen): string | undefined =>
   verdict === undefined ? undefined : unswitchedIndex(plan);

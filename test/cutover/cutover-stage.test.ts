@@ -97,6 +97,11 @@ test('of a new index that nobody has switched to it says that searches may use i
   expect((await look(failed)).cutover).toMatchObject({ state: 'ended', detail: 'nothing is cut over' });
   const isBuilt = { [keys.index]: { done: true, detail: '1 of 1 indexes' } };
   expect((await look({ ...failed, ...isBuilt })).cutover).toMatchObject({ state: 'ended', detail: mayUse });
+  const instead = { [keys.plan]: { ...makePlan({}, run), index: { ...index, how: 'instead' } } };
+  expect((await look({ ...failed, ...isBuilt, ...instead })).cutover).toMatchObject({
+    state: 'ended',
+    detail: expect.stringMatching(/^readers use the new index: vecferry rollback r1/),
+  });
   const waits = { ...of(inSteps), ...asked(20, 40) };
   expect((await look(waits)).cutover).toMatchObject({ state: 'running', detail: mayUse });
   expect((await look({ ...waits, ...answered('rejected', 20) })).cutover).toMatchObject({

@@ -246,7 +246,7 @@ function checkChange(info: CollectionInfo, vector: string, form: IndexForm, coll
   changeBody(info, vector, form, collection);
   const indexed = info.indexed_vectors_count ?? 0;
   return [
-    'Qdrant has one index a vector: the new one replaces the old one segment by segment as it is built, and readers use it from then on, before it is validated. A segment is searched by its old index while it is rebuilt, and is on disk twice meanwhile. A run that does not pass takes the change back.',
+    'Qdrant has one index a vector: the new one replaces the old one segment by segment as it is built, and readers use it from then on, before it is validated. A segment is searched by its old index while it is rebuilt, and is on disk twice meanwhile. A run that does not pass takes the change back, unless the new index finds no less.',
     'What the old index finds is asked before; the way back is to rebuild it with its old settings, which takes as long as the change.',
     ...(indexed === 0
       ? [
