@@ -282,7 +282,7 @@ function fingerprintOf(event: RunEvent, ranges: readonly RangeItem[]): string {
     ranges,
     ...made,
     ...(names ? [names] : []),
-    ...(index ? [index] : []),
+    ...(index ? [{ ...index, keep: undefined }] : []),
   ]);
   return createHash('sha256').update(text).digest('hex');
 }
