@@ -33,13 +33,37 @@ export interface UpgradePlace {
   files(): Promise<FilesBelow>;
   /** The one file that it is. @throws NotFound when there is none */
   file(): Promise<FolderFile>;
-  /** Opens a file that was listed for `work`, and closes it. */
-  withBytes<T>(file: FolderFile, work: (bytes: ByteRanges) => Promise<T>): Promise<T>;
+  /** A file below it by its name, without a look at all others. */
+  find(name: string): Promise<FolderFile | undefined>;
+  /** Opens a file that was listed or found for `work`, and closes it. */
+  withBytes<T>(file: FolderFile, work: (bytes: WatchedBytes) => Promise<T>): Promise<T>;
   /** Objects below it, by names below it. */
   readonly objects: ListingObjectStore;
   /** Takes away what a killed process had begun to write: of this machine alone, S3 shows whole objects or none. */
   clearHalves(): Promise<void>;
   close(): void;
+}
+
+/** Bytes whose reader can tell what kept them from being read from what they are. */
+export interface WatchedBytes extends ByteRanges {
+  /** True for what a `range` has thrown: no finding about the bytes. */
+  isUnread(error: unknown): boolean;
+}
+
+export function watched({ size, range }: ByteRanges): WatchedBytes {
+  const thrown = new Set<unknown>();
+  return {
+    size,
+    range: async (from, to) => {
+      try {
+        return await range(from, to);
+      } catch (error) {
+        thrown.add(error);
+        throw error;
+      }
+    },
+    isUnread: (error) => thrown.has(error),
+  };
 }
 
 export const isS3 = (place: string): boolean => place.startsWith('s3://');
@@ -81,6 +105,11 @@ function openLocalPlace(folder: string): UpgradePlace {
       if (found === undefined) throw new NotFound(`there is no file '${folder}'`, { ids: [folder] });
       return { name: basename(folder), path: folder, size: found.size };
     },
+    find: async (name) => {
+      const path = join(folder, name);
+      const found = await stat(path).catch(gone);
+      return found?.isFile() === true ? { name, path, size: found.size } : undefined;
+    },
     withBytes: withLocalBytes,
     objects: openFileObjects(folder),
     clearHalves: async () => {
@@ -110,7 +139,7 @@ function gone(error: NodeJS.ErrnoException): Stats | undefined {
   throw error;
 }
 
-async function withLocalBytes<T>({ path, size }: FolderFile, work: (bytes: ByteRanges) => Promise<T>): Promise<T> {
+async function withLocalBytes<T>({ path, size }: FolderFile, work: (bytes: WatchedBytes) => Promise<T>): Promise<T> {
   const file = await open(path);
   try {
     const range = async (from: number, to: number): Promise<Uint8Array> => {
@@ -119,7 +148,7 @@ async function withLocalBytes<T>({ path, size }: FolderFile, work: (bytes: ByteR
       if (bytesRead !== to - from) throw new Error(`${path} was written or cut while it was read; start again`);
       return bytes;
     };
-    return await work({ size, range });
+    return await work(watched({ size, range }));
   } finally {
     await file.close();
   }
@@ -152,8 +181,9 @@ function openS3Place(place: string): UpgradePlace {
     tags.set(path, object);
     return { name, path, size: object.size };
   };
-  const own = async (): Promise<ListedObject | undefined> =>
-    key === '' ? undefined : (await all.entries(key)).find((each) => each.key === key);
+  const objectOf = async (whole: string): Promise<ListedObject | undefined> =>
+    (await all.entries(whole)).find((each) => each.key === whole);
+  const own = async (): Promise<ListedObject | undefined> => (key === '' ? undefined : await objectOf(key));
   const below = async (): Promise<readonly ListedObject[]> =>
     // Consoles make an empty object of the folder's own name.
     (await all.entries(prefix)).filter((each) => !(each.key.endsWith('/') && each.size === 0));
@@ -172,12 +202,16 @@ function openS3Place(place: string): UpgradePlace {
       if (found === undefined) throw new NotFound(`there is no object '${place}'`, { ids: [place] });
       return fileOf(found, key.slice(key.lastIndexOf('/') + 1));
     },
+    find: async (name) => {
+      const found = await objectOf(prefix + name);
+      return found && fileOf(found, name);
+    },
     withBytes: async (file, work) => {
       const object = tags.get(file.path);
       if (object === undefined) throw new RangeError(`${file.path} was not listed`);
       const range = async (from: number, to: number): Promise<Uint8Array> =>
         from === to ? new Uint8Array() : await all.range(object, from, to);
-      return await work({ size: file.size, range });
+      return await work(watched({ size: file.size, range }));
     },
     objects: prefixed(all, prefix),
     clearHalves: async () => {},

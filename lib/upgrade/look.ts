@@ -5,6 +5,7 @@ import { isTrailer, peekFormat1, verifyFormat1 } from '../shard/formats/format-1
 import { type ByteRanges, openParquet } from '../shard/parquet-file.ts';
 import { peekShard, type ShardHeader, type ShardMeta, verifyShard } from '../shard/shard.ts';
 import { kindOf } from '../stores/files/kinds.ts';
+import type { WatchedBytes } from './folder.ts';
 
 /** What a file is, from its two ends alone or with every byte held against its checksum. It is told by what is in it; its name comes second. */
 
@@ -29,11 +30,12 @@ export type Look =
   /** A whole file that is no shard. */
   | { readonly kind: 'other'; readonly what: string; readonly records?: number };
 
-/** @param name with its ending @throws whatever reading bytes throws that is no finding about them: a disk that fails */
-export async function lookAt(bytes: ByteRanges, name: string, where: string, verify: boolean): Promise<Look> {
+/** @param name with its ending @throws what kept the bytes from being read, which is no finding about them: a disk that fails, S3 that refuses */
+export async function lookAt(bytes: WatchedBytes, name: string, where: string, verify: boolean): Promise<Look> {
   try {
     return await look(bytes, name, where, verify);
   } catch (error) {
+    if (bytes.isUnread(error)) throw error;
     // What openParquet throws for metadata that makes no sense.
     if (error instanceof RangeError)
       return { kind: 'damaged', error: 'ShardDamaged', reason: `${where} cannot be read: ${error.message}` };

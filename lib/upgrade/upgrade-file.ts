@@ -4,9 +4,9 @@ import { parseAs, type RunEvent } from '../event.ts';
 import { collectionSchema } from '../schema.ts';
 import { shardFormat } from '../shard/footer.ts';
 import { bringUp } from '../shard/formats/formats.ts';
-import type { ByteRanges } from '../shard/parquet-file.ts';
 import { decodeShard, encodeShard, shardHeader, verifyShard } from '../shard/shard.ts';
 import { isData } from '../stores/files/kinds.ts';
+import type { WatchedBytes } from './folder.ts';
 import { lookAt } from './look.ts';
 import { makeRules } from './rules.ts';
 
@@ -33,7 +33,7 @@ export interface Made {
 }
 
 export interface MakeFileInput {
-  readonly bytes: ByteRanges;
+  readonly bytes: WatchedBytes;
   /** Its path below the folder. */
   readonly name: string;
   /** For people. */
@@ -62,21 +62,12 @@ export interface MadeFile extends Made {
 
 /** What is made of the file. A shard is held in memory. Throws what reading bytes throws, and nothing for a file that cannot be brought up. */
 export async function makeFile(input: MakeFileInput): Promise<MadeFile> {
-  let unread: unknown;
-  const range = async (from: number, to: number): Promise<Uint8Array> => {
-    try {
-      return await input.bytes.range(from, to);
-    } catch (error) {
-      unread = error;
-      throw error;
-    }
-  };
+  const { name, bytes } = input;
   try {
-    if (isMark(input.name)) return { how: 'copied', what: 'the mark of a run', body: 'as it is' };
-    const given = { ...input, bytes: { size: input.bytes.size, range } };
-    return isDescription(input.name) ? await describeAgain(given) : await bringFileUp(given);
+    if (isMark(name)) return { how: 'copied', what: 'the mark of a run', body: 'as it is' };
+    return isDescription(name) ? await describeAgain(input) : await bringFileUp(input);
   } catch (error) {
-    if (error === unread) throw error;
+    if (bytes.isUnread(error)) throw error;
     // A defect that one file brings to light must not keep the others: it is named with that file.
     const said = error instanceof Error ? error : new Error(String(error));
     return { how: 'failed', error: said instanceof VecferryError ? said.name : 'Unreadable', reason: said.message };

@@ -3,12 +3,12 @@ import { z } from 'zod';
 import { Incompatible, InvalidEvent, NotFound, RunMismatch, VecferryError } from '../errors.ts';
 import type { RunEvent } from '../event.ts';
 import { getJson, putJson } from '../objects.ts';
-import { changedWhileRead, type ListingObjectStore } from '../objects-files.ts';
+import { changedWhileRead } from '../objects-files.ts';
 import { shardFormat } from '../shard/footer.ts';
 import type { ByteRanges } from '../shard/parquet-file.ts';
 import { releaseMemory } from '../shard/parquet-wasm.ts';
 import { type UpgradeMark, upgradeMark } from '../stores/files/upgraded.ts';
-import { type FolderFile, liesWithin, openPlace, type UpgradePlace } from './folder.ts';
+import { type FolderFile, liesWithin, openPlace, type UpgradePlace, type WatchedBytes } from './folder.ts';
 import { leftAside, type Made, makeFile } from './upgrade-file.ts';
 
 /**
@@ -106,7 +106,9 @@ async function check({ folder, out, rules }: Given, from: UpgradePlace, into: Up
   const isFile = (await into.what()) === 'file';
   const begun = isFile ? undefined : await getJson(into.objects, begunKey, begunSchema);
   if (begun === undefined) {
-    const other = isFile ? out : (await into.objects.list('')).find((key) => !key.startsWith(notesPrefix));
+    const there = isFile ? [out] : await into.objects.list('');
+    // Consoles make an empty object of a folder's own name.
+    const other = there.find((key) => key !== '' && !key.startsWith(notesPrefix));
     if (other === undefined) return;
     throw new Incompatible(
       `${out} is there and holds ${isFile ? 'no folder' : `'${other}'`}, which no upgrade wrote; name an empty folder with --out`,
@@ -186,41 +188,35 @@ async function upgradeOne(way: Way, file: FolderFile, shardName: string): Promis
   });
   const odd = oddName(file.name);
   if (odd !== undefined) return failed('InvalidEvent', `${file.path} ${odd}; give it another one`);
-  let unread: unknown;
+  let isRead = (_: unknown): boolean => false;
   try {
     return await way.from.withBytes(file, async (bytes) => {
-      const range = async (from: number, to: number): Promise<Uint8Array> => {
-        try {
-          return await bytes.range(from, to);
-        } catch (error) {
-          unread = error;
-          throw error;
-        }
-      };
-      if (file.size > maxHeldBytes) return await bringOver(way, file, { size: file.size, range }, shardName);
-      const held = await range(0, file.size);
-      const within = async (from: number, to: number): Promise<Uint8Array> => held.subarray(from, to);
-      const made = await bringOver(way, file, { size: file.size, range: within }, shardName);
+      isRead = (error) => !bytes.isUnread(error);
+      if (file.size > maxHeldBytes) return await bringOver(way, file, bytes, shardName);
+      const held = await bytes.range(0, file.size);
+      const range = async (from: number, to: number): Promise<Uint8Array> => held.subarray(from, to);
+      const made = await bringOver(way, file, { ...bytes, range }, shardName);
       releaseMemory(held);
       return made;
     });
   } catch (error) {
-    // One file that the disk or S3 does not give keeps no other from being brought up. What cannot be written ends the call.
-    if (error !== unread) throw error;
+    // One file that the disk or S3 does not open or give keeps no other from being brought up. What cannot be written ends the call.
+    if (isRead(error)) throw error;
     const name = error instanceof VecferryError ? error.name : 'Unreadable';
     return failed(name, error instanceof Error ? error.message : String(error));
   }
 }
 
 async function bringOver(
-  { into: { objects }, rules }: Way,
+  { into, rules }: Way,
   file: FolderFile,
-  bytes: ByteRanges,
+  bytes: WatchedBytes,
   shardName: string,
 ): Promise<UpgradedFile> {
+  const { objects } = into;
   const of = await hashOf(bytes);
   const note = await getJson(objects, noteKey(file.name), noteSchema);
-  if (note?.of === of && (await isWhole(objects, note.to, note.checksum))) {
+  if (note?.of === of && (await isWhole(into, note.to, note.checksum))) {
     const { of: _, checksum: __, ...made } = note;
     return { file: file.name, ...made, wasThere: true };
   }
@@ -250,11 +246,9 @@ async function bringOver(
   return { file: file.name, ...made, ...(body !== undefined && { to }), wasThere: false };
 }
 
-async function isWhole(objects: ListingObjectStore, key: string, checksum: string): Promise<boolean> {
-  const listed = (await objects.entries(key)).find((each) => each.key === key);
-  if (listed === undefined) return false;
-  const range = async (from: number, to: number): Promise<Uint8Array> => await objects.range(listed, from, to);
-  return (await hashOf({ size: listed.size, range })) === checksum;
+async function isWhole(into: UpgradePlace, name: string, checksum: string): Promise<boolean> {
+  const file = await into.find(name);
+  return file !== undefined && (await into.withBytes(file, hashOf)) === checksum;
 }
 
 const partBytes = 8 * 1024 * 1024;

@@ -120,6 +120,13 @@ describe('vecferry upgrade s3://BUCKET/PREFIX', () => {
       expect(readFileSync(join(folder, 'down', name)).equals((await objects.get(`three-up/${name}`))!)).toBe(true);
   });
 
+  test('a folder that somebody made in the console is an empty one', async () => {
+    await objects.put('made/old/1.jsonl', old([1]));
+    await objects.put('made/new/', '');
+    const { files: made } = await upgrade('s3://data/made/old', 's3://data/made/new');
+    expect(made).toMatchObject([{ how: 'upgraded', to: '1.parquet' }]);
+  });
+
   test('two at once end as one does: each object is made of the same bytes by the same rules', async () => {
     await putMixed('four/');
     await upgrade('s3://data/four', 's3://data/four-alone');

@@ -5,6 +5,7 @@ import {
   mkdtempSync,
   readdirSync,
   readFileSync,
+  rmSync,
   statSync,
   symlinkSync,
   writeFileSync,
@@ -12,9 +13,12 @@ import {
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { describe, expect, test } from '@jest/globals';
+import { Throttled } from '../../lib/errors.ts';
 import { parseEvent, type RunEvent } from '../../lib/event.ts';
 import { decodeShard, encodeShard, type ShardMeta } from '../../lib/shard/shard.ts';
 import { files } from '../../lib/stores/files.ts';
+import { watched } from '../../lib/upgrade/folder.ts';
+import { lookAt } from '../../lib/upgrade/look.ts';
 import { type UpgradedFile, upgradeFolder } from '../../lib/upgrade/upgrade.ts';
 import { makeBatch, makeSchema } from '../make.ts';
 import { asFormat, type Format1Header, writeFormat1 } from '../shard/old-formats.ts';
@@ -372,6 +376,29 @@ test('a folder that is not whole is not taken for the whole: no run reads one ha
   put(folder, 'posts/in/b.jsonl', old([2]));
   await upgrade(folder);
   expect(await describe('posts')).toMatchObject({ count: 2, notes: [] });
+});
+
+test('a file that is gone before its turn is named, and all others are brought up', async () => {
+  const folder = makeFolder();
+  for (const id of [1, 2, 3]) put(folder, `${id}.jsonl`, old([id]));
+  const onFile = (): void => rmSync(join(folder, '2.jsonl'), { force: true });
+  const { signal } = new AbortController();
+  const { files: made } = await upgradeFolder({ folder, out: `${folder}-new`, rules: undefined, signal, onFile });
+  expect(howOf(made)).toEqual(['1.jsonl upgraded', '2.jsonl failed', '3.jsonl upgraded']);
+  expect(made[1]).toMatchObject({ error: 'Unreadable', reason: expect.stringMatching(/2\.jsonl/) });
+});
+
+test('what keeps a file from being read is no finding about it: S3 that is busy makes no shard a damaged one', async () => {
+  const shard = readFileSync('test/data/shards/format-2.parquet');
+  for (const failing of [1, 2, 3]) {
+    let reads = 0;
+    const range = async (from: number, to: number): Promise<Uint8Array> => {
+      if (++reads === failing) throw new Throttled('slow down');
+      return shard.subarray(from, to);
+    };
+    const look = lookAt(watched({ size: shard.length, range }), 'a.parquet', 's3://data/a.parquet', true);
+    await expect(look).rejects.toMatchObject({ name: 'Throttled' });
+  }
 });
 
 test('stopped in the middle it says so, and the next call goes on', async () => {

@@ -1,4 +1,4 @@
-import { NotFound, ShardDamaged, UnsupportedFormat } from '../../../lib/errors.ts';
+import { NotFound, UnsupportedFormat, VecferryError } from '../../../lib/errors.ts';
 import { shardFormat } from '../../../lib/shard/footer.ts';
 import { isData } from '../../../lib/stores/files/kinds.ts';
 import { type FolderFile, openPlace, type UpgradePlace } from '../../../lib/upgrade/folder.ts';
@@ -37,15 +37,19 @@ async function lookOf(place: UpgradePlace, file: FolderFile, verify: boolean): P
     return await place.withBytes(file, (bytes) => lookAt(bytes, file.name, file.path, verify));
   } catch (error) {
     // What the disk or S3 does not give is named, as what is damaged is.
-    return { kind: 'damaged', error: 'Unreadable', reason: error instanceof Error ? error.message : String(error) };
+    const name = error instanceof VecferryError ? error.name : 'Unreadable';
+    return { kind: 'damaged', error: name, reason: error instanceof Error ? error.message : String(error) };
   }
 }
 
-/** @throws ShardDamaged, UnsupportedFormat */
+/** @throws UnsupportedFormat */
 function tellFile(output: Output, seen: Seen): number {
   const { file, look } = seen;
   output.event(eventOf(seen));
-  if (look.kind === 'damaged') throw new ShardDamaged(look.reason, { ids: [file.name] });
+  if (look.kind === 'damaged') {
+    output.fail({ error: look.error, message: look.reason, exitCode: exitCodes.failed });
+    return exitCodes.failed;
+  }
   if (look.kind === 'newer') throw new UnsupportedFormat(look.reason, { ids: [file.name] });
   if (look.kind === 'other') {
     output.line(`${count(file.size)} bytes, ${otherText(look)}`);
@@ -184,6 +188,7 @@ function tellTotals(output: Output, path: string, totals: Totals, verify: boolea
   for (const { file, reason } of failed) output.line(`failed   ${file}: ${reason}`);
   const names = failed.map(({ file }) => file).join(', ');
   const message = `${plural(failed.length, 'file')} of ${path} cannot be read: ${names.slice(0, 2000)}; each line above says why`;
-  const error = failed.every((each) => each.error === 'UnsupportedFormat') ? 'UnsupportedFormat' : 'ShardDamaged';
+  const [first] = failed;
+  const error = failed.every((each) => each.error === first?.error) ? (first?.error ?? '') : 'ShardDamaged';
   output.fail({ error, message, exitCode: exitCodes.failed });
 }
