@@ -26,6 +26,17 @@ const applied = async (): Promise<readonly unknown[]> =>
     return Array.isArray(lines) ? lines.map(({ name }) => name.slice(15)) : [];
   });
 
+test('a check goes by the order in which they were applied: the last one has the last word', async () => {
+  const says = (text: string): string =>
+    sqlFile(`CREATE OR REPLACE FUNCTION said() RETURNS text LANGUAGE sql AS $$ SELECT '${text}' $$;`);
+  await world.write('20260104120000_later.sql', says('later'));
+  await world.remove(`${times.notes}_notes.sql`);
+  await world.done('up');
+  await world.write(`${times.notes}_merged.sql`, says('merged'));
+  await world.done('up', '--out-of-order');
+  expect((await world.migrate('check')).out).not.toContain('said');
+});
+
 test('is refused, and applied where somebody says so; what is taken back goes in the reverse of the order it was applied in', async () => {
   const { code, err } = await world.migrate('up');
   expect(code).toBe(3);

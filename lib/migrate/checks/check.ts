@@ -43,7 +43,11 @@ export interface CheckInput {
 export async function checkStores({ config, files, entries, timeoutMs = 30_000 }: CheckInput): Promise<CheckReport> {
   const standings = standingsOf(entries);
   const applied = new Set(appliedNumbers(standings));
-  const standing = files.filter(({ number }) => applied.has(number)).sort((a, b) => a.number - b.number);
+  // In the order in which they were applied, which --out-of-order makes another one than that of the numbers: the last word counts.
+  const since = ({ number }: MigrationFile): number => standings.get(number)?.since ?? 0;
+  const standing = files
+    .filter(({ number }) => applied.has(number))
+    .sort((a, b) => since(a) - since(b) || a.number - b.number);
   const gone = [...applied].filter((number) => !files.some((file) => file.number === number)).sort((a, b) => a - b);
   const declared = await readExpectations(config.directory, [...config.stores.keys()]);
   const countOf: CountOf = async (name, of) => {

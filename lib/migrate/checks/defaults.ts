@@ -49,7 +49,8 @@ function constantOf(node: Node): string | null | undefined {
   if (boolval !== undefined) return String(boolval.boolval ?? false);
   // The parser leaves zeros and empty texts out.
   if (ival !== undefined) return String(ival.ival ?? 0);
-  return sval?.sval ?? fval?.fval ?? (bsval === undefined ? (sval === undefined ? undefined : '') : undefined);
+  // b0101, x1F: with the letter, as the input of bit takes them too.
+  return sval?.sval ?? fval?.fval ?? bsval?.bsval ?? (sval === undefined ? undefined : '');
 }
 
 /** What an expression is made of. */
@@ -79,18 +80,19 @@ function lastName(names: unknown): string {
   return String(Reflect.get(Object(Reflect.get(Object(last), 'String')), 'sval') ?? '');
 }
 
-/**
- * Whether a default, as the server writes it, is what a migration wrote.
- * @returns SQL with a text column `same`, 't' or 'f', where the server has to say whether two constants are one value of the type
- */
-export async function compareDefault(
-  expected: ExpectedDefault,
-  { actual, type }: { readonly actual: string; readonly type: string },
-): Promise<boolean | string> {
-  const [statement] = await parseSql(`SELECT ${actual}`, 'a default of the server');
+/** As the server writes it, `'pending'::text`; of a varchar(20) also `NULL::character varying`, which is none. */
+export async function readDefault(written: string): Promise<ExpectedDefault> {
+  const [statement] = await parseSql(`SELECT ${written}`, 'a default of the server');
   const select = statement !== undefined && 'SelectStmt' in statement.node ? statement.node.SelectStmt : undefined;
   const [target] = select?.targetList ?? [];
-  const there = defaultOfNode(target !== undefined && 'ResTarget' in target ? target.ResTarget.val : undefined);
+  return defaultOfNode(target !== undefined && 'ResTarget' in target ? target.ResTarget.val : undefined);
+}
+
+/**
+ * Whether a default of the server is what a migration wrote.
+ * @returns SQL with a text column `same`, 't' or 'f', where the server has to say whether two constants are one value of the type
+ */
+export function compareDefault(expected: ExpectedDefault, there: ExpectedDefault, type: string): boolean | string {
   if (expected.kind === 'expression' && there.kind === 'expression')
     // A text that a migration gave to a function may be of another type by now: nextval('numbers'::regclass).
     return (

@@ -1,6 +1,6 @@
 import type { Session } from '../../stores/pgvector/connect.ts';
 import { quoteName } from '../../stores/pgvector/names.ts';
-import { compareDefault } from './defaults.ts';
+import { compareDefault, readDefault } from './defaults.ts';
 import type { ExpectedColumn } from './derive.ts';
 import type { MadeFunction, Routines } from './derive-routines.ts';
 import { type Looking, look, ok, wrong } from './look.ts';
@@ -79,12 +79,12 @@ export async function defaultFault(
       ? undefined
       : wrong(what, `${from} made it computed or an identity, and it is none any more; ${mend}`);
   if (isMade) return wrong(what, `it is computed or an identity, and ${from} made it none; ${mend}`);
+  const there = actual === undefined ? undefined : await readDefault(actual);
+  const isNone = there === undefined || there.kind === 'none';
   if (expected.kind === 'none')
-    return actual === undefined
-      ? undefined
-      : wrong(what, `it is ${actual}, and ${from} made the column without one; ${mend}`);
-  if (actual === undefined) return wrong(what, `there is none, and ${from} made one; ${mend}`);
-  const same = await compareDefault(expected, { actual, type: found['type'] ?? '' });
+    return isNone ? undefined : wrong(what, `it is ${actual}, and ${from} made the column without one; ${mend}`);
+  if (isNone) return wrong(what, `there is none, and ${from} made one; ${mend}`);
+  const same = compareDefault(expected, there, found['type'] ?? '');
   const isSame = typeof same === 'string' ? (await session.rows(same))[0]?.['same'] === 'true' : same;
   const made = expected.kind === 'constant' ? `'${expected.value}'` : 'another';
   return isSame ? undefined : wrong(what, `it is ${actual}, and ${from} made it ${made}; ${mend}`);

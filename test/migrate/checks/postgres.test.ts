@@ -279,7 +279,8 @@ stores:
        CREATE TABLE t (id serial PRIMARY KEY, k bigint GENERATED ALWAYS AS IDENTITY, a int DEFAULT -1, b text DEFAULT 'x', c varchar(9) DEFAULT 'it''s', d timestamptz DEFAULT now(),
          e date DEFAULT CURRENT_DATE, f jsonb DEFAULT '{"a": 1}', g numeric DEFAULT 1.50, h boolean DEFAULT true, i interval DEFAULT '24 hours', j text[] DEFAULT '{}', l mood DEFAULT 'ok',
          m text DEFAULT upper('abc') || current_user, n int DEFAULT nextval('numbers'), o uuid DEFAULT gen_random_uuid(), p int GENERATED ALWAYS AS (1 + 1) STORED,
-         q timestamptz DEFAULT now() + interval '1 day', r vector(2) DEFAULT '[1,2]', s text DEFAULT NULL, u text DEFAULT '', v float8 DEFAULT 0, w int, at timestamptz);
+         q timestamptz DEFAULT now() + interval '1 day', r vector(2) DEFAULT '[1,2]', s text DEFAULT NULL, u text DEFAULT '', v float8 DEFAULT 0, w int, at timestamptz,
+         x varchar(9) DEFAULT NULL, y bit(4) DEFAULT B'0101', z char(3) DEFAULT 'ab', zz numeric(4, 1) DEFAULT NULL::numeric);
        CREATE TRIGGER touched BEFORE UPDATE ON t FOR EACH ROW EXECUTE FUNCTION touch(); CREATE TRIGGER dropped BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION touch();`,
       `ALTER TABLE t ALTER w SET DEFAULT 7, ALTER b DROP DEFAULT; DROP TRIGGER dropped ON t; ALTER TRIGGER touched ON t RENAME TO touching; DROP FUNCTION gone();
        ALTER PROCEDURE later() RENAME TO sooner; ALTER PROCEDURE sooner() SET SCHEMA app; CREATE OR REPLACE FUNCTION app.add(a int, b int, OUT c int) LANGUAGE sql AS 'SELECT a + b + 0';
