@@ -1,7 +1,7 @@
 import { Incompatible, NotFound } from '../errors.ts';
 import { checkStores } from './checks/check.ts';
 import type { HistoryEntry } from './port.ts';
-import { type Migrator, mustBeSound, overviewOf, refuseProblems } from './runner.ts';
+import { baselineMark, type Migrator, mustBeSound, overviewOf, refuseProblems } from './runner.ts';
 import { nextSeq } from './standing.ts';
 
 /**
@@ -46,7 +46,7 @@ export async function baselineLines(migrator: Migrator, number: number): Promise
     at: now().toISOString(),
     by,
     milliseconds: 0,
-    detail: `baseline ${number}: it was there before; nothing takes it back`,
+    detail: `${baselineMark}${number}: it was there before; nothing takes it back`,
   }));
 }
 

@@ -32,6 +32,9 @@ export interface Migrator {
 
 export type Direction = 'up' | 'down';
 
+/** What the detail of a line of --baseline begins with, and no other. */
+export const baselineMark = 'baseline ';
+
 export type MigrationNews =
   | {
       readonly kind: 'begun' | 'planned';
@@ -181,6 +184,7 @@ export async function carryOut(migrator: Migrator, moves: readonly Move[], signa
 export async function mustBeSound(migrator: Migrator, moves: readonly Move[]): Promise<void> {
   const entries = await migrator.history.entries();
   for (const move of moves) {
+    refuseBaseline(move);
     if (move.file.kind === 'sql') await planMove(migrator, move, entries);
     else if (move.direction === 'up') parseCollectionFile(move.file);
   }
@@ -336,6 +340,7 @@ async function stepOf(
 ): Promise<Step> {
   const { settings: config, session, limits, copy, rollBack, tell } = migrator;
   const { file, applied, direction } = move;
+  refuseBaseline(move);
   if (file.kind === 'collection') {
     if (applied !== undefined) return await collectionDown({ file, config, copy, rollBack, applied });
     return await collectionUp({ file, config, copy, rollBack, begun: begunRollbacks(entries, file.number) });
@@ -352,17 +357,22 @@ async function stepOf(
   const shared = { file, session, limits, piecewise: { from, ...notes }, onRetry };
   if (applied === undefined) return await sqlUp(shared);
   if (applied.rollback === undefined) {
-    throw new Incompatible(noWayBack(applied), { ids: [applied.name] });
+    const how = 'bring a backup back (vecferry migrate backups), or write a migration that undoes it';
+    throw new Incompatible(`${applied.name} says that nothing takes it back (-- migrate:down irreversible); ${how}`, {
+      ids: [applied.name],
+    });
   }
   const where = `what takes ${applied.name} back (line ${applied.seq} of the history)`;
   return await sqlStep({ ...shared, sql: applied.rollback, where, rollback: undefined });
 }
 
-function noWayBack({ name, number, action, detail }: HistoryEntry): string {
-  if (action === 'repaired' && detail?.startsWith('baseline') === true)
-    return `${name} was there before vecferry (--baseline), so it is not taken back; where its down part is to count: vecferry migrate repair ${number} --as applied`;
-  const how = 'bring a backup back (vecferry migrate backups), or write a migration that undoes it';
-  return `${name} says that nothing takes it back (-- migrate:down irreversible); ${how}`;
+/** What stood before vecferry is not taken back, also where the file says how: it would take what nobody here has made. */
+function refuseBaseline({ applied }: Move): void {
+  if (applied?.action !== 'repaired' || applied.detail?.startsWith(baselineMark) !== true) return;
+  const how = `where its down part is to count: vecferry migrate repair ${applied.number} --as applied`;
+  throw new Incompatible(`${applied.name} was there before vecferry (--baseline), so it is not taken back; ${how}`, {
+    ids: [applied.name],
+  });
 }
 
 /** What `begun up` lines hold as their rollback since this number was last whole. */

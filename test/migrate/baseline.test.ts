@@ -50,6 +50,30 @@ test('down goes back to the baseline and no further, since it would drop what st
   expect(await rows()).toEqual([{ id: 1, rank: 7 }]);
 });
 
+test('nor does it go by the down part of a collection file, which would drop the records of before', async () => {
+  await world.sql.query(
+    "CREATE TABLE docs (id bigint PRIMARY KEY, embedding vector(3)); INSERT INTO docs VALUES (1, '[1,2,3]')",
+  );
+  for (const name of ['001_words.sql', '002_rank.sql', '003_notes.sql']) await world.remove(name);
+  await world.write(
+    '001_docs.yaml',
+    'store: db\ncollection: docs\nvectors: {embedding: {size: 3, distance: cosine}}\ndown: {drop: {collection: true}}\n',
+  );
+  await world.write('002_tags.sql', sqlFile('CREATE TABLE tags (id int);', 'DROP TABLE tags;'));
+  await world.done('up', '--baseline', '1');
+  for (const args of [
+    ['to', '0', '--dry-run'],
+    ['to', '0'],
+  ]) {
+    const { code, err } = await world.migrate(...args);
+    expect(code).toBe(3);
+    expect(err).toContain('001_docs was there before vecferry (--baseline)');
+  }
+  expect(await world.rows(`SELECT id, to_regclass('tags')::text AS tags FROM docs`)).toEqual([
+    { id: '1', tags: 'tags' },
+  ]);
+});
+
 test('a process that died between two lines of it is followed by one that goes on', async () => {
   await madeBefore();
   await world.done('repair', '1', '--as', 'applied');

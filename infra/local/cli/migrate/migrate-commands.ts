@@ -74,7 +74,10 @@ export async function moveCommand(context: CommandContext, aim: Aim, options: Mo
     const assumed = await withBaseline(migrator, baseline);
     if (options.dryRun) {
       await tellBaseline(migrator, baseline, { ...options, write: async () => undefined });
-      return await tellPlan(context, assumed, movesNow(await overviewOf(assumed)));
+      const moves = movesNow(await overviewOf(assumed));
+      // What the real one refuses before its first step is refused here too.
+      await mustBeSound(assumed, moves);
+      return await tellPlan(context, assumed, moves);
     }
     const wanted = movesNow(beforeTheLock(await overviewOf(assumed)));
     await mustBeSound(migrator, wanted);
