@@ -18,7 +18,7 @@ export interface Problem {
 export interface ProblemsInput {
   readonly folder: MigrationFolder;
   readonly standings: Standings;
-  /** Numbers of which a part stands, and whose files, though changed, begin with that part. */
+  /** Numbers of which a part stands, and whose files begin with that part. */
   readonly following?: ReadonlySet<number>;
   /** Lines of the history that are not as they were written. */
   readonly faults: readonly string[];
@@ -107,13 +107,12 @@ function goingOnProblems(
   file: MigrationFile | undefined,
 ): readonly Problem[] {
   const { number, name } = entry;
-  if (file?.checksum === entry.checksum) return [];
-  const how = `bring the file back as it was, or take what stands back by hand and say: vecferry migrate repair ${number} --as pending`;
+  const how = `bring the file and its variables back as they were, or take what stands back by hand and say: vecferry migrate repair ${number} --as pending`;
   return [
     {
       kind: 'changed',
       number,
-      message: `${file === undefined ? `${name} has no file any more, and ${statement - 1} of its statements stand already` : `${file.path} was changed in what stands already, its first ${statement - 1} statements`}; ${how}`,
+      message: `${file === undefined ? `${name} has no file any more, and ${statement - 1} of its statements stand already` : `${file.path} was changed, or its variables were, in what stands already, its first ${statement - 1} statements`}; ${how}`,
     },
   ];
 }

@@ -1,6 +1,6 @@
 import type { IndexStmt } from 'libpg-query';
 import { Incompatible, InvalidEvent, NotFound } from '../errors.ts';
-import { followsOn } from './following.ts';
+import { followsOn, isSameText } from './following.ts';
 import { dropInvalid, invalidIndexes } from './invalid-indexes.ts';
 import type { HistoryEntry, MigrationFile } from './port.ts';
 import { type Migrator, overviewOf } from './runner.ts';
@@ -129,10 +129,14 @@ async function cleared(
   const { statements, where } = await partOf(standing, file, ways);
   const at = from ?? standing.statement;
   const current = await begunAt(standing, statements, at, where);
-  if (current === undefined) throw new InvalidEvent(`--from ${at}: ${where} has ${statements.length} statements`);
+  // One past the last: all of them are done.
+  if (current === undefined && at !== statements.length + 1)
+    throw new InvalidEvent(`--from ${at}: ${where} has ${statements.length} statements`);
   const { next, lines } =
-    from === undefined ? await lookAt(session, current, at, ways) : { next: from, lines: ['as a person says'] };
-  if (next > at && current.text !== statements[at - 1]?.text)
+    from === undefined && current !== undefined
+      ? await lookAt(session, current, at, ways)
+      : { next: at, lines: ['as a person says'] };
+  if (next > at && !isSameText(current?.text, statements[at - 1]?.text))
     throw new Incompatible(
       `${lines.join('; ')}, as it was begun, and ${where} says something else by now; bring it back as it was, or take back by hand what stands and ${ways}`,
     );
@@ -164,17 +168,8 @@ async function partOf(
   if (file === undefined)
     throw new Incompatible(`${name} has no file any more, so its statements cannot be told; bring it back, or ${ways}`);
   const statements = await parseSql(sqlParts(file.text, file.path).up, file.path);
-  const isAsBegun = file.checksum === standing.entry.checksum;
-  if (
-    isAsBegun ||
-    (standing.said !== undefined &&
-      followsOn(
-        statements.map(({ text }) => text),
-        standing,
-      ))
-  )
-    return { statements, where: file.path };
-  const what = 'was changed since it was begun, in statements that stand';
+  if (followsOn(statements, file, standing)) return { statements, where: file.path };
+  const what = 'was changed since it was begun, or its variables were, in statements that stand';
   throw new Incompatible(`${file.path} ${what}; bring it back as it was, or ${ways}`);
 }
 

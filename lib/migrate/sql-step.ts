@@ -160,7 +160,11 @@ async function runEach(running: Running, record: () => Promise<void>): Promise<v
   const { session, statements, limits, where, piecewise } = running;
   for (const [index, statement] of statements.entries()) {
     const number = index + 1;
-    if (number < piecewise.from && statement.kind !== 'VariableSetStmt') continue;
+    if (number < piecewise.from) {
+      // A setting ended with its session. It is no step of its own: the history says already what stands.
+      if (statement.kind === 'VariableSetStmt') await setAgain(session, statement, where);
+      continue;
+    }
     const before = new Set((await invalidIndexes(session)).map(({ name }) => name));
     await piecewise.begin(
       number,
@@ -168,7 +172,7 @@ async function runEach(running: Running, record: () => Promise<void>): Promise<v
       statement.text,
     );
     try {
-      await session.run(sessionLimits(statement, limits));
+      await session.run(sessionLimits(statement, limits, statements.slice(0, index)));
       await session.run(statement.text);
     } catch (error) {
       await session.run(reset).catch(() => undefined);
@@ -179,6 +183,15 @@ async function runEach(running: Running, record: () => Promise<void>): Promise<v
   }
   await session.run(reset);
   await record();
+}
+
+async function setAgain(session: SqlSession, statement: SqlStatement, where: string): Promise<void> {
+  try {
+    await session.run(statement.text);
+  } catch (error) {
+    await session.run(reset).catch(() => undefined);
+    throw sqlError(error, where, statement);
+  }
 }
 
 /** Kinds whose failure leaves an index that is not valid, or nothing. */
@@ -217,8 +230,18 @@ async function clearAway(
 /**
  * What runs concurrently waits for transactions to end, and lock_timeout would end it there and leave an index that is not valid; it
  * keeps neither readers nor writers waiting. postgresql.org/docs/current/sql-createindex.html, Building Indexes Concurrently
+ * What the file has set before for itself stays.
  */
-function sessionLimits({ text }: SqlStatement, { lockTimeoutMs, statementTimeoutMs }: SqlLimits): string {
-  const lock = /\bconcurrently\b/i.test(text) ? 0 : Math.round(lockTimeoutMs);
-  return `SET lock_timeout = ${lock}; SET statement_timeout = ${Math.round(statementTimeoutMs)};`;
+function sessionLimits(
+  { text }: SqlStatement,
+  { lockTimeoutMs, statementTimeoutMs }: SqlLimits,
+  before: readonly SqlStatement[],
+): string {
+  const lock = /\bconcurrently\b/i.test(text) ? 0 : lockTimeoutMs;
+  return Object.entries({ lock_timeout: lock, statement_timeout: statementTimeoutMs })
+    .filter(
+      ([name]) => !before.some((statement) => new RegExp(`^set\\s+(session\\s+)?${name}\\b`, 'i').test(statement.text)),
+    )
+    .map(([name, ms]) => `SET ${name} = ${Math.round(ms)};`)
+    .join(' ');
 }

@@ -7,9 +7,9 @@ export interface Standing {
   readonly state: 'applied' | 'pending' | 'half' | 'forgotten';
   /** The line that says so. */
   readonly entry: HistoryEntry;
-  /** Of half: the way that it was going. */
+  /** The way that it was going; of applied: down where a part of it is taken back. */
   readonly direction: 'up' | 'down';
-  /** Of half and pending: the statement, from 1, that is to be gone on with. */
+  /** The statement, from 1, that is to be gone on with in that direction. */
   readonly statement: number;
   /** Of applied, and of half on its way down: the line by which it was applied, with its checksum and how it is taken back. */
   readonly applied?: HistoryEntry;
@@ -58,7 +58,7 @@ function stepTo(before: Standing | undefined, entry: HistoryEntry): Standing {
   if (before?.state !== 'half') return before ?? { state: 'pending', entry, direction: 'up', statement: 1 };
   if (entry.as !== 'pending') return { ...before, entry, statement };
   if (before.direction === 'down' && applied !== undefined)
-    return { state: 'applied', entry: applied, direction: 'up', statement: 1, ...kept };
+    return { state: 'applied', entry: applied, direction: 'down', statement, ...kept };
   return { state: 'pending', entry, direction: 'up', statement, said };
 }
 

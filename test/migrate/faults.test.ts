@@ -117,13 +117,76 @@ describe('a step without a transaction, the first of whose two statements stands
     await world.write('002_i.sql', two('a_other', 'a_id ON a (id, n)'));
     const { code, err } = await failed('up');
     expect(code).toBe(3);
-    expect(err).toContain('was changed in what stands already, its first 1 statements');
+    expect(err).toContain('in what stands already, its first 1 statements');
   });
 
   test('is told of its mistake, with the line, where the mended file is no SQL', async () => {
     await world.write('002_i.sql', two('a_n', 'a_id ON'));
     expect((await failed('up')).err).toContain('002_i.sql:3');
   });
+});
+
+describe('a file without a transaction that sets something for itself', () => {
+  beforeEach(() =>
+    world.write(
+      '001_a.sql',
+      sqlFile('CREATE TABLE a (id int, n int);\nINSERT INTO a VALUES (1, 1), (1, 2);', 'DROP TABLE a;'),
+    ),
+  );
+
+  test('may be mended twice, and in its setting too: a setting that is made again is no step, and none that stands', async () => {
+    const file = (memory: string, columns: string): string =>
+      sqlFile(
+        `SET maintenance_work_mem = '${memory}';\nCREATE INDEX CONCURRENTLY a_n ON a (n);\nCREATE UNIQUE INDEX CONCURRENTLY a_id ON a (${columns});`,
+        'DROP INDEX CONCURRENTLY a_n;\nDROP INDEX CONCURRENTLY a_id;',
+      );
+    await world.write('002_i.sql', file('32MB', 'id'));
+    expect((await failed('up')).err).toContain('could not create unique index');
+    await world.write('002_i.sql', file('32MB', 'missing'));
+    expect((await failed('up')).err).toContain('column "missing" does not exist');
+    await world.write('002_i.sql', file('64MB', 'id, n'));
+    await world.done('up');
+  });
+
+  test('is held to its own limits, and not to those of the command line', async () => {
+    await world.write(
+      '002_s.sql',
+      sqlFile(
+        "SET lock_timeout = '1s';\nSET statement_timeout = '200ms';\nDO $$ BEGIN COMMIT; PERFORM pg_sleep(2); END $$;",
+        '',
+      ),
+    );
+    const { code, err } = await failed('up', '--no-lint', '--statement-timeout', '60');
+    expect(code).toBe(4);
+    expect(err).toContain('canceling statement due to statement timeout');
+  });
+});
+
+test('what takes a file back goes on with the statement that failed, since those before it are taken back', async () => {
+  await world.write('001_a.sql', sqlFile('CREATE TABLE a (id int, n int);', 'DROP TABLE a;'));
+  await world.write(
+    '002_i.sql',
+    sqlFile(
+      'CREATE INDEX CONCURRENTLY a_n ON a (n);',
+      'DROP INDEX CONCURRENTLY a_n;\nCREATE UNIQUE INDEX CONCURRENTLY a_id ON a (id);',
+    ),
+  );
+  await world.done('up');
+  await world.sql.query('INSERT INTO a VALUES (1, 1), (1, 2)');
+  expect((await failed('down')).err).toContain('could not create unique index');
+  await world.sql.query('DELETE FROM a');
+  await world.done('down');
+  await world.done('status');
+  expect((await actions()).slice(-2)).toEqual(['2 begun down', '2 down']);
+});
+
+test('repair takes one past the last statement for done, as it says itself', async () => {
+  await world.write('001_a.sql', sqlFile('DO $$ BEGIN COMMIT; RAISE division_by_zero; END $$;', ''));
+  await failed('up', '--no-lint');
+  expect((await failed('repair', '1')).err).toContain('--from 2 where it is done');
+  expect((await failed('repair', '1', '--from', '3')).err).toContain('has 1 statements');
+  expect((await world.done('repair', '1', '--from', '2')).out).toContain('all of it stands');
+  expect((await world.done('up')).out).toContain('nothing to do');
 });
 
 test('a rebuild that failed leaves no half index beside the old one', async () => {

@@ -43,6 +43,25 @@ test('a stage has its own value and the same checksum; what takes it back is wha
   expect(await world.rows(`SELECT to_regclass('words_here') AS name`)).toEqual([{ name: null }]);
 });
 
+test('what stands of a step without a transaction stands as its variables were, so the rest follows on those alone', async () => {
+  const given = ['--set', 'reader=x', '--no-lint'];
+  await world.write('001_words.sql', sqlFile(`CREATE TABLE \${table} (id int);`, `DROP TABLE \${table};`));
+  await world.write(
+    '002_i.sql',
+    sqlFile(
+      `CREATE INDEX CONCURRENTLY \${table}_id ON \${table} (id);\nCREATE INDEX CONCURRENTLY later ON \${table} (later);`,
+    ),
+  );
+  expect((await world.migrate('up', ...given)).err).toContain('column "later" does not exist');
+  await world.sql.query('CREATE TABLE others (id int, later int); ALTER TABLE words ADD COLUMN later int');
+  const other = await world.migrate('up', ...given, '--set', 'table=others');
+  expect(other.code).toBe(3);
+  expect(other.err).toContain('002_i.sql was changed, or its variables were');
+  await world.done('up', ...given);
+  await world.done('to', '0', '--set', 'reader=x');
+  await world.remove('002_i.sql');
+});
+
 test('a variable that nobody declares is refused with its line, also where it stands in a text', async () => {
   await world.write('002_note.sql', sqlFile(`SELECT '\${raeder}';`));
   const { code, err } = await world.migrate('up', '--set', `reader=${role}`);
