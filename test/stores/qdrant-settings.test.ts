@@ -59,6 +59,7 @@ describe('settings', () => {
       hnsw_config: { m: 16, ef_construct: 100, full_scan_threshold: 5000 },
       optimizers_config: { deleted_threshold: 0.3, indexing_threshold: 7000 },
       quantization_config: { scalar: { type: 'int8', quantile: 0.99, always_ram: true } },
+      metadata: { team: 'search', since: 2024 },
     },
   });
 
@@ -89,7 +90,10 @@ describe('settings', () => {
     await first.buildIndex(schema);
     const described = (await first.describe()).schema;
     expect(described.vectors).toEqual(expect.arrayContaining(vectors.map((spec) => expect.objectContaining(spec))));
-    expect(described.native).toMatchObject({ optimizers_config: { indexing_threshold: 7000, deleted_threshold: 0.3 } });
+    expect(described.native).toMatchObject({
+      optimizers_config: { indexing_threshold: 7000, deleted_threshold: 0.3 },
+      metadata: { team: 'search', since: 2024 },
+    });
     expect(described.payloadIndexes.map(({ field }) => field)).toEqual(['rank', 'title']);
     const second = await open('s_settings_b');
     await second.prepare(described);

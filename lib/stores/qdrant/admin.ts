@@ -100,7 +100,9 @@ export function openAdmin(url: string, apiKey: string | undefined, collection: s
         return Object.fromEntries(counts.filter(([, count]) => count > 0));
       }),
     create: async (body) => {
-      await call(about('create'), () => client.createCollection(collection, createArguments.parse(body)));
+      // The client's own method leaves out the metadata.
+      const args = { ...createArguments.parse(body), collection_name: collection };
+      await call(about('create'), () => client.api().createCollection(args));
     },
     update: async (body) => {
       await call(about('update'), () => client.updateCollection(collection, updateArguments.parse(body)));
