@@ -1,3 +1,5 @@
+/** Over 400 lines: the answers that were recorded of a real Qdrant, each with what is made of it. */
+
 import { readFileSync } from 'node:fs';
 import { createServer, type IncomingMessage, type Server } from 'node:http';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';

@@ -173,7 +173,9 @@ describe('a collection whose strict mode lets nobody ask for much, or exactly', 
       await target.write(batch, { position: { run: 'r', shard: '00000-000', offset: 0 }, mode: 'upsert' });
       expect(await target.count()).toBe(batch.count);
       const points = Array.from({ length: 10 }, (_, id) => ({ id, vector: {} }));
-      await expect(client.upsert(name, { points })).rejects.toThrow();
+      await expect(client.upsert(name, { points })).rejects.toMatchObject({
+        data: { status: { error: expect.stringContaining('upsert limit') } },
+      });
       // Another refusal of a count is not taken for this one.
       await client.deleteCollection(name);
       await expect(fresh.count()).rejects.toMatchObject({ name: 'NotFound' });
