@@ -78,7 +78,9 @@ export async function deployedRun(
   }
   const result: unknown = JSON.parse(ended.output ?? 'null');
   output.event({ type: 'result', run, status: 'succeeded', output: result, ...reports });
-  output.line(`done     report ${reports.reportPage ?? 'not written: the event asks for a plan only'}`);
+  const page = reports.reportPage ?? 'not written: the event asks for a plan only';
+  const more = `vecferry status ${run} --stack ${stack} says more`;
+  output.line(`done     ${status === undefined ? more : `report ${page}`}`);
   const refused = refusalIn(result);
   if (refused !== undefined) output.line(`readers  stay where they are: ${refused}`);
   else if (status?.lastMove !== undefined) output.line(`readers  ${moveLine(status.lastMove)}`);

@@ -1,6 +1,6 @@
 import { CloudFormationClient, DescribeStacksCommand } from '@aws-sdk/client-cloudformation';
 import { InvokeCommand, LambdaClient } from '@aws-sdk/client-lambda';
-import { GetObjectCommand, ListObjectsV2Command, NoSuchKey, S3Client } from '@aws-sdk/client-s3';
+import { GetObjectCommand, ListObjectsV2Command, NoSuchKey, S3Client, S3ServiceException } from '@aws-sdk/client-s3';
 import {
   DescribeExecutionCommand,
   ExecutionAlreadyExists,
@@ -80,6 +80,15 @@ describe('vecferry --stack', () => {
     expect(call?.args[0].input).toMatchObject({ stateMachineArn: machine, name: 'r1' });
     expect(JSON.parse(call?.args[0].input.input ?? '')).toEqual({ ...raw, run: 'r1' });
     expect(events.at(-1)).toMatchObject({ type: 'result', status: 'succeeded', output: { run: 'r1' } });
+  });
+
+  test('a run whose objects cannot be read as it ends has passed all the same, and nothing is said of its report', async () => {
+    stepFunctions.on(StartExecutionCommand).resolves({ executionArn: execution });
+    stepFunctions.on(DescribeExecutionCommand).resolves({ status: 'SUCCEEDED', output: '{"run":"r1"}' });
+    s3.on(GetObjectCommand).rejects(new S3ServiceException({ name: 'AccessDenied', $fault: 'client', $metadata: {} }));
+    await expect(deployedRun(context, 'Vecferry', 'r1', event)).resolves.toBe(0);
+    expect(events).toContainEqual({ type: 'warning', message: expect.stringContaining('cannot be shown') });
+    expect(lines.at(-1)).toBe('done     vecferry status r1 --stack Vecferry says more');
   });
 
   test('validate: starts it with the event as one that only validates, and cuts nothing over', async () => {
