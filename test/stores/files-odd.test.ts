@@ -3,9 +3,11 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { DuckDBInstance } from '@duckdb/node-api';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { Dictionary, Field, FixedSizeBinary, Int32 } from 'apache-arrow';
 import { type Batch, column, concatBatches } from '../../lib/batch.ts';
 import { jsonEqual } from '../../lib/compare/json-equal.ts';
 import { encodeShard } from '../../lib/shard/shard.ts';
+import { idTypeOf } from '../../lib/stores/files/columns.ts';
 import { parquetTable } from '../../lib/stores/files/parquet.ts';
 import { columnsArrow, columnsParquet } from '../../lib/stores/files/write-columns.ts';
 import { files } from '../../lib/stores/files.ts';
@@ -53,6 +55,13 @@ describe('values that other readers lose', () => {
       expect((await store.fetch([uuids[2]!])).ids).toEqual([uuids[2]]);
     },
   );
+
+  test('a dictionary of 16 bytes is no id: as base64 in small letters two of them would be one', () => {
+    const dictionary = new Dictionary(new FixedSizeBinary(16), new Int32());
+    expect(() => idTypeOf(new Field('id', dictionary), undefined, 'a.arrow')).toThrow(
+      /an id is an integer, text or a UUID/,
+    );
+  });
 
   test('integers of a warehouse, which unloads them as NUMBER(38, 0), are ids with every digit', async () => {
     const all = await readAll(await open('id-number38.parquet'));

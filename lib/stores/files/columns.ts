@@ -321,7 +321,8 @@ export function idTypeOf({ name, type }: Field, first: RecordBatch | undefined, 
   if (DataType.isInt(plain)) return 'integer';
   // NUMBER and NUMERIC without decimals, as warehouses unload their integers.
   if (DataType.isDecimal(plain) && plain.scale === 0) return 'integer';
-  if (is16Bytes(plain)) return 'uuid';
+  // Not within a dictionary, whose cells are read as base64: of those two may differ in capitals alone.
+  if (is16Bytes(type)) return 'uuid';
   if (!DataType.isUtf8(plain) && !DataType.isLargeUtf8(plain)) {
     throw new Incompatible(
       `column '${name}' of ${where} is ${type}, and an id is an integer, text or a UUID of 16 bytes; cast it where the file is written, or name another in options {"id": …}`,
