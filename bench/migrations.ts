@@ -1,10 +1,8 @@
-import { execFile } from 'node:child_process';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
-import { promisify } from 'node:util';
 import pg from 'pg';
 import { startServer } from '../test/servers/start.ts';
+import { start, vecferry } from './command.ts';
 import { inFolder } from './folder.ts';
 import { type BenchRow, inTurns, Taken } from './row.ts';
 
@@ -16,7 +14,6 @@ import { type BenchRow, inTurns, Taken } from './row.ts';
 
 const files = 100;
 const rounds = 3;
-const root = fileURLToPath(new URL('..', import.meta.url));
 /** Installed into a folder that goes: whoever does not measure does not have them. */
 const peers = ['node-pg-migrate@9.0.0', 'dbmate@2.36.0', 'pg@8.23.1'];
 
@@ -45,33 +42,22 @@ async function measure(sql: pg.Client, url: string, directory: string): Promise<
     await writeFile(join(ours, name), `-- migrate:up\n${up(number)};\n\n-- migrate:down\n${down(number)};\n`);
     await writeFile(join(theirs, name), `-- Up Migration\n${up(number)};\n\n-- Down Migration\n${down(number)};\n`);
   }
-  const env = {
-    ...process.env,
-    VECFERRY_SECRET_BENCH_DB: JSON.stringify({ url }),
-    DATABASE_URL: `${url}?sslmode=disable`,
-  };
-  const start = async (program: string, ...args: readonly string[]): Promise<void> => {
-    await promisify(execFile)(program, [...args], { cwd: root, env, maxBuffer: 1 << 26 });
-  };
-  const vecferry = (...args: readonly string[]): Promise<void> =>
-    start(process.execPath, 'infra/local/vecferry.mjs', '--dir', directory, 'migrate', ...args, '--migrations', ours);
-  const installed = await start('npm', 'install', '--prefix', directory, '--no-audit', '--no-fund', ...peers).then(
+  const env = { VECFERRY_SECRET_BENCH_DB: JSON.stringify({ url }), DATABASE_URL: `${url}?sslmode=disable` };
+  const migrate = (...args: readonly string[]): Promise<void> =>
+    vecferry(directory, ['migrate', ...args, '--migrations', ours], env);
+  const installed = await start('npm', ['install', '--prefix', directory, '--no-audit', '--no-fund', ...peers]).then(
     () => join(directory, 'node_modules'),
     () => undefined,
   );
-  const pgMigrate = (...args: readonly string[]): Promise<void> =>
-    start(
-      process.execPath,
-      join(installed ?? '', 'node-pg-migrate', 'bin', 'node-pg-migrate.js'),
-      ...args,
-      ...['--migrations-dir', theirs, '--no-single-transaction', '--no-verbose'],
-    );
-  const dbmate = (...args: readonly string[]): Promise<void> =>
-    start(
-      join(installed ?? '', '.bin', 'dbmate'),
-      ...['--migrations-dir', ours, '--migrations-table', 'bench_dbmate', '--no-dump-schema'],
-      ...args,
-    );
+  const pgMigrate = (...args: readonly string[]): Promise<void> => {
+    const program = join(installed ?? '', 'node-pg-migrate', 'bin', 'node-pg-migrate.js');
+    const options = ['--migrations-dir', theirs, '--no-single-transaction', '--no-verbose'];
+    return start(process.execPath, [program, ...args, ...options], env);
+  };
+  const dbmate = (...args: readonly string[]): Promise<void> => {
+    const options = ['--migrations-dir', ours, '--migrations-table', 'bench_dbmate', '--no-dump-schema'];
+    return start(join(installed ?? '', '.bin', 'dbmate'), [...options, ...args], env);
+  };
   const bare = async (statements: readonly string[]): Promise<void> => {
     for (const statement of statements) {
       await sql.query('BEGIN');
@@ -85,18 +71,18 @@ async function measure(sql: pg.Client, url: string, directory: string): Promise<
     await sql.query('DROP FUNCTION IF EXISTS vecferry_migrations_is_append_only');
   };
   const tasks = {
-    up: () => vecferry('up', '--no-check'),
-    down: () => vecferry('to', '0'),
+    up: () => migrate('up', '--no-check'),
+    down: () => migrate('to', '0'),
     whole: async () => {
       await anew();
       const from = performance.now();
-      await vecferry('up');
+      await migrate('up');
       const taken = new Taken(from);
-      await vecferry('to', '0');
+      await migrate('to', '0');
       await anew();
       return taken;
     },
-    nothing: () => vecferry('status'),
+    nothing: () => migrate('status'),
     bareUp: () => bare(numbers.map(up)),
     bareDown: () => bare(numbers.map(down)),
     ...(installed === undefined
