@@ -117,6 +117,7 @@ export function poolConfig(connection: ResolvedConnection): pg.ClientConfig {
   };
 }
 
+/** Pooled connections to a server, each made ready once. */
 export function openServer(config: pg.ClientConfig, maxConnections: number): Database {
   const settings = { ...config, application_name: 'vecferry', connectionTimeoutMillis: 30_000, keepAlive: true };
   const pool = new pg.Pool({ ...settings, max: maxConnections });
