@@ -73,7 +73,7 @@ export async function withDatabase<T>(place: PgPlace, work: (database: Database)
   if (database.embedded) {
     await database.close();
     throw new Incompatible(
-      `store '${place.name}' is an embedded PGlite, which pg_dump cannot read: copy its folder while nothing uses it, and migrate with --no-backup`,
+      `store '${place.name}' is an embedded PGlite, which pg_dump and pg_restore cannot reach; nothing was changed`,
     );
   }
   try {
