@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process';
-import { mkdir, mkdtemp, readFile, writeFile } from 'node:fs/promises';
+import { appendFile, mkdir, mkdtemp, readdir, readFile, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -98,5 +98,17 @@ describe('vecferry migrate', () => {
     expect((await vecferry('backups')).events).toMatchObject([{ reason: 'before the release' }]);
     const none = await vecferry('restore', 'nothing');
     expect([none.code, none.out]).toEqual([2, expect.stringContaining("there is no backup 'nothing'")]);
+  });
+
+  test('deletes no good backup for the sake of a later one that was altered', async () => {
+    const [made] = (await vecferry('backup', '--reason', 'of tonight')).events;
+    const backups = join(folder, 'state', 'backups');
+    const altered = join(backups, String(Reflect.get(made ?? {}, 'id')));
+    const part = (await readdir(altered, { recursive: true })).find((name) => name.endsWith('.dump'));
+    await appendFile(join(altered, String(part)), 'more');
+    const kept = await vecferry('backups', '--keep', '1', '--verify');
+    expect(kept.code).toBe(4);
+    expect(kept.events).toMatchObject([{ state: 'damaged' }, { state: 'verified', reason: 'before the release' }]);
+    expect((await vecferry('backups')).events).toHaveLength(2);
   });
 });

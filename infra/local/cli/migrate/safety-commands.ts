@@ -53,7 +53,8 @@ export async function backupCommand(
 
 /**
  * `vecferry migrate backups`; with `keep` it deletes all but the last so many, with `verify` it works out every file's checksum. Ends
- * with 4 where one was altered: it is told, never deleted, and hides nothing of the others.
+ * with 4 where one was altered: it is told, never deleted, hides nothing of the others, and is not among those that are kept, or
+ * the last good one would go for its sake.
  */
 export async function backupsCommand(
   { output, directory }: CommandContext,
@@ -65,18 +66,20 @@ export async function backupsCommand(
     output.event({ type: 'backup', state: 'damaged', id, message });
     output.line(`damaged  ${message}`);
   };
-  const backups = await readBackups(directory, tellDamaged);
+  const backups: Backup[] = [];
+  for (const backup of await readBackups(directory, tellDamaged)) {
+    try {
+      if (verify) await verifyBackup(directory, backup);
+      backups.push(backup);
+    } catch (error) {
+      if (!(error instanceof Incompatible)) throw error;
+      tellDamaged(backup.id, error);
+    }
+  }
   const gone = new Set(keep === undefined ? [] : backups.slice(0, Math.max(0, backups.length - keep)));
   for (const backup of backups) {
     const state = gone.has(backup) ? 'deleted' : verify ? 'verified' : 'there';
     if (state === 'deleted') await deleteBackup(directory, backup);
-    try {
-      if (state === 'verified') await verifyBackup(directory, backup);
-    } catch (error) {
-      if (!(error instanceof Incompatible)) throw error;
-      tellDamaged(backup.id, error);
-      continue;
-    }
     output.event({ type: 'backup', state, ...backup });
     output.line(`${state === 'there' ? 'backup' : state}`.padEnd(9) + backupLine(backup));
   }
