@@ -137,13 +137,17 @@ describe('a backup of Chroma', () => {
           metadatas: [{ n }, { n }],
         });
     })();
-    const results = await Promise.allSettled([backup(), backup(), backup()]);
+    const results: PromiseSettledResult<unknown>[] = [];
+    // Until a change falls between the read of a record and the second look at it, which is in the first round but for luck.
+    while (results.length < 60 && results.every(({ status }) => status === 'fulfilled'))
+      results.push(...(await Promise.allSettled([backup(), backup(), backup()])));
     isStopped = true;
     await writing;
     // Whatever could be proven was kept; the others say why not, and leave nothing.
     const refused = results.flatMap((each) => (each.status === 'rejected' ? [String(each.reason.message)] : []));
+    expect(refused).not.toEqual([]);
     for (const message of refused)
       expect(message).toMatch(/collection words is written to while its backup is made .*stop its writers/);
-    expect((await readBackups(directory)).length).toBe(kept + 3 - refused.length);
+    expect((await readBackups(directory)).length).toBe(kept + results.length - refused.length);
   }, 240_000);
 });
