@@ -132,7 +132,7 @@ export async function runStatus(options: {
     ...embedded.drift,
   ];
   const end = report === undefined ? 'under way' : isFailure(report) ? 'failed' : 'over';
-  const seen = { plan, verdict: report?.verdict, moves, isIndexed: index?.done, now };
+  const seen = { plan, verdict: report?.verdict, moves, isIndexed: index?.done, keptAt: keptAtOf(report), now };
   const moving = cutoverStage({ ...seen, ...cutover });
   const isAsking = moving.state === 'running' && cutover.answer === undefined;
   return {
@@ -210,7 +210,14 @@ function stage(name: StageName, done: number, total: number, unit: Stage['unit']
 }
 
 /** Of a report, how the run ended: a run that failed on its way has stages that were never done. */
-const endSchema = z.looseObject({ verdict: z.string().optional(), failure: z.unknown().optional() });
+const endSchema = z.looseObject({
+  verdict: z.string().optional(),
+  failure: z.unknown().optional(),
+  createdAt: z.string().optional(),
+  index: z.looseObject({ kept: z.string().nullish() }).nullish(),
+});
+const keptAtOf = (report: z.infer<typeof endSchema> | undefined): string | undefined =>
+  typeof report?.index?.kept === 'string' ? report.createdAt : undefined;
 const isFailure = ({ failure }: z.infer<typeof endSchema>): boolean => failure !== undefined && failure !== null;
 
 /** What the markers cannot show: the first stage that is not done is under way, and a finished run has none left. */

@@ -21,6 +21,8 @@ export interface CutoverSeen {
   readonly isDropped?: boolean | undefined;
   /** The target's indexes are built. */
   readonly isIndexed?: boolean | undefined;
+  /** Of a new index that did not pass and stays: when that was said. */
+  readonly keptAt?: string | undefined;
   readonly now: Date;
 }
 
@@ -48,12 +50,15 @@ export function cutoverStage(seen: CutoverSeen): Stage {
   if (canary !== undefined && canary.startedAt > since) return stage(...canaryText(plan, canary, seen.now));
   const asked = seen.approval !== undefined && seen.approval.askedAt > since ? seen.approval : undefined;
   if (asked !== undefined) return stage(...approvalText(asked, seen));
-  if (since !== '') return stage('ended', `taken back at ${since}${because(move)}`);
+  if (isTakenBack(since, seen)) return stage('ended', `taken back at ${since}${because(move)}`);
   if (cutover === null || mode === 'validate') return stage('skipped', skippedText(seen));
   if (verdict === undefined || dryRun) return stage('waiting');
   if (verdict === 'validated') return stage('running');
   return stage('ended', notPassedText(seen));
 }
+
+/** A run that was started again since, and keeps its new index though it did not pass, stands otherwise. */
+const isTakenBack = (since: string, { keptAt = '' }: CutoverSeen): boolean => since !== '' && keptAt < since;
 
 function switchingText(move: Move | undefined): string {
   if (move?.kind === 'index') return 'the indexes are about to be switched';

@@ -108,6 +108,11 @@ test('of a new index that nobody has switched to it says that searches may use i
     state: 'ended',
     detail: mayUse,
   });
+  const stays = { verdict: 'failed', failure: null, createdAt: at(26), index: { kept: 'it finds no less' } };
+  const again = { ...failed, ...isBuilt, ...move('rollback', 25, { kind: 'index' }) };
+  expect((await look({ ...again, [keys.report]: stays })).cutover).toMatchObject({ state: 'ended', detail: mayUse });
+  const earlier = { ...stays, createdAt: at(24) };
+  expect((await look({ ...again, [keys.report]: earlier })).cutover.detail).toMatch(/^taken back/);
   const back = { ...waits, ...move('rollback', 25, { kind: 'index' }) };
   expect((await look(back)).cutover.detail).toMatch(/^taken back/);
 });
