@@ -28,7 +28,7 @@ export interface ListingObjectStore extends ObjectStore {
 }
 
 /** Names of files that are being written: never listed, and left behind only by a process that was killed. */
-const temporary = /\.[0-9a-f-]{36}\.tmp$/;
+export const temporary = /\.[0-9a-f-]{36}\.tmp$/;
 
 /**
  * Objects as files under `directory`, which is made when the first one is written. Keys are paths with `/`. A killed

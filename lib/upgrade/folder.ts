@@ -3,7 +3,7 @@ import { open, readdir, realpath, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join, relative, resolve, sep } from 'node:path';
 import { S3Client } from '@aws-sdk/client-s3';
 import { InvalidEvent, NotFound } from '../errors.ts';
-import { byBytes, type ListedObject, type ListingObjectStore, openFileObjects } from '../objects-files.ts';
+import { byBytes, type ListedObject, type ListingObjectStore, openFileObjects, temporary } from '../objects-files.ts';
 import { openS3Objects } from '../objects-s3.ts';
 import type { ByteRanges } from '../shard/parquet-file.ts';
 
@@ -114,7 +114,7 @@ function openLocalPlace(folder: string): UpgradePlace {
     objects: openFileObjects(folder),
     clearHalves: async () => {
       const { files } = await filesBelow(folder);
-      for (const { name, path } of files) if (/\.[0-9a-f-]{36}\.tmp$/.test(name)) await rm(path, { force: true });
+      for (const { name, path } of files) if (temporary.test(name)) await rm(path, { force: true });
     },
     close: () => {},
   };

@@ -136,6 +136,7 @@ async function upgrade(input: UpgradeInput, from: UpgradePlace, into: UpgradePla
   const aside = [...odd, ...files.flatMap(({ name }) => (leftAside(name) ? [name] : []))];
   const data = files.filter(({ name }) => !leftAside(name));
   const names = shardNames(data);
+  const taken = new Set(data.map(({ name }) => names.get(name) ?? name));
   const mark = async (isDone: boolean, left: readonly string[]): Promise<void> => {
     for (const place of placesOf(data.filter(({ name }) => oddName(name) === undefined))) {
       const below = left.filter((file) => file.startsWith(place)).slice(0, 1000);
@@ -147,7 +148,7 @@ async function upgrade(input: UpgradeInput, from: UpgradePlace, into: UpgradePla
   const done: UpgradedFile[] = [];
   for (const file of data) {
     if (signal.aborted) return { out, files: done, aside, isStopped: true };
-    const made = await upgradeOne({ from, into, rules }, file, names.get(file.name) ?? file.name);
+    const made = await upgradeOne({ from, into, rules, taken }, file, names.get(file.name) ?? file.name);
     done.push(made);
     onFile?.(made, done.length, data.length);
   }
@@ -173,6 +174,8 @@ interface Way {
   readonly from: UpgradePlace;
   readonly into: UpgradePlace;
   readonly rules: RunEvent | undefined;
+  /** What shards are called in the new folder. */
+  readonly taken: ReadonlySet<string>;
 }
 
 /** What is not larger is read once, and held; shards are of 64 MiB unless an event says otherwise. */
@@ -207,19 +210,12 @@ async function upgradeOne(way: Way, file: FolderFile, shardName: string): Promis
   }
 }
 
-async function bringOver(
-  { into, rules }: Way,
-  file: FolderFile,
-  bytes: WatchedBytes,
-  shardName: string,
-): Promise<UpgradedFile> {
+async function bringOver(way: Way, file: FolderFile, bytes: WatchedBytes, shardName: string): Promise<UpgradedFile> {
+  const { into, rules } = way;
   const { objects } = into;
   const of = await hashOf(bytes);
-  const note = await getJson(objects, noteKey(file.name), noteSchema);
-  if (note?.of === of && (await isWhole(into, note.to, note.checksum))) {
-    const { of: _, checksum: __, ...made } = note;
-    return { file: file.name, ...made, wasThere: true };
-  }
+  const there = await madeBefore(way, file.name, of, shardName);
+  if (there !== undefined) return { file: file.name, ...there, wasThere: true };
   const { body, ...made } = await makeFile({ bytes, name: file.name, where: file.path, rules });
   const to = made.format === undefined ? file.name : shardName;
   if (body !== undefined && made.how !== 'failed' && made.how !== 'left out') {
@@ -244,6 +240,21 @@ async function bringOver(
     }
   }
   return { file: file.name, ...made, ...(body !== undefined && { to }), wasThere: false };
+}
+
+/** What an earlier call made of the file with this hash, where it is as it was left, and no other file is to be put in its place. */
+async function madeBefore(
+  { into, taken }: Way,
+  name: string,
+  hash: string,
+  shardName: string,
+): Promise<Made | undefined> {
+  const note = await getJson(into.objects, noteKey(name), noteSchema);
+  if (note?.of !== hash) return undefined;
+  // A file that came since may have the name under which this one was made.
+  if (note.to !== shardName && note.to !== name && taken.has(note.to)) return undefined;
+  const { of: _, checksum, ...made } = note;
+  return (await isWhole(into, note.to, checksum)) ? made : undefined;
 }
 
 async function isWhole(into: UpgradePlace, name: string, checksum: string): Promise<boolean> {

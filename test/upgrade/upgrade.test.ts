@@ -126,6 +126,21 @@ describe('upgrade', () => {
     expect(await ids('a.ndjson.parquet')).toEqual(['2']);
   });
 
+  test('typed again with a file that came since under the name of one that was made, it keeps both', async () => {
+    const folder = makeFolder();
+    put(folder, 'a.jsonl', old([1]));
+    await upgrade(folder);
+    put(folder, 'a.parquet', readFileSync('test/data/shards/format-2.parquet'));
+    const { files: made } = await upgrade(folder);
+    expect(made).toMatchObject([
+      { file: 'a.jsonl', to: 'a.jsonl.parquet', wasThere: false },
+      { file: 'a.parquet', to: 'a.parquet', wasThere: false },
+    ]);
+    const { batch } = await decodeShard(readFileSync(`${folder}-new/a.jsonl.parquet`), 'a.jsonl.parquet');
+    expect(batch.ids).toEqual(['1']);
+    expect((await upgrade(folder)).files.map(({ wasThere }) => wasThere)).toEqual([true, true]);
+  });
+
   test('typed again it makes nothing again, but for what was altered in either folder, and what was mended', async () => {
     const folder = makeFolder();
     for (const name of ['a', 'b', 'c', 'd']) put(folder, `${name}.jsonl`, old([1]));
