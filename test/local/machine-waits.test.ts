@@ -140,3 +140,30 @@ describe('a state that waits for somebody', () => {
     await expect(ask({ definition }).outcome).rejects.toThrow(/second state that waits/);
   });
 });
+
+test('a loop that waits for a store waits twice as long each time, up to the longest wait: it would ask every few milliseconds for hours', async () => {
+  const looks: number[] = [];
+  const definition = machine({
+    Look: {
+      Type: 'Task',
+      Resource: lambda,
+      Parameters: { FunctionName: 'look', Payload: {} },
+      ResultPath: '$.look',
+      Next: 'Done?',
+    },
+    'Done?': {
+      Type: 'Choice',
+      Choices: [{ Variable: '$.look.Payload.done', BooleanEquals: true, Next: 'End' }],
+      Default: 'Wait',
+    },
+    Wait: { Type: 'Wait', SecondsPath: '$.wait.seconds', Next: 'Look' },
+    End: { Type: 'Succeed' },
+  });
+  const look = () => ({ done: looks.push(performance.now()) === 6 });
+  const pace = { hurry: 1, maxWaitMs: 100 };
+  const outcome = await run(definition, { look }, { input: { wait: { seconds: 9 } }, pace });
+  expect(outcome.status).toBe('SUCCEEDED');
+  const pauses = looks.slice(1).map((at, i) => Math.round(at - (looks[i] ?? 0)));
+  // Timers are never early, but by the millisecond that clocks are rounded to; how late they are is the machine's matter.
+  for (const [at, least] of [15, 30, 60, 100, 100].entries()) expect(pauses[at]).toBeGreaterThanOrEqual(least - 2);
+});
