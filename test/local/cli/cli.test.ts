@@ -102,10 +102,10 @@ describe('vecferry run', () => {
 
   test('tells people how to go on after Ctrl-C, and leaves no lock', async () => {
     const planned = join(kept, 'runs', 'told', 'plan.json');
-    const { code, out } = await vecferry(['run', event('told'), '--run', 'told'], {
+    const { code, out, err } = await vecferry(['run', event('told'), '--run', 'told'], {
       onLine: (line, kill) => void (line.startsWith('run ') && untilThere(planned).then(kill)),
     });
-    expect(code).toBe(130);
+    expect({ code, out, err }).toMatchObject({ code: 130, err: expect.not.stringContaining('killed by its test') });
     expect(out).toMatch(/Go on with: vecferry --dir \S+ run .* --run told/);
     expect(await readdir(join(kept, 'locks'))).toEqual([]);
   });

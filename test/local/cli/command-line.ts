@@ -25,6 +25,9 @@ export interface Watching {
   readonly onLine?: (line: string, kill: () => void) => void;
 }
 
+/** Of a process of these tests, in milliseconds; a run takes three seconds. */
+const longestMs = 150_000;
+
 /** `vecferry --dir DIRECTORY`, with the arguments that follow. */
 export function commandLine(directory: string): (args: readonly string[], options?: Watching) => Promise<Answer> {
   return (args, options = {}) => spawnCommand(['--dir', directory, ...args], options);
@@ -44,7 +47,13 @@ export function spawnCommand(args: readonly string[], options: Watching = {}): P
     });
     child.stderr.on('data', (data) => (err += data));
     child.on('error', reject);
+    // Told by what it has said, and not by a test that has no more time.
+    const late = setTimeout(() => {
+      err += `killed by its test: it has not ended after ${longestMs / 1000} s`;
+      child.kill('SIGKILL');
+    }, longestMs);
     child.on('close', (code) => {
+      clearTimeout(late);
       resolve({ code, out, err, events: () => eventsOf(out) });
     });
     child.stdin.end(options.input ?? '');
