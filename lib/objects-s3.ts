@@ -21,6 +21,15 @@ import { byBytes, changedWhileRead, type ListedObject, type ListingObjectStore }
 const [maxParts, minPartBytes] = [10_000, 8 * 1024 * 1024];
 
 /**
+ * The bucket and the key of `s3://BUCKET/KEY`, without slashes at the key's end; undefined where it names no bucket. Not as a URL: a
+ * key may hold %, ? and #, and is typed as `aws s3` takes it.
+ */
+export function parseS3(place: string): { readonly bucket: string; readonly key: string } | undefined {
+  const [, bucket = '', rest = ''] = /^s3:\/\/([^/]*)\/?(.*)$/s.exec(place) ?? [];
+  return bucket === '' ? undefined : { bucket, key: rest.replace(/\/+$/, '') };
+}
+
+/**
  * Objects in an S3 bucket. S3 itself writes whole objects or none, and reads what was last written.
  * @throws Throttled on 503 SlowDown, AccessDenied, NotFound when there is no bucket, StoreUnavailable for S3's other faults,
  * from every call: the client has retried them by then.

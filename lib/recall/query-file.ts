@@ -3,7 +3,7 @@ import { S3Client } from '@aws-sdk/client-s3';
 import { InvalidEvent, NotFound } from '../errors.ts';
 import { parseAs, type RunEvent } from '../event.ts';
 import { type GivenQuery, givenQuerySchema } from '../event-queries.ts';
-import { openS3Objects } from '../objects-s3.ts';
+import { openS3Objects, parseS3 } from '../objects-s3.ts';
 import { bytes, count, plural } from '../words.ts';
 
 /** A query file is read whole; 10,000 queries of 1,536 floats with nine digits are some 180 MiB. */
@@ -57,7 +57,7 @@ export async function givenTexts({ validate: { recall } }: RunEvent, files: Quer
 }
 
 async function readObject(location: string): Promise<Uint8Array> {
-  const [, bucket = '', key = ''] = /^s3:\/\/([^/]+)\/(.+)$/.exec(location) ?? [];
+  const { bucket = '', key = '' } = parseS3(location) ?? {};
   if (key === '') {
     throw new InvalidEvent(`the query file '${location}' must be s3://BUCKET/KEY`, { ids: [location] });
   }

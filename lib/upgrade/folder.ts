@@ -4,7 +4,7 @@ import { basename, dirname, join, relative, resolve, sep } from 'node:path';
 import { S3Client } from '@aws-sdk/client-s3';
 import { InvalidEvent, NotFound } from '../errors.ts';
 import { byBytes, type ListedObject, type ListingObjectStore, openFileObjects, temporary } from '../objects-files.ts';
-import { openS3Objects } from '../objects-s3.ts';
+import { openS3Objects, parseS3 } from '../objects-s3.ts';
 import type { ByteRanges } from '../shard/parquet-file.ts';
 
 /** A folder that upgrade and inspect go through, of this machine or in S3: every file below it, and objects to be put there. */
@@ -163,10 +163,10 @@ async function wholePath(path: string): Promise<string> {
 
 /** `prefix` ends with a slash where it is not ''. @throws InvalidEvent */
 function s3Parts(place: string): { readonly bucket: string; readonly prefix: string } {
-  // Not as a URL: a key may hold %, ? and #, and is typed as `aws s3` takes it.
-  const [, bucket = '', rest = ''] = /^s3:\/\/([^/]*)\/?(.*)$/s.exec(place) ?? [];
-  if (bucket === '') throw new InvalidEvent(`'${place}' names no bucket; write s3://BUCKET/PREFIX`, { ids: [place] });
-  const prefix = rest.replace(/\/+$/, '');
+  const found = parseS3(place);
+  if (found === undefined)
+    throw new InvalidEvent(`'${place}' names no bucket; write s3://BUCKET/PREFIX`, { ids: [place] });
+  const { bucket, key: prefix } = found;
   return { bucket, prefix: prefix === '' ? '' : `${prefix}/` };
 }
 

@@ -3,7 +3,7 @@ import { z } from 'zod';
 import { InvalidEvent } from '../../errors.ts';
 import { parseAs } from '../../event.ts';
 import { byBytes, type ListedObject, type ListingObjectStore, openFileObjects } from '../../objects-files.ts';
-import { openS3Objects } from '../../objects-s3.ts';
+import { openS3Objects, parseS3 } from '../../objects-s3.ts';
 import { collectionsOf } from '../../schema/names.ts';
 import { distanceSchema, idTypeSchema } from '../../schema.ts';
 import type { ByteRanges } from '../../shard/parquet-file.ts';
@@ -69,16 +69,15 @@ function openOne({ connection, collection }: Pick<ResolvedEndpoint, 'connection'
     throw new InvalidEvent(`collection '${collection}' leads out of its folder`, { ids: [collection] });
   if (connection.path !== undefined)
     return folderOf(openFileObjects(connection.path), parts, connection.path, () => {});
-  const url = connection.url === undefined ? null : URL.parse(connection.url);
-  if (url?.protocol !== 's3:' || url.hostname === '') {
+  const place = connection.url === undefined ? undefined : parseS3(connection.url);
+  if (place === undefined) {
     throw new InvalidEvent('the files store needs connection {"path": FOLDER} or {"url": "s3://BUCKET/PREFIX"}');
   }
-  const prefix = decodeURIComponent(url.pathname)
-    .split('/')
-    .filter((part) => part !== '');
+  const { bucket, key } = place;
+  const prefix = key.split('/').filter((part) => part !== '');
   const client = new S3Client({});
-  const root = `s3://${url.hostname}`;
-  return folderOf(openS3Objects(url.hostname, client), [...prefix, ...parts], root, () => client.destroy());
+  const root = `s3://${bucket}`;
+  return folderOf(openS3Objects(bucket, client), [...prefix, ...parts], root, () => client.destroy());
 }
 
 /** The options of an event. @throws InvalidEvent */
