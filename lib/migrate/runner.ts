@@ -108,8 +108,12 @@ export function beforeTheLock(overview: Overview): Overview {
   return { ...overview, problems: overview.problems.filter(({ kind }) => kind !== 'half') };
 }
 
-/** Where to go. `to` 0 takes back everything. */
-export type Goal = { readonly up: number | undefined } | { readonly down: number } | { readonly to: number };
+/** Where to go. `to` 0 takes back everything; `upTo` never takes anything back. */
+export type Goal =
+  | { readonly up: number | undefined }
+  | { readonly upTo: number }
+  | { readonly down: number }
+  | { readonly to: number };
 
 export interface Move {
   readonly direction: Direction;
@@ -125,22 +129,26 @@ export interface Move {
  */
 export function movesTo(goal: Goal, overview: Overview, { files }: MigrationFolder): readonly Move[] {
   const { problems, pending, applied } = overview;
-  const isUp = 'up' in goal || ('to' in goal && !overview.applied.some(({ number }) => number > goal.to));
+  const highest = 'to' in goal ? goal.to : 'upTo' in goal ? goal.upTo : undefined;
+  const isUp = !('down' in goal) && !('to' in goal && applied.some(({ number }) => number > goal.to));
   // A way back is open also where a file was changed or lost: the history holds what it takes.
   const inTheWay = isUp ? problems : problems.filter(({ kind }) => kind === 'half' || kind === 'history');
   refuseProblems(inTheWay);
   if (
-    'to' in goal &&
-    goal.to !== 0 &&
-    !files.some(({ number }) => number === goal.to) &&
-    !applied.some(({ number }) => number === goal.to)
+    highest !== undefined &&
+    highest !== 0 &&
+    !files.some(({ number }) => number === highest) &&
+    !applied.some(({ number }) => number === highest)
   )
-    throw new NotFound(`there is no migration ${goal.to}; the highest is ${files.at(-1)?.number ?? 'none'}`);
+    throw new NotFound(`there is no migration ${highest}; the highest is ${files.at(-1)?.number ?? 'none'}`);
   if (isUp) {
-    const wanted = 'to' in goal ? pending.filter(({ number }) => number <= goal.to) : pending.slice(0, goal.up);
+    const wanted =
+      highest === undefined
+        ? pending.slice(0, 'up' in goal ? goal.up : undefined)
+        : pending.filter(({ number }) => number <= highest);
     return wanted.map((file) => ({ direction: 'up', number: file.number, file }));
   }
-  const back = 'to' in goal ? applied.filter(({ number }) => number > goal.to) : applied.slice(0, goal.down);
+  const back = 'down' in goal ? applied.slice(0, goal.down) : applied.filter(({ number }) => number > (highest ?? 0));
   return back.map((line) => ({ direction: 'down', number: line.number, file: fileOf(line, files), applied: line }));
 }
 

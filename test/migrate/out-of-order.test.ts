@@ -49,7 +49,10 @@ test('is refused, and applied where somebody says so; what is taken back goes in
   await world.done('repair', times.words, '--as', 'applied');
   await world.done('down');
   expect(await applied()).toEqual(['words', 'rank']);
-  await world.done('up', '--out-of-order');
+  const upTo = ['up', '--to', times.notes] as const;
+  expect((await world.migrate(...upTo)).code).not.toBe(0);
+  await world.done(...upTo, '--out-of-order');
+  expect(await applied()).toEqual(['words', 'rank', 'notes']);
   await world.done('to', '0');
   expect(await applied()).toEqual([]);
 });

@@ -58,8 +58,8 @@ export function addMigrateCommands(program: Command, work: Work): void {
     .option('--baseline <number>', 'of a store that was there before: up to this one all is applied already', number)
     .action((up: number | undefined, options: MoveOptions & { to?: number; baseline?: number }) =>
       work(async (context) => {
-        const goal = options.to === undefined ? { up } : { to: options.to };
-        return (await load.migrate()).moveCommand(context, { goal, only: 'up', baseline: options.baseline }, options);
+        const goal = options.to === undefined ? { up } : { upTo: options.to };
+        return (await load.migrate()).moveCommand(context, { goal, baseline: options.baseline }, options);
       }),
     );
 

@@ -52,23 +52,20 @@ export async function statusCommand(
 
 interface Aim {
   readonly goal: Goal;
-  /** Of `up --to N`: it never goes down. */
-  readonly only?: 'up';
   /** Up to this number all is applied already, by whatever was there before vecferry. */
   readonly baseline?: number | undefined;
 }
 
 /** `vecferry migrate up`, `down` and `to` */
 export async function moveCommand(context: CommandContext, aim: Aim, options: MoveOptions): Promise<number> {
-  const { goal, only, baseline } = aim;
+  const { goal, baseline } = aim;
   return await withMigrator(context, options, async (migrator) => {
     const movesNow = (overview: Overview): readonly Move[] => {
       const inTheWay = overview.problems.filter(({ kind }) => kind !== 'order' || options.outOfOrder !== true);
       const moves = movesTo(goal, { ...overview, problems: inTheWay }, migrator.folder);
-      if (only === 'up' && moves.some(({ direction }) => direction === 'down'))
-        throw new RunMismatch(
-          `later ones than ${'to' in goal ? goal.to : ''} are applied; vecferry migrate to takes them back`,
-        );
+      const isPast = 'upTo' in goal && overview.applied.some(({ number }) => number > goal.upTo);
+      if (isPast && options.outOfOrder !== true)
+        throw new RunMismatch(`later ones than ${goal.upTo} are applied; vecferry migrate to takes them back`);
       return moves;
     };
     const assumed = await withBaseline(migrator, baseline);
