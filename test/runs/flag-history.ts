@@ -1,15 +1,23 @@
 import { createHash } from 'node:crypto';
-import { readFileSync } from 'node:fs';
+import { closeSync, fstatSync, openSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Flag } from '../../lib/cutover/flag.ts';
 import type { Read } from './application.ts';
 import type { Result } from './world.ts';
 
+interface Seen {
+  readonly flag: Flag | undefined;
+  /** When it was first seen, in ms; a busy process sees it late. */
+  readonly at: number;
+  /** When it was written: another process may have seen it from then on. */
+  readonly writtenAt: number;
+}
+
 /** What the routing flag said at which time, seen from outside, and whether reads kept to it. */
 export interface FlagHistory {
-  /** Each value with the time of its first sight; the first is undefined, before the flag was set. */
-  readonly values: readonly { readonly at: number; readonly flag: Flag | undefined }[];
+  /** Each value in turn; the first is undefined, before the flag was set. */
+  readonly values: readonly Seen[];
   /** As it is now: where the process was busy, the timer's last look may be a while ago. */
   last(): Flag | undefined;
   stop(): void;
@@ -19,13 +27,13 @@ export interface FlagHistory {
 export function watchFlag(directory: string, name: string): FlagHistory {
   const path = join(directory, 'flags', `${name}.json`);
   let text = '';
-  const values: { at: number; flag: Flag | undefined }[] = [{ at: 0, flag: undefined }];
+  const values: Seen[] = [{ at: 0, writtenAt: 0, flag: undefined }];
   const look = (): void => {
     try {
-      const now = readFileSync(path, 'utf8');
+      const { now, writtenAt } = readWritten(path);
       if (now === text) return;
       text = now;
-      values.push({ at: Date.now(), flag: JSON.parse(now) });
+      values.push({ at: Date.now(), writtenAt, flag: JSON.parse(now) });
     } catch {
       // Not set yet, or made unreachable by a test.
     }
@@ -42,6 +50,16 @@ export function watchFlag(directory: string, name: string): FlagHistory {
       clearInterval(timer);
     },
   };
+}
+
+/** A file's text and when this very text was written. */
+function readWritten(path: string): { readonly now: string; readonly writtenAt: number } {
+  const file = openSync(path, 'r');
+  try {
+    return { now: readFileSync(file, 'utf8'), writtenAt: fstatSync(file).mtimeMs };
+  } finally {
+    closeSync(file);
+  }
 }
 
 /** Waits until the flag is as wanted. @throws Error when the run ends before, or two minutes have gone by */
@@ -88,7 +106,8 @@ export function follow(
     const places = new Set(
       values
         .filter(
-          ({ at }, i) => at <= read.at + read.ms + delayMs / 10 && (values[i + 1]?.at ?? Infinity) >= read.at - delayMs,
+          ({ writtenAt }, i) =>
+            writtenAt <= read.at + read.ms + delayMs / 10 && (values[i + 1]?.at ?? Infinity) >= read.at - delayMs,
         )
         .map(({ flag }) => placeOfKey(flag, name, read.key, source)),
     );
