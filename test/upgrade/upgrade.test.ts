@@ -1,3 +1,4 @@
+/** Over 400 lines: one folder of shards of every kind, brought up, cut off, repeated, under new names and with damaged files. */
 import { createHash } from 'node:crypto';
 import {
   existsSync,
