@@ -5,7 +5,6 @@ import { dirname, join } from 'node:path';
 import { S3Client } from '@aws-sdk/client-s3';
 import { DuckDBInstance } from '@duckdb/node-api';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
-import { type FauxqsServer, startFauxqs } from 'fauxqs';
 import { type Batch, column, concatBatches } from '../../lib/batch.ts';
 import { openS3Objects } from '../../lib/objects-s3.ts';
 import { encodeShard } from '../../lib/shard/shard.ts';
@@ -13,6 +12,7 @@ import { writeJsonLines } from '../../lib/stores/files/jsonl.ts';
 import { files } from '../../lib/stores/files.ts';
 import type { Range, Source } from '../../lib/stores/port.ts';
 import { makeBatch, makeSchema } from '../make.ts';
+import { startS3 } from '../servers/s3.ts';
 
 const words = new URL('../data/words-10k.parquet', import.meta.url).pathname;
 const everything: Range = { from: null, to: null };
@@ -419,21 +419,12 @@ describe('a target folder', () => {
 });
 
 describe('a folder in S3', () => {
-  let server: FauxqsServer;
-  const before = { ...process.env };
+  let s3: Awaited<ReturnType<typeof startS3>>;
   beforeAll(async () => {
-    server = await startFauxqs({ port: 0, logger: false, host: '127.0.0.1' });
-    server.createBucket('data');
-    Object.assign(process.env, {
-      AWS_ENDPOINT_URL_S3: `http://127.0.0.1:${server.port}`,
-      AWS_REGION: 'us-east-1',
-      AWS_ACCESS_KEY_ID: 'test',
-      AWS_SECRET_ACCESS_KEY: 'test',
-    });
+    s3 = await startS3('data');
   });
   afterAll(async () => {
-    process.env = before;
-    await server.stop();
+    await s3.stop();
   });
 
   test('is read and written as a local one', async () => {

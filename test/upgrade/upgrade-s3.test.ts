@@ -4,7 +4,6 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { S3Client } from '@aws-sdk/client-s3';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
-import { type FauxqsServer, startFauxqs } from 'fauxqs';
 import type { ListingObjectStore } from '../../lib/objects-files.ts';
 import { openS3Objects } from '../../lib/objects-s3.ts';
 import { decodeShard } from '../../lib/shard/shard.ts';
@@ -12,30 +11,22 @@ import { files } from '../../lib/stores/files.ts';
 import { besideOf, liesWithin } from '../../lib/upgrade/folder.ts';
 import { upgradeFolder } from '../../lib/upgrade/upgrade.ts';
 import { spawnCommand } from '../local/cli/command-line.ts';
+import { startS3 } from '../servers/s3.ts';
 import { writeFormat1 } from '../shard/old-formats.ts';
 
 /** Shards of teams that deploy lie in S3: the same commands bring them up there. */
 
-let server: FauxqsServer;
+let s3: Awaited<ReturnType<typeof startS3>>;
 let client: S3Client;
 let objects: ListingObjectStore;
-const before = { ...process.env };
 beforeAll(async () => {
-  server = await startFauxqs({ port: 0, logger: false, host: '127.0.0.1' });
-  server.createBucket('data');
-  Object.assign(process.env, {
-    AWS_ENDPOINT_URL_S3: `http://127.0.0.1:${server.port}`,
-    AWS_REGION: 'us-east-1',
-    AWS_ACCESS_KEY_ID: 'test',
-    AWS_SECRET_ACCESS_KEY: 'test',
-  });
+  s3 = await startS3('data');
   client = new S3Client({});
   objects = openS3Objects('data', client);
 });
 afterAll(async () => {
   client.destroy();
-  process.env = before;
-  await server.stop();
+  await s3.stop();
 });
 
 const old = (ids: readonly number[]): Buffer =>

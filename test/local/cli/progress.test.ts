@@ -16,16 +16,22 @@ import { makeEmbedding, makeEmbedPlan, makePlan } from '../../make-plan.ts';
 const directory = mkdtempSync(join(tmpdir(), 'vecferry-progress-'));
 afterAll(() => rm(directory, { recursive: true }));
 
-test('what live writes are at is a line when it is something else, not one for each record that is deleted', async () => {
-  const objects = openFileObjects(directory);
-  const since = '2026-01-01T00:00:00.000Z';
+function keepOutput() {
   const lines: string[] = [];
+  const events: object[] = [];
   const output: Output = {
     json: false,
-    event: () => undefined,
+    event: (event) => void events.push(event),
     line: (text) => void lines.push(text),
     fail: () => undefined,
   };
+  return { output, lines, events };
+}
+
+test('what live writes are at is a line when it is something else, not one for each record that is deleted', async () => {
+  const objects = openFileObjects(directory);
+  const since = '2026-01-01T00:00:00.000Z';
+  const { output, lines } = keepOutput();
   await putJson(objects, runKeys('r1').plan, makePlan({ live: true }));
   await putJson(objects, runKeys('r1').live, { flag: 'words', since, settledAt: since });
   const place = { directory };
@@ -46,13 +52,7 @@ test('what live writes are at is a line when it is something else, not one for e
 
 test('how far the texts are embedded is a line now and then, with rate and price, not one a look', async () => {
   const objects = openFileObjects(directory);
-  const lines: string[] = [];
-  const output: Output = {
-    json: false,
-    event: () => undefined,
-    line: (text) => void lines.push(text),
-    fail: () => undefined,
-  };
+  const { output, lines } = keepOutput();
   const event = { embed: { text: 'word', model: { provider: 'openai', name: 'small', dimensions: 8 } } };
   await putJson(objects, runKeys('r2').plan, { ...makePlan(event, 'r2'), embed: makeEmbedPlan() });
   const following = followRun({ objects, run: 'r2', output, isTerminal: false, intervalMs: 10, place: { directory } });
@@ -77,14 +77,7 @@ test('how far the texts are embedded is a line now and then, with rate and price
 
 test('a plan that cannot be read ends no run that is followed: it is said once, and looked at again', async () => {
   const objects = openFileObjects(directory);
-  const lines: string[] = [];
-  const events: object[] = [];
-  const output: Output = {
-    json: false,
-    event: (event) => void events.push(event),
-    line: (text) => void lines.push(text),
-    fail: () => undefined,
-  };
+  const { output, lines, events } = keepOutput();
   await objects.put(runKeys('r3').plan, '{"run": "r3", "event": ', 'application/json');
   const following = followRun({ objects, run: 'r3', output, isTerminal: false, intervalMs: 5, place: { directory } });
   await sleep(100);
@@ -95,13 +88,7 @@ test('a plan that cannot be read ends no run that is followed: it is said once, 
 
 test('an index that is built for long says now and then how far it is and whom it waits for; one that is quick says nothing', async () => {
   const objects = openFileObjects(directory);
-  const lines: string[] = [];
-  const output: Output = {
-    json: false,
-    event: () => undefined,
-    line: (text) => void lines.push(text),
-    fail: () => undefined,
-  };
+  const { output, lines } = keepOutput();
   await putJson(objects, runKeys('r4').plan, makePlan({}, 'r4'));
   await putJson(objects, runKeys('r4').manifest, { format: 1, run: 'r4', records: 0, bytes: 0, shards: [] });
   const clock = jest.spyOn(performance, 'now');
@@ -114,7 +101,7 @@ test('an index that is built for long says now and then how far it is and whom i
   const ofIndex = (): string[] => lines.filter((line) => line.startsWith('index'));
   expect(ofIndex()).toEqual([]);
   clock.mockImplementation(() => base + 31_000);
-  await sleep(100);
+  for (const end = Date.now() + 10_000; ofIndex().length === 0 && Date.now() < end; ) await sleep(5);
   clock.mockImplementation(() => base + 62_000);
   await sleep(100);
   await following.stop();
