@@ -7,6 +7,8 @@ import type { MetricLine, ShadowRead } from '../lib/client/metric-line.ts';
 export interface LineParts {
   /** Milliseconds since 1970. */
   readonly at: number;
+  /** Default: as `at`. */
+  readonly begunAt?: number;
   readonly place?: string;
   readonly flag?: string;
   readonly reads?: readonly (readonly [ms: number, ok: boolean])[];
@@ -16,6 +18,7 @@ export interface LineParts {
 
 export function makeLine({
   at,
+  begunAt = at,
   place = 'memory:articles2',
   flag = 'articles2',
   reads = [],
@@ -25,6 +28,7 @@ export function makeLine({
   const ok = reads.filter(([, isOk]) => isOk);
   return {
     _aws: { Timestamp: at, CloudWatchMetrics: [] },
+    begunAt,
     flag,
     place,
     reads,

@@ -12,6 +12,11 @@ export interface MetricLine {
       readonly Metrics: readonly { readonly Name: string; readonly Unit: string; readonly StorageResolution: 1 }[];
     }[];
   };
+  /**
+   * Milliseconds since 1970: no read or shadow read of the line began before. A canary's step judges none that did, and a slow
+   * one of before ends within the step.
+   */
+  readonly begunAt: number;
   /** The routing flag's name. */
   readonly flag: string;
   /** The side that the line is about, `store:collection`. */

@@ -24,6 +24,8 @@ export interface MetricsOptions {
 const flushMs = 1000;
 
 interface Tally {
+  /** When the earliest began, in ms since 1970. */
+  begunAt: number;
   reads: [number, boolean][];
   shadowReads: ShadowRead[];
   counts: { [C in Counter]?: number };
@@ -50,7 +52,13 @@ export function makeMetrics({ flag, sink, onError }: MetricsOptions): Metrics {
   const tallyOf = (place: string): Tally => {
     const there = tallies.get(place);
     if (there !== undefined) return there;
-    const tally: Tally = { reads: [], shadowReads: [], counts: {}, waiting: undefined };
+    const tally: Tally = {
+      begunAt: Date.now(),
+      reads: [],
+      shadowReads: [],
+      counts: {},
+      waiting: undefined,
+    };
     tallies.set(place, tally);
     if (timer === undefined) {
       timer = setTimeout(hand, flushMs);
@@ -64,14 +72,17 @@ export function makeMetrics({ flag, sink, onError }: MetricsOptions): Metrics {
   };
   return {
     read: (place, ms, ok) => {
-      const { reads } = tallyOf(place);
-      reads.push([round(ms), ok]);
-      if (reads.length >= maxValues) hand();
+      const tally = tallyOf(place);
+      began(tally, ms);
+      tally.reads.push([round(ms), ok]);
+      if (tally.reads.length >= maxValues) hand();
     },
     shadow: (place, { k, overlap, activeMs, otherMs }) => {
-      const { shadowReads } = tallyOf(place);
-      shadowReads.push({ k, overlap: round(overlap), activeMs: round(activeMs), otherMs: round(otherMs) });
-      if (shadowReads.length >= maxValues) hand();
+      const tally = tallyOf(place);
+      // The other side is asked once the first has answered.
+      began(tally, activeMs + otherMs);
+      tally.shadowReads.push({ k, overlap: round(overlap), activeMs: round(activeMs), otherMs: round(otherMs) });
+      if (tally.shadowReads.length >= maxValues) hand();
     },
     count: (counter, place) => {
       const { counts } = tallyOf(place);
@@ -90,12 +101,22 @@ export function makeMetrics({ flag, sink, onError }: MetricsOptions): Metrics {
   };
 }
 
+/** Of what took `ms` until now. */
+function began(tally: Tally, ms: number): void {
+  tally.begunAt = Math.min(tally.begunAt, Math.floor(Date.now() - ms));
+}
+
 /** Microseconds are enough of a millisecond, and shorter. */
 function round(value: number): number {
   return Math.round(value * 1000) / 1000;
 }
 
-function lineOf(flag: string, place: string, { reads, shadowReads, counts, waiting }: Tally, now: number): MetricLine {
+function lineOf(
+  flag: string,
+  place: string,
+  { begunAt, reads, shadowReads, counts, waiting }: Tally,
+  now: number,
+): MetricLine {
   const answered = reads.filter(([, ok]) => ok);
   const values = {
     ...(reads.length === 0 ? {} : { Reads: reads.length, ReadErrors: reads.length - answered.length }),
@@ -116,6 +137,7 @@ function lineOf(flag: string, place: string, { reads, shadowReads, counts, waiti
       Timestamp: now,
       CloudWatchMetrics: [{ Namespace: metricNamespace, Dimensions: [['flag', 'place']], Metrics: metrics }],
     },
+    begunAt,
     flag,
     place,
     ...values,

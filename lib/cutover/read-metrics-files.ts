@@ -10,6 +10,8 @@ import { type LastReads, type ReadMetrics, repairsMs } from './read-metrics.ts';
 /** What is read of a line that the client writes: lib/client/metric-line.ts. It may hold more. */
 const lineSchema = z.object({
   _aws: z.object({ Timestamp: z.number() }),
+  /** Clients of before it was told wrote what happened in the second before a line. */
+  begunAt: z.number().optional(),
   flag: z.string(),
   place: z.string(),
   /** Milliseconds, and whether the read was answered. */
@@ -30,7 +32,7 @@ export function fileReads(directory: string): ReadMetrics {
     lastReads: async ({ flag, place, since, requests }) => {
       const lines = linesOf(join(directory, flag), since.getTime());
       try {
-        return await lastOf(lines, { place, requests });
+        return await lastOf(lines, { place, requests, since });
       } finally {
         await lines.return();
       }
@@ -54,12 +56,12 @@ async function lastLevel(lines: AsyncGenerator<ReadsLine>, place: string): Promi
 
 async function lastOf(
   lines: AsyncGenerator<ReadsLine>,
-  { place, requests }: Pick<LastReads, 'place' | 'requests'>,
+  { place, requests, since }: Pick<LastReads, 'place' | 'requests' | 'since'>,
 ): Promise<ReadsSeen> {
   const reads: ReadsLine['reads'] = [];
   const overlaps: number[] = [];
   for await (const line of lines) {
-    if (line.place !== place) continue;
+    if (line.place !== place || (line.begunAt ?? line._aws.Timestamp) < since.getTime()) continue;
     reads.push(...line.reads.toReversed().slice(0, requests - reads.length));
     overlaps.push(
       ...line.shadowReads

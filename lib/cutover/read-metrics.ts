@@ -20,7 +20,7 @@ export interface LastReads {
   readonly flag: string;
   /** The side, as the flag names it: `store:collection`. */
   readonly place: string;
-  /** Reads before it do not count. */
+  /** Reads that began before it do not count. */
   readonly since: Date;
   readonly now: Date;
   /** How many of the last reads, and of the last shadow reads, are looked at; all of a period where it is read by periods. */

@@ -128,6 +128,20 @@ describe('metrics', () => {
     );
   });
 
+  test('say when the earliest of what they tell of began, a read or both halves of a shadow read', async () => {
+    const sink = keptLines();
+    const metrics = makeMetrics({ flag: 'words', sink, onError: () => {} });
+    const before = Date.now();
+    metrics.read('a:words', 3, true);
+    metrics.read('b:words', 5000, false);
+    metrics.read('b:words', 3, true);
+    await metrics.flush();
+    metrics.shadow('b:words', { k: 1, overlap: 1, activeMs: 4000, otherMs: 3000 });
+    await metrics.close();
+    const ages = sink.lines.map(({ begunAt }) => Math.round((before - begunAt) / 1000));
+    expect(ages).toEqual([0, 5, 7]);
+  });
+
   test('are written within a second and a bit without anybody asking', async () => {
     const sink = keptLines();
     const metrics = makeMetrics({ flag: 'words', sink, onError: () => {} });

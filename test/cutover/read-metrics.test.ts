@@ -66,6 +66,18 @@ describe('metrics in files', () => {
     });
   });
 
+  test('of a line whose slowest read began before the step do not count: a target that was mended is not judged by it', async () => {
+    const directory = newDirectory();
+    appendLines(directory, 'one', [
+      makeLine({ at: t0 + 300, begunAt: t0 - 1, reads: [[301, false]], shadowReads: [shadow(0)] }),
+      makeLine({ at: t0 + 1300, begunAt: t0, reads: [[7, true]], shadowReads: [shadow(1)] }),
+      // A line may end with a read that began before those of the line ahead of it.
+      makeLine({ at: t0 + 2300, begunAt: t0 - 1, reads: [[2301, false]] }),
+    ]);
+    expect(await ask(directory)).toEqual({ reads: 1, errors: 0, p95Ms: 7, shadows: 1, overlap: 1 });
+    expect(await ask(directory, { since: t0 - 1 })).toMatchObject({ reads: 3, errors: 2 });
+  });
+
   test('whose last line is half written are read without it', async () => {
     const directory = newDirectory();
     appendLines(directory, 'one', [
@@ -195,10 +207,16 @@ describe('metrics in CloudWatch', () => {
     const lines = perSecond(t0, 60, (at) => ({ reads: times(10, () => [5, at >= 20] as const) }));
     simulate(lines, t0 + 60_000);
     expect(await ask({ since: t0 + 15_000, now: t0 + 59_999 })).toMatchObject({ errors: 0 });
-    expect(await ask({ since: t0 + 10_000, now: t0 + 59_999, requests: 1000 })).toMatchObject({
+    expect(await ask({ since: t0 + 8_000, now: t0 + 59_999, requests: 1000 })).toMatchObject({
       reads: 500,
       errors: 100,
     });
+  });
+
+  test('that a line of before tells of do not count: it is of the second before its time, and of reads that took one', async () => {
+    const lines = perSecond(t0, 60, (at) => ({ reads: times(10, () => [5, at >= 20] as const) }));
+    simulate(lines, t0 + 60_000);
+    expect(await ask({ since: t0 + 9_000, now: t0 + 59_999 })).toMatchObject({ errors: 0 });
   });
 
   test('older than three hours are asked for by the minute, and only where the younger ones are too few', async () => {
@@ -217,7 +235,7 @@ describe('metrics in CloudWatch', () => {
   test('are read page by page to the end', async () => {
     const lines = perSecond(t0, 600, () => ({ reads: [[5, true]], shadowReads: [shadow(0.9)] }));
     const calls = simulate(lines, t0 + 600_000, { pageSize: 50 });
-    expect(await ask({ requests: 1000 })).toMatchObject({ reads: 600, shadows: 600 });
+    expect(await ask({ since: t0 - 10_000, requests: 1000 })).toMatchObject({ reads: 600, shadows: 600 });
     expect(calls.filter(({ NextToken }) => NextToken !== undefined).length).toBeGreaterThan(3);
   });
 
@@ -257,8 +275,8 @@ describe('metrics in CloudWatch', () => {
           // The same number of reads as its whole periods hold: the files must say the very same of them.
           const exact = { flag, place, now: new Date(now), since: new Date(since) };
           const files = fileReads(directory);
-          const start = Math.ceil(since / 10_000) * 10_000;
-          const minuteStart = Math.ceil(since / 60_000) * 60_000;
+          const start = Math.ceil((since + 2000) / 10_000) * 10_000;
+          const minuteStart = Math.ceil((since + 2000) / 60_000) * 60_000;
           const isFine = start >= now - 175 * 60_000;
           const counted = { ...exact, since: new Date(isFine ? start : minuteStart) };
           const same = await files.lastReads({ ...counted, requests: Math.max(1, coarse.reads) });

@@ -25,20 +25,24 @@ afterEach(async () => {
   for (const end of cleanUp.splice(0)) await end();
 });
 
+/** What a read takes of a target that has become slow; processors that others use too may take half of it for a good one. */
+const slowMs = 1200;
+const maxP95Ms = 900;
+
 /** What a target does from a moment on. */
 const breaches = {
   errors: {
     search: async () => {
       throw new Error('the target is not well');
     },
-    reason: /\d+ of the last \d+ reads of the target failed, and at most 10.00% may/,
+    reason: /\d+ of the last \d+ reads of the target failed, and at most 50.00% may/,
   },
   latency: {
     search: async (search: Side['search'], query: Parameters<Side['search']>[0]) => {
-      await new Promise((resolve) => setTimeout(resolve, 600));
+      await new Promise((resolve) => setTimeout(resolve, slowMs));
       return await search(query);
     },
-    reason: /the p95 latency of the last 20 reads of the target is .*, and at most 500 ms is allowed/,
+    reason: /the p95 latency of the last 20 reads of the target is .*, and at most 900 ms is allowed/,
   },
   overlap: {
     search: async () => [{ id: 'something' }, { id: 'else' }],
@@ -58,14 +62,19 @@ describe.each(Object.keys(breaches) as Breach[])('a breach by %s', (kind) => {
       to: 'lancedb',
       records: 300,
       event: { validate: { recall: null } },
-      canary: { steps: quickSteps([10, 1], [50, 1], [100, 30]), maxErrorRate: 0.1, maxP95Ms: 500, watchSeconds },
+      canary: {
+        steps: quickSteps([10, 1], [50, 1], [100, 30]),
+        maxErrorRate: 0.5,
+        watchSeconds,
+        ...(kind === 'latency' && { maxP95Ms }),
+      },
     });
     const history = watchFlag(world.directory, world.flag);
     cleanUp.push(history.stop);
     let isBad = false;
     const { reason, search } = breaches[kind];
     const opened = await openApplication(
-      world.application({ name: 'application', readers: 6, readEveryMs: 5, writeEveryMs: 30 }),
+      world.application({ name: 'application', readers: 12, readEveryMs: 10, writeEveryMs: 30 }),
       (options) => {
         const target = options.sides[world.target];
         if (target === undefined) throw new Error('no target');
@@ -73,7 +82,7 @@ describe.each(Object.keys(breaches) as Breach[])('a breach by %s', (kind) => {
           ...target,
           search: (query) => (isBad ? search(target.search, query) : target.search(query)),
         };
-        return { ...options, sides: { ...options.sides, [world.target]: bad } };
+        return { ...options, timeoutMs: 10_000, sides: { ...options.sides, [world.target]: bad } };
       },
     );
     cleanUp.push(() => opened.application.stop());
@@ -105,4 +114,4 @@ describe.each(Object.keys(breaches) as Breach[])('a breach by %s', (kind) => {
 });
 
 /** For reads to be made on two processors that others use too. */
-const slackSeconds = 4;
+const slackSeconds = 8;
