@@ -67,7 +67,7 @@ async function measure(sql: pg.Client, url: string, directory: string): Promise<
   };
   // The history is only added to: dropped each time, so that every round begins alike.
   const anew = async (): Promise<void> => {
-    await sql.query('DROP TABLE IF EXISTS vecferry_migrations');
+    await sql.query('DROP TABLE IF EXISTS vecferry_migrations, vecferry_migrations_head');
     await sql.query('DROP FUNCTION IF EXISTS vecferry_migrations_is_append_only');
   };
   const tasks = {

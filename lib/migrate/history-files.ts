@@ -4,7 +4,7 @@ import { z } from 'zod';
 import { RunMismatch, Throttled } from '../errors.ts';
 import { createJson, getJson, type ObjectStore, putJson } from '../objects.ts';
 import { isAlive, thisProcess } from '../process-owner.ts';
-import { chainOf, faultsOf, type KeptHistory, type Line } from './history-lines.ts';
+import { chainOf, endOf, faultsOf, isAcceptance, type KeptHistory, type Line } from './history-lines.ts';
 
 /**
  * The history of a team without PostgreSQL: an object a line, in a directory or a bucket. A line is put where there is none yet, so of two
@@ -13,6 +13,9 @@ import { chainOf, faultsOf, type KeptHistory, type Line } from './history-lines.
 
 const linesPrefix = 'migrations/history/';
 const locksPrefix = 'migrations/locks/';
+/** The end of the history, out of reach of who deletes its lines. */
+const headKey = 'migrations/head.json';
+const headSchema = z.strictObject({ seq: z.number().int().nonnegative(), chain: z.string() });
 const key = (prefix: string, number: number): string => `${prefix}${String(number).padStart(6, '0')}.json`;
 
 const lineSchema = z.strictObject({
@@ -57,6 +60,15 @@ export function filesHistory(objects: ObjectStore, where: string): KeptHistory {
     return found.flatMap((line) => (line === undefined ? [] : [line]));
   };
 
+  /**
+   * The head first: it is written after its line, so the lines that are read next hold that one. It is behind by a line where a process died
+   * between the two.
+   */
+  const state = async () => {
+    const head = await getJson(objects, headKey, headSchema);
+    return { head, lines: await lines() };
+  };
+
   const highestLock = async (): Promise<string | undefined> => (await objects.list(locksPrefix)).at(-1);
 
   /** Who has the lock, for people; undefined: nobody who lives. */
@@ -91,16 +103,22 @@ export function filesHistory(objects: ObjectStore, where: string): KeptHistory {
   return {
     where,
     entries: async () => (await lines()).map(({ entry }) => entry),
-    faults: async () => faultsOf(await lines(), where),
+    faults: async () => faultsOf({ ...(await state()), isExact: false, where }),
 
     append: async (entry) => {
-      const before = await lines();
-      const expected = (before.at(-1)?.entry.seq ?? 0) + 1;
-      const line = { entry, chain: chainOf(before.at(-1)?.chain ?? '', entry) };
+      const { head, lines: before } = await state();
+      const last = before.at(-1);
+      const expected = (last?.entry.seq ?? 0) + 1;
+      const end = endOf(last === undefined ? undefined : { seq: last.entry.seq, chain: last.chain }, head);
+      const line = { entry, chain: chainOf(end, entry) };
+      // There before the first line is, so that one that is missing later was taken away, which only a person sets right.
+      const isKept = head !== undefined || last === undefined || isAcceptance(entry);
+      if (head === undefined && last === undefined) await createJson(objects, headKey, { seq: 0, chain: '' });
       if (entry.seq !== expected || !(await createJson(objects, key(linesPrefix, entry.seq), line)))
         throw new RunMismatch(
           `line ${entry.seq} of the history, ${where}, is there: another process has migrated meanwhile; start the command again`,
         );
+      if (isKept) await putJson(objects, headKey, { seq: entry.seq, chain: line.chain });
     },
 
     locked: async (work, { waitMs, by }) => {

@@ -4,7 +4,7 @@ import { z } from 'zod';
 import { AccessDenied, Incompatible, RunMismatch, ShardDamaged, Throttled } from '../errors.ts';
 import { parseAs } from '../event.ts';
 import { serverError, storeError } from '../stores/pgvector/errors.ts';
-import { chainOf, faultsOf, type KeptHistory, type Line } from './history-lines.ts';
+import { chainOf, endOf, faultsOf, type Head, isAcceptance, type KeptHistory, type Line } from './history-lines.ts';
 import type { SqlRow, SqlSession } from './session.ts';
 
 /**
@@ -16,6 +16,8 @@ import type { SqlRow, SqlSession } from './session.ts';
 const quoted = (name: string): string => `"${name.replaceAll('"', '""')}"`;
 
 const table = 'vecferry_migrations';
+/** One row, the end of the history: who cuts lines off the other table does not reach it by the same statement. */
+const headTable = 'vecferry_migrations_head';
 const guard = 'vecferry_migrations_is_append_only';
 
 /** `key` of pg_advisory_lock(int, int): "vecf" in ASCII. The lock is of this database alone by itself. */
@@ -39,6 +41,15 @@ BEGIN
   RAISE EXCEPTION 'the history of migrations is never rewritten' USING HINT = 'say how things are with: vecferry migrate repair';
 END $$;
 CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON ${quoted(schema)}.${table}
+  FOR EACH STATEMENT EXECUTE FUNCTION ${quoted(schema)}.${guard}();
+${createHead(schema)}
+INSERT INTO ${quoted(schema)}.${headTable} VALUES (1, 0, '');`;
+
+/** Without its row, which the next line brings. The key is needed where a publication of all tables replicates its updates. */
+const createHead = (schema: string): string => `
+CREATE TABLE ${quoted(schema)}.${headTable} (one int PRIMARY KEY CHECK (one = 1), seq bigint NOT NULL, chain text NOT NULL);
+COMMENT ON TABLE ${quoted(schema)}.${headTable} IS 'The last line of vecferry_migrations.';
+CREATE TRIGGER append_only BEFORE DELETE OR TRUNCATE ON ${quoted(schema)}.${headTable}
   FOR EACH STATEMENT EXECUTE FUNCTION ${quoted(schema)}.${guard}();`;
 
 const rowSchema = z.object({
@@ -87,34 +98,64 @@ function lineOf(row: SqlRow): Line {
 /** @param store its name, for people @param schema where the table is, or will be */
 export function postgresHistory(session: SqlSession, store: string, schema = 'public'): KeptHistory {
   const name = `${quoted(schema)}.${table}`;
+  const headName = `${quoted(schema)}.${headTable}`;
   const where = `${schema}.${table} of '${store}'`;
   let isLocked = false;
   const told = (error: unknown): Error => {
     const shown = storeError(error, `the history of migrations, ${where}`);
     if (serverError(error)?.code !== '42501') return shown;
-    const how = `it needs SELECT and INSERT on that table, and the first up CREATE in that schema: GRANT them, or name a schema of your own in vecferry.yaml: historySchema: ops`;
+    const how = `it needs SELECT and INSERT on that table, UPDATE too on ${headTable} beside it, and the first up CREATE in that schema: GRANT them, or name a schema of your own in vecferry.yaml: historySchema: ops`;
     return new AccessDenied(`${shown.message}; ${how}`, { cause: error });
   };
 
-  const lines = async (): Promise<readonly Line[]> => {
+  const whatIsThere = async (): Promise<{ readonly hasLines: boolean; readonly hasHead: boolean }> => {
+    const sql = 'SELECT to_regclass($1)::text AS lines, to_regclass($2)::text AS head';
+    const [there] = await session.rows(sql, [name, headName]);
+    return { hasLines: there?.['lines'] !== null, hasHead: there?.['head'] !== null };
+  };
+
+  /** Lines and head of one moment: another process may add a line between two questions. */
+  const state = async (): Promise<{ readonly lines: readonly Line[]; readonly head: Head | undefined }> => {
     try {
-      const [there] = await session.rows('SELECT to_regclass($1)::text AS name', [name]);
-      if (there?.['name'] === null) return [];
-      return (await session.rows(`SELECT ${selected} FROM ${name} AS kept ORDER BY kept.seq`)).map(lineOf);
+      const { hasLines, hasHead } = await whatIsThere();
+      if (!hasLines && hasHead) throw dropped();
+      if (!hasLines) return { lines: [], head: undefined };
+      const from = hasHead
+        ? `(SELECT seq, chain FROM ${headName})`
+        : '(SELECT NULL::bigint AS seq, NULL::text AS chain)';
+      const rows = await session.rows(`SELECT head.seq::text AS head_seq, head.chain AS head_chain, line.*
+        FROM (VALUES (1)) one LEFT JOIN ${from} head ON true
+        LEFT JOIN (SELECT ${selected} FROM ${name}) line ON true ORDER BY line.seq::bigint`);
+      const { head_seq: seq = null, head_chain: chain = null } = rows[0] ?? {};
+      return {
+        lines: rows.filter((row) => row['seq'] !== null).map(lineOf),
+        head: seq === null || chain === null ? undefined : { seq: Number(seq), chain },
+      };
     } catch (error) {
       throw told(error);
     }
   };
 
+  /** Its guard is made with it, and outlives it: who begins anew would apply everything again. */
+  const dropped = (cause?: unknown): Incompatible => {
+    const anew = `DROP TABLE IF EXISTS ${headName}; DROP FUNCTION ${quoted(schema)}.${guard}();`;
+    const how = `bring it back from a copy of the database, or begin anew with ${anew} and say what stands with vecferry migrate repair N --as applied`;
+    return new Incompatible(`the history of migrations, ${where}, was dropped; ${how}`, { cause });
+  };
+
   /** The end that a line is added to, and whether the lock is still ours: one question, as it is asked for each migration. */
-  const lastLine = async (): Promise<{ readonly seq: number; readonly chain: string; readonly isHeld: boolean }> => {
+  const lastLine = async (): Promise<{ readonly seq: number; readonly end: string; readonly isHeld: boolean }> => {
     try {
       const [found] =
-        await session.rows(`SELECT coalesce(last.seq, 0)::text AS seq, coalesce(last.chain, '') AS chain, EXISTS (
+        await session.rows(`SELECT last.seq::text AS seq, last.chain, head.seq::text AS head_seq, head.chain AS head_chain, EXISTS (
           SELECT FROM pg_locks WHERE locktype = 'advisory' AND granted AND pid = pg_backend_pid()
             AND classid::bigint = ${lockClass} AND objid::bigint = ${lockKey(schema) >>> 0})::text AS is_held
-        FROM (VALUES (1)) one LEFT JOIN (SELECT seq, chain FROM ${name} ORDER BY seq DESC LIMIT 1) last ON true`);
-      return { seq: Number(found?.['seq']), chain: found?.['chain'] ?? '', isHeld: found?.['is_held'] === 'true' };
+        FROM (VALUES (1)) one LEFT JOIN (SELECT seq, chain FROM ${name} ORDER BY seq DESC LIMIT 1) last ON true
+        LEFT JOIN ${headName} head ON true`);
+      const { seq = null, chain = null, head_seq: headSeq = null, head_chain: headChain = null } = found ?? {};
+      const last = seq === null || chain === null ? undefined : { seq: Number(seq), chain };
+      const head = headSeq === null || headChain === null ? undefined : { seq: Number(headSeq), chain: headChain };
+      return { seq: last?.seq ?? 0, end: endOf(last, head), isHeld: found?.['is_held'] === 'true' };
     } catch (error) {
       throw told(error);
     }
@@ -141,9 +182,9 @@ export function postgresHistory(session: SqlSession, store: string, schema = 'pu
 
   return {
     where,
-    entries: async () => (await lines()).map(({ entry }) => entry),
+    entries: async () => (await state()).lines.map(({ entry }) => entry),
 
-    faults: async () => faultsOf(await lines(), where),
+    faults: async () => faultsOf({ ...(await state()), isExact: true, where }),
     holder,
 
     append: async (entry) => {
@@ -165,7 +206,7 @@ export function postgresHistory(session: SqlSession, store: string, schema = 'pu
         entry.statement,
         entry.sql,
         entry.standsAt,
-        chainOf(last.chain, entry),
+        chainOf(last.end, entry),
       ].map((value) => (value === undefined ? null : String(value)));
       const elsewhere = 'another process has migrated meanwhile; nothing of this step stands; start the command again';
       if (entry.seq !== expected)
@@ -174,10 +215,15 @@ export function postgresHistory(session: SqlSession, store: string, schema = 'pu
         throw new RunMismatch(
           'the lock of migrations was let go by a statement of this migration; take pg_advisory_unlock_all or DISCARD out of it',
         );
+      // A head that was taken away is set right by who says that the history is right, and by nobody else.
+      const setHead = isAcceptance(entry)
+        ? `INSERT INTO ${headName} SELECT 1, seq, chain FROM line ON CONFLICT (one) DO UPDATE SET seq = excluded.seq, chain = excluded.chain`
+        : `UPDATE ${headName} SET seq = line.seq, chain = line.chain FROM line`;
       try {
         await session.rows(
-          `INSERT INTO ${name} (seq, number, name, checksum, action, at, by, milliseconds, rollback, detail, kind, declared, statement, sql, stands_at, chain)
-          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)`,
+          `WITH line AS (INSERT INTO ${name} (seq, number, name, checksum, action, at, by, milliseconds, rollback, detail, kind, declared, statement, sql, stands_at, chain)
+          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16) RETURNING seq, chain)
+          ${setHead}`,
           values,
         );
       } catch (error) {
@@ -197,16 +243,17 @@ export function postgresHistory(session: SqlSession, store: string, schema = 'pu
             );
           await sleep(lockIntervalMs);
         }
-        const [there] = await session.rows('SELECT to_regclass($1)::text AS name', [name]);
-        if (there?.['name'] === null) {
+        const { hasLines, hasHead } = await whatIsThere();
+        if (!hasLines && hasHead) throw dropped();
+        if (!hasLines) {
           const [found] = await session.rows('SELECT to_regnamespace($1)::text AS name', [quoted(schema)]);
           const isMissing = found?.['name'] === null;
           await session.run(createTable(schema, isMissing)).catch((error: unknown) => {
-            // Its guard is made with it, and outlives it: who begins anew would apply everything again.
-            if (serverError(error)?.code !== '42723') throw error;
-            const how = `bring it back from a copy of the database, or begin anew with DROP FUNCTION ${quoted(schema)}.${guard}(); and say what stands with vecferry migrate repair N --as applied`;
-            throw new Incompatible(`the history of migrations, ${where}, was dropped; ${how}`, { cause: error });
+            throw serverError(error)?.code === '42723' ? dropped(error) : error;
           });
+        } else if (!hasHead) {
+          // Empty, so that what was taken away goes on being told until somebody says that the history is right.
+          await session.run(createHead(schema));
         }
       } catch (error) {
         throw told(error);

@@ -17,7 +17,7 @@ const table = (name: string): string =>
 const tables = async (): Promise<readonly unknown[]> =>
   (
     await world.rows(
-      `SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace AND relname <> 'vecferry_migrations' ORDER BY 1`,
+      `SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace AND relname NOT LIKE 'vecferry_migrations%' ORDER BY 1`,
     )
   ).map(({ relname }) => relname);
 const actions = async (): Promise<readonly string[]> =>

@@ -85,19 +85,77 @@ test('a SQL file without a PostgreSQL to run it on is refused, with what to writ
   await world.remove('001_sql.sql');
 });
 
+const entry = (seq: number): HistoryEntry => ({
+  seq,
+  number: seq,
+  name: `00${seq}_a`,
+  checksum: 'c',
+  action: 'up',
+  at: '2026-11-21T00:00:00.000Z',
+  by: 'ada',
+  milliseconds: 1,
+});
+
+test('lines that were cut off its end are seen, also once others were written after them, and so is an end that was taken away', async () => {
+  const directory = join(world.folder, '..', 'cut');
+  const objects = openFileObjects(directory);
+  const history = filesHistory(objects, 'here');
+  for (const seq of [1, 2, 3, 4]) await history.append(entry(seq));
+  const line = (seq: number): string => `migrations/history/00000${seq}.json`;
+  const last = await objects.get(line(4));
+  await objects.delete(line(4));
+  await objects.delete(line(3));
+  expect(await history.faults()).toEqual([
+    'the history, here, ends with line 2, and lines 3 to 4 were written after it: it was cut off',
+  ]);
+  await history.append(entry(3));
+  expect(await history.faults()).toEqual([expect.stringContaining('line 3 of the history')]);
+  await history.append({ ...entry(4), number: 0, action: 'repaired' });
+  expect(await history.faults()).toEqual([]);
+
+  await objects.put(line(4), last ?? '');
+  expect(await history.faults()).toContain(
+    'line 4 of the history, here, is another one than was written: the end was cut off and replaced',
+  );
+  const head = await objects.get('migrations/head.json');
+  await objects.delete('migrations/head.json');
+  await history.append(entry(5));
+  expect((await history.faults()).join()).toContain('what keeps it was taken away');
+  expect(head).toBeDefined();
+});
+
+test('a process that dies between a line and the note of the end leaves no false alarm, and neither does a look meanwhile', async () => {
+  const objects = openFileObjects(join(world.folder, '..', 'died'));
+  const history = filesHistory(objects, 'here');
+  const dying: ObjectStore = {
+    ...objects,
+    put: async (key, body) => {
+      if (key === 'migrations/head.json') throw new Error('killed');
+      await objects.put(key, body);
+    },
+  };
+  await history.append(entry(1));
+  await expect(filesHistory(dying, 'here').append(entry(2))).rejects.toThrow('killed');
+  expect(await history.entries()).toHaveLength(2);
+  expect(await history.faults()).toEqual([]);
+  await history.append(entry(3));
+  expect(await history.faults()).toEqual([]);
+
+  const looks: (readonly string[])[] = [];
+  let isDone = false;
+  const looking = (async () => {
+    while (!isDone) looks.push(await filesHistory(objects, 'here').faults());
+  })();
+  for (let seq = 4; seq < 60; seq++) await history.append(entry(seq));
+  isDone = true;
+  await looking;
+  expect(looks.length).toBeGreaterThan(0);
+  expect(looks.flat()).toEqual([]);
+});
+
 test('of two that write the same line one wins, a line that was changed is seen, and the lock of a dead process is taken over', async () => {
   const directory = join(world.folder, '..', 'lines');
   const objects = openFileObjects(directory);
-  const entry = (seq: number): HistoryEntry => ({
-    seq,
-    number: seq,
-    name: `00${seq}_a`,
-    checksum: 'c',
-    action: 'up',
-    at: '2026-11-21T00:00:00.000Z',
-    by: 'ada',
-    milliseconds: 1,
-  });
   const [one, other] = [filesHistory(objects, 'here'), filesHistory(objects, 'here')];
   await one.append(entry(1));
   const settled = await Promise.allSettled([one.append(entry(2)), other.append(entry(2))]);

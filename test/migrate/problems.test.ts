@@ -1,4 +1,6 @@
 import { afterEach, beforeEach, expect, test } from '@jest/globals';
+import { postgresHistory } from '../../lib/migrate/history-postgres.ts';
+import { openSession } from '../../lib/migrate/session.ts';
 import { callCommand } from '../local/cli/command-line.ts';
 import { type MigrateWorld, makeMigrateWorld, sqlFile } from './world.ts';
 
@@ -100,9 +102,13 @@ test('a number that is forgotten needs no file', async () => {
 
 test('a history that was dropped is told to be so, and is not begun anew by itself', async () => {
   await world.sql.query('DROP TABLE vecferry_migrations');
-  const said = await refusal('up');
-  expect(said).toContain('the history of migrations, public.vecferry_migrations of');
-  expect(said).toContain('was dropped; bring it back');
+  for (const command of ['up', 'status', 'check']) {
+    const said = await refusal(command);
+    expect(said).toContain('the history of migrations, public.vecferry_migrations of');
+    expect(said).toContain('was dropped; bring it back');
+  }
+  await world.sql.query('DROP TABLE vecferry_migrations_head');
+  expect(await refusal('up')).toContain('was dropped; bring it back');
   expect(await world.rows(`SELECT to_regclass('t3') AS name`)).toEqual([{ name: null }]);
   await world.sql.query('DROP FUNCTION public.vecferry_migrations_is_append_only()');
   for (const number of ['1', '2']) await world.done('repair', number, '--as', 'applied');
@@ -120,6 +126,93 @@ test('the history cannot be rewritten, and where somebody has done it all the sa
   expect(said).toContain('line 2 of the history, public.vecferry_migrations');
   await world.done('repair', 'history', '--reason', 'looked at it');
   await world.done('check');
+});
+
+/** As the table's owner can, with the guard off. */
+const byHand = async (sql: string): Promise<void> => {
+  await world.sql.query(`ALTER TABLE vecferry_migrations DISABLE TRIGGER append_only; ${sql}`);
+  await world.sql.query('ALTER TABLE vecferry_migrations ENABLE TRIGGER append_only');
+};
+
+test.each([
+  [
+    'the last line',
+    'DELETE FROM vecferry_migrations WHERE seq > 1',
+    'ends with line 1, and line 2 was written after it',
+  ],
+  ['every line', 'TRUNCATE vecferry_migrations', 'ends with line 0, and lines 1 to 2 were written after it'],
+  ['a line at its front', 'DELETE FROM vecferry_migrations WHERE seq = 1', 'line 2 of the history'],
+  [
+    'the order of its lines',
+    'UPDATE vecferry_migrations SET seq = seq + 2; UPDATE vecferry_migrations SET seq = 5 - seq',
+    'line 1 of the history',
+  ],
+  [
+    'the last line, for another one',
+    `DELETE FROM vecferry_migrations WHERE seq = 2; INSERT INTO vecferry_migrations
+      SELECT 2, 2, name, checksum, action, at, by, milliseconds, rollback, detail, kind, declared, statement, sql, stands_at, chain FROM vecferry_migrations`,
+    'line 2 of the history',
+  ],
+  [
+    'the end, with one line more',
+    `INSERT INTO vecferry_migrations SELECT 3, 3, name, checksum, action, at, by, milliseconds, rollback, detail, kind, declared, statement, sql,
+      stands_at, encode(sha256('made up'), 'hex') FROM vecferry_migrations WHERE seq = 2`,
+    'was not written by vecferry',
+  ],
+])('who takes %s is seen by every command, and goes on once a person has looked', async (_, sql, said) => {
+  await byHand(sql);
+  for (const command of ['up', 'down', 'check']) {
+    const { code, err, out } = await world.migrate(command);
+    expect(code).toBe(3);
+    expect(err + out).toContain(said);
+    expect(err + out).toContain('vecferry migrate repair history');
+  }
+  await world.done('repair', 'history', '--reason', 'known');
+  expect((await world.done('status')).out).not.toContain('repair history');
+  // What a person has held for right is not the end of it: the next cut is seen like the first.
+  await byHand('DELETE FROM vecferry_migrations WHERE seq = (SELECT max(seq) FROM vecferry_migrations)');
+  expect(await refusal('up')).toContain('it was cut off');
+});
+
+const openHistory = async () => {
+  const store = { name: 'db', store: 'pgvector', connection: { secret: 'migrate/db' }, options: {} };
+  return postgresHistory(await openSession({ store, by: 'ada', onNotice: () => undefined }), 'db');
+};
+
+test('a line that is written after a cut does not hide it, as that of a restore', async () => {
+  await byHand('DELETE FROM vecferry_migrations WHERE seq = 2');
+  const history = await openHistory();
+  const at = new Date().toISOString();
+  const line = { number: 0, name: 'a backup', checksum: '', by: 'ada', milliseconds: 1, at } as const;
+  await history.locked(() => history.append({ ...line, seq: 2, action: 'restored', standsAt: 1 }), {
+    waitMs: 60_000,
+    by: 'ada',
+  });
+  await history.close();
+  expect(await refusal('up')).toContain('line 2 of the history');
+});
+
+test('whoever looks while others migrate sees no cut that is none', async () => {
+  for (let number = 4; number <= 40; number++)
+    await world.write(`0${String(number).padStart(2, '0')}_n.sql`, file(number));
+  const history = await openHistory();
+  let isDone = false;
+  const up = world.done('up', '--no-lint').finally(() => {
+    isDone = true;
+  });
+  const found: string[] = [];
+  for (let looks = 0; !isDone || looks === 0; looks++) found.push(...(await history.faults()));
+  await up;
+  await history.close();
+  expect(found).toEqual([]);
+});
+
+test('the end of the history is missed where it is dropped, and made anew by who says that all is right', async () => {
+  await world.sql.query('DROP TABLE vecferry_migrations_head');
+  expect(await refusal('up')).toContain('what keeps it was taken away');
+  await world.done('repair', 'history');
+  await world.done('up');
+  await expect(world.sql.query('DELETE FROM vecferry_migrations_head')).rejects.toThrow('never rewritten');
 });
 
 test('what is not there is said, with what to do', async () => {

@@ -6,7 +6,7 @@ import { storeError } from '../../stores/pgvector/errors.ts';
 import { connect } from '../../stores/pgvector/open.ts';
 import type { ResolvedConnection } from '../../stores/port.ts';
 import { type BackupPart, requireRoom, sumOf } from './folder.ts';
-import { keptTable, ownTables } from './pg-catalog.ts';
+import { keptTables, ownTables } from './pg-catalog.ts';
 import { findPrograms, type PgPrograms } from './pg-programs.ts';
 import { catalogLines, contentStatements, rowsLine, stateSettings } from './pg-state.ts';
 
@@ -44,7 +44,7 @@ export async function dumpDatabase(place: PgPlace, folder: string): Promise<Back
       await programs.run('pg_dump', [
         ...args,
         '--no-subscriptions',
-        `--exclude-table=*.${keptTable}`,
+        ...keptTables.map((table) => `--exclude-table=*.${table}`),
         `--file=${file}`,
         programs.database,
       ]);

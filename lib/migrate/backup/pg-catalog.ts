@@ -17,11 +17,11 @@ export const isUserSchema = (alias: string): string =>
 export const isOfExtension = (catalog: string, oid: string): string =>
   `EXISTS (SELECT FROM pg_catalog.pg_depend e WHERE e.classid = ${catalog}::pg_catalog.regclass AND e.objid = ${oid} AND e.deptype = 'e')`;
 
-/** The history of migrations, in whichever schema: its own words are in lib/migrate/history-postgres.ts. */
-export const keptTable = 'vecferry_migrations';
+/** The history of migrations and its end, in whichever schema: its own words are in lib/migrate/history-postgres.ts. */
+export const keptTables = ['vecferry_migrations', 'vecferry_migrations_head'];
 export const keptFunction = 'vecferry_migrations_is_append_only';
 export const isKept = (oid: string): string =>
-  `EXISTS (SELECT FROM pg_catalog.pg_class k WHERE k.oid = ${oid} AND k.relname = '${keptTable}')`;
+  `EXISTS (SELECT FROM pg_catalog.pg_class k WHERE k.oid = ${oid} AND k.relname IN (${keptTables.map((table) => `'${table}'`).join(', ')}))`;
 
 /** Selects `name`: `schema.table` of each, quoted. */
 export function tableNames(): string {
