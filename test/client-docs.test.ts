@@ -15,6 +15,9 @@ import { makeDatabase } from './servers/database.ts';
 import { type EmbeddingServer, startEmbeddings } from './servers/embeddings.ts';
 import { qdrantGrpcUrl, qdrantUrl } from './servers/urls.ts';
 
+/** What the client says of a target that took longer than a second, as it may on a busy machine. */
+const fellBack = 'did not answer a read';
+
 /** The applications of docs/client.md, run as they stand there. */
 
 const page = readFileSync('docs/client.md', 'utf8');
@@ -24,6 +27,14 @@ function block(mark: string): string {
   const found = new RegExp(`<!-- ${mark} -->\n\`\`\`\\w+\n([\\s\\S]*?)\n\`\`\``).exec(page)?.[1];
   if (found === undefined) throw new Error(`docs/client.md has no block ${mark}`);
   return found;
+}
+
+async function freePort(): Promise<string> {
+  const server = createServer();
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const { port } = Object(server.address());
+  await new Promise((resolve) => server.close(resolve));
+  return String(port);
 }
 
 /** Servers are shared: the collection has a name of its own. */
@@ -67,10 +78,10 @@ async function held(table: string) {
 }
 
 describe('the Express application', () => {
-  const port = String(20_000 + Math.floor(Math.random() * 20_000));
-  const url = `http://127.0.0.1:${port}`;
+  let url: string;
   let child: ChildProcess;
   let words = '';
+  let asked = 0;
   const say = (flag: object): void => {
     mkdirSync(inProject('state/flags'), { recursive: true });
     writeFileSync(inProject(`state/flags/${name}.json`), JSON.stringify(flag));
@@ -82,6 +93,7 @@ describe('the Express application', () => {
     return (await fetch(`${url}/articles/${id}`, { method: 'PUT', headers, body })).status;
   };
   const titles = async (user: string): Promise<readonly string[]> => {
+    asked += 1;
     const headers = { 'content-type': 'application/json', 'x-user': user };
     const body = JSON.stringify({ vector: [1, 0, 0], k: 2 });
     const found: readonly { title: string }[] = await (
@@ -91,16 +103,18 @@ describe('the Express application', () => {
   };
 
   beforeAll(async () => {
+    const port = await freePort();
+    url = `http://127.0.0.1:${port}`;
     writeFileSync(inProject('server.mjs'), block('express').replaceAll("'articles'", `'${name}'`));
     const { NODE_OPTIONS: _, ...env } = process.env;
     const own = { POSTGRES_URL: database.url, QDRANT_URL: await qdrantUrl(), VECFERRY_DIR: 'state', PORT: port };
     child = spawn(oldestNode(), ['server.mjs'], { cwd: project.directory, env: { ...env, ...own } });
     for (const stream of [child.stdout, child.stderr]) stream?.on('data', (data: Buffer) => (words += data.toString()));
-    for (let waited = 0; !words.includes('listening'); waited++) {
-      if (waited > 1000 || child.exitCode !== null) throw new Error(`the application did not start: ${words}`);
+    while (!words.includes('listening')) {
+      if (child.exitCode !== null) throw new Error(`the application did not start: ${words}`);
       await sleep(20);
     }
-  }, 60_000);
+  }, 120_000);
   afterAll(() => {
     child?.kill('SIGKILL');
   });
@@ -112,7 +126,7 @@ describe('the Express application', () => {
     say({ active: source, candidate: target, weight: 50, shadow: 0, writes: [source, target], run: 'r1' });
     // The client refreshes every five seconds.
     for (let id = 2; (await held('articles')).qdrant.length === 0; id++) {
-      if (id > 100) throw new Error(`no write came to Qdrant: ${words}`);
+      if (id > 400) throw new Error(`no write came to Qdrant: ${words}`);
       expect(await put(id, `in both ${id}`, [0.9, 0.1, id / 1000])).toBe(204);
       await sleep(200);
     }
@@ -121,7 +135,10 @@ describe('the Express application', () => {
     const isMoved = (user: string): boolean => bucketOf(name, user) < 50;
     expect(new Set(users.map(isMoved)).size).toBe(2);
     for (const user of users) {
-      const [nearest] = await titles(user);
+      let [nearest] = await titles(user);
+      // On a busy machine the target may take longer than a second, and the source is asked instead, as the application says.
+      const isLate = (): boolean => isMoved(user) && nearest === 'only in the source' && words.includes(fellBack);
+      for (let tries = 0; tries < 20 && isLate(); tries++) [nearest] = await titles(user);
       if (isMoved(user)) expect(nearest).toMatch(/^in both/);
       else expect(nearest).toBe('only in the source');
     }
@@ -131,7 +148,7 @@ describe('the Express application', () => {
     expect(after.postgres).toEqual(before.postgres.filter((each) => !each.startsWith(`${gone} `)));
     expect(after.qdrant).toEqual([]);
     expect(readdirSync(inProject('state/runs/r1/tombstones'))).toHaveLength(1);
-  }, 60_000);
+  }, 180_000);
 
   test('ends when it is asked to, with its metrics written', async () => {
     const ended = new Promise((resolve) => child.once('exit', resolve));
@@ -141,9 +158,11 @@ describe('the Express application', () => {
     const lines = readFileSync(inProject(`state/metrics/${name}/${file}`), 'utf8')
       .trim()
       .split('\n');
-    const reads = lines.map((line) => JSON.parse(line)).reduce((sum, { Reads = 0 }) => sum + Reads, 0);
-    expect(reads).toBe(8);
-  }, 30_000);
+    const answered = lines
+      .map((line) => JSON.parse(line))
+      .reduce((sum, { Reads = 0, ReadErrors = 0 }) => sum + Reads - ReadErrors, 0);
+    expect(answered).toBe(asked);
+  }, 120_000);
 });
 
 describe('the Lambda application', () => {
@@ -249,7 +268,7 @@ describe('the Lambda application', () => {
       new ListObjectsV2Command({ Bucket: 'runs', Prefix: 'runs/r1/tombstones/' }),
     );
     expect(Contents).toHaveLength(1);
-  }, 60_000);
+  }, 120_000);
 
   test("hands to the stack's queue what a target that is away did not take, and answers from the source", async () => {
     const { answers } = await call(
@@ -263,7 +282,7 @@ describe('the Lambda application', () => {
     const request = new ReceiveMessageCommand({ QueueUrl: queueUrl, WaitTimeSeconds: 1 });
     const { Messages = [] } = await new SQSClient({ endpoint, region, credentials }).send(request);
     expect(Messages.map(({ Body = '' }) => JSON.parse(Body))).toEqual([{ version: 1, run: 'r1', ids: ['13'] }]);
-  }, 60_000);
+  }, 120_000);
 });
 
 describe('the application of two models', () => {
@@ -309,10 +328,16 @@ describe('the application of two models', () => {
       NEW_MODEL: 'glove-100',
       VECFERRY_DIR: 'two',
     };
-    const child = spawn(oldestNode(), ['ask.mjs', JSON.stringify(users)], { cwd: project.directory, env });
-    let words = '';
-    for (const stream of [child.stdout, child.stderr]) stream.on('data', (data: Buffer) => (words += data.toString()));
-    expect([await new Promise((resolve) => child.once('close', resolve)), words]).toEqual([0, expect.anything()]);
+    let words = fellBack;
+    // A query that was asked of both sides is embedded twice: then once more.
+    for (let tries = 0; tries < 10 && words.includes(fellBack); tries++) {
+      words = '';
+      models.counts.bodies.length = 0;
+      const child = spawn(oldestNode(), ['ask.mjs', JSON.stringify(users)], { cwd: project.directory, env });
+      for (const stream of [child.stdout, child.stderr])
+        stream.on('data', (data: Buffer) => (words += data.toString()));
+      expect([await new Promise((resolve) => child.once('close', resolve)), words]).toEqual([0, expect.anything()]);
+    }
     const found = JSON.parse(words.split('\n').find((line) => line.startsWith('{"ann"')) ?? '{}');
     for (const user of users) expect([user, found[user]?.[0]?.title]).toEqual([user, 'a king and his crown']);
     const { rows } = await sql.query(
@@ -323,7 +348,7 @@ describe('the application of two models', () => {
     const isNew = (user: string): boolean => bucketOf('articles_old', user) < 50;
     expect(asked.filter((each) => each === 'glove-100 1')).toHaveLength(users.filter(isNew).length);
     expect(asked.filter((each) => each === 'glove-50 1')).toHaveLength(users.filter((user) => !isNew(user)).length);
-  }, 60_000);
+  }, 120_000);
 });
 
 describe('other languages', () => {

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { InvalidEvent } from '../errors.ts';
 
 /** Files that this process holds. */
@@ -40,6 +40,8 @@ function writeNew(lock: string, text: string): boolean {
 function takeOver(path: string, lock: string): void {
   const holder = read(lock);
   if (holder === undefined) return;
+  // Made a moment ago, and not written yet: its process may stand between both.
+  if (holder === '' && isYoung(lock)) throw inUse(path, lock, 'a process that has just begun');
   const pid = Number(holder);
   // Our own number, and we do not hold it: a container's process before us had the same.
   if (pid !== process.pid && isAlive(pid)) throw inUse(path, lock, `process ${pid}`);
@@ -57,6 +59,18 @@ function takeOver(path: string, lock: string): void {
   if (moved !== undefined && moved !== holder) {
     writeNew(lock, moved);
     throw inUse(path, lock, `process ${moved}`);
+  }
+}
+
+/** Milliseconds within which a process that has made its lock writes its number into it, however busy the machine is. */
+const writtenWithinMs = 60_000;
+
+function isYoung(path: string): boolean {
+  try {
+    return Date.now() - statSync(path).mtimeMs < writtenWithinMs;
+  } catch (error) {
+    if (Object(error).code === 'ENOENT') return false;
+    throw error;
   }
 }
 

@@ -1,12 +1,12 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { appendFile, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { appendFile, mkdtemp, readFile, rm, stat, utimes, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { createClient } from '../../lib/client/client.ts';
 import { fileRepairs } from '../../lib/client/file-repairs.ts';
-import { bothSides, type Doc, type Found, keptLines, memorySide, testFlag } from './sides.ts';
+import { bothSides, type Doc, type Found, keptLines, memorySide, testFlag, until } from './sides.ts';
 
 let directory = '';
 let path = '';
@@ -117,7 +117,7 @@ describe('repairs in a file', () => {
 
   test('survive a process that is killed while it writes: all that it acknowledged is there', async () => {
     const writer = startWriter();
-    while (writer.kept.length < 20) await new Promise((resolve) => setTimeout(resolve, 5));
+    await until(() => writer.kept.length >= 20, 'a twentieth id that is kept');
     writer.child.kill('SIGKILL');
     await writer.ended;
     // As a kill in the middle of a line leaves it.
@@ -131,7 +131,7 @@ describe('repairs in a file', () => {
     const again = fileRepairs({ path });
     expect(idsOf(again)).toContain('later');
     await again.close();
-  }, 30_000);
+  });
 
   test('belong to one process: another one is told who has them and what to do', async () => {
     const mine = fileRepairs({ path });
@@ -143,7 +143,7 @@ describe('repairs in a file', () => {
     expect(() => fileRepairs({ path })).toThrow(/which is this one/);
     await mine.close();
     await fileRepairs({ path }).close();
-  }, 30_000);
+  });
 
   test('are taken over from a process that has ended, also where it had our number, as in a container', async () => {
     await fileRepairs({ path }).close();
@@ -151,6 +151,16 @@ describe('repairs in a file', () => {
       await writeFile(`${path}.lock`, holder);
       await fileRepairs({ path }).close();
     }
+  });
+
+  test('are not taken from a process that has made its lock and not written its number yet', async () => {
+    await fileRepairs({ path }).close();
+    await writeFile(`${path}.lock`, '');
+    expect(() => fileRepairs({ path })).toThrow(/is in use by a process that has just begun/);
+    // One that was killed there left it empty for good.
+    const then = new Date(Date.now() - 120_000);
+    await utimes(`${path}.lock`, then, then);
+    await fileRepairs({ path }).close();
   });
 
   test('are compacted, so that a journal grows with what waits and not with what was', async () => {

@@ -65,11 +65,12 @@ describe('the client', () => {
         sides: { a: fine, b: away },
         metrics: { write() {} },
         refreshMs: 20,
+        timeoutMs: 1e6,
       });
       await client.search('q');
       await client.upsert([{ id: '1' }]);
       console.log(client.status().repairsWaiting);`;
-    const startedAt = performance.now();
+    // It ends, or the test does not: the shadow read has hours, and what is tried again is tried for ever.
     const child = spawn(process.execPath, ['--input-type=module', '-e', script], { env: { PATH: '' } });
     let [output, errors] = ['', ''];
     child.stdout.on('data', (data) => {
@@ -81,6 +82,5 @@ describe('the client', () => {
     const code = await new Promise((resolve) => child.on('close', resolve));
     expect([code, output]).toEqual([0, '1\n']);
     expect(errors).toMatch(/VecferryWarning: b did not take a write of 1 ids, which is mended later: away/);
-    expect(performance.now() - startedAt).toBeLessThan(8000);
-  }, 30_000);
+  });
 });

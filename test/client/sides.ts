@@ -133,7 +133,12 @@ export function sum(lines: readonly MetricLine[], place: string, name: string): 
 
 export const never = new Promise<never>(() => {});
 
-export async function until(isTrue: () => boolean, what: string, ms = 5000): Promise<void> {
+/** What `work` gives, or 'late' where it waits for a timer, a file or a server: a promise kept by what is there is kept before. */
+export const atOnce = <T>(work: Promise<T>): Promise<T | 'late'> =>
+  Promise.race([work, new Promise<'late'>((resolve) => setImmediate(() => resolve('late')))]);
+
+/** Waits below Jest's own limit for a test, which does not say what was waited for. */
+export async function until(isTrue: () => boolean, what: string, ms = 50_000): Promise<void> {
   const from = performance.now();
   while (!isTrue()) {
     if (performance.now() - from > ms) throw new Error(`${what} did not come about within ${ms} ms`);
