@@ -229,8 +229,10 @@ async function chromaOf(store: MigratedStore): Promise<ChromaPlace> {
 }
 
 async function serverOf(store: MigratedStore): Promise<QdrantPlace> {
-  const { url, apiKey } = addressesOf(await resolved(store));
-  return { name: store.name, url, apiKey };
+  const connection = await resolved(store);
+  const { url, apiKey } = addressesOf(connection);
+  const { transport } = store.options;
+  return { name: store.name, url, apiKey, connection, transport };
 }
 
 function folderOf({ path }: ResolvedConnection, name: string): string {

@@ -27,6 +27,18 @@ const partSchema = z.strictObject({
   place: z.string(),
   /** What is counted again after a restore. */
   counts: z.record(z.string(), z.int().nonnegative()),
+  /** Of a Qdrant snapshot: what the restored collection is held against, which stands in the part `qdrant collections`. */
+  contents: z
+    .strictObject({
+      /** SHA-256, hex, of the sums over all records. */
+      hash: z.string(),
+      records: z.int().nonnegative(),
+      /** Records of these that are held by the snapshot's checksum alone. */
+      unproven: z.int().nonnegative(),
+      /** Why, for people. */
+      doubt: z.string().optional(),
+    })
+    .optional(),
 });
 export type BackupPart = z.infer<typeof partSchema>;
 

@@ -1,15 +1,31 @@
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
 import { z } from 'zod';
 import { Incompatible, NotFound, StoreUnavailable, ValidationFailed } from '../../errors.ts';
 import { parseAs } from '../../event.ts';
+import type { Store } from '../../stores/port.ts';
 import { aliasAction } from '../../stores/qdrant/admin.ts';
+import { isOlder } from '../../stores/qdrant/version.ts';
+import { qdrant } from '../../stores/qdrant.ts';
+import { plural } from '../../words.ts';
 import { type BackupPart, requireRoom, sumOf } from './folder.ts';
+import {
+  contentsDifference,
+  contentsSchema,
+  hashOfContents,
+  type KeptContents,
+  keepContents,
+  readContents,
+  unprovenIn,
+} from './qdrant-contents.ts';
 import { ask, download, type QdrantPlace, upload } from './qdrant-requests.ts';
+import { settingsAdded, settingsLost } from './qdrant-settings.ts';
 
 /**
  * A Qdrant server by a snapshot of each collection, fetched to this machine and taken off the server again. What snapshots leave out
- * stands beside them: aliases, and how each collection was set up. qdrant.tech/documentation/concepts/snapshots
+ * stands beside them: aliases, how each collection was set up, and a hash of what it holds (qdrant-contents.ts), which the restored one is
+ * held against. qdrant.tech/documentation/concepts/snapshots
  */
 
 const anySchema = z.unknown();
@@ -17,11 +33,12 @@ const collectionsSchema = z.looseObject({ collections: z.array(z.looseObject({ n
 const aliasesSchema = z.looseObject({
   aliases: z.array(z.looseObject({ alias_name: z.string(), collection_name: z.string() })),
 });
-const countSchema = z.looseObject({ count: z.int().nonnegative() });
+const serviceSchema = z.looseObject({ version: z.string() });
 const fieldSchema = z.looseObject({ data_type: z.string(), params: z.unknown().optional() });
 const infoSchema = z.looseObject({
-  config: z.looseObject({ params: z.unknown() }),
+  config: z.looseObject({ params: z.looseObject({ sharding_method: z.string().nullish() }) }),
   payload_schema: z.record(z.string(), fieldSchema).default({}),
+  update_queue: z.looseObject({ deferred_points: z.number().nullish() }).nullish(),
 });
 const snapshotSchema = z.looseObject({
   name: z.string(),
@@ -33,23 +50,38 @@ const clusterSchema = z.looseObject({ status: z.string(), peers: z.record(z.stri
 /** What stands beside the snapshots: `collections.json`. */
 const manifestSchema = z.strictObject({
   aliases: z.record(z.string(), z.string()),
-  collections: z.record(z.string(), z.strictObject({ config: z.unknown(), fields: z.record(z.string(), z.unknown()) })),
+  collections: z.record(
+    z.string(),
+    z.strictObject({
+      config: z.unknown(),
+      fields: z.record(z.string(), z.unknown()),
+      /** Left out: some of its records could not be read when the backup was made. */
+      contents: contentsSchema.optional(),
+    }),
+  ),
 });
 type Manifest = z.infer<typeof manifestSchema>;
+/** How a collection is set up. */
+type SetUp = Pick<Manifest['collections'][string], 'config' | 'fields'>;
 
 const at = (collection: string): string => `/collections/${encodeURIComponent(collection)}`;
 
 /** @throws Incompatible on a cluster of several nodes: a snapshot holds one node's shards. */
 export async function snapshotServer(place: QdrantPlace, folder: string): Promise<readonly BackupPart[]> {
   await refuseCluster(place);
-  const manifest = await describeServer(place);
+  const { aliases, collections: found } = await describeServer(place);
+  refuseShardKeys(place, found);
   await mkdir(join(folder, place.name), { recursive: true });
   const parts: BackupPart[] = [];
-  for (const collection of Object.keys(manifest.collections)) {
-    parts.push(await snapshotCollection(place, collection, folder, `${place.name}/${parts.length + 1}.snapshot`));
+  const collections: Manifest['collections'] = {};
+  for (const [collection, setUp] of Object.entries(found)) {
+    const where = `${place.name}/${parts.length + 1}.snapshot`;
+    const { part, contents } = await snapshotCollection(place, collection, folder, where);
+    parts.push(part);
+    collections[collection] = { ...setUp, ...(contents && { contents }) };
   }
   const where = `${place.name}/collections.json`;
-  await writeFile(join(folder, where), `${JSON.stringify(manifest, null, 2)}\n`);
+  await writeFile(join(folder, where), `${JSON.stringify({ aliases, collections } satisfies Manifest)}\n`);
   const what = `aliases and settings of ${parts.length} collections`;
   const sum = await sumOf(join(folder, where));
   return [
@@ -67,9 +99,30 @@ async function refuseCluster(place: QdrantPlace): Promise<void> {
     );
 }
 
-async function describeServer(place: QdrantPlace): Promise<Manifest> {
+/**
+ * Qdrant keeps shard keys beside a collection's settings, and makes a collection from a snapshot by its settings alone: it would come back
+ * without shards, so without a record (github.com/qdrant/qdrant/issues/10135).
+ */
+function refuseShardKeys({ name }: QdrantPlace, found: Readonly<Record<string, SetUp>>): void {
+  const ids = Object.keys(found).filter((each) => {
+    const config = infoSchema.shape.config.safeParse(found[each]?.config);
+    return config.data?.params.sharding_method === 'custom';
+  });
+  if (ids.length === 0) return;
+  throw new Incompatible(
+    `store '${name}': ${plural(ids.length, 'collection')} with custom sharding (${ids.join(', ')}), which Qdrant restores without their records where they are not there any more (github.com/qdrant/qdrant/issues/10135): use the backups of your Qdrant Cloud or of your disks, and migrate without --backup`,
+    { ids },
+  );
+}
+
+interface ServerSetUp {
+  readonly aliases: Record<string, string>;
+  readonly collections: Readonly<Record<string, SetUp>>;
+}
+
+async function describeServer(place: QdrantPlace): Promise<ServerSetUp> {
   const { collections } = await ask(place, 'GET', '/collections', collectionsSchema);
-  const described: Manifest['collections'] = {};
+  const described: Record<string, SetUp> = {};
   for (const { name } of collections.toSorted((a, b) => (a.name < b.name ? -1 : 1)))
     described[name] = await describeCollection(place, name);
   return { aliases: await aliasesOf(place), collections: described };
@@ -80,41 +133,83 @@ async function aliasesOf(place: QdrantPlace): Promise<Record<string, string>> {
   return Object.fromEntries(aliases.map(({ alias_name, collection_name }) => [alias_name, collection_name]));
 }
 
-async function describeCollection(place: QdrantPlace, name: string): Promise<Manifest['collections'][string]> {
+async function describeCollection(place: QdrantPlace, name: string): Promise<SetUp> {
   const { config, payload_schema } = await ask(place, 'GET', at(name), infoSchema);
   // The number of points that each index holds is none of its settings.
   const fields = Object.entries(payload_schema).map(([field, { data_type, params }]) => [field, params ?? data_type]);
   return { config, fields: Object.fromEntries(fields) };
 }
 
-const countOf = async (place: QdrantPlace, name: string): Promise<number> =>
-  (await ask(place, 'POST', `${at(name)}/points/count`, countSchema, { exact: true })).count;
+interface Snapshotted {
+  readonly part: BackupPart;
+  readonly contents: KeptContents | undefined;
+}
 
 async function snapshotCollection(
   place: QdrantPlace,
   collection: string,
   folder: string,
   where: string,
-): Promise<BackupPart> {
-  const before = await countOf(place, collection);
-  const path = `${at(collection)}/snapshots`;
-  const made = await ask(place, 'POST', `${path}?wait=true`, snapshotSchema);
+): Promise<Snapshotted> {
+  return await withStore(place, collection, async (store) => {
+    const before = await readContents(store);
+    const path = `${at(collection)}/snapshots`;
+    const made = await ask(place, 'POST', `${path}?wait=true`, snapshotSchema);
+    try {
+      // What is as it was before and after is in the snapshot.
+      const kept = keepContents(before, await readContents(store));
+      const hidden = await hiddenIn(place, collection);
+      await requireRoom(folder, made.size, `the snapshot of ${collection}`);
+      const name = encodeURIComponent(made.name);
+      const sum = await download(place, `${path}/${name}`, join(folder, where));
+      if (sum.bytes !== made.size || (typeof made.checksum === 'string' && made.checksum !== sum.checksum))
+        throw new StoreUnavailable(
+          `the snapshot of ${collection} arrived with ${sum.bytes} bytes and SHA-256 ${sum.checksum}, and ${place.url} made ${made.size} with ${made.checksum}; make the backup again`,
+        );
+      const unproven = hidden > 0 ? kept.records + hidden : unprovenIn(kept);
+      const part: BackupPart = {
+        store: place.name,
+        kind: 'qdrant snapshot',
+        what: `collection ${collection}`,
+        where,
+        ...sum,
+        place: place.url,
+        // Of a collection that is written to meanwhile nobody knows how many records the snapshot holds.
+        counts: hidden === 0 && kept.changed.length === 0 ? { [collection]: kept.records } : {},
+        contents: { hash: hashOfContents(kept), records: kept.records, unproven, ...doubt(collection, kept, hidden) },
+      };
+      return { part, contents: hidden > 0 ? undefined : kept };
+    } finally {
+      // A snapshot takes as much of the server's disk as the collection.
+      await ask(place, 'DELETE', `${path}/${encodeURIComponent(made.name)}?wait=true`, anySchema);
+    }
+  });
+}
+
+/** Why a restore will not be proven equal record by record. */
+function doubt(collection: string, kept: KeptContents, hidden: number): { readonly doubt?: string } {
+  const checksum = "the snapshot's checksum alone";
+  if (hidden > 0)
+    return {
+      doubt: `collection ${collection} hid ${plural(hidden, 'record')} from every read while its snapshot was made (prevent_unoptimized); it is held by ${checksum}`,
+    };
+  if (kept.changed.length === 0) return {};
+  return {
+    doubt: `collection ${collection} was written to while its snapshot was made: up to ${plural(unprovenIn(kept), 'record')} of ${kept.records} are held by ${checksum}; stop its writers for a backup that is proven whole`,
+  };
+}
+
+const hiddenIn = async (place: QdrantPlace, collection: string): Promise<number> =>
+  (await ask(place, 'GET', at(collection), infoSchema)).update_queue?.deferred_points ?? 0;
+
+async function withStore<T>(place: QdrantPlace, collection: string, work: (store: Store) => Promise<T>): Promise<T> {
+  const { connection, transport } = place;
+  const options = transport === undefined ? {} : { transport };
+  const store = await qdrant.open({ connection, collection, options });
   try {
-    const after = await countOf(place, collection);
-    await requireRoom(folder, made.size, `the snapshot of ${collection}`);
-    const name = encodeURIComponent(made.name);
-    const sum = await download(place, `${path}/${name}`, join(folder, where));
-    if (sum.bytes !== made.size || (typeof made.checksum === 'string' && made.checksum !== sum.checksum))
-      throw new StoreUnavailable(
-        `the snapshot of ${collection} arrived with ${sum.bytes} bytes and SHA-256 ${sum.checksum}, and ${place.url} made ${made.size} with ${made.checksum}; make the backup again`,
-      );
-    // Of a collection that is written to meanwhile nobody knows how many records the snapshot holds.
-    const counts: Record<string, number> = before === after ? { [collection]: after } : {};
-    const what = `collection ${collection}`;
-    return { store: place.name, kind: 'qdrant snapshot', what, where, ...sum, place: place.url, counts };
+    return await work(store);
   } finally {
-    // A snapshot takes as much of the server's disk as the collection.
-    await ask(place, 'DELETE', `${path}/${encodeURIComponent(made.name)}?wait=true`, anySchema);
+    await store.close();
   }
 }
 
@@ -131,7 +226,8 @@ export interface ServerRestore {
  * and goes on answering; one that is set up otherwise is refused by Qdrant, so it is dropped first and is missing until its snapshot is in.
  *
  * @returns what was made since and is left, a line each
- * @throws Incompatible when a collection made since has the name of an alias; ValidationFailed when a collection does not hold as many records afterwards
+ * @throws Incompatible when a collection made since has the name of an alias; ValidationFailed when a collection does not hold afterwards
+ * what it held, or is not set up as it was, saying what differs
  */
 export async function restoreServer({ place, parts, dropNew, tell }: ServerRestore): Promise<readonly string[]> {
   await refuseCluster(place);
@@ -152,12 +248,15 @@ export async function restoreServer({ place, parts, dropNew, tell }: ServerResto
     const name = collectionIn(part, manifest);
     if (name === undefined) continue;
     const held = manifest.collections[name];
-    if (now.collections[name] !== undefined && JSON.stringify(now.collections[name]) !== JSON.stringify(held))
-      await ask(place, 'DELETE', at(name), anySchema);
+    if (held === undefined) continue;
+    const found = now.collections[name];
+    const isInPlace = found !== undefined && isSetUpAs(found, held);
+    if (found !== undefined && !isInPlace) await ask(place, 'DELETE', at(name), anySchema);
     await recoverCollection(place, name, part.checksum, path);
-    await indexFields(place, name, held?.fields ?? {});
-    await requireCount(place, name, part);
-    tell(`restored ${part.what} of ${place.name}`);
+    await bringBack(place, name, held, isInPlace);
+    const added = requireSettings(name, held, await describeCollection(place, name));
+    tell(`restored ${part.what} of ${place.name}: ${await requireContents(place, name, part, held.contents)}`);
+    for (const each of added) tell(`collection ${name} has what the backup does not name: ${each}`);
   }
 
   const made = Object.keys(now.collections).filter((name) => !isHeld(name));
@@ -206,25 +305,81 @@ function collectionIn({ kind, what }: BackupPart, { collections }: Manifest): st
   return name;
 }
 
-/** Indexes that the snapshot did not bring. Making one that is there changes nothing. */
-async function indexFields(place: QdrantPlace, name: string, wanted: Readonly<Record<string, unknown>>): Promise<void> {
-  const { fields } = await describeCollection(place, name);
-  for (const [field, schema] of Object.entries(wanted)) {
-    if (fields[field] !== undefined) continue;
+const isSetUpAs = (found: SetUp, { config, fields }: SetUp): boolean =>
+  JSON.stringify([found.config, found.fields]) === JSON.stringify([config, fields]);
+
+/**
+ * What the snapshot did not bring: a collection is made by what creating one takes, which has no read_fan_out_* (CreateCollection in
+ * Qdrant's source), and before 1.15 its payload indexes were made in the segments and not noted at the collection, where strict mode looks
+ * (github.com/qdrant/qdrant/pull/6582). Making an index that is there changes nothing.
+ */
+async function bringBack(place: QdrantPlace, name: string, held: SetUp, isInPlace: boolean): Promise<void> {
+  const { config, fields } = await describeCollection(place, name);
+  const params = Object.entries(paramsOf(held.config)).filter(
+    ([key, value]) => key.startsWith('read_fan_out') && value !== null && paramsOf(config)[key] !== value,
+  );
+  if (params.length > 0) await ask(place, 'PATCH', at(name), anySchema, { params: Object.fromEntries(params) });
+  const { version } = await ask(place, 'GET', '/', serviceSchema);
+  const isNoted = isInPlace || !isOlder(version, [1, 15]);
+  for (const [field, schema] of Object.entries(held.fields)) {
+    if (isNoted && fields[field] !== undefined) continue;
     const body = { field_name: field, field_schema: schema };
     await ask(place, 'PUT', `${at(name)}/index?wait=true`, anySchema, body);
   }
 }
 
-async function requireCount(place: QdrantPlace, name: string, { counts }: BackupPart): Promise<void> {
-  const held = counts[name];
-  const there = await countOf(place, name);
-  if (held === undefined || held === there) return;
+const paramsOf = (config: unknown): Readonly<Record<string, unknown>> =>
+  infoSchema.shape.config.safeParse(config).data?.params ?? {};
+
+/** @returns what the server has that the backup does not name */
+function requireSettings(name: string, { config, fields }: SetUp, found: SetUp): readonly string[] {
+  const held = { config, fields };
+  const lost = settingsLost(held, found);
+  if (lost.length === 0) return settingsAdded(held, found);
   throw new ValidationFailed(
-    `collection ${name} has ${there} records after its restore, and the backup holds ${held}: somebody writes to it; stop that, and restore again`,
+    `collection ${name} is not set up as it was after its restore: ${lost.slice(0, 10).join('; ')}; its records are back, and this restore did not go on to the next collection: restore again, or set it by a collection file`,
     { ids: [name] },
   );
 }
+
+/**
+ * Reads the restored collection whole and holds it against the backup. What differs is read a second time: other writers change it
+ * between the two, a snapshot that brought something else does not.
+ * @returns what is proven, for people
+ */
+async function requireContents(
+  place: QdrantPlace,
+  name: string,
+  { contents: noted }: BackupPart,
+  kept: KeptContents | undefined,
+): Promise<string> {
+  if (kept === undefined) return noted?.doubt ?? "held by its snapshot's checksum alone";
+  return await withStore(place, name, async (store) => {
+    const found = await readContents(store);
+    const wrong = contentsDifference(kept, found);
+    if (wrong === undefined) {
+      const unproven = unprovenIn(kept);
+      if (kept.changed.length === 0) return `${plural(found.records, 'record')}, equal to the backup`;
+      return `${plural(kept.records - unproven, 'record')} of ${found.records} equal to the backup; ${noted?.doubt}`;
+    }
+    await setTimeout(secondLookMs);
+    const again = await readContents(store, wrong.buckets);
+    const still = contentsDifference(kept, again);
+    if (still === undefined) return `${plural(again.records, 'record')}, equal to the backup at a second look`;
+    const isWritten = contentsDifference(keepContents(again, again), found) !== undefined;
+    const ids = again.suspected.length === 0 ? '' : ` (among ${again.suspected.join(', ')})`;
+    const why = isWritten
+      ? 'somebody writes to it; stop that, and restore again'
+      : 'nobody wrote to it between two looks, so its snapshot brought this, or it was written to right after; stop its writers and restore again, or take another backup';
+    throw new ValidationFailed(
+      `collection ${name} does not hold what the backup holds after its restore: ${still.text}${ids}; ${why}`,
+      { ids: [name] },
+    );
+  });
+}
+
+/** A server may still have updates in its queue that the snapshot brought. */
+const secondLookMs = 2000;
 
 /** One request: readers see the aliases as they were or as they are to be. */
 async function changeAliases(

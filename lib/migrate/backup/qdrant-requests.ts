@@ -8,6 +8,7 @@ import { pipeline } from 'node:stream/promises';
 import type { z } from 'zod';
 import { StoreUnavailable } from '../../errors.ts';
 import { parseAs } from '../../event.ts';
+import type { ResolvedConnection } from '../../stores/port.ts';
 import { fromClient, fromHttp, TooLarge } from '../../stores/qdrant/errors.ts';
 
 /**
@@ -21,6 +22,10 @@ export interface QdrantPlace {
   /** `http://host:6333`, without a slash at its end. */
   readonly url: string;
   readonly apiKey: string | undefined;
+  /** For records, which go over gRPC where that answers. */
+  readonly connection: ResolvedConnection;
+  /** The store's own option, as its migrations go. */
+  readonly transport?: unknown;
 }
 
 /** @returns `result` of the answer */

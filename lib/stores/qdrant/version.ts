@@ -7,8 +7,12 @@ export const insertOnlyVersion = [1, 17] as const;
 
 /** @throws Incompatible when the server is older than what we use. */
 export function requireVersion(found: string, wanted: readonly [number, number], url: string): void {
-  const [major = 0, minor = 0] = found.split('.').map(Number);
-  const isOld = major < wanted[0] || (major === wanted[0] && minor < wanted[1]);
-  if (isOld)
+  if (isOlder(found, wanted))
     throw new Incompatible(`${url} is Qdrant ${found}, and this needs ${wanted.join('.')} or newer; update it`);
+}
+
+/** @param found as the server says it: `1.18.3`, `1.19.0-dev` */
+export function isOlder(found: string, wanted: readonly [number, number]): boolean {
+  const [major = 0, minor = 0] = found.split('.').map(Number);
+  return major < wanted[0] || (major === wanted[0] && minor < wanted[1]);
 }

@@ -1,9 +1,10 @@
 import { readdir, readFile } from 'node:fs/promises';
+import { createServer } from 'node:http';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { makeBackup } from '../../../lib/migrate/backup/backup.ts';
 import { type RunningServer, startServer } from '../../servers/start.ts';
-import { makeWorld, type World } from './world.ts';
+import { makeWorld, swapFile, type World } from './world.ts';
 
 let server: RunningServer;
 let world: World;
@@ -119,6 +120,67 @@ describe('a backup of Qdrant', () => {
         { alias_name: 'gone', collection_name: 'words' },
       ],
     });
+  }, 240_000);
+
+  test('is refused after a snapshot that brought other contents with as many records, naming what differs', async () => {
+    await call('PUT', '/collections/proof', { vectors: { size: 4, distance: 'Dot' } });
+    await upsert('proof', 0, 40, 4);
+    const made = await backup();
+    const part = made.parts.find(({ what }) => what === 'collection proof');
+    expect(part).toMatchObject({ counts: { proof: 40 }, contents: { records: 40, unproven: 0 } });
+    await call('POST', '/collections/proof/points/payload?wait=true', { payload: { rank: 700 }, points: [7] });
+    const other = await backup();
+    const otherPart = other.parts.find(({ what }) => what === 'collection proof');
+    // As if Qdrant had kept or brought back something else: the checksums of all files fit.
+    await swapFile(world.directory, made.id, part?.where ?? '', join(other.id, otherPart?.where ?? ''));
+    await expect(world.restore(made.id, { seq: 4, dropNew: true })).rejects.toThrow(
+      /collection proof does not hold what the backup holds after its restore: payload of up to \d+ records? differ \(among 7\b.*nobody wrote to it between two looks/,
+    );
+    expect(await count('proof')).toEqual({ count: 40 });
+    await call('DELETE', '/collections/proof');
+  }, 240_000);
+
+  test('is made of a collection that is written to, and says of which records it proves nothing', async () => {
+    await call('PUT', '/collections/busy', { vectors: { size: 4, distance: 'Dot' } });
+    await upsert('busy', 0, 200, 4);
+    // Asks for a snapshot, and writes before it has its answer: between the two reads of the contents.
+    const proxy = createServer((request, answer) => {
+      const chunks: Buffer[] = [];
+      request.on('data', (chunk: Buffer) => chunks.push(chunk));
+      request.on('end', async () => {
+        const headers = { 'api-key': apiKey, 'content-type': request.headers['content-type'] ?? 'application/json' };
+        const body = chunks.length === 0 ? {} : { body: Buffer.concat(chunks) };
+        const there = await fetch(`${url}${request.url}`, { method: request.method ?? 'GET', headers, ...body });
+        if (request.method === 'POST' && request.url?.startsWith('/collections/busy/snapshots?') === true)
+          await call('POST', '/collections/busy/points/payload?wait=true', { payload: { rank: -1 }, points: [3, 4] });
+        answer
+          .writeHead(there.status, { 'content-type': 'application/json' })
+          .end(Buffer.from(await there.arrayBuffer()));
+      });
+    });
+    await new Promise<void>((resolve) => proxy.listen(0, '127.0.0.1', resolve));
+    const address = proxy.address();
+    if (address === null || typeof address === 'string') throw new Error('the proxy has no port');
+    try {
+      const store = { name: 'search', store: 'qdrant', options: { transport: 'rest' } } as const;
+      const secret = { url: `http://127.0.0.1:${address.port}`, apiKey };
+      process.env['VECFERRY_SECRET_BUSY_QDRANT'] = JSON.stringify(secret);
+      const stores = new Map([['search', { ...store, connection: { secret: 'busy/qdrant' } }]]);
+      const config = { directory: 'migrations', stores, sql: 'search', history: 'search' };
+      const made = await makeBackup({ config, directory: world.directory, reason: 'busy', seq: 0 });
+      const part = made.parts.find(({ what }) => what === 'collection busy');
+      expect(part).toMatchObject({
+        counts: {},
+        contents: { records: 200, doubt: expect.stringMatching(/was written to/) },
+      });
+      // Two records, and those that share their buckets.
+      expect(part?.contents?.unproven).toBeGreaterThanOrEqual(2);
+      expect(part?.contents?.unproven).toBeLessThan(40);
+    } finally {
+      proxy.close();
+      delete process.env['VECFERRY_SECRET_BUSY_QDRANT'];
+      await call('DELETE', '/collections/busy');
+    }
   }, 240_000);
 
   test('is refused for another server, and keeps no key in its files', async () => {

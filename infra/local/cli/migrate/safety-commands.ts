@@ -30,6 +30,8 @@ export async function backUp(
   const backup = await makeBackup({ config: settings, directory, reason, seq, pgBin });
   output.event({ type: 'backup', state: 'made', ...backup });
   output.line(`backup   ${backupLine(backup)}`);
+  for (const { contents } of backup.parts)
+    if (contents?.doubt !== undefined) output.line(`unproven ${contents.doubt}`);
   return backup;
 }
 
