@@ -1,4 +1,7 @@
+import { connect, createServer } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, test } from '@jest/globals';
+import pg from 'pg';
 import type { Batch } from '../../lib/batch.ts';
 import { distanceBetween } from '../../lib/distance.ts';
 import type { CollectionSchema, Distance } from '../../lib/schema.ts';
@@ -26,6 +29,26 @@ const numbered = (count: number, payload: string, first = 1): Batch => {
 };
 const payloadOf = async (store: Store, id: string): Promise<string> =>
   canonicalJson((await store.fetch([id])).payloads[0] ?? '');
+
+/** A way to the server on which what holds `text` takes `ms` longer, and all that comes after it. */
+async function delayed(server: string, text: string, ms: number) {
+  const target = new URL(server);
+  const proxy = createServer((client) => {
+    const upstream = connect(Number(target.port), target.hostname);
+    let last: Promise<unknown> = Promise.resolve();
+    client.on('data', (chunk: Buffer) => {
+      if (chunk.includes(text)) last = last.then(() => sleep(ms));
+      last = last.then(() => upstream.write(chunk));
+    });
+    upstream.on('data', (chunk: Buffer) => client.write(chunk));
+    client.on('close', () => upstream.end()).on('error', () => undefined);
+    upstream.on('close', () => client.end()).on('error', () => undefined);
+  });
+  await new Promise<void>((resolve) => proxy.listen(0, '127.0.0.1', resolve));
+  const url = new URL(server);
+  url.host = `127.0.0.1:${Object(proxy.address()).port}`;
+  return { url: url.href, close: () => new Promise((resolve) => proxy.close(resolve)) };
+}
 
 describe('the ledger', () => {
   test('a batch that was loaded is not written again, though its message comes twice', async () => {
@@ -107,13 +130,19 @@ describe('building an index', () => {
     return store;
   };
   const finish = async (store: Store): Promise<void> => {
-    for (let i = 0; i < 600; i++) {
+    for (;;) {
       const { done, isStalled } = await store.indexProgress(large);
       if (done) return;
       if (isStalled === true) await store.buildIndex(large);
-      await new Promise((next) => setTimeout(next, 100));
+      await sleep(50);
     }
-    throw new Error('the index was not built within a minute');
+  };
+  /** A writer in whose transaction the table is: a build waits for it, so that it is under way until the writer ends. */
+  const holding = async (table: string): Promise<pg.Client> => {
+    const writer = new pg.Client(serverUrl());
+    await writer.connect();
+    await writer.query(`BEGIN; LOCK TABLE ${table} IN ROW EXCLUSIVE MODE`);
+    return writer;
   };
   const isBuilding = (table: string): Promise<unknown> =>
     scalar(
@@ -121,7 +150,8 @@ describe('building an index', () => {
     );
 
   test('it goes on in the server when the client that started it is gone, and another one sees it through', async () => {
-    const store = await fill('index_left', 6000);
+    const store = await fill('index_left', 300);
+    const writer = await holding('index_left');
     const other = await pgvector.open({ connection: { url: serverUrl() }, collection: 'index_left', options: {} });
     await other.buildIndex(large);
     expect(await isBuilding('index_left')).toBe('1');
@@ -134,18 +164,34 @@ describe('building an index', () => {
     });
     await store.buildIndex(large);
     expect(await isBuilding('index_left')).toBe('1');
+    await writer.end();
     await finish(store);
     expect((await store.describe()).schema.vectors).toMatchObject([
       { index: { kind: 'hnsw', m: 16, efConstruction: 200 }, distance: 'cosine' },
     ]);
   });
 
+  test('that a busy server has not begun is not taken for one that is not there, and started twice', async () => {
+    const store = await fill('index_late', 300);
+    const late = await delayed(serverUrl(), 'CREATE INDEX', 2000);
+    const ours = await pgvector.open({ connection: { url: late.url }, collection: 'index_late', options: {} });
+    await ours.buildIndex(large);
+    expect((await ours.indexProgress(large)).isStalled).toBeUndefined();
+    await finish(ours);
+    await ours.close();
+    await late.close();
+    expect(await store.indexProgress(large)).toMatchObject({ done: true });
+  });
+
   test('a build that was killed is started again', async () => {
-    const store = await fill('index_killed', 6000);
+    const store = await fill('index_killed', 300);
+    const writer = await holding('index_killed');
     await store.buildIndex(large);
-    await scalar(
-      `SELECT pg_terminate_backend(pid)::text FROM pg_stat_activity WHERE query LIKE 'CREATE INDEX%index_killed%'`,
+    const killed = await scalar(
+      `SELECT pg_terminate_backend(pid, 60000)::text FROM pg_stat_activity WHERE query LIKE 'CREATE INDEX%index_killed%'`,
     );
+    expect(killed).toBe('true');
+    await writer.end();
     // The process that saw it die is told; the next look starts it anew.
     await expect(
       store

@@ -1,5 +1,6 @@
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
+import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
 import { from as copyFrom, to as copyTo } from 'pg-copy-streams';
 import { InvalidEvent } from '../../errors.ts';
@@ -22,8 +23,8 @@ export interface Database {
    */
   stream<T>(work: StreamWork<T>, lock?: string): AsyncIterable<T>;
   /**
-   * Starts a statement that goes on in the server when this process leaves. Returns when it has ended or `settleMs`
-   * have passed; a failure within that time is thrown, a later one handed to `onFailure`. Embedded: waits for the end.
+   * Starts a statement that goes on in the server when this process leaves. Returns when it has ended, or `settleMs` have
+   * passed and the server is at it; a failure until then is thrown, a later one handed to `onFailure`. Embedded: waits for the end.
    */
   start(sql: string, options: { readonly settleMs: number; onFailure(error: unknown): void }): Promise<void>;
   close(): Promise<void>;
@@ -202,7 +203,10 @@ export function openServer(config: pg.ClientConfig, maxConnections: number): Dat
       // A notice sent to a client that has left would end the statement, and so would what the role's settings let a query of the
       // application wait: a build waits for every transaction that is older, which it holds up by nothing.
       await client.query(`${sessionSetup} ${endless} SET client_min_messages = error;`);
+      const { rows } = await client.query<Row>('SELECT pg_backend_pid()::text AS pid');
+      let hasEnded = false;
       const running = client.query(sql).finally(async () => {
+        hasEnded = true;
         started.delete(client);
         await client.end().catch(() => undefined);
       });
@@ -218,7 +222,12 @@ export function openServer(config: pg.ClientConfig, maxConnections: number): Dat
       const settled = new Promise<void>((resolve) => {
         timer = setTimeout(resolve, settleMs);
       });
-      await Promise.race([watched, settled]).finally(() => {
+      // A busy server may not have begun: whoever looked for the statement then would find none, and start it again.
+      const begun = async (): Promise<void> => {
+        await settled;
+        while (!hasEnded && (await isIdle(pool, rows[0]?.['pid'] ?? null))) await sleep(beginPollMs);
+      };
+      await Promise.race([watched, begun()]).finally(() => {
         hasReturned = true;
         clearTimeout(timer);
       });
@@ -230,6 +239,16 @@ export function openServer(config: pg.ClientConfig, maxConnections: number): Dat
       await pool.end();
     },
   };
+}
+
+const beginPollMs = 50;
+
+/** True while a connection of ours waits for a statement. */
+async function isIdle(pool: pg.Pool, pid: string | null): Promise<boolean> {
+  const { rows } = await pool.query<Row>('SELECT state::text AS state FROM pg_stat_activity WHERE pid = $1::int', [
+    pid,
+  ]);
+  return rows[0]?.['state'] === 'idle';
 }
 
 /** Ends the socket without cancelling the statement: `end()` would wait for it. */
