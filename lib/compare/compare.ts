@@ -73,7 +73,7 @@ export async function compareShard(options: CompareOptions): Promise<ShardOutput
   const manifest = await readManifest(objects, plan.run);
   const { capabilities } = await storeKind(plan.event.target.store);
   const sourceKind = await storeKind(plan.event.source.store);
-  const treatments = targetTreatments(plan, capabilities);
+  const treatments = { ...targetTreatments(plan, capabilities), ...nearBySource(plan, sourceKind.capabilities) };
   const key = comparedKey(plan.run, shard);
   const exported = manifest.shards.find((entry) => entry.shard === shard)?.checksum ?? '';
   const checksum = await madeChecksum(objects, plan, shard, exported);
@@ -138,6 +138,11 @@ export async function compareShard(options: CompareOptions): Promise<ShardOutput
   return tallies.done ? { done: true } : { done: false, offset: tallies.offset };
 }
 
+/** Of two collections that others filled, the source may have its own digits of what both were given. A move is held to what it read. */
+function nearBySource({ event }: Plan, { payload }: Capabilities): Partial<Pick<Treatments, 'doubles'>> {
+  return event.mode === 'validate' && payload.nearDoubles === true ? { doubles: 'near' } : {};
+}
+
 /** What the tallies of a shard depend on besides the two collections: the shard, what was asked for, and how it is compared. */
 function hashOf(
   plan: Plan,
@@ -159,7 +164,8 @@ function hashOf(
     plan.event.live === false ? null : plan.attempt,
     nullsOf(plan),
     plan.mapping,
-    [...treatments],
+    [...treatments.vectors],
+    treatments.doubles,
   ]);
   return createHash('sha256').update(text).digest('hex');
 }

@@ -254,9 +254,9 @@ export function nullsOf({ event, source, target }: Pick<Plan, 'event' | 'source'
 }
 
 /** What the source does to its vectors, by their names in the target. */
-function keptBySource(plan: Plan, source: Capabilities): Treatments {
+function keptBySource(plan: Plan, source: Capabilities): Treatments['vectors'] {
   return new Map(
-    [...sourceTreatments(plan, source)].flatMap(([name, treatment]) => {
+    [...sourceTreatments(plan, source).vectors].flatMap(([name, treatment]) => {
       const to = plan.mapping.vectors[name];
       return to === undefined ? [] : [[to, treatment] as const];
     }),

@@ -3,11 +3,14 @@ import { type Batch, hasVector, type VectorColumn } from '../batch.ts';
 import type { Plan } from '../run-files.ts';
 import type { CollectionSchema } from '../schema.ts';
 import type { Capabilities } from '../stores/port.ts';
-import { jsonDifference } from './json-equal.ts';
+import { type Doubles, jsonDifference } from './json-equal.ts';
 import { type VectorTreatment, vectorDifference } from './vector-equal.ts';
 
-/** What a store does to each of its vectors on write, by vector name. */
-export type Treatments = ReadonlyMap<string, VectorTreatment>;
+/** What a store does to records on write: to each of its vectors, by name, and to numbers with a fraction in payloads. */
+export interface Treatments {
+  readonly vectors: ReadonlyMap<string, VectorTreatment>;
+  readonly doubles: Doubles;
+}
 
 /** What the target of `plan` does to vectors: from its capabilities and the schema that the plan gave it. */
 export function targetTreatments({ target }: Plan, capabilities: Capabilities): Treatments {
@@ -19,21 +22,24 @@ export function sourceTreatments({ source }: Plan, capabilities: Capabilities): 
   return treatmentsOf(source, capabilities);
 }
 
-function treatmentsOf({ vectors }: CollectionSchema, { normalisesCosine }: Capabilities): Treatments {
-  return new Map(
-    vectors.map(({ name, kind, distance, precision }) => {
-      // Bytes are never scaled: a unit vector of bytes would be zeros. Sparse vectors are compared by inner product alone.
-      const isNormalised = normalisesCosine && distance === 'cosine' && kind !== 'sparse' && precision !== 'uint8';
-      return [name, { isNormalised, precision }] as const;
-    }),
-  );
+/** What a store of these capabilities does to records with these vectors. */
+export function treatmentsOf(
+  { vectors }: Pick<CollectionSchema, 'vectors'>,
+  { normalisesCosine, payload }: Capabilities,
+): Treatments {
+  const treated = vectors.map(({ name, kind, distance, precision }) => {
+    // Bytes are never scaled: a unit vector of bytes would be zeros. Sparse vectors are compared by inner product alone.
+    const isNormalised = normalisesCosine && distance === 'cosine' && kind !== 'sparse' && precision !== 'uint8';
+    return [name, { isNormalised, precision }] as const;
+  });
+  return { vectors: new Map(treated), doubles: payload.nearDoubles === true ? 'near' : 'kept' };
 }
 
 /** `absent`: a payload field that is null on one side and not there on the other is no difference. */
 export type Nulls = 'kept' | 'absent';
 
 /** A shard's record read back from its own source is the same, float by float. */
-export const untreated: Treatments = new Map();
+export const untreated: Treatments = { vectors: new Map(), doubles: 'kept' };
 
 /**
  * Why the record at `foundAt` of `found` is not the one at `at` of `expected`: `vector embedding, float 3: expected 0.5,
@@ -48,14 +54,14 @@ export function recordDifference(
   nulls: Nulls = 'kept',
 ): string | undefined {
   for (const [name, column] of expected.vectors) {
-    const difference = columnDifference(column, at, found.vectors.get(name), foundAt, treatments.get(name));
+    const difference = columnDifference(column, at, found.vectors.get(name), foundAt, treatments.vectors.get(name));
     if (difference !== undefined) return `${nameVector(name)}${difference}`;
   }
   for (const [name, column] of found.vectors) {
     if (expected.vectors.has(name) || !hasVector(column, foundAt)) continue;
     return `${nameVector(name)}: expected no vector, found one`;
   }
-  return payloadDifference(expected.payloads[at] ?? '{}', found.payloads[foundAt] ?? '{}', nulls);
+  return payloadDifference(expected.payloads[at] ?? '{}', found.payloads[foundAt] ?? '{}', nulls, treatments.doubles);
 }
 
 const asItIs: VectorTreatment = { isNormalised: false, precision: 'float32' };
@@ -75,11 +81,12 @@ function nameVector(name: string): string {
   return name === '' ? 'the unnamed vector' : `vector ${name}`;
 }
 
-function payloadDifference(expected: string, found: string, nulls: Nulls): string | undefined {
+function payloadDifference(expected: string, found: string, nulls: Nulls, doubles: Doubles): string | undefined {
   try {
-    const asTheyAre = jsonDifference(expected, found);
+    const asTheyAre = jsonDifference(expected, found, doubles);
     if (asTheyAre === undefined) return undefined;
-    const difference = nulls === 'kept' ? asTheyAre : jsonDifference(withoutNulls(expected), withoutNulls(found));
+    const difference =
+      nulls === 'kept' ? asTheyAre : jsonDifference(withoutNulls(expected), withoutNulls(found), doubles);
     if (difference === undefined) return undefined;
     const field = difference.path === '' ? 'payload' : `payload field ${difference.path}`;
     return `${field}: expected ${difference.expected}, found ${difference.found}`;

@@ -309,6 +309,8 @@ export interface Capabilities {
     readonly any: boolean;
     /** Largest integer magnitude kept exactly, as decimal text; undefined: any. A larger one is a RecordRefused that names it. */
     readonly maxInteger?: string;
+    /** True: a number with a fraction may come back with other digits from the fifteenth on; validation allows for that. Undefined: as it was. */
+    readonly nearDoubles?: boolean;
     /** Bytes of one record's payload. undefined: no limit that we know of. */
     readonly maxBytes?: number;
   };

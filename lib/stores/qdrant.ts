@@ -51,6 +51,8 @@ const capabilities: Capabilities = {
     any: true,
     // gRPC's Value has int64. Up to 2^64-1 Qdrant keeps integers too, and we carry them over REST.
     maxInteger: '9223372036854775807',
+    // Payloads are stored as JSON text (`impl Blob for Payload`) and read by serde_json without `float_roundtrip`, over gRPC too.
+    nearDoubles: true,
     // A request over REST may hold 32 MiB; what gRPC takes depends on the server.
     maxBytes: 30 * 1024 * 1024,
   },

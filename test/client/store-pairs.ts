@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { ClientRecord } from '../../lib/client/side.ts';
 import { type StoreSide, storeSide } from '../../lib/client/store-side.ts';
-import { recordDifference, type Treatments } from '../../lib/compare/record-equal.ts';
+import { recordDifference, type Treatments, treatmentsOf } from '../../lib/compare/record-equal.ts';
 import { parseEvent } from '../../lib/event.ts';
 import { fitCollection } from '../../lib/fit.ts';
 import { mapBatch } from '../../lib/mapping/mapping.ts';
@@ -64,12 +64,7 @@ export async function openPair(
   const description = await source.store.describe();
   const fit = fitCollection({ source: description, target: target.kind, event });
   await target.store.prepare(fit.target);
-  const treatments: Treatments = new Map(
-    fit.target.vectors.map(({ name, kind, distance, precision }) => {
-      const scales = target.kind.capabilities.normalisesCosine && distance === 'cosine' && kind !== 'sparse';
-      return [name, { isNormalised: scales, precision }] as const;
-    }),
-  );
+  const treatments = treatmentsOf(fit.target, target.kind.capabilities);
   const stores = { source: source.store, target: target.store };
   return {
     source: storeSide(source),

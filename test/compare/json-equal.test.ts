@@ -87,6 +87,22 @@ describe('JSON values', () => {
     );
   });
 
+  test('are near where a store reads doubles a unit beside, while integers and the fourteenth digit still count', () => {
+    const near = (one: string, other: string) =>
+      jsonDifference(`{"a":[${one}]}`, `{"a":[${other}]}`, 'near') === undefined;
+    expect(near('0.46379464253972724', '0.4637946425397272')).toBe(true);
+    expect(jsonEqual('0.46379464253972724', '0.4637946425397272')).toBe(false);
+    expect(near('1.2345678901234567e-320', '1.2346e-320')).toBe(true);
+    expect(near('-1.2345678901234567e300', '-1.2345678901234565e300')).toBe(true);
+    expect(near('0.4637946425397', '0.4637946425398')).toBe(false);
+    expect(near('0.5', '-0.5')).toBe(false);
+    expect(near('0.5', '0')).toBe(false);
+    expect(near('9007199254740993', '9007199254740992')).toBe(false);
+    expect(near('9007199254740992', '9007199254740993.0')).toBe(false);
+    expect(near('1e999', '2e999')).toBe(false);
+    expect(near('0.5', '"0.5"')).toBe(false);
+  });
+
   test('tell null from an absent field, and name where it is', () => {
     expect(jsonDifference('{"a":{"b.c":[1,null]}}', '{"a":{"b.c":[1]}}')).toEqual({
       path: 'a["b.c"][1]',

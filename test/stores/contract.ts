@@ -1,6 +1,8 @@
 /** Over 400 lines: the one suite that every store passes. */
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { type Batch, column, concatBatches, denseVector, hasVector } from '../../lib/batch.ts';
+import { recordDifference, treatmentsOf } from '../../lib/compare/record-equal.ts';
+import { seededRandom } from '../../lib/sample.ts';
 import type { CollectionSchema, FieldSpec, VectorSpec } from '../../lib/schema.ts';
 import type { Store, StoreKind } from '../../lib/stores/port.ts';
 import { canonicalJson, makeBatch, makeSchema } from '../make.ts';
@@ -277,6 +279,23 @@ export function storeContract(name: string, make: MakeStore, flags: ContractFlag
         expect(rest).toBeNull();
       }
       expect(read).toEqual([makeId(0)]);
+    });
+
+    test('numbers with a fraction come back as the capabilities say, because validation allows for no more than that', async () => {
+      const random = seededRandom(9);
+      const sizes = [1, 1e6, 1e-9];
+      const scores = Array.from({ length: 600 }, (_, at) => random() * (sizes[at % sizes.length] ?? 1));
+      const payloads = scores.map((score) => JSON.stringify({ score, whole: 9_007_199_254_740_991 }));
+      const ids = scores.map((_, at) => makeId(at));
+      const written = makeBatch({ ids, vectors: [vector], payloads });
+      const store = await filled('contract_doubles', written);
+      const found = await store.fetch(ids);
+      const treatments = treatmentsOf({ vectors: [vector] }, kind.capabilities);
+      const wrong = found.ids.flatMap(
+        (id, at) => recordDifference(written, ids.indexOf(id), found, at, treatments) ?? [],
+      );
+      expect(found.count).toBe(600);
+      expect(wrong).toEqual([]);
     });
 
     test.each(Object.entries(awkwardPayloads))('a payload with %s comes back equal as JSON', async (what, payload) => {

@@ -31,6 +31,7 @@ const rows: readonly (readonly [string, (capabilities: Capabilities) => string])
   ['composite keys', ({ ids }) => yes(ids.composite)],
   ['payload types kept', ({ payload }) => payload.types.join(', ')],
   ['largest integer kept', ({ payload }) => payload.maxInteger ?? 'any'],
+  ['numbers with a fraction', ({ payload }) => (payload.nearDoubles === true ? '14 digits' : 'as they are')],
   ['keeps search settings', ({ keepsSearch }) => (keepsSearch ? 'where the options ask for it' : 'no')],
   ['insert what is absent', ({ insertOnly }) => yes(insertOnly)],
   ['delete by id', ({ deletes }) => yes(deletes)],

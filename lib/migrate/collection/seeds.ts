@@ -3,7 +3,7 @@ import type { Batch } from '../../batch.ts';
 import type { ClientVector } from '../../client/side.ts';
 import { batchOf, recordsOf, type VectorShapes } from '../../client/store-records.ts';
 import { maxFetch, split } from '../../compare/fetch-records.ts';
-import { recordDifference, type Treatments } from '../../compare/record-equal.ts';
+import { recordDifference, treatmentsOf } from '../../compare/record-equal.ts';
 import { Incompatible, InvalidEvent, RecordRefused } from '../../errors.ts';
 import type { CollectionSchema } from '../../schema.ts';
 import type { Capabilities, Store } from '../../stores/port.ts';
@@ -94,13 +94,7 @@ export async function recordChanges(input: RecordChangesInput): Promise<RecordCh
   const there = new Map<string, SeedRecord>();
   const differing = new Set(seeds.map(({ id }) => id));
   const asked = [...new Set([...differing, ...drop])];
-  const treatments: Treatments = new Map(
-    vectors.map(({ name, kind, distance, precision }) => {
-      const isNormalised =
-        capabilities.normalisesCosine && distance === 'cosine' && kind !== 'sparse' && precision !== 'uint8';
-      return [name, { isNormalised, precision }] as const;
-    }),
-  );
+  const treatments = treatmentsOf({ vectors }, capabilities);
   for (let from = 0; store !== undefined && from < asked.length; from += 1000) {
     const found = await store.fetch(asked.slice(from, from + 1000));
     for (const record of keptOf(found)) there.set(record.id, record);
