@@ -5,6 +5,7 @@ import type { ImporterSettings } from '../../infra/local/deployment.ts';
 import { startEventSource } from '../../infra/local/event-source.ts';
 import { limits } from '../../infra/local/limits.ts';
 import { type LocalQueue, startQueue } from '../../infra/local/queue.ts';
+import { until } from '../until.ts';
 
 interface SqsEvent {
   readonly Records: readonly {
@@ -37,7 +38,7 @@ const send = (...bodies: string[]) =>
     }),
   );
 
-/** Delivers with `answer` until `isDone`, or for ten seconds. Gives the bodies in the order of their deliveries. */
+/** Delivers with `answer` until `isDone`. Gives the bodies in the order of their deliveries. */
 async function deliver(
   answer: (event: SqsEvent) => unknown,
   isDone: (bodies: readonly string[]) => boolean,
@@ -58,8 +59,10 @@ async function deliver(
     onFailure: () => undefined,
     retrySeconds: 0,
   });
-  for (let waited = 0; waited < 10_000 && !isDone(bodies); waited += 20) await sleep(20);
-  await source.stop();
+  await until(
+    () => isDone(bodies),
+    () => `deliveries, where there were ${bodies.join(', ')}`,
+  ).finally(source.stop);
   return bodies;
 }
 
@@ -174,38 +177,44 @@ describe('an event source that has nothing to do', () => {
       maxConcurrency,
       onFailure: () => undefined,
     });
-  // They would take ten and twenty seconds with a look a second.
-  const limitMs = 5000;
+  // With a look a second one of two would take longer; the others may be late for whatever this machine does besides.
+  const limitMs = 500;
+  const median = (times: readonly number[]): number => times.toSorted((a, b) => a - b)[times.length >> 1] ?? Infinity;
 
   test('stops at once: its last look would be waited for at the end of every run', async () => {
-    const began = performance.now();
+    const times: number[] = [];
     for (let i = 0; i < 10; i++) {
       const source = idle(() => undefined);
       await sleep(20);
+      const began = performance.now();
       await source.stop();
+      times.push(performance.now() - began);
     }
-    expect(performance.now() - began).toBeLessThan(limitMs);
+    expect(median(times)).toBeLessThan(limitMs);
   });
 
   test('takes what comes as it comes, not at its next look', async () => {
     let taken = (): void => undefined;
     const source = idle(() => taken(), 1);
-    const began = performance.now();
+    const times: number[] = [];
     for (let i = 0; i < 20; i++) {
       const delivered = new Promise<void>((resolve) => {
         taken = resolve;
       });
+      const began = performance.now();
       await send(String(i));
       await delivered;
+      times.push(performance.now() - began);
       // Time enough to have looked again, and to wait.
       await sleep(20);
     }
-    expect(performance.now() - began).toBeLessThan(limitMs);
+    expect(median(times)).toBeLessThan(limitMs);
     await source.stop();
   });
 });
 
 test('a window fills a batch with what comes while it is open, and is waited for, not asked about over and over', async () => {
+  const windowSeconds = 2;
   let looks = 0;
   queue.client.middlewareStack.add(
     (next, { commandName }) =>
@@ -220,15 +229,22 @@ test('a window fills a batch with what comes while it is open, and is waited for
     client: queue.client,
     arrival: queue.arrival,
     queueUrl: queue.url,
-    settings: { ...settings, windowSeconds: 2 },
+    settings: { ...settings, windowSeconds },
     invoke: async (_, payload) => void sizes.push((payload as SqsEvent).Records.length),
     maxConcurrency: 1,
     onFailure: () => undefined,
   });
-  await send('a');
-  await sleep(100);
-  await send('b');
-  while (sizes.length === 0) await sleep(20);
+  // Again where this machine was too busy to send the second while the window was certainly open.
+  for (let isInTime = false; !isInTime; ) {
+    sizes.length = 0;
+    looks = 0;
+    const began = performance.now();
+    await send('a');
+    await sleep(100);
+    await send('b');
+    isInTime = performance.now() - began < (windowSeconds * 1000) / 2;
+    await until(() => sizes.reduce((sum, size) => sum + size, 0) === 2, 'both messages');
+  }
   await source.stop();
   expect(sizes).toEqual([2]);
   expect(looks).toBeLessThan(20);

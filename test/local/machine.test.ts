@@ -157,12 +157,16 @@ describe('a Distributed Map', () => {
   test('runs no more children at once than its path says', async () => {
     let now = 0;
     let most = 0;
+    const second = Promise.withResolvers<void>();
     const definition = machine({ Export: mapOver('export', { MaxConcurrencyPath: '$.most' }) });
     const outcome = await run(
       definition,
       {
         export: async () => {
           most = Math.max(most, ++now);
+          // The first waits until there is a second; a third would come as soon as it may.
+          if (now === 2) second.resolve();
+          await second.promise;
           await new Promise((resolve) => setTimeout(resolve, 5));
           now -= 1;
           return null;

@@ -12,6 +12,7 @@ import { putJson } from '../../../lib/objects.ts';
 import { openFileObjects } from '../../../lib/objects-files.ts';
 import { runStatus } from '../../../lib/status.ts';
 import { makeEmbedding, makeEmbedPlan, makePlan } from '../../make-plan.ts';
+import { until } from '../../until.ts';
 
 const directory = mkdtempSync(join(tmpdir(), 'vecferry-progress-'));
 afterAll(() => rm(directory, { recursive: true }));
@@ -55,7 +56,13 @@ test('how far the texts are embedded is a line now and then, with rate and price
   const { output, lines } = keepOutput();
   const event = { embed: { text: 'word', model: { provider: 'openai', name: 'small', dimensions: 8 } } };
   await putJson(objects, runKeys('r2').plan, { ...makePlan(event, 'r2'), embed: makeEmbedPlan() });
+  // However long the looks take: it is not yet time to say it again.
+  const clock = jest.spyOn(performance, 'now');
+  const base = performance.now();
+  let passed = 0;
+  clock.mockImplementation(() => base + passed);
   const following = followRun({ objects, run: 'r2', output, isTerminal: false, intervalMs: 10, place: { directory } });
+  const ofEmbed = (): string[] => lines.filter((line) => line.startsWith('embed'));
   for (let completed = 10; completed <= 100; completed += 10) {
     const seen = {
       completed,
@@ -65,11 +72,13 @@ test('how far the texts are embedded is a line now and then, with rate and price
       usd: completed / 1000,
     };
     await putJson(objects, runKeys('r2').embedding, makeEmbedding({ ...seen, done: completed === 100 }));
+    passed += 1000;
+    await until(() => ofEmbed().length > 0, 'the first line');
     await sleep(30);
   }
   await following.stop();
-  const told = lines.filter((line) => line.startsWith('embed'));
-  expect(told).toEqual([
+  clock.mockRestore();
+  expect(ofEmbed()).toEqual([
     expect.stringMatching(/^embed {4}\d+ of 100 records .*texts of \d+ tokens, 0\.\d+ USD$/),
     expect.stringMatching(/^embed {4}100 of 100 records {2}\d+\/s {2}.* s {2}100 texts of 500 tokens, 0\.10 USD$/),
   ]);
@@ -101,7 +110,7 @@ test('an index that is built for long says now and then how far it is and whom i
   const ofIndex = (): string[] => lines.filter((line) => line.startsWith('index'));
   expect(ofIndex()).toEqual([]);
   clock.mockImplementation(() => base + 31_000);
-  for (const end = Date.now() + 10_000; ofIndex().length === 0 && Date.now() < end; ) await sleep(5);
+  await until(() => ofIndex().length > 0, 'the line of an index that takes long');
   clock.mockImplementation(() => base + 62_000);
   await sleep(100);
   await following.stop();
