@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
+import { until } from '../until.ts';
 
 /**
  * An application that knows nothing of vecferry: it reads the nearest rows by the column that it has always read, inserts
@@ -12,6 +13,8 @@ export interface TableApplication {
   readonly failures: string[];
   /** Dimensions that readers found, in the order in which they changed. */
   readonly sizes: number[];
+  /** Waits for a look at the dimensions that began after the call: a busy process may have made none since. */
+  hasLooked(): Promise<void>;
   stop(): Promise<void>;
 }
 
@@ -28,6 +31,7 @@ export async function startApplication({ url, table, textEveryMs }: ApplicationO
   const longest = { ...none };
   const failures: string[] = [];
   const sizes: number[] = [];
+  const looks = { begun: 0, ended: 0 };
   let isOver = false;
 
   const timed = async (kind: keyof typeof none, work: () => Promise<unknown>): Promise<void> => {
@@ -53,6 +57,7 @@ export async function startApplication({ url, table, textEveryMs }: ApplicationO
   const loops = [
     // One statement sees one state: rows of two dimensions in it would be a switch that is half done.
     loop(async (client) => {
+      const look = ++looks.begun;
       await timed('read', async () => {
         const { rows } = await client.query(
           `SELECT DISTINCT vector_dims(embedding) AS size FROM ${table} WHERE embedding IS NOT NULL`,
@@ -61,6 +66,7 @@ export async function startApplication({ url, table, textEveryMs }: ApplicationO
         const [{ size } = { size: 0 }] = rows;
         if (sizes.at(-1) !== size) sizes.push(size);
       });
+      looks.ended = look;
     }, 5),
     loop(async (client) => {
       await timed('read', async () => {
@@ -91,6 +97,10 @@ export async function startApplication({ url, table, textEveryMs }: ApplicationO
     longest,
     failures,
     sizes,
+    hasLooked: async () => {
+      const { begun } = looks;
+      await until(() => looks.ended > begun, 'a look of the application at its table');
+    },
     stop: async () => {
       isOver = true;
       await Promise.all(loops);

@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process';
 import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
+import { until } from '../until.ts';
 
 /** The command line as a process of its own, which can be killed. */
 export interface VecferryProcess {
@@ -39,14 +39,19 @@ export function vecferryProcess(directory: string, run: string): VecferryProcess
     what: string,
   ): Promise<void> => {
     const { child, ended, out } = start(args);
-    const until = performance.now() + 120_000;
-    while (!(await isSeen())) {
-      if (performance.now() > until || child.exitCode !== null)
-        throw new Error(`never saw ${what}: ${out.join('').slice(-2000)}`);
-      await sleep(5);
+    const words = (): string => out.join('').slice(-2000);
+    const end = (): string | undefined => {
+      const how = child.exitCode ?? child.signalCode;
+      return how === null ? undefined : `it ended with ${how}`;
+    };
+    try {
+      await until(isSeen, () => `never saw ${what} (${words()})`, end);
+    } finally {
+      // A busy test may see it only when the process has ended too: that is a kill after the last step.
+      if (end() === undefined) process.kill(-(child.pid ?? 0), 'SIGKILL');
     }
-    process.kill(-(child.pid ?? 0), 'SIGKILL');
-    await ended;
+    const code = await ended;
+    if (code !== null && code !== 0) throw new Error(`it ended with ${code} before it was killed: ${words()}`);
   };
   return {
     objects,
