@@ -4,6 +4,7 @@ import { type Condition, meets } from '../../lib/filter.ts';
 import type { SearchSettings, VectorSpec } from '../../lib/schema.ts';
 import type { Store } from '../../lib/stores/port.ts';
 import { makeBatch, makeSchema } from '../make.ts';
+import { until } from '../until.ts';
 
 /**
  * Collections in Qdrant whose search misses neighbours for a known cause, and finds them once the cause is mended. The
@@ -42,12 +43,9 @@ export async function fill(store: Store, batch: Batch): Promise<void> {
   await built(store);
 }
 
-/** Waits until the graph is built. @throws Error after 30 s */
+/** Waits until the graph is built. @throws Error when it never is */
 export async function built(store: Store): Promise<void> {
-  for (let waited = 0; !(await store.indexProgress(schema)).done; waited++) {
-    if (waited === 300) throw new Error('the graph was not built within 30 s');
-    await new Promise((resolve) => setTimeout(resolve, 100));
-  }
+  await until(async () => (await store.indexProgress(schema)).done, 'the graph');
 }
 
 /** Asks for the ten nearest of the first `queries` records' vectors, and how many of them are found. */

@@ -5,6 +5,7 @@ import type { Store } from '../../lib/stores/port.ts';
 import { qdrant } from '../../lib/stores/qdrant.ts';
 import { makeBatch, makeSchema } from '../make.ts';
 import { qdrantGrpcUrl, qdrantUrl } from '../servers/urls.ts';
+import { until } from '../until.ts';
 
 const position = { run: 'r', shard: '00000-000', offset: 0 };
 const opened: Store[] = [];
@@ -180,12 +181,8 @@ describe('settings', () => {
     await store.write(makeBatch({ ids, vectors: shape.vectors }), { position, mode: 'upsert' });
     expect((await client.getCollection('s_graph')).indexed_vectors_count).toBe(0);
     await store.buildIndex(shape);
-    let progress = await store.indexProgress(shape);
-    for (let waited = 0; !progress.done && waited < 200; waited++) {
-      await new Promise((resolve) => setTimeout(resolve, 100));
-      progress = await store.indexProgress(shape);
-    }
-    expect(progress).toMatchObject({ done: true, fraction: 1 });
+    await until(async () => (await store.indexProgress(shape)).done, 'the graph');
+    expect(await store.indexProgress(shape)).toMatchObject({ done: true, fraction: 1 });
     expect((await client.getCollection('s_graph')).indexed_vectors_count).toBeGreaterThan(0);
   });
 
