@@ -59,7 +59,7 @@ beforeAll(async () => {
   }
   qdrant = new QdrantClient({ url: await qdrantUrl(), checkCompatibility: false });
   await qdrant.createCollection(name, { vectors: { size: 3, distance: 'Cosine' } });
-}, 120_000);
+});
 afterAll(async () => {
   await sql.end();
   await database.drop();
@@ -114,7 +114,7 @@ describe('the Express application', () => {
       if (child.exitCode !== null) throw new Error(`the application did not start: ${words}`);
       await sleep(20);
     }
-  }, 120_000);
+  });
   afterAll(() => {
     child?.kill('SIGKILL');
   });
@@ -148,7 +148,7 @@ describe('the Express application', () => {
     expect(after.postgres).toEqual(before.postgres.filter((each) => !each.startsWith(`${gone} `)));
     expect(after.qdrant).toEqual([]);
     expect(readdirSync(inProject('state/runs/r1/tombstones'))).toHaveLength(1);
-  }, 180_000);
+  });
 
   test('ends when it is asked to, with its metrics written', async () => {
     const ended = new Promise((resolve) => child.once('exit', resolve));
@@ -162,7 +162,7 @@ describe('the Express application', () => {
       .map((line) => JSON.parse(line))
       .reduce((sum, { Reads = 0, ReadErrors = 0 }) => sum + Reads - ReadErrors, 0);
     expect(answered).toBe(asked);
-  }, 120_000);
+  });
 });
 
 describe('the Lambda application', () => {
@@ -268,7 +268,7 @@ describe('the Lambda application', () => {
       new ListObjectsV2Command({ Bucket: 'runs', Prefix: 'runs/r1/tombstones/' }),
     );
     expect(Contents).toHaveLength(1);
-  }, 120_000);
+  });
 
   test("hands to the stack's queue what a target that is away did not take, and answers from the source", async () => {
     const { answers } = await call(
@@ -282,7 +282,7 @@ describe('the Lambda application', () => {
     const request = new ReceiveMessageCommand({ QueueUrl: queueUrl, WaitTimeSeconds: 1 });
     const { Messages = [] } = await new SQSClient({ endpoint, region, credentials }).send(request);
     expect(Messages.map(({ Body = '' }) => JSON.parse(Body))).toEqual([{ version: 1, run: 'r1', ids: ['13'] }]);
-  }, 120_000);
+  });
 });
 
 describe('the application of two models', () => {
@@ -348,7 +348,7 @@ describe('the application of two models', () => {
     const isNew = (user: string): boolean => bucketOf('articles_old', user) < 50;
     expect(asked.filter((each) => each === 'glove-100 1')).toHaveLength(users.filter(isNew).length);
     expect(asked.filter((each) => each === 'glove-50 1')).toHaveLength(users.filter((user) => !isNew(user)).length);
-  }, 120_000);
+  });
 });
 
 describe('other languages', () => {

@@ -74,7 +74,7 @@ describe('a process that ends between any two effects, and a run that is started
       }
       expect(deaths).toBeGreaterThan(30);
     },
-    180_000,
+    300_000,
   );
 
   async function expectLoaded({ target, objects }: World): Promise<void> {
@@ -120,7 +120,7 @@ test('a process that ends while small objects of answers become one leaves each 
       for (const [at, key] of added.entries()) expect(denseVector(made, at)).toEqual(vectorOf(key));
     }
   }
-}, 120_000);
+});
 
 const card = {
   provider: 'local' as const,

@@ -106,7 +106,7 @@ describe('whatever is written after the export', () => {
       }),
       { numRuns: 20, seed: 5 },
     );
-  }, 120_000);
+  });
 
   test('a target that lost records gets the recall that it deserves, exactly, and the source 1', async () => {
     await fc.assert(
@@ -128,5 +128,5 @@ describe('whatever is written after the export', () => {
       }),
       { numRuns: 20, seed: 6 },
     );
-  }, 120_000);
+  });
 });

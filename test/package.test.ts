@@ -8,7 +8,7 @@ import { oldestNode, type PackedProject, packedProject, run } from './packed.ts'
 let project: PackedProject;
 beforeAll(() => {
   project = packedProject();
-}, 120_000);
+});
 
 const inProject = (path: string): string => join(project.directory, path);
 

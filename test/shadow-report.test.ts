@@ -127,5 +127,5 @@ describe('vecferry shadow', () => {
       code: 2,
       stderr: expect.stringContaining('--goal'),
     });
-  }, 60_000);
+  });
 });

@@ -13,7 +13,7 @@ describe('validation holds one shard at a time, so its memory does not grow with
       env: { ...process.env, NODE_OPTIONS: '' },
     });
     left = JSON.parse(stdout);
-  }, 180_000);
+  });
 
   test('comparing a shard leaves nothing of its records behind', () => {
     expect(left.compare).toBeLessThan(allowed);

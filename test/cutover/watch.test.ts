@@ -184,7 +184,7 @@ describe('the watch of a canary', () => {
       }),
       { numRuns: 40 },
     );
-  }, 120_000);
+  });
 
   const breaches: Readonly<Record<string, Breach>> = {
     'an error burst': () => ({ read: [5, false], overlap: 1 }),
@@ -222,6 +222,6 @@ describe('the watch of a canary', () => {
       // Chance may put all of them into one step.
       for (let round = 0; round < 10 && steps.size < 2; round++) await holds();
       expect(steps.size).toBeGreaterThan(1);
-    }, 120_000);
+    });
   }
 });

@@ -142,7 +142,7 @@ describe('Bedrock', () => {
     server.faults.next({ kind: 'hang' });
     const begun = performance.now();
     await expect(embedder.embed({ texts: ['one'], purpose: 'document' })).rejects.toThrow(/cannot be reached/);
-    expect(performance.now() - begun).toBeLessThan(5_000);
+    expect(performance.now() - begun).toBeLessThan(30_000);
     await embedder.close();
   });
 });

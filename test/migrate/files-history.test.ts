@@ -75,7 +75,7 @@ test('collection files go up by two processes at once, a copy by the main job, a
   await world.done('to', '0');
   expect(await aliases()).toEqual([]);
   expect(await askQdrant(qdrant, 'GET', `/collections/${collection}__001`)).toBeUndefined();
-}, 180_000);
+});
 
 test('a SQL file without a PostgreSQL to run it on is refused, with what to write', async () => {
   await world.write('001_sql.sql', '-- migrate:up\nSELECT 1;\n-- migrate:down\n');

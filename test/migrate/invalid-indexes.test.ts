@@ -17,7 +17,7 @@ beforeAll(async () => {
     await session.run(`CREATE TABLE ${tenant}.words (n int); INSERT INTO ${tenant}.words VALUES (1), (1)`);
     await expect(session.run(`CREATE UNIQUE INDEX CONCURRENTLY words_n ON ${tenant}.words (n)`)).rejects.toThrow();
   }
-}, 60_000);
+});
 afterAll(async () => {
   await session.close();
   await database.drop();

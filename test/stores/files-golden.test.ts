@@ -256,7 +256,7 @@ describe('what cannot be read is refused with the file, and what to do', () => {
     });
     const start = performance.now();
     await expect(open(`billions/${file}`, {}, made).then(readAll)).rejects.toMatchObject({ name: 'RecordRefused' });
-    expect(performance.now() - start).toBeLessThan(2000);
+    expect(performance.now() - start).toBeLessThan(30_000);
   });
 
   test('a .npz whose compressed bytes still unpack, to other ones, is refused: its checksum says so', async () => {

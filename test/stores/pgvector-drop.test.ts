@@ -74,5 +74,5 @@ describe('on a server', () => {
       await expect(drop(store)).rejects.toMatchObject({ name: 'StoreUnavailable', retryable: true });
     });
     expect(await drop(store)).toMatchObject({ isThere: true });
-  }, 20_000);
+  });
 });

@@ -103,7 +103,7 @@ test('another distance is a copy whose readers move with their alias, and down t
   // Up again is another copy: the first one has what was written to it while readers were there.
   await up(file, parts());
   expect(await aliasesOf(name)).toEqual({ [`${name}_live`]: `${copy}_2`, [`${name}_other`]: `${copy}_2` });
-}, 120_000);
+});
 
 test('a collection whose name is an alias is copied under the next name', async () => {
   const name = unique();
@@ -113,7 +113,7 @@ test('a collection whose name is an alias is copied under the next name', async 
   await up(file, parts());
   expect(await aliasesOf(name)).toEqual({ [name]: `${name}__002` });
   expect((await ask('GET', `/collections/${name}`)).config.params.vectors.text.datatype).toBe('float16');
-}, 60_000);
+});
 
 test('a copy that dies goes on with its own run, and is taken back whole', async () => {
   const name = unique();
@@ -136,7 +136,7 @@ test('a copy that dies goes on with its own run, and is taken back whole', async
   await down(late.entry, file, parts());
   expect(await aliasesOf(name)).toEqual({ [`${name}_live`]: name });
   expect(applied.entry.rollback).toBeDefined();
-}, 60_000);
+});
 
 test('fewer floats need a Matryoshka model or another model, and readers of the own name need an alias first: nothing is begun', async () => {
   const name = unique();
@@ -152,7 +152,7 @@ test('fewer floats need a Matryoshka model or another model, and readers of the 
   );
   await up(size({ matryoshka: true }), parts());
   expect((await ask('GET', `/collections/${name}_live`)).config.params.vectors.text.size).toBe(4);
-}, 60_000);
+});
 
 test('a table of pgvector is copied too, and its view takes the readers there and back', async () => {
   const database = await makeDatabase('mig_copy');
@@ -181,4 +181,4 @@ test('a table of pgvector is copied too, and its view takes the readers there an
     await services().close();
     await database.drop();
   }
-}, 60_000);
+});

@@ -78,7 +78,7 @@ describe.each(Object.keys(makers))('%s', (kind) => {
 
     await down(made.entry, first, { config });
     await expect((await open(config, collection)).describe()).rejects.toMatchObject({ name: 'NotFound' });
-  }, 30_000);
+  });
 
   test('what the store has not is refused with what is done instead, before anything is changed', async () => {
     const collection = unique('refused');
@@ -161,7 +161,7 @@ describe('a table of pgvector', () => {
     expect((await sql.query(`SELECT id::int FROM ${collection}_live`)).rows).toEqual([{ id: 1 }]);
     await down(made.entry, first, { config });
     expect((await sql.query('SELECT to_regclass($1) AS t', [collection])).rows).toEqual([{ t: null }]);
-  }, 30_000);
+  });
 
   test('an index that a dead build has left is built anew, and not taken for one', async () => {
     const config = makeConfig({ store: 'pgvector', connection: { url: database.url } });
