@@ -1,4 +1,5 @@
 import { parseEvent, parseRunId, wayOf } from '../lib/event.ts';
+import { asksOldFirst } from '../lib/index-change/index-change.ts';
 import { runKeys } from '../lib/keys.ts';
 import { planRun } from '../lib/plan.ts';
 import { modelOfQueries } from '../lib/plan-checks.ts';
@@ -43,7 +44,7 @@ export const handler = makeHandler({
       ...wayOf(plan.event),
       embeds: plan.embed !== undefined,
       drifts: hasOtherVectors(plan),
-      replacesIndex: plan.index?.how === 'instead',
+      asksOldFirst: asksOldFirst(plan),
       validateOnly: event.mode === 'validate',
       rangesKey: ranges,
       shardListKey: shardList,

@@ -27,7 +27,7 @@ import { type WorkflowProps, workflowParts } from './workflow-parts.ts';
  * 10. Await the import        again and again until done
  * 11. Apply the tombstones    of a live run: what was deleted meanwhile, in case an old shard brought it back
  * 12. Catch up with the table of a run in place: what was written since its range was exported; until done
- * 13. Search before the change of a run whose new index replaces the old one: its queries are chosen first, and the old index asked; until done
+ * 13. Search before the change of a run whose old index cannot be searched beside the new one: its queries are chosen first, and the old index asked; until done
  * 14. Build the index
  * 15. Watch the index         again and again until done
  * 16. Choose the queries
@@ -82,7 +82,7 @@ export function runWorkflow(scope: Construct, props: WorkflowProps): IChainable 
   const notDrifting = booleanEquals('$.drifts', false);
   const notInPlace = booleanEquals('$.inPlace', false);
   const indexAlone = booleanEquals('$.changesIndex', true);
-  const bothAtOnce = booleanEquals('$.replacesIndex', false);
+  const bothAtOnce = booleanEquals('$.asksOldFirst', false);
   const fillTarget = skipIf('Vectors as they are?', notEmbedded, repeatUntilDone('Embed the texts', 'embed-texts'))
     .next(lookUntilDone('Await the import', 'await-import'))
     .next(skipIf('No tombstones?', notLive, repeatUntilDone('Apply the tombstones', 'apply-tombstones')))

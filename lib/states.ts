@@ -43,9 +43,9 @@ export const planOutput = z.strictObject({
   drifts: z.boolean(),
   /** True where the target is the source itself, with a new vector beside the old one. */
   inPlace: z.boolean(),
-  /** True where a vector gets another index and nothing is moved; `replacesIndex`: the old one is gone as the new one is built. */
+  /** True where a vector gets another index and nothing is moved; `asksOldFirst`: the old one cannot be searched by itself once the new one is there. */
   changesIndex: z.boolean(),
-  replacesIndex: z.boolean(),
+  asksOldFirst: z.boolean(),
   /** True where two collections are held against each other and nothing is moved. */
   validateOnly: z.boolean(),
   rangesKey: z.string(),

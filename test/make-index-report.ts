@@ -6,6 +6,7 @@ import { makeGoodReport } from './make-report.ts';
 export const makeIndex = (overrides: Partial<IndexReport> = {}): IndexReport => ({
   vector: 'embedding',
   how: 'beside',
+  oldAsked: 'in turn',
   from: { index: { kind: 'ivfflat', lists: 100 } },
   to: { index: { kind: 'hnsw', m: 16, efConstruction: 64 } },
   advice: [
@@ -38,6 +39,7 @@ export function makeTakenBackIndex(text: string): Report {
   const index = makeIndex({
     vector: text,
     how: 'instead',
+    oldAsked: 'before',
     from: { index: { kind: 'hnsw', m: 32, efConstruction: 256 }, quantization: null },
     to: { index: { kind: 'hnsw', m: 4, efConstruction: 16 }, quantization },
     text: `HNSW (m 32) -> HNSW (m 4), quantization ${JSON.stringify(quantization)}`,

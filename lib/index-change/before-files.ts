@@ -4,7 +4,7 @@ import { getJson, type ObjectStore } from '../objects.ts';
 import { hashOf } from '../recall/answers.ts';
 import { goalOf } from '../recall/searched-vectors.ts';
 import type { Manifest, Plan, Query } from '../run-files.ts';
-import { replacesIndex } from './index-change.ts';
+import { asksOldFirst, replacesIndex } from './index-change.ts';
 
 /**
  * before/<part>.json: what the old index answered to some queries before it was replaced, in the order of queries.json. Nobody
@@ -63,7 +63,7 @@ export function chosenByHash(plan: Plan, manifest: Manifest): string {
 
 /** True where the old index was asked the queries that are chosen, and what they are chosen by has not changed since. */
 export async function areQueriesKept(plan: Plan, manifest: Manifest, objects: ObjectStore): Promise<boolean> {
-  if (!replacesIndex(plan)) return false;
+  if (!asksOldFirst(plan)) return false;
   const first = await readBeforePart(objects, plan.run, 0);
   if (first?.chosenBy !== chosenByHash(plan, manifest)) return false;
   return (await objects.get(runKeys(plan.run).queries)) !== undefined;
@@ -82,9 +82,13 @@ export async function readBefore(
   const hash = beforeHash(plan, of);
   for (let part = 0; found.length < queries; part++) {
     const next = await readBeforePart(objects, plan.run, part);
-    if (next?.of !== hash || next.answers.length === 0)
-      return 'the old index was replaced before these queries were chosen, and cannot be asked any more';
+    if (next?.of !== hash || next.answers.length === 0) return tooLate(plan);
     found.push(...next.answers);
   }
   return found;
 }
+
+const tooLate = (plan: Plan): string =>
+  replacesIndex(plan)
+    ? 'the old index was replaced before these queries were chosen, and cannot be asked any more'
+    : `the new index was there before these queries were chosen, and beside it the connection's role cannot search the old one; vecferry rollback ${plan.run} drops it, and the run asks the old one first when it is started again`;

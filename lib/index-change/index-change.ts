@@ -10,6 +10,9 @@ export const isIndexChange = ({ index }: Pick<RunEvent, 'index'>): boolean => in
 /** True where the new index replaces the old one as it is built, so that readers use it before it is validated. */
 export const replacesIndex = ({ index }: Partial<Pick<Plan, 'index'>>): boolean => index?.how === 'instead';
 
+/** True where the old index is asked its queries before the new one is built. */
+export const asksOldFirst = ({ index }: Partial<Pick<Plan, 'index'>>): boolean => index?.oldAsked === 'before';
+
 /**
  * Of a run that has built its index and not switched to it, whose store's planner waits for no cutover; undefined: there is no such index.
  * @param on what commands say besides: ` --stack NAME`

@@ -8,7 +8,7 @@ import type { Truth } from '../recall/truths.ts';
 import type { Plan } from '../run-files.ts';
 import type { Store } from '../stores/port.ts';
 import { type Answered, readBefore, type SearchedBefore } from './before-files.ts';
-import { replacesIndex } from './index-change.ts';
+import { asksOldFirst } from './index-change.ts';
 
 /** Holds what an index answered before it was replaced against the truth, as if it were asked now. */
 
@@ -26,7 +26,7 @@ export async function answeredBefore(
   { plan, objects, source, target }: Sides,
   truths: readonly Truth[],
 ): Promise<AnsweredBefore | undefined> {
-  if (!replacesIndex(plan)) return undefined;
+  if (!asksOldFirst(plan)) return undefined;
   const { of } = await readQueries(objects, plan.run);
   const found = await readBefore(objects, plan, { queries: truths.length, of });
   const byQuery = new Map(typeof found === 'string' ? [] : truths.map(({ query }, at) => [query, found[at]] as const));

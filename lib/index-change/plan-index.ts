@@ -72,7 +72,7 @@ export async function planIndex({ event, target, targetKind, described }: IndexI
   const from: IndexForm = formOf(now);
   const { to, advice } = wantedOf(event, now, targetKind);
   // First, since an index that is as it is wanted may be an earlier run's, which was neither retired nor taken back.
-  const notes = await indexes.check(to, { isNew: true });
+  const { notes, oldAsked } = await indexes.check(to, { isNew: true });
   if (isDeepStrictEqual(from, to)) {
     const text = `index: vector '${now.vector}' of '${event.target.collection}' has ${indexText(to.index)} already`;
     throw new InvalidEvent(`${text}; say other settings. To build the same anew is the store's own matter`, {
@@ -84,7 +84,7 @@ export async function planIndex({ event, target, targetKind, described }: IndexI
     each.name === now.vector ? { ...each, index: to.index } : each,
   );
   return {
-    index: { vector: now.vector, from, to, how, advice: [...advice] },
+    index: { vector: now.vector, from, to, how, oldAsked, advice: [...advice] },
     target: { ...described.schema, vectors },
     mapping: mappingOf(event, described.schema, now.vector),
     notes,

@@ -19,6 +19,7 @@ import {
   readBefore,
   readBeforePart,
 } from './before-files.ts';
+import { replacesIndex } from './index-change.ts';
 
 export interface SearchBeforeInput {
   readonly plan: Plan;
@@ -31,7 +32,7 @@ export interface SearchBeforeInput {
 }
 
 /**
- * Of a run whose new index replaces the old one as it is built: asks the old index for every one of the run's queries
+ * Of a run whose new index replaces the old one as it is built, or beside whose new one the old one cannot be searched by itself: asks the old index for every one of the run's queries
  * before the change, at every depth that recall is measured at, with the time each took. What is answered stands in `before/`, and is what
  * "Measure recall" takes for the source's answers. Nothing is asked again that is there. Where the old index is gone already, since an
  * earlier try of the run has begun to replace it, nothing is asked and nothing overwritten: what then was not asked before is reported as not measured.
@@ -44,7 +45,7 @@ export async function searchBefore(input: SearchBeforeInput): Promise<{ readonly
   if (typeof there !== 'string') return { done: true };
   if ((await source.indexes?.used?.({})) === 'new') return { done: true };
   // Taken back by an earlier try: the index is the old one once it is built again.
-  if (plan.attempt > 1 && !(await settled(input))) return { done: false };
+  if (replacesIndex(plan) && plan.attempt > 1 && !(await settled(input))) return { done: false };
 
   const hash = { of: beforeHash(plan, of), chosenBy: chosenByHash(plan, manifest) };
   const call: Call = { ...input, hasAsked: false, sides: new Map(), failed: new Map() };

@@ -19,10 +19,11 @@ function words({ vector, how }: IndexReport): Markup {
   return html`${name} got another index in its own collection; no record was moved or changed. ${way}`;
 }
 
-function asked({ how }: IndexReport): string {
-  return how === 'beside'
+function asked({ how, oldAsked }: IndexReport): string {
+  const when = how === 'beside' ? 'the new one was built' : 'it was replaced';
+  return oldAsked === 'in turn'
     ? 'both were searched in turn, by the same queries.'
-    : 'the old one was asked by the same queries before it was replaced, so the times of the two were taken one after the other.';
+    : `the old one was asked by the same queries before ${when}, so the times of the two were taken one after the other.`;
 }
 
 function table({ from, to, bytes: size, buildSeconds, used, results }: IndexReport): Markup {

@@ -36,7 +36,7 @@ export function latencySection(recall: Recall | null, index: Report['index'] = n
 }
 
 const whenAsked = (index: Report['index']): string =>
-  index?.how === 'instead' ? 'the old index before it was replaced and the new one after it was built' : 'in turn';
+  index?.oldAsked === 'before' ? 'the old index before the new one was built and the new one after it' : 'in turn';
 
 /** The next 1, 2 or 5 times a power of ten. */
 function roundUp(value: number): number {

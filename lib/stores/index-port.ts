@@ -34,14 +34,20 @@ export interface IndexedNow extends IndexForm {
   readonly bytes?: number;
 }
 
+export interface IndexCheck {
+  /** What a person should know: locks, space, what readers see meanwhile. */
+  readonly notes: readonly string[];
+  /** before: the old one cannot be searched once the new one is there. */
+  readonly oldAsked: 'in turn' | 'before';
+}
+
 export interface IndexTarget {
   /** @throws NotFound, Incompatible where the vector is not there, has no index to change, or there are several and none is named. */
   now(): Promise<IndexedNow>;
   /**
-   * Looks whether it can be done, and changes nothing. @returns what a person should know: locks, space, what readers see
-   * meanwhile. @throws Incompatible with every reason why it cannot.
+   * Looks whether it can be done, and changes nothing. @throws Incompatible with every reason why it cannot.
    */
-  check(wanted: IndexForm, options: { readonly isNew: boolean }): Promise<readonly string[]>;
+  check(wanted: IndexForm, options: { readonly isNew: boolean }): Promise<IndexCheck>;
   /** What is there by now, of both; undefined: it is not there. For the report. */
   sizes(): Promise<{ readonly old?: number; readonly new?: number }>;
   /** Which of the two a search as an application makes it uses by now, where the store tells: `old`, `new`, or undefined for neither. */

@@ -88,7 +88,14 @@ test('what a run replaced is not said to be dropped while its drop waits, or was
 
 test('of a new index that nobody has switched to it says that searches may use it, until it is taken back', async () => {
   const hnsw = { kind: 'hnsw' } as const;
-  const index = { vector: 'v', from: { index: hnsw }, to: { index: hnsw }, how: 'beside', advice: [] } as const;
+  const index = {
+    vector: 'v',
+    from: { index: hnsw },
+    to: { index: hnsw },
+    how: 'beside',
+    oldAsked: 'in turn',
+    advice: [],
+  } as const;
   const of = (event: Record<string, unknown>) => ({ [keys.plan]: { ...makePlan(event, run), index }, ...validated });
   const mayUse = expect.stringMatching(/searches may use it: vecferry rollback r1 drops it$/);
   const none = of({ cutover: null });

@@ -27,7 +27,14 @@ test('of a live run it says that writes still go to both sides, since nobody wou
 
 test('of a new index it says that searches may use it all the same, since a planner waits for nobody', async () => {
   const hnsw = { kind: 'hnsw' } as const;
-  const index = { vector: 'v', from: { index: hnsw }, to: { index: hnsw }, how: 'beside', advice: [] } as const;
+  const index = {
+    vector: 'v',
+    from: { index: hnsw },
+    to: { index: hnsw },
+    how: 'beside',
+    oldAsked: 'in turn',
+    advice: [],
+  } as const;
   const notice = await told({ ...makePlan(), index: { ...index, advice: [] } }, undefined, 'Vecferry');
   expect(notice?.text).toMatch(
     /nothing was switched, but .*searches may use it: vecferry rollback r1 --stack Vecferry drops it/,

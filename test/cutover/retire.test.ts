@@ -61,7 +61,7 @@ describe('retire', () => {
     const run = await moved({ isCutOver: false });
     const index: Plan['index'] = {
       ...{ vector: 'v', from: { index: { kind: 'ivfflat' } }, to: { index: { kind: 'hnsw' } } },
-      ...{ how: 'beside', advice: [] },
+      ...{ how: 'beside', oldAsked: 'in turn', advice: [] },
     };
     await expect(run.call(undefined, { plan: { ...run.plan, index } })).rejects.toMatchObject(
       refused(/use the old index, which would be dropped; vecferry cutover .* started again under its id/),

@@ -73,6 +73,7 @@ describe('an event that changes an index', () => {
       from: { index: { kind: 'none' } },
       to: { index: { kind: 'hnsw' } },
       how: 'beside',
+      oldAsked: 'in turn',
       advice: [],
     } as const;
     const planned = {

@@ -120,7 +120,7 @@ describe('the state machine', () => {
   test('leads a run that changes an index past the import, and asks the old one first where the new one replaces it', () => {
     const alone = { Variable: '$.changesIndex', BooleanEquals: true };
     expect(away('Another index alone?')).toEqual([{ ...alone, Next: 'Both indexes at once?' }]);
-    const both = { Variable: '$.replacesIndex', BooleanEquals: false };
+    const both = { Variable: '$.asksOldFirst', BooleanEquals: false };
     expect(away('Both indexes at once?')).toEqual([{ ...both, Next: 'Build the index' }]);
   });
 

@@ -31,7 +31,7 @@ async function makeRun(change: Record<string, unknown> = {}): Promise<Ready> {
   const loaded = await prepare(world);
   const plan: Plan = {
     ...loaded,
-    index: { vector: 'body', from: hnsw(4), to: hnsw(16), how: 'instead', advice: [] },
+    index: { vector: 'body', from: hnsw(4), to: hnsw(16), how: 'instead', oldAsked: 'before', advice: [] },
   };
   return { world, plan, manifest: await readManifest(world.objects, plan.run) };
 }

@@ -15,7 +15,7 @@ beforeAll(async () => {
   database = await makeDatabase('index_back');
   client = new pg.Client(database.url);
   await client.connect();
-}, 120_000);
+});
 afterAll(async () => {
   await runs.close();
   await services().close();
@@ -50,6 +50,7 @@ test('a new index that misses its goal is dropped by the run itself, for searche
   expect(await indexesOf('docs')).toEqual(['docs_idx']);
   expect(report?.index).toMatchObject({
     how: 'beside',
+    oldAsked: 'in turn',
     used: 'old',
     takenBack: { reason: expect.stringMatching(/did not pass/) },
   });

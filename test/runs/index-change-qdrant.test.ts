@@ -2,7 +2,7 @@ import { mkdtempSync, readFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { afterAll, beforeAll, expect, jest, test } from '@jest/globals';
+import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { readMoves } from '../../lib/cutover/moves.ts';
 import { runKeys } from '../../lib/keys.ts';
 import { getJson } from '../../lib/objects.ts';
@@ -16,12 +16,10 @@ import { type EndpointInput, endpointIn, expectValidated, type Result, type Runs
 
 /** Another graph or quantization of a vector in Qdrant, which has one index a vector: on its real engine, while it is read and written. */
 
-jest.setTimeout(300_000);
-
 let runs: Runs;
 beforeAll(async () => {
   runs = await startRuns();
-}, 120_000);
+});
 afterAll(async () => await runs.close());
 
 const recall = { queries: 150, k: 10, atLeast: 0.9, depths: [1] };
@@ -75,6 +73,7 @@ test('a weak graph is rebuilt denser under an application that reads and writes:
   expect(entry?.target.measured && entry.target.mean).toBeGreaterThan(0.95);
   expect(report.index).toMatchObject({
     how: 'instead',
+    oldAsked: 'before',
     from: { index: { kind: 'hnsw', m: 6, efConstruction: 24 }, quantization: null },
     to: { index: { kind: 'hnsw', m: 32, efConstruction: 200 }, quantization: null },
     used: 'new',

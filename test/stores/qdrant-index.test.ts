@@ -113,7 +113,6 @@ async function openSide(
 async function built(store: Store): Promise<number> {
   for (let looks = 0; ; looks++) {
     if ((await store.indexProgress(schema)).done) return looks;
-    if (looks > 200) throw new Error('not built');
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
 }
@@ -131,7 +130,7 @@ describe('a collection in the server', () => {
     const store = await qdrant.open({ connection, collection, options: weakGraph });
     await fill(store, records(2000));
     await store.close();
-  }, 120_000);
+  });
 
   test('says what its vector has, is changed, seen at work until it is done, and back again', async () => {
     const from = form(6, 24, null);
@@ -145,7 +144,7 @@ describe('a collection in the server', () => {
       index: { kind: 'hnsw', m: 6, efConstruction: 24 },
       quantization: null,
     });
-    expect((await store.indexes?.check(to, { isNew: true }))?.join(' ')).toMatch(/readers use it from then on/);
+    expect((await store.indexes?.check(to, { isNew: true }))?.notes.join(' ')).toMatch(/readers use it from then on/);
     expect(await store.indexes?.used?.({})).toBe('old');
     expect(await store.indexProgress(schema)).toMatchObject({ done: false, isStalled: true });
 
@@ -169,7 +168,7 @@ describe('a collection in the server', () => {
       quantization_config: null,
     });
     expect(await store.drop?.({ dryRun: true })).toMatchObject({ isThere: false });
-  }, 120_000);
+  });
 
   test('refuses what it cannot do, with every reason', async () => {
     const store = await openSide(collection);
@@ -206,5 +205,5 @@ describe('a collection in the server', () => {
     expect(params).not.toMatchObject({ vectors: { title: { hnsw_config: expect.anything() } } });
     expect(hnsw_config).toMatchObject({ m: 6, ef_construct: 24 });
     await store.close();
-  }, 120_000);
+  });
 });

@@ -94,7 +94,7 @@ async function validateRun(context: CommandContext, given: string, search: strin
     embeds: plan.embed !== undefined,
     // Whoever validates by hand takes back by hand.
     changesIndex: false,
-    replacesIndex: false,
+    asksOldFirst: false,
     drifts: hasOtherVectors(plan),
     validateOnly: plan.event.mode === 'validate',
     rangesKey: keys.ranges,

@@ -1,8 +1,7 @@
-import { isDeepStrictEqual } from 'node:util';
 import { Incompatible } from '../../errors.ts';
 import type { VectorIndex } from '../../schema.ts';
 import { bytes, count } from '../../words.ts';
-import type { IndexedNow, IndexForm } from '../index-port.ts';
+import type { IndexCheck, IndexedNow, IndexForm } from '../index-port.ts';
 import { indexOf, type VectorForm } from './catalog.ts';
 import type { Database, Session } from './connect.ts';
 import { maxIndexedDimensions } from './index.ts';
@@ -52,18 +51,18 @@ interface Problem {
   readonly text: string;
 }
 
-/** @throws Incompatible with every reason why it cannot be done. @returns notes */
+/** @throws Incompatible with every reason why it cannot be done. */
 export async function checkIndex(
   database: Database,
   layout: IndexedLayout,
   wanted: IndexForm,
   { isNew, records }: { readonly isNew: boolean; readonly records: number },
-): Promise<readonly string[]> {
+): Promise<IndexCheck> {
   const server = await database.use(async (session) => await readServer(session, layout));
   const problems = [
     ...tableProblems(layout, server),
     ...formProblems(layout, wanted.index),
-    ...indexProblems(layout, wanted.index, server, isNew),
+    ...indexProblems(layout, isNew),
   ];
   if (problems.length > 0) {
     const texts = problems.map(({ text }) => text).join('; ');
@@ -71,7 +70,8 @@ export async function checkIndex(
       ids: problems.map(({ id }) => id),
     });
   }
-  return notesOf(layout, wanted.index, server, records);
+  const oldAsked = isAskedBefore(layout, wanted.index, server) ? 'before' : 'in turn';
+  return { notes: notesOf(layout, wanted.index, server, { records, oldAsked }), oldAsked };
 }
 
 interface ServerNow {
@@ -155,7 +155,14 @@ function formProblems({ indexed: { field, distance } }: IndexedLayout, wanted: V
   return problems;
 }
 
-function indexProblems({ indexed }: IndexedLayout, wanted: VectorIndex, server: ServerNow, isNew: boolean): Problem[] {
+/** Of two of one kind only a superuser can have the older one searched: index-search.ts. */
+const isAskedBefore = (
+  { indexed: { old } }: IndexedLayout,
+  wanted: VectorIndex,
+  { isSuperuser }: Pick<ServerNow, 'isSuperuser'>,
+): boolean => old !== undefined && old.method === wanted.kind && !isSuperuser;
+
+function indexProblems({ indexed }: IndexedLayout, isNew: boolean): Problem[] {
   const { old, made, others, madeName, state } = indexed;
   const problems: Problem[] = [];
   const add = (id: string, text: string): void => void problems.push({ id, text });
@@ -183,11 +190,6 @@ function indexProblems({ indexed }: IndexedLayout, wanted: VectorIndex, server: 
       'run',
       `${named(made === undefined ? [] : [made])} was left by an earlier run of this name; give this one another id`,
     );
-  const isOther = old !== undefined && !isDeepStrictEqual(formOf(old), wanted);
-  if (isOther && old.method === wanted.kind && !server.isSuperuser) {
-    const text = `two ${old.method === 'hnsw' ? 'HNSW' : 'IVFFlat'} indexes cannot be told apart in a search but by a superuser, so the new one could not be validated beside '${old.name}'`;
-    add('index.to', `${text}; run as a superuser, or change to the other kind and back`);
-  }
   return problems;
 }
 
@@ -212,7 +214,7 @@ function notesOf(
   { indexed, ...layout }: IndexedLayout,
   wanted: VectorIndex,
   { memory, workers }: ServerNow,
-  records: number,
+  { records, oldAsked }: Pick<IndexCheck, 'oldAsked'> & { readonly records: number },
 ): readonly string[] {
   const { old, made, others, madeName, field } = indexed;
   const dimension = field.dimension ?? 0;
@@ -244,6 +246,11 @@ function notesOf(
     `disk space: about ${bytes(size)}${beside}`,
     ...needs,
     ...alone,
+    ...(oldAsked === 'before' && old !== undefined
+      ? [
+          `'${old.name}' is asked its queries before the new one is built: beside another ${wanted.kind === 'hnsw' ? 'HNSW' : 'IVFFlat'} index only a superuser can have the older one searched, so the times of the two are taken one after the other`,
+        ]
+      : []),
     swap,
     ...invalid.map(
       ({ name }) =>

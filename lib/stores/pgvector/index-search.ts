@@ -20,8 +20,10 @@ import {
  * Searches one of two indexes of a vector while both are there. PostgreSQL has no hint for that, but it plans a prepared statement
  * once and carries it out by whatever settings there are then: so it is planned under settings that make the wanted index cheap and the
  * other dear (both estimate their costs by hnsw.ef_search and ivfflat.probes: pgvector, hnswcostestimate and ivfflatcostestimate), and carried out
- * under those of the application. Two of one kind cannot be told apart so: then the other one is hidden from the planner, in a
- * transaction that is rolled back, for which the role has to be a superuser.
+ * under those of the application. Two of one kind cannot be told apart so. A superuser hides the other one from the planner, in a
+ * transaction that is rolled back. Whoever is none has the statement planned as if nothing cost anything: of paths that cost the same the planner
+ * keeps the first, and it looks at the youngest index first (PostgreSQL, get_relation_info in plancat.c prepends; add_path in pathnode.c keeps the path that
+ * is there where the other is no cheaper). So the younger one is searched, which is the run's; the old one is asked before that is built.
  *
  * A plan is made anew when the table's statistics change. So each search counts the scans of both indexes besides
  * (pg_stat_get_xact_numscans), and an answer that came from the other one is never taken.
@@ -148,11 +150,14 @@ async function prepare(session: Session, pin: Pin, sql: SearchSql, prepared: Sta
     ...(canTell ? [{ settings: ['enable_seqscan = off', cheaply[wanted.method], ...dear], hides: false }] : []),
     ...(prepared.isFiltered && isSuperuser ? [{ settings: sql.settings, hides: true }] : []),
     ...(isSuperuser ? [{ settings: ['enable_seqscan = off', cheaply[wanted.method]], hides: true }] : []),
+    // What the planner would not search by a rival while that is there, it would not without it either.
+    ...(prepared.isFiltered ? [{ settings: sql.settings, hides: false }] : []),
+    ...[['enable_seqscan = off'], costless].map((settings) => ({ settings, hides: false })),
   ];
   for (const way of ways) if (await planned(session, pin, prepared, way)) return;
   const others = rivals.map(({ name }) => `'${name}'`).join(', ');
   const text = `PostgreSQL does not search index '${wanted.name}' beside ${others}`;
-  const why = isSuperuser ? '' : '; two of one kind are told apart by a superuser alone';
+  const why = isSuperuser ? '' : '; the older one of two of a kind is searched by a superuser alone';
   throw new Incompatible(`${text}, so what it finds cannot be measured${why}`, { ids: [wanted.name] });
 }
 
@@ -160,6 +165,12 @@ async function prepare(session: Session, pin: Pin, sql: SearchSql, prepared: Sta
 const maxPrepared = 50;
 
 const dearly = { hnsw: `hnsw.ef_search = ${maxEfSearch}`, ivfflat: `ivfflat.probes = ${maxProbes}` } as const;
+/** A path that is disabled loses however little it costs. */
+const costless = [
+  ...['seqscan', 'sort', 'bitmapscan'].map((way) => `enable_${way} = off`),
+  ...['random_page', 'seq_page', 'cpu_tuple', 'cpu_index_tuple', 'cpu_operator'].map((unit) => `${unit}_cost = 0`),
+] as const;
+
 const cheaply = { hnsw: 'hnsw.ef_search = 1', ivfflat: 'ivfflat.probes = 1' } as const;
 
 interface Way {

@@ -48,7 +48,8 @@ export function indexSideOfQdrant(
       },
       check: async (form) => {
         const info = await admin.info();
-        return checkChange(info, vectorOf(info), form, admin.collection);
+        // The old one is gone as the new one is built.
+        return { notes: checkChange(info, vectorOf(info), form, admin.collection), oldAsked: 'before' };
       },
       // Qdrant tells no size of a graph.
       sizes: async () => ({}),
