@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, expect, test } from '@jest/globals';
+import { callCommand } from '../local/cli/command-line.ts';
 import { type MigrateWorld, makeMigrateWorld, sqlFile } from './world.ts';
 
 /** Two branches, merged after one of them was deployed: a file comes before what is applied. */
@@ -6,7 +7,7 @@ import { type MigrateWorld, makeMigrateWorld, sqlFile } from './world.ts';
 let world: MigrateWorld;
 const times = { words: '20260101120000', notes: '20260102120000', rank: '20260103120000' };
 beforeEach(async () => {
-  world = await makeMigrateWorld('migrate_out_of_order');
+  world = await makeMigrateWorld('migrate_out_of_order', { command: callCommand });
   await world.write(`${times.words}_words.sql`, sqlFile('CREATE TABLE words (id int);', 'DROP TABLE words;'));
   await world.write(
     `${times.rank}_rank.sql`,
