@@ -15,7 +15,7 @@ export async function until(
   ended: () => string | undefined = () => undefined,
 ): Promise<void> {
   const tell = (why: string): Error => new Error(`${typeof what === 'string' ? what : what()}: ${why}`);
-  for (const from = performance.now(); ; await sleep(5)) {
+  for (const from = performance.now(); ; await sleep(2)) {
     // Looked at before what is awaited: it may have come at the very last.
     const why = ended();
     if (await isTrue()) return;

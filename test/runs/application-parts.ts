@@ -1,5 +1,4 @@
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { createClient } from '../../lib/client/client.ts';
 import { fileFlag } from '../../lib/client/file-flag.ts';
 import { fileLedger } from '../../lib/client/file-ledger.ts';
@@ -9,6 +8,7 @@ import type { ClientRecord, Identified } from '../../lib/client/side.ts';
 import { openSide } from '../../lib/client/stores.ts';
 import type { MappingPlan } from '../../lib/mapping/mapping-files.ts';
 import type { ResolvedConnection } from '../../lib/stores/port.ts';
+import { until } from '../until.ts';
 import {
   type Application,
   type ApplicationOptions,
@@ -42,6 +42,8 @@ export interface Opened {
   readonly vector: ApplicationOptions['vector'];
   /** What failed in the background, in the client's words. */
   readonly background: readonly Error[];
+  /** Waits until it has made so many more reads and writes: work of its own for a test to look at. */
+  works(count?: number): Promise<void>;
   /** Lets repairs be made, as an application that goes on does, until none waits. @throws Error when some still do after many rounds */
   settle(): Promise<void>;
   /** Closes client and stores; the application was stopped before. */
@@ -87,6 +89,7 @@ export async function openApplication(
       fetch: (key, ids) => client.fetch(ids, { key }),
       upsert: client.upsert,
       delete: client.delete,
+      flagAgeMs: () => client.status().flagAgeMs,
     },
     asked,
   );
@@ -95,10 +98,14 @@ export async function openApplication(
     client,
     vector: options.vector,
     background,
+    works: async (count = 20) => {
+      const [reads, written] = [application.reads.length + count, application.written() + count];
+      const what = `${count} more reads and writes of ${options.name}`;
+      await until(() => application.reads.length >= reads && application.written() >= written, what);
+    },
     settle: async () => {
-      for (const end = Date.now() + 20_000; (await client.flush()).repairsWaiting > 0; await sleep(50)) {
-        if (Date.now() > end) throw new Error(`repairs are left: ${background.map(String).join('; ')}`);
-      }
+      const left = (): string => `repairs are left (${background.slice(-20).map(String).join('; ')})`;
+      await until(async () => (await client.flush()).repairsWaiting === 0, left);
     },
     close: async () => {
       await client.close();

@@ -23,6 +23,8 @@ export interface Client {
   upsert(records: readonly ClientRecord[]): Promise<void>;
   delete(ids: readonly string[]): Promise<void>;
   fetch(key: string, ids: readonly string[]): Promise<readonly ClientRecord[]>;
+  /** Milliseconds since it read the flag; undefined before the first time. */
+  flagAgeMs(): number | undefined;
 }
 
 export interface ApplicationOptions {
@@ -48,6 +50,8 @@ export interface Read {
   readonly key: string;
   readonly at: number;
   readonly ms: number;
+  /** How old the flag was that the client went by; null where it had to read it first. */
+  readonly flagAgeMs: number | null;
   /** Places in the order in which they were asked on the caller's behalf, up to its answer. */
   readonly asked: readonly string[];
   readonly error?: string;
@@ -150,9 +154,10 @@ async function startReader(
     asked.set(request, places);
     const at = Date.now();
     const began = performance.now();
+    const flagAgeMs = client.flagAgeMs() ?? null;
     const noted = (rest: { hits: number; error?: string }): void => {
       // What comes later is a shadow read, which is not the caller's.
-      reads.push({ key, at, ms: performance.now() - began, asked: [...places], ...rest });
+      reads.push({ key, at, ms: performance.now() - began, flagAgeMs, asked: [...places], ...rest });
     };
     await client.search(key, query).then(
       (hits) => noted({ hits: hits.length }),

@@ -18,7 +18,7 @@ import { type Runs, startRuns } from './world.ts';
 let runs: Runs;
 beforeAll(async () => {
   runs = await startRuns();
-}, 120_000);
+});
 afterAll(async () => await runs.close());
 const cleanUp: (() => unknown)[] = [];
 afterEach(async () => {
@@ -26,8 +26,8 @@ afterEach(async () => {
 });
 
 /** What a read takes of a target that has become slow; processors that others use too may take half of it for a good one. */
-const slowMs = 1200;
-const maxP95Ms = 900;
+const slowMs = 3600;
+const maxP95Ms = 3000;
 
 /** What a target does from a moment on. */
 const breaches = {
@@ -42,7 +42,7 @@ const breaches = {
       await new Promise((resolve) => setTimeout(resolve, slowMs));
       return await search(query);
     },
-    reason: /the p95 latency of the last 20 reads of the target is .*, and at most 900 ms is allowed/,
+    reason: /the p95 latency of the last 20 reads of the target is .*, and at most 3,000 ms is allowed/,
   },
   overlap: {
     search: async () => [{ id: 'something' }, { id: 'else' }],
@@ -63,7 +63,7 @@ describe.each(Object.keys(breaches) as Breach[])('a breach by %s', (kind) => {
       records: 300,
       event: { validate: { recall: null } },
       canary: {
-        steps: quickSteps([10, 1], [50, 1], [100, 30]),
+        steps: quickSteps([10, 1], [50, 1], [100, 90]),
         maxErrorRate: 0.5,
         watchSeconds,
         ...(kind === 'latency' && { maxP95Ms }),
@@ -99,7 +99,8 @@ describe.each(Object.keys(breaches) as Breach[])('a breach by %s', (kind) => {
       expect(history.last()).toMatchObject({ active: world.source, weight: 0 });
       const back = (await readMoves(runs.engine.objects, world.run)).at(-1);
       expect(back).toMatchObject({ action: 'rollback', reason: expect.stringContaining(`at ${percent}%`) });
-      // The client hands over what it saw each second; then the next look takes readers back. Reads have to be made, too.
+      // The client hands over what it saw each second; then the next look takes readers back, and not the step's end. Reads
+      // have to be made, too.
       expect(seconds).toBeLessThan(watchSeconds + 1 + slackSeconds);
     }
     const told = await runs.engine.objects.list(runKeys(world.run).notices);
@@ -110,8 +111,8 @@ describe.each(Object.keys(breaches) as Breach[])('a breach by %s', (kind) => {
     await opened.settle();
     await opened.close();
     expect(await brokenPromises([account], world.records, world.sides)).toEqual([]);
-  }, 120_000);
+  }, 600_000);
 });
 
-/** For reads to be made on two processors that others use too. */
-const slackSeconds = 8;
+/** For reads to be made on processors that others use too: less than the last step takes. */
+const slackSeconds = 60;

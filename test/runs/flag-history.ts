@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto';
 import { closeSync, fstatSync, openSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import type { Flag } from '../../lib/cutover/flag.ts';
+import { until } from '../until.ts';
 import type { Read } from './application.ts';
 import type { Result } from './world.ts';
 
@@ -62,24 +62,28 @@ function readWritten(path: string): { readonly now: string; readonly writtenAt: 
   }
 }
 
-/** Waits until the flag is as wanted. @throws Error when the run ends before, or two minutes have gone by */
+/** Waits until the flag is as wanted. @throws Error when the run ends before */
 export async function flagBecomes(
   history: FlagHistory,
   running: Promise<Result>,
   wanted: (flag: Flag | undefined) => boolean,
 ): Promise<void> {
-  let ended: Result | undefined;
+  const stayed = (): string => `the flag stayed ${JSON.stringify(history.last())}`;
+  await until(() => wanted(history.last()), stayed, endOf(running));
+}
+
+/** How the run has ended, once it has: what it was to do will not come any more. */
+export function endOf(running: Promise<Result>): () => string | undefined {
+  let end: string | undefined;
   running.then(
-    (result) => {
-      ended = result;
+    ({ outcome, report }) => {
+      end = `the run ended ${JSON.stringify(outcome)}: ${report?.summary}`;
     },
-    () => undefined,
+    (error: unknown) => {
+      end = `the run threw ${String(error)}`;
+    },
   );
-  for (const end = Date.now() + 120_000; !wanted(history.last()); await sleep(5)) {
-    if (ended !== undefined)
-      throw new Error(`the run ended ${JSON.stringify(ended.outcome)}: ${ended.report?.summary}`);
-    if (Date.now() > end) throw new Error(`the flag stayed ${JSON.stringify(history.last())}`);
-  }
+  return () => end;
 }
 
 export interface Followed {
@@ -91,23 +95,17 @@ export interface Followed {
 
 /**
  * Holds each read's first place against the flag. Routing is worked out here by itself, as an application in another
- * language would. @param delayMs how old a value a client may go by
+ * language would. A client may go by a value that it read before: as old as it says itself.
  */
-export function follow(
-  reads: readonly Read[],
-  { values }: FlagHistory,
-  name: string,
-  source: string,
-  delayMs: number,
-): Followed {
+export function follow(reads: readonly Read[], { values }: FlagHistory, name: string, source: string): Followed {
   const astray: Read[] = [];
   const certain: Read[] = [];
   for (const read of reads) {
+    const from = read.flagAgeMs === null ? 0 : read.at - read.flagAgeMs - clockMs;
     const places = new Set(
       values
         .filter(
-          ({ writtenAt }, i) =>
-            writtenAt <= read.at + read.ms + delayMs / 10 && (values[i + 1]?.at ?? Infinity) >= read.at - delayMs,
+          ({ writtenAt }, i) => writtenAt <= read.at + read.ms + clockMs && (values[i + 1]?.at ?? Infinity) >= from,
         )
         .map(({ flag }) => placeOfKey(flag, name, read.key, source)),
     );
@@ -116,6 +114,9 @@ export function follow(
   }
   return { astray, certain };
 }
+
+/** Times of files and of processes may differ by so much, in milliseconds. */
+const clockMs = 20;
 
 function placeOfKey(flag: Flag | undefined, name: string, key: string, source: string): string {
   if (flag === undefined) return source;

@@ -49,6 +49,12 @@ const vectorNames: Readonly<Record<StoreName, string>> = {
 export const quickSteps = (...steps: readonly (readonly [number, number])[]) =>
   steps.map(([percent, seconds]) => ({ percent, minutes: seconds / 60 }));
 
+/** The event with other steps: how readers are moved may be changed whenever a run is started again. */
+export function withSteps(event: RunInput, ...steps: readonly (readonly [number, number])[]): RunInput {
+  const { canary, ...cutover } = Object(event['cutover']);
+  return { ...event, cutover: { ...cutover, canary: { ...canary, steps: quickSteps(...steps) } } };
+}
+
 export async function makeLiveWorld(runs: Runs, parts: LiveParts): Promise<LiveWorld> {
   const { from, to, records = 3000, canary = {}, event: more = {}, connection } = parts;
   const source = await endpointIn(runs, from, 'live_source');
