@@ -13,6 +13,16 @@ import { allKinds, batches, expectSameBatch, id, jsonText, one, positionsOf, roo
 
 describe('records as JSON', () => {
   test.each([
+    ['dense', '[1,null,3,4]'],
+    ['multi', '[[1,2,3,4],[1,2,null,4]]'],
+    ['sparse', '{"indices":[1],"values":[null]}'],
+  ] as const)('NaN, which JSON has no word for, is refused by record and not read as 0: %s', (kind, vector) => {
+    const spec = { name: 'v', kind, dimension: 4, distance: 'dot', precision: 'float32' } as const;
+    const answer = `{"result":{"points":[{"id":5,"payload":{},"vector":{"v":${vector}}}],"next_page_offset":null}}`;
+    expect(() => decodeRestPoints(answer, [spec])).toThrow(/vector 'v' of record '5' holds NaN or infinity/);
+  });
+
+  test.each([
     ['one unnamed vector', one],
     ['every kind of vector', allKinds],
   ])('come back bit for bit: %s', (_, vectors) => {

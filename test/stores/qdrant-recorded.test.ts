@@ -214,6 +214,21 @@ describe('recorded refusals', () => {
     });
   });
 
+  test('an answer that does not come in time is not taken for a server that is away', async () => {
+    const silent = createServer(() => undefined);
+    await new Promise<void>((resolve) => silent.listen(0, '127.0.0.1', resolve));
+    const address = silent.address();
+    if (address === null || typeof address === 'string') throw new Error('the server has no port');
+    const admin = openAdmin(`http://127.0.0.1:${address.port}`, undefined, 'slow', { waitMs: 50 });
+    await expect(admin.update({ optimizers_config: {} })).rejects.toMatchObject({
+      name: 'StoreUnavailable',
+      message: expect.stringMatching(/did not answer update collection slow in time.*may still be at work/),
+    });
+    silent.closeAllConnections();
+    silent.close();
+    expect(fromClient(new DOMException('x', 'TimeoutError'), asked).message).toContain('in time');
+  });
+
   test('what is not an answer at all is StoreUnavailable, with the reason', () => {
     const error = fromClient(new TypeError('fetch failed', { cause: new Error('connect ECONNREFUSED') }), asked);
     expect(error).toMatchObject({ name: 'StoreUnavailable', retryable: true });

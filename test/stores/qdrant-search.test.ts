@@ -184,6 +184,13 @@ describe('a collection whose strict mode lets nobody ask for much, or exactly', 
       await expect(client.upsert(name, { points })).rejects.toMatchObject({
         data: { status: { error: expect.stringContaining('upsert limit') } },
       });
+      // Full by its strict mode: it is no record's fault, so none is named, and no request is halved to find one.
+      await client.updateCollection(name, { strict_mode_config: { max_points_count: batch.count } });
+      await expect(target.write(batch, position)).rejects.toMatchObject({
+        name: 'Incompatible',
+        ids: [],
+        message: expect.stringMatching(/Max points count limit of \d+ reached!; no record is at fault/),
+      });
       // Another refusal of a count is not taken for this one.
       await client.deleteCollection(name);
       await expect(fresh.count()).rejects.toMatchObject({ name: 'NotFound' });

@@ -21,8 +21,18 @@ const digestBytes = 32;
 /** A page is bounded by bytes well before. */
 const pageLimits = { maxRecords: 10_000, maxBytes: 8 << 20 };
 
+/**
+ * Qdrant keeps payloads as JSON text and reads doubles of 16 and 17 digits back an ulp or so off (docs/stores.md), again with every segment
+ * that its optimizer rewrites: their last digits prove nothing. So of a double its sign is hashed, and its log2, weighted by the record,
+ * is summed: sums differ where a double differs by a billionth, and not where all of them drift by ulps. Share of what was summed.
+ */
+const driftOfSums = 1e-11;
+
 export interface Contents {
   readonly records: number;
+  /** A bucket's sum over the doubles of its payloads, and the sum of what was added, each made positive. */
+  readonly doubles: Float64Array;
+  readonly magnitudes: Float64Array;
   /** Records a bucket. */
   readonly counts: Uint32Array;
   /** `ids`, `payload`, `vector 'title'` -> two words a bucket. */
@@ -33,6 +43,8 @@ const base64Schema = z.string().regex(/^[A-Za-z0-9+/]*=*$/);
 export const contentsSchema = z.strictObject({
   records: z.int().nonnegative(),
   counts: base64Schema,
+  doubles: base64Schema,
+  magnitudes: base64Schema,
   sums: z.record(z.string(), base64Schema),
   /** Buckets whose records changed while the snapshot was made: of them nobody knows what it holds. */
   changed: z.array(z.int().nonnegative()),
@@ -48,6 +60,7 @@ export async function readContents(
   suspects: ReadonlySet<number> = new Set(),
 ): Promise<Contents & { readonly suspected: readonly string[] }> {
   const counts = new Uint32Array(buckets);
+  const [doubles, magnitudes] = [new Float64Array(buckets), new Float64Array(buckets)];
   const sums = new Map<string, Uint32Array>();
   const suspected: string[] = [];
   let records = 0;
@@ -66,13 +79,34 @@ export async function readContents(
       counts[bucket] = (counts[bucket] ?? 0) + 1;
       if (suspects.has(bucket) && suspected.length < 10) suspected.push(id);
       add(ids, bucket, own);
-      add(payloads, bucket, bound(own, Buffer.from(canonicalJson(batch.payloads[at] ?? '{}'))));
+      const { text, doubles: found } = canonicalPayload(batch.payloads[at] ?? '{}');
+      add(payloads, bucket, bound(own, Buffer.from(text)));
+      addDoubles({ doubles, magnitudes }, bucket, own, found);
       for (const { column, sum } of vectors)
         if (hasVector(column, at)) add(sum, bucket, bound(own, ...bytesOfVector(column, at)));
     }
     records += batch.count;
   }
-  return { records, counts, sums, suspected };
+  return { records, counts, doubles, magnitudes, sums, suspected };
+}
+
+function addDoubles(
+  { doubles, magnitudes }: Pick<Contents, 'doubles' | 'magnitudes'>,
+  bucket: number,
+  own: Buffer,
+  found: readonly number[],
+): void {
+  for (const [place, double] of found.entries()) {
+    const term = weightOf(own, place) * (1 + Math.log2(Math.abs(double)));
+    doubles[bucket] = (doubles[bucket] ?? 0) + term;
+    magnitudes[bucket] = (magnitudes[bucket] ?? 0) + 1 + Math.abs(term);
+  }
+}
+
+/** Between 0.5 and 1.5, another for each record and each of its doubles. */
+function weightOf(own: Buffer, place: number): number {
+  const mixed = Math.imul(own.readUInt32LE(8) ^ (place + 1), 0x9e3779b1) >>> 0;
+  return 0.5 + mixed / 2 ** 32;
 }
 
 const bound = (id: Buffer, ...bytes: readonly Uint8Array[]): Buffer =>
@@ -97,32 +131,36 @@ function bytesOfVector(column: VectorColumn, at: number): readonly Uint8Array[] 
 }
 
 /**
- * JSON in one spelling: keys in order, no white space, a number by its value and by whether it is an integer or a double, which Qdrant's
- * filters tell apart. gRPC gives keys in any order, and REST spells numbers otherwise than JavaScript.
+ * JSON in one spelling: keys in order, no white space, an integer by its value. gRPC gives keys in any order, and REST spells numbers
+ * otherwise than JavaScript. A double stands as its sign, which tells it from an integer, as Qdrant's filters do; `doubles` has those that
+ * are not 0, in order.
  */
-export function canonicalJson(text: string): string {
-  return canonicalAt(text, afterSpace(text, 0), text.length).trimEnd();
+export function canonicalPayload(text: string): { readonly text: string; readonly doubles: readonly number[] } {
+  const doubles: number[] = [];
+  return { text: canonicalAt(text, afterSpace(text, 0), text.length, doubles), doubles };
 }
 
-function canonicalAt(text: string, from: number, to: number): string {
+function canonicalAt(text: string, from: number, to: number, doubles: number[]): string {
   const mark = text[from];
   if (mark === '{') {
-    const fields: [string, string][] = [];
-    eachField(text, from, (key, begin, end) => fields.push([key, canonicalAt(text, begin, end)]));
+    const fields: [string, number, number][] = [];
+    eachField(text, from, (key, begin, end) => fields.push([key, begin, end]));
     fields.sort(([a], [b]) => (a < b ? -1 : 1));
-    return `{${fields.map(([key, value]) => `${JSON.stringify(key)}:${value}`).join(',')}}`;
+    const parts = fields.map(([key, begin, end]) => `${JSON.stringify(key)}:${canonicalAt(text, begin, end, doubles)}`);
+    return `{${parts.join(',')}}`;
   }
   if (mark === '[') {
     const items: string[] = [];
-    eachItem(text, from, (begin, end) => items.push(canonicalAt(text, begin, end)));
+    eachItem(text, from, (begin, end) => items.push(canonicalAt(text, begin, end, doubles)));
     return `[${items.join(',')}]`;
   }
   const scalar = text.slice(from, to).trimEnd();
   if (mark === '"') return scalar.includes('\\') ? JSON.stringify(JSON.parse(scalar)) : scalar;
   if (mark === 't' || mark === 'f' || mark === 'n') return scalar;
-  const value = canonicalNumber(scalar);
-  if (/^-?\d+$/.test(scalar)) return value;
-  return `double ${value === '0' && mark === '-' ? '-0' : value}`;
+  if (/^-?\d+$/.test(scalar)) return canonicalNumber(scalar);
+  const double = Number(scalar);
+  if (double !== 0) doubles.push(double);
+  return `${mark === '-' ? '-' : ''}double${double === 0 ? ' 0' : ''}`;
 }
 
 /** @param after read again once the snapshot was made: what differs from `before` was written to meanwhile */
@@ -130,17 +168,26 @@ export function keepContents(before: Contents, after: Contents): KeptContents {
   return {
     records: after.records,
     counts: textOf(after.counts),
+    doubles: textOf(after.doubles),
+    magnitudes: textOf(after.magnitudes),
     sums: Object.fromEntries([...after.sums].sort(([a], [b]) => (a < b ? -1 : 1)).map(([k, v]) => [k, textOf(v)])),
     changed: [...differingBuckets(before, after).keys()],
   };
 }
 
-const textOf = (array: Uint32Array): string =>
+const textOf = (array: Uint32Array | Float64Array): string =>
   Buffer.from(array.buffer, array.byteOffset, array.byteLength).toString('base64');
 
 function arrayOf(text: string, length: number): Uint32Array {
   const bytes = Buffer.from(text, 'base64');
   return Uint32Array.from({ length }, (_, at) => (bytes.length < at * 4 + 4 ? 0 : bytes.readUInt32LE(at * 4)));
+}
+
+function doublesOf(text: string): Float64Array {
+  const bytes = Buffer.from(text, 'base64');
+  return Float64Array.from({ length: buckets }, (_, at) =>
+    bytes.length < at * 8 + 8 ? 0 : bytes.readDoubleLE(at * 8),
+  );
 }
 
 /** Bucket -> what of it differs: `count`, `payload`, `vector 'title'`. */
@@ -149,7 +196,11 @@ function differingBuckets(one: Contents, other: Contents): ReadonlyMap<number, R
   const note = (bucket: number, aspect: string): void => {
     found.set(bucket, (found.get(bucket) ?? new Set()).add(aspect));
   };
-  for (let bucket = 0; bucket < buckets; bucket++) if (one.counts[bucket] !== other.counts[bucket]) note(bucket, 'ids');
+  for (let bucket = 0; bucket < buckets; bucket++) {
+    if (one.counts[bucket] !== other.counts[bucket]) note(bucket, 'ids');
+    const drift = driftOfSums * Math.max(one.magnitudes[bucket] ?? 0, other.magnitudes[bucket] ?? 0);
+    if (Math.abs((one.doubles[bucket] ?? 0) - (other.doubles[bucket] ?? 0)) > drift) note(bucket, 'payload');
+  }
   for (const aspect of new Set([...one.sums.keys(), ...other.sums.keys()])) {
     const [a, b] = [one.sums.get(aspect), other.sums.get(aspect)];
     for (let at = 0; at < buckets * words; at++)
@@ -175,6 +226,8 @@ export function contentsDifference(kept: KeptContents, found: Contents): Content
   const held: Contents = {
     records: kept.records,
     counts: arrayOf(kept.counts, buckets),
+    doubles: doublesOf(kept.doubles),
+    magnitudes: doublesOf(kept.magnitudes),
     sums: new Map(Object.entries(kept.sums).map(([aspect, text]) => [aspect, arrayOf(text, buckets * words)])),
   };
   const differing = new Map(differingBuckets(held, found));

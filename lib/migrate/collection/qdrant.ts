@@ -13,6 +13,12 @@ import type { Hands, Planner, Wanted } from './planner.ts';
 import { planCollection } from './qdrant-plan.ts';
 import { batchOfRecords, deleteRecords } from './seeds.ts';
 
+/**
+ * A change waits for the server's work: nothing else stands behind it that could ask again, as a run has. A day, since timers of Node end
+ * at 25 of them; a server that has died is found by its connection.
+ */
+const maxWaitMs = 24 * 3600 * 1000;
+
 /** Collection files on Qdrant: everything by its documented REST API, records as a run's go. */
 export async function openQdrantPlanner(migrated: MigratedStore): Promise<Planner> {
   const connection = await resolveConnection(migrated.connection, secretsOf.environment);
@@ -26,7 +32,7 @@ export async function openQdrantPlanner(migrated: MigratedStore): Promise<Planne
     stores.set(collection, there);
     return there;
   };
-  const admin = (collection: string): Admin => openAdmin(url, apiKey, collection);
+  const admin = (collection: string): Admin => openAdmin(url, apiKey, collection, { waitMs: maxWaitMs });
   return {
     plan: async (wanted) => {
       refuseOthers(wanted);

@@ -57,7 +57,20 @@ const optimizationsSchema = z.looseObject({
 
 const serviceSchema = z.looseObject({ version: z.string() });
 
-export function openAdmin(url: string, apiKey: string | undefined, collection: string): Admin {
+export interface AdminOptions {
+  /**
+   * Milliseconds an answer is waited for; left out: the client's own 300,000. PATCH waits until optimizations under way have ended (before
+   * github.com/qdrant/qdrant/pull/9121), and a payload index until every record was read, which may take hours.
+   */
+  readonly waitMs?: number;
+}
+
+export function openAdmin(
+  url: string,
+  apiKey: string | undefined,
+  collection: string,
+  { waitMs }: AdminOptions = {},
+): Admin {
   const { origin, pathname } = new URL(url);
   const client = new QdrantClient({
     url: origin,
@@ -66,6 +79,7 @@ export function openAdmin(url: string, apiKey: string | undefined, collection: s
     ...(apiKey === undefined ? {} : { headers: { 'api-key': apiKey } }),
     // We look at the version ourselves; the client's own look prints to the console.
     checkCompatibility: false,
+    ...(waitMs === undefined ? {} : { timeout: waitMs }),
   });
   const call = async <T>(what: string, run: () => Promise<T>): Promise<T> => {
     try {

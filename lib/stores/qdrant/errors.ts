@@ -1,6 +1,7 @@
 import { type ServiceError, status } from '@grpc/grpc-js';
 import {
   AccessDenied,
+  Incompatible,
   InvalidEvent,
   NotFound,
   RecordRefused,
@@ -28,6 +29,7 @@ export class TooLarge extends Error {}
 export function fromGrpc(error: ServiceError, asked: Asked): Error {
   const said = `${asked.where} answered ${asked.what} with ${status[error.code] ?? error.code}: ${error.details}`;
   if (isSizeComplaint(error.details)) return new TooLarge(said, { cause: error });
+  if (isFull(error.details)) return full(said, error);
   const [after] = error.metadata.get('retry-after');
   const pause = retryAfter(after?.toString());
   switch (error.code) {
@@ -57,6 +59,7 @@ export function fromGrpc(error: ServiceError, asked: Asked): Error {
 export function fromHttp(code: number, body: string, after: string | null | undefined, asked: Asked): Error {
   const said = `${asked.where} answered ${asked.what} with ${code}: ${messageIn(body)}`;
   if (code === 413 || isSizeComplaint(body)) return new TooLarge(said);
+  if (isFull(body)) return full(said);
   const pause = retryAfter(after ?? undefined);
   if (code === 429 || (code === 503 && pause.retryAfterMs !== undefined)) return new Throttled(said, pause);
   if (code === 401 || code === 403) return new AccessDenied(`${said}; check the apiKey of the connection`);
@@ -68,6 +71,13 @@ export function fromHttp(code: number, body: string, after: string | null | unde
 /** What `fetch` or Qdrant's REST client threw: an answer that is not 2xx, or no answer at all. */
 export function fromClient(error: unknown, asked: Asked): Error {
   if (error instanceof VecferryError || error instanceof TooLarge) return error;
+  const { name, message } = Object(error);
+  // QdrantClientTimeoutError is what Qdrant's client makes of an AbortError, TimeoutError what AbortSignal.timeout throws.
+  if (['QdrantClientTimeoutError', 'AbortError', 'TimeoutError'].includes(name))
+    return new StoreUnavailable(
+      `${asked.where} did not answer ${asked.what} in time (${message}); it may still be at work on it, and it can be asked again`,
+      { cause: error },
+    );
   if (!(error instanceof Error)) return new StoreUnavailable(`${asked.where} ${asked.what}: ${error}`);
   // ApiError of @qdrant/openapi-typescript-fetch
   if ('status' in error && typeof error.status === 'number') {
@@ -86,6 +96,19 @@ export function fromClient(error: unknown, asked: Asked): Error {
     cause: error,
   });
 }
+
+/**
+ * Strict mode's max_points_count, max_collection_vector_size_bytes and max_collection_payload_size_bytes: the collection takes no record
+ * any more, whichever it is (check_collection_size_limit in Qdrant's source).
+ */
+const isFull = (message: string): boolean =>
+  /Max (?:points count|vector storage size|payload storage size) limit of \S+ reached/i.test(message);
+
+const full = (said: string, cause?: Error): Incompatible =>
+  new Incompatible(
+    `${said}; no record is at fault: the collection is full by its strict mode. Raise the limit in its strict_mode_config, or move less`,
+    { cause },
+  );
 
 /** Qdrant says `{"status":{"error": …}}`; a proxy says anything. */
 function messageIn(body: string): string {

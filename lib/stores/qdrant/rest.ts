@@ -161,13 +161,19 @@ function readPoint(text: string, at: number, builder: BatchBuilder): void {
   builder.record(id, payload);
   if (vectorAt === -1 || text[vectorAt] === 'n') return;
   if (text[vectorAt] === '{')
-    eachField(text, vectorAt, (name, from, to) => readVector(text.slice(from, to), name, builder));
-  else readVector(text.slice(vectorAt, endOfValue(text, vectorAt)), '', builder);
+    eachField(text, vectorAt, (name, from, to) => readVector(text.slice(from, to), name, id, builder));
+  else readVector(text.slice(vectorAt, endOfValue(text, vectorAt)), '', id, builder);
 }
 
 /** JSON.parse gives the nearest double, of which Float32Array takes the nearest float: the one that Qdrant printed. */
-function readVector(json: string, name: string, builder: BatchBuilder): void {
+function readVector(json: string, name: string, id: string, builder: BatchBuilder): void {
   const { kind } = builder.spec(name);
+  // serde_json prints NaN and infinity as null, which a Float32Array would take for 0.
+  if (json.includes('null'))
+    throw new RecordRefused(
+      `vector '${name}' of record '${id}' holds NaN or infinity, which REST cannot tell apart; read it over gRPC (options.transport), or write it anew`,
+      { ids: [id] },
+    );
   if (kind === 'sparse') {
     const { indices, values }: { indices: readonly number[]; values: readonly number[] } = JSON.parse(json);
     builder.sparse(name, Uint32Array.from(indices), Float32Array.from(values));

@@ -1,7 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
 import type { Batch } from '../../../lib/batch.ts';
 import {
-  canonicalJson,
+  canonicalPayload,
   contentsDifference,
   keepContents,
   readContents,
@@ -128,6 +128,22 @@ describe('what a collection holds', () => {
     expect(contentsDifference(kept, await contents(far))?.text).toContain('payload of up to');
   });
 
+  test('is the same where doubles drift in their last digits, as Qdrant reads them back, and not where one is another', async () => {
+    const scored = (of: (at: number) => number): Row[] =>
+      rows(3000).map((row, at) => ({ ...row, payload: `{"a":${of(at)},"b":[${of(at + 0.5)},{"c":1e300}]}` }));
+    const score = (at: number): number => Math.sin(at + 1) * 10 ** ((at % 24) - 12);
+    const drifted = (at: number): number => score(at) * (1 + (at % 3 === 0 ? 2 ** -52 : 0));
+    expect(drifted(3)).not.toBe(score(3));
+    expect(await difference(scored(score), scored(drifted))).toBeUndefined();
+    for (const wrong of [
+      (at: number) => (at === 17 ? score(17) * (1 + 1e-7) : score(at)),
+      (at: number) => (at === 17 ? score(19) : at === 19 ? score(17) : score(at)),
+      (at: number) => (at === 17 ? -score(17) : score(at)),
+      (at: number) => (at === 17 ? 0.1 : score(at)),
+    ])
+      expect(await difference(scored(score), scored(wrong))).toContain('payload of up to');
+  });
+
   test('names records to look at', async () => {
     const held = await contents(rows(300));
     const found = changed(17, { payload: '{}' });
@@ -140,7 +156,7 @@ describe('what a collection holds', () => {
       const found = await contents(rows(count), 1000);
       return JSON.stringify(keepContents(found, found)).length;
     };
-    expect(await size(20_000)).toBeLessThan((await size(10)) + 100);
+    expect(await size(5000)).toBeLessThan((await size(10)) + 100);
   });
 });
 
@@ -148,10 +164,9 @@ describe('a payload in one spelling', () => {
   test.each([
     ['{"b":1,"a":{"d":2,"c":3}}', '{ "a" : { "c":3, "d":2 }, "b":1 }'],
     ['{"x":1e300}', '{"x":1e+300}'],
-    ['{"x":0.1}', '{"x":1e-1}'],
     ['{"x":"\\u00e9\\n"}', '{"x":"é\\u000a"}'],
   ])('%s is %s', (one, other) => {
-    expect(canonicalJson(one)).toBe(canonicalJson(other));
+    expect(canonicalPayload(one)).toEqual(canonicalPayload(other));
   });
 
   test.each([
@@ -160,9 +175,10 @@ describe('a payload in one spelling', () => {
     ['{"x":null}', '{}'],
     ['{"x":-0.0}', '{"x":0.0}'],
     ['{"x":[]}', '{"x":{}}'],
+    ['{"x":1.5}', '{"x":-1.5}'],
     ['{"x":18446744073709551615}', '{"x":18446744073709551614}'],
   ])('%s is not %s', (one, other) => {
-    expect(canonicalJson(one)).not.toBe(canonicalJson(other));
+    expect(canonicalPayload(one)).not.toEqual(canonicalPayload(other));
   });
 });
 

@@ -35,7 +35,12 @@ def check_count(collection: Collection, exact: bool) -> None:
 
 
 def check_upsert(collection: Collection, points: int) -> None:
-    check_limit(points, rules(collection).get("upsert_max_batchsize"), "upsert limit")
+    strict = rules(collection)
+    check_limit(points, strict.get("upsert_max_batchsize"), "upsert limit")
+    most = strict.get("max_points_count")
+    # check_collection_points_count_limit in Qdrant's source: what is there is counted, not what comes.
+    if most is not None and collection.read(lambda shard: shard.info()).points_count >= most:
+        raise bad_request(f"Max points count limit of {most} reached!")
 
 
 def rules(collection: Collection) -> dict[str, Any]:
