@@ -24,7 +24,7 @@ beforeAll(async () => {
     const [hash] = String(at(template.Resources[id], 'Properties', 'Code', 'S3Key')).split('.');
     bundles.set(name, join(assembly, `asset.${hash}`));
   }
-}, 300_000);
+});
 
 /** Calls a bundle's handler in a fresh Node, as Lambda would, and prints the name of what it throws and what it returns. */
 const call = `

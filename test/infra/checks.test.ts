@@ -120,4 +120,4 @@ test('cfn-lint finds nothing wrong in the template, as it comes and with every s
   const options = ['--ignore-checks', 'W3005', '--regions', 'eu-west-1', '--template', join(folder, '*.json')];
   const { stdout } = await promisify(execFile)(linter, options).catch((failed: { stdout: string }) => failed);
   expect(stdout).toBe('');
-}, 180_000);
+});

@@ -40,4 +40,4 @@ test('packages that cannot be written to, and a kept half: the template is made 
   expect(made).toBe(2);
   expect(await load()).toEqual(first);
   expect(made).toBe(2);
-}, 120_000);
+});

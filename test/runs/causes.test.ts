@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, jest, test } from '@jest/globals';
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import pg from 'pg';
 import type { Batch } from '../../lib/batch.ts';
 import type { Report } from '../../lib/report/report-schema.ts';
@@ -15,12 +15,10 @@ import { type EndpointInput, endpointIn, type Runs, startRuns } from './world.ts
  * cause, and is not named.
  */
 
-jest.setTimeout(180_000);
-
 let runs: Runs;
 beforeAll(async () => {
   runs = await startRuns();
-}, 120_000);
+});
 afterAll(async () => await runs.close());
 
 /** Validates two collections, and says the causes of each finding. */

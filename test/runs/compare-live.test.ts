@@ -31,7 +31,7 @@ beforeAll(async () => {
   url = await postgresUrl();
   sql = new pg.Pool({ connectionString: url, max: 5 });
   await sql.query('CREATE EXTENSION IF NOT EXISTS vector');
-}, 120_000);
+});
 afterAll(async () => {
   await sql.end();
   await runs.close();
@@ -186,4 +186,4 @@ test('while an application writes, no write of it is a difference, and every sec
     rows.map(({ id }) => id),
   );
   expect(looks.filter(({ difference }) => difference !== undefined)).toEqual([]);
-}, 180_000);
+});

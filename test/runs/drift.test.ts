@@ -34,7 +34,7 @@ beforeAll(async () => {
       .map(goldLine)
       .join('\n'),
   );
-}, 120_000);
+});
 afterAll(async () => {
   await server.close();
   await runs.close();
@@ -85,7 +85,7 @@ test('another model drifts, and is taken because the gold set says that it is be
       }
     }
   }
-}, 300_000);
+});
 
 test('a model that means nothing fails the gold set, says why, and nothing is cut over', async () => {
   const target = await endpointIn(runs, 'qdrant', 'glosses');
@@ -112,4 +112,4 @@ test('a model that means nothing fails the gold set, says why, and nothing is cu
   expect(goldOf(report!)).toMatchObject({ outcome: 'failed', atLeast: null });
   expect(goldOf(report!).difference!.high).toBeLessThan(0);
   expect(report!.summary).toMatch(/Nothing was cut over, and the source is untouched\.$/);
-}, 300_000);
+});

@@ -2,7 +2,6 @@ import { spawn } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { embeddingSchema } from '../../lib/embed/stage/embed-files.ts';
 import { textKey } from '../../lib/embed/stage/made.ts';
@@ -13,6 +12,7 @@ import { readPlan } from '../../lib/plan.ts';
 import { type Report, reportSchema } from '../../lib/report/report-schema.ts';
 import { readShard } from '../../lib/shard/shard.ts';
 import { type EmbeddingServer, startEmbeddings } from '../servers/embeddings.ts';
+import { until } from '../until.ts';
 import { quiet } from '../world.ts';
 import { readGlosses, seedGlosses } from './glosses.ts';
 import { endpointIn, fewQueries, type Runs, type StoreName, startRuns } from './world.ts';
@@ -28,7 +28,7 @@ let server: EmbeddingServer;
 beforeAll(async () => {
   runs = await startRuns();
   server = await startEmbeddings({ delayMs: 250 });
-}, 120_000);
+});
 afterAll(async () => {
   await server.close();
   await runs.close();
@@ -68,12 +68,11 @@ function start({ directory, event }: Place) {
 /** Kills the run once so many texts have a durable answer; a look costs less than a request. */
 async function killAt(place: Place, texts: number): Promise<void> {
   const { child, ended, lines } = start(place);
-  const began = Date.now();
-  while (textsOf(place) < texts) {
-    if (Date.now() - began > 90_000 || child.exitCode !== null)
-      throw new Error(`never saw ${texts} texts: ${lines.join('').slice(-2000)}`);
-    await sleep(20);
-  }
+  await until(
+    () => textsOf(place) >= texts,
+    () => `${texts} texts (${lines.join('').slice(-2000)})`,
+    () => (child.exitCode === null ? undefined : `it ended with ${child.exitCode}`),
+  );
   process.kill(-(child.pid ?? 0), 'SIGKILL');
   await ended;
   expect(existsSync(join(place.directory, runKeys('r1').report))).toBe(false);
@@ -126,7 +125,7 @@ test.each([
     for (const texts of [400, 900, 1400]) {
       await killAt(place, texts);
       // What the server was asked before the kill it answers, and charges, all the same.
-      await sleep(600);
+      await until(server.isLeft, 'the end of the requests under way');
       const kept = await durable(place);
       expect(kept.size).toBeGreaterThanOrEqual(texts);
       const lost = [...server.counts.embedded.keys()].filter((text) => !kept.has(text));
@@ -139,7 +138,6 @@ test.each([
     expect(paid).toEqual([]);
     expect(server.counts.embedded.size).toBe(distinct.size);
   },
-  300_000,
 );
 
 test('PostgreSQL to PostgreSQL through the local model, 100 to 512 floats: killed three times, each text is answered once', async () => {
@@ -158,4 +156,4 @@ test('PostgreSQL to PostgreSQL through the local model, 100 to 512 floats: kille
   }
   expect(keys).toHaveLength(distinct.size);
   expect(new Set(keys).size).toBe(distinct.size);
-}, 300_000);
+});

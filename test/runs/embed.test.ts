@@ -22,7 +22,7 @@ let server: EmbeddingServer;
 beforeAll(async () => {
   runs = await startRuns();
   server = await startEmbeddings();
-}, 120_000);
+});
 afterAll(async () => {
   await server.close();
   await runs.close();
@@ -93,7 +93,7 @@ test('PostgreSQL to Qdrant through the local model: 100 floats become 512, and e
   const ids = few.map(({ id }) => mapId(qdrant.capabilities.ids, id));
   const found = await (await runs.open(target)).fetch(ids.slice(0, 1));
   expect(column(found, '').values).toHaveLength(512);
-}, 300_000);
+});
 
 describe('a provider that', () => {
   test.each([
@@ -103,23 +103,19 @@ describe('a provider that', () => {
     ],
     ['gives half a batch', () => server.faults.every(2, { kind: 'half' })],
     ['gives vectors of the wrong length', () => server.faults.every(2, { kind: 'length' })],
-  ])(
-    '%s loses nothing, and no text that it embedded well is paid for twice',
-    async (_, fault) => {
-      const source = await seedGlosses(runs.unique('glosses'), glosses);
-      const target = await endpointIn(runs, 'pgvector', 'glosses');
-      fault();
-      const { run, ...result } = await runs.run({ source, target, embed: embedWith(), parallel, validate: fewQueries });
-      const report = expectValidated({ run, ...result });
-      expect(report.compare).toMatchObject({ equal: records });
-      expect(server.counts.faulty).toBeGreaterThan(0);
-      expect(paidMoreThanOnce()).toEqual([]);
-      expect(server.counts.embedded.size).toBe(distinct.size);
-      expect(await embeddingOf(run)).toMatchObject({ done: true, completed: records, failed: 0, texts: distinct.size });
-      await expectVectorsOfTexts(target);
-    },
-    180_000,
-  );
+  ])('%s loses nothing, and no text that it embedded well is paid for twice', async (_, fault) => {
+    const source = await seedGlosses(runs.unique('glosses'), glosses);
+    const target = await endpointIn(runs, 'pgvector', 'glosses');
+    fault();
+    const { run, ...result } = await runs.run({ source, target, embed: embedWith(), parallel, validate: fewQueries });
+    const report = expectValidated({ run, ...result });
+    expect(report.compare).toMatchObject({ equal: records });
+    expect(server.counts.faulty).toBeGreaterThan(0);
+    expect(paidMoreThanOnce()).toEqual([]);
+    expect(server.counts.embedded.size).toBe(distinct.size);
+    expect(await embeddingOf(run)).toMatchObject({ done: true, completed: records, failed: 0, texts: distinct.size });
+    await expectVectorsOfTexts(target);
+  });
 
   test('refuses some texts fails these records by name, and "only": "failed" makes the run whole', async () => {
     const table = runs.unique('glosses');
@@ -150,7 +146,7 @@ describe('a provider that', () => {
     expect(askedNow.map(([text]) => text).sort()).toEqual([...new Set(odd.map(({ text }) => text))].sort());
     expect(paidMoreThanOnce()).toEqual([]);
     await expectVectorsOfTexts(target);
-  }, 180_000);
+  });
 });
 
 test('a table without any vector gets its first one', async () => {
@@ -163,7 +159,7 @@ test('a table without any vector gets its first one', async () => {
   );
   expect(report.compare).toMatchObject({ equal: records });
   await expectVectorsOfTexts(target);
-}, 180_000);
+});
 
 test('only the records that lack their vector are embedded where the event says so, and the others keep theirs', async () => {
   const table = runs.unique('glosses');
@@ -193,7 +189,7 @@ test('only the records that lack their vector are embedded where the event says 
   expect(same.rows[0]).toEqual({ same: records - lacking.length });
   const whole = await inSql(`SELECT count(*)::int AS made FROM ${target.collection} WHERE embedding IS NOT NULL`);
   expect(whole.rows[0]).toEqual({ made: records });
-}, 180_000);
+});
 
 test('a budget that is passed in the middle stops the run; a greater one goes on, and nothing is paid for twice', async () => {
   const source = await seedGlosses(runs.unique('glosses'), glosses);
@@ -217,7 +213,7 @@ test('a budget that is passed in the middle stops the run; a greater one goes on
   expect(expectValidated(again).compare).toMatchObject({ equal: records });
   expect(paidMoreThanOnce()).toEqual([]);
   await expectVectorsOfTexts(target);
-}, 180_000);
+});
 
 test('a run goes on with another budget, limit, price and address, and not with another model or text', async () => {
   const source = await seedGlosses(runs.unique('glosses'), glosses);
@@ -236,7 +232,7 @@ test('a run goes on with another budget, limit, price and address, and not with 
     expect(outcome).toMatchObject({ status: 'FAILED', error: 'RunMismatch' });
   }
   expect(paidMoreThanOnce()).toEqual([]);
-}, 180_000);
+});
 
 test('a text that changed after the export is told apart from one that is wrong', async () => {
   const table = runs.unique('glosses');
@@ -254,4 +250,4 @@ test('a text that changed after the export is told apart from one that is wrong'
   await sql.end();
   expect(outcome).toMatchObject({ status: 'FAILED', error: 'ValidationFailed' });
   expect(JSON.stringify(report)).toContain('its text changed since it was embedded');
-}, 180_000);
+});

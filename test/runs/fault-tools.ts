@@ -44,6 +44,15 @@ export function queueClient(): SQSClient {
   return new SQSClient({ endpoint: process.env['VECFERRY_SQS_ENDPOINT'] ?? '', region: 'local', credentials });
 }
 
+/** Messages that importers have at this moment. */
+export async function messagesInFlight(): Promise<number> {
+  const client = queueClient();
+  const QueueUrl = process.env['VECFERRY_QUEUE_URL'] ?? '';
+  const { Attributes = {} } = await client.send(new GetQueueAttributesCommand({ QueueUrl, AttributeNames: ['All'] }));
+  client.destroy();
+  return Number(Attributes['ApproximateNumberOfMessagesNotVisible']);
+}
+
 /** The messages of a run among the dead letters, also those that a look of the run hides at this moment. */
 export async function deadLettersOf(run: string): Promise<readonly Message[]> {
   const client = queueClient();
@@ -52,7 +61,7 @@ export async function deadLettersOf(run: string): Promise<readonly Message[]> {
   const total =
     Number(Attributes['ApproximateNumberOfMessages']) + Number(Attributes['ApproximateNumberOfMessagesNotVisible']);
   const found = new Map<string, Message>();
-  for (const until = Date.now() + 5000; found.size < total && Date.now() < until; ) {
+  for (const end = Date.now() + 30_000; found.size < total && Date.now() < end; ) {
     const request = { QueueUrl, MaxNumberOfMessages: 10, VisibilityTimeout: 1, MessageAttributeNames: ['All'] };
     const { Messages = [] } = await client.send(new ReceiveMessageCommand(request));
     for (const message of Messages) found.set(message.MessageId ?? '', message);

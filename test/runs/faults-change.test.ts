@@ -1,12 +1,13 @@
 import { existsSync, readdirSync } from 'node:fs';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import type pg from 'pg';
 import { readMoves } from '../../lib/cutover/moves.ts';
 import { runKeys } from '../../lib/keys.ts';
 import { services } from '../../lib/services.ts';
 import { connectServer } from '../servers/database.ts';
+import { until } from '../until.ts';
 import { deadLettersOf } from './fault-tools.ts';
+import { endOf } from './flag-history.ts';
 import {
   type EndpointInput,
   endpointIn,
@@ -25,7 +26,7 @@ let url: string;
 beforeAll(async () => {
   runs = await startRuns();
   ({ sql, url } = await connectServer());
-}, 120_000);
+});
 afterAll(async () => {
   await sql.end();
   await runs.close();
@@ -55,7 +56,7 @@ async function runWhile(
   const folder = services().objects.locate(runKeys(run).exported);
   const exported = (): number => (existsSync(folder) ? readdirSync(folder).length : 0);
   const running = runs.run({ run, source, target, parallel: { shardMiB: 0.01 }, ...more });
-  while (exported() < 2) await sleep(1);
+  await until(() => exported() >= 2, 'the first shards', endOf(running));
   const before = exported();
   await change();
   const after = exported();
@@ -103,7 +104,7 @@ describe('a PostgreSQL table that changes while it is exported', () => {
     expect(report?.guarantee).toMatch(/one snapshot of the source, but not all shards in the same one/);
     expect(report?.guarantee).toMatch(/validate\.spotCheck says how many/);
     expect(await readMoves(services().objects, run)).toEqual([]);
-  }, 60_000);
+  });
 
   test('records inserted are missing from the target, and the report says so by name', async () => {
     const source = await makeTable();
@@ -121,7 +122,7 @@ describe('a PostgreSQL table that changes while it is exported', () => {
     expect(finding?.what).toMatch(/more than were exported/);
     expect(finding?.ids.toSorted()).toEqual(wrong);
     expect(await readMoves(services().objects, run)).toEqual([]);
-  }, 60_000);
+  });
 
   test('as many inserted as deleted: the counts agree, and the run fails all the same', async () => {
     const source = await makeTable();
@@ -134,7 +135,7 @@ describe('a PostgreSQL table that changes while it is exported', () => {
     expect(await differences(source, target)).toEqual(['10', '15']);
     const named = report?.findings.flatMap(({ ids }) => ids) ?? [];
     expect([...new Set(named)].toSorted()).toEqual(['10', '15']);
-  }, 60_000);
+  });
 
   test('changed and changed back, the run is validated', async () => {
     const source = await makeTable();
@@ -145,5 +146,5 @@ describe('a PostgreSQL table that changes while it is exported', () => {
     });
     expectValidated(result);
     expect(await differences(source, result.target)).toEqual([]);
-  }, 60_000);
+  });
 });

@@ -25,7 +25,7 @@ let source: EndpointInput;
 beforeAll(async () => {
   runs = await startRuns();
   source = makeSource(runs, 50);
-}, 120_000);
+});
 afterAll(async () => await runs.close());
 
 /** What a run of this event says, once nothing but that has been written. */
@@ -127,7 +127,7 @@ describe('a bad event', () => {
       refusals.set(what, refusal(change({ source, target }), target));
     }
     await Promise.allSettled(refusals.values());
-  }, 60_000);
+  });
 
   test.each(bad)('with %s is refused before anything is written', async (what, _, error, said) => {
     const refused = await refusals.get(what);

@@ -13,7 +13,7 @@ let source: EndpointInput;
 beforeAll(async () => {
   runs = await startRuns();
   source = makeSource(runs, 300, (record, id) => ({ ...record, topic: id % 100 === 0 ? 'rare' : 'common' }));
-}, 120_000);
+});
 afterAll(async () => await runs.close());
 
 const unit = [1, 0, 0, 0];
@@ -206,7 +206,7 @@ describe('a recall that asks for', () => {
   beforeAll(async () => {
     for (const each of bad) refusals.set(each.what, refusal(each));
     await Promise.allSettled(refusals.values());
-  }, 120_000);
+  });
 
   test.each(bad)('$what is refused before anything is written', async ({ what, error, said }) => {
     const refused = await refusals.get(what);
@@ -231,7 +231,7 @@ describe('what may look wrong and is not', () => {
     expect(entry('beyond')).toMatchObject({ k: 300, outcome: 'passed', target: { measured: true, mean: 1 } });
     expect(entry('rare')).toMatchObject({ k: 3, candidates: 3 });
     for (const set of ['none', 'no such field']) expect(entry(set)).toMatchObject({ outcome: 'nothing to measure' });
-  }, 60_000);
+  });
 
   test('a filter that no record meets does not pass its goal in silence: a misspelt field proves nothing', async () => {
     const target = await endpointIn(runs, 'qdrant', 'odd');
@@ -242,5 +242,5 @@ describe('what may look wrong and is not', () => {
     expect(report?.findings).toMatchObject([
       { check: 'recall', set: 'misspelt', next: expect.stringMatching(/^See that the filter names the field/) },
     ]);
-  }, 60_000);
+  });
 });

@@ -15,7 +15,7 @@ import { type EndpointInput, endpointIn, expectValidated, fewQueries, type Runs,
 let runs: Runs;
 beforeAll(async () => {
   runs = await startRuns();
-}, 120_000);
+});
 afterAll(async () => await runs.close());
 
 /** Where an object of a run lies: the engine keeps them as files. */
@@ -80,7 +80,6 @@ describe('delivered twice', () => {
       expectValidated(await runs.run({ run, source, target, ...inShards }));
       await expectExact(runs, result, target, 300);
     },
-    60_000,
   );
 });
 
@@ -141,7 +140,6 @@ describe('a damaged shard', () => {
       expect(again.report?.compare).toMatchObject({ equal: 300, extra: 0 });
       expect(await (await runs.open(target)).count()).toBe(300);
     },
-    60_000,
   );
 
   test.each(Object.entries(damages))(
@@ -172,7 +170,6 @@ describe('a damaged shard', () => {
         if (at !== 1) expect(statSync(file).mtimeMs).toBe(before[at]?.time);
       }
     },
-    60_000,
   );
 });
 
@@ -209,5 +206,5 @@ describe('a poison record', () => {
     const mended = await runs.run({ source, target: last, ...inShards });
     expectValidated(mended);
     await expectExact(runs, mended, last, 300);
-  }, 60_000);
+  });
 });

@@ -56,7 +56,7 @@ beforeAll(async () => {
   const column = words.vectors.get('embedding');
   if (column?.kind !== 'dense') throw new Error('the words have no vectors');
   writeFileSync(goldFile, Array.from({ length: 100 }, (_, at) => goldLine(column, at * 97)).join('\n'));
-}, 120_000);
+});
 afterAll(async () => await runs.close());
 
 /** A word expects itself and a word that has nothing to do with it. */
@@ -95,4 +95,4 @@ test('a search that filters too late fails the run, and one that reads on passes
   const again = { recall: { sets: sets(), depths: [], search } };
   const second = expectValidated(await runs.run({ mode: 'validate', source, target, validate: again, cutover: null }));
   expect(entryOf(second, 'topic')).toMatchObject({ outcome: 'passed', settings: search, target: { short: 0 } });
-}, 300_000);
+});

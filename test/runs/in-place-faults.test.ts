@@ -19,7 +19,7 @@ beforeAll(async () => {
   client = new pg.Client(database.url);
   await client.connect();
   server = await startEmbeddings();
-}, 120_000);
+});
 afterAll(async () => {
   await runs.close();
   await services().close();
@@ -71,7 +71,7 @@ test('a vector that is not the text’s, or gone, is found, named, and nothing i
   expect(report?.compare).toMatchObject({ equal: 118, different: 2, changed: 2, missing: 0 });
   expect(report?.compare?.first.different.map(({ id }) => id).sort()).toEqual([ids[0], ids[1]].sort());
   expect(await madeColumn(table)).toMatch(/__vecferry_/);
-}, 120_000);
+});
 
 test('a text that is too long fails the run by name; once it is shortened in the table, the run goes on and passes', async () => {
   const { table, event } = await makeTable(60);
@@ -87,7 +87,7 @@ test('a text that is too long fails the run by name; once it is shortened in the
     `SELECT vector_dims(embedding) AS size, count(*)::int AS count FROM ${table} GROUP BY 1`,
   );
   expect(sizes.rows).toEqual([{ size: 50, count: 60 }]);
-}, 120_000);
+});
 
 test('a budget that is used up stops the catch-up too, and what was made is kept', async () => {
   const { table, event } = await makeTable(60);
@@ -106,7 +106,7 @@ test('a budget that is used up stops the catch-up too, and what was made is kept
   expectValidated(await runs.run(raised));
   const lacking = await client.query(`SELECT count(*)::int AS count FROM ${table} WHERE embedding IS NULL`);
   expect(lacking.rows).toEqual([{ count: 0 }]);
-}, 120_000);
+});
 
 test('a table whose texts change all the time is switched all the same, and no write of its application fails', async () => {
   const slow = await startEmbeddings({ delayMs: 40 });
@@ -125,4 +125,4 @@ test('a table whose texts change all the time is switched all the same, and no w
   expect(application.sizes).toEqual([3, 50]);
   // A switch makes writers wait for the model, a second at most, and for the two locks.
   expect(application.longest.text).toBeLessThan(4000);
-}, 240_000);
+});

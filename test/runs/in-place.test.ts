@@ -234,4 +234,4 @@ test('a backfill beside rows that have vectors is searched among all of them, th
   expect(report).toMatchObject({ verdict: 'validated', compare: { records: 300, equal: 300 } });
   expect(report.recall.sets[0].target.mean).toBeGreaterThan(0.95);
   await expect(vecferry.run('cutover', 'h1')).rejects.toThrow(/nothing to cut over/);
-}, 300_000);
+});

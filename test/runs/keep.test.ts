@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, expect, jest, test } from '@jest/globals';
+import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import pg from 'pg';
 import { runKeys } from '../../lib/keys.ts';
 import { getJson } from '../../lib/objects.ts';
@@ -8,8 +8,6 @@ import { makeDatabase } from '../servers/database.ts';
 import { type EndpointInput, endpointIn, expectValidated, type Runs, startRuns } from './world.ts';
 
 /** Whole runs whose target misses its goal and may keep what tuning finds: ALTER DATABASE on a database of this test's own. */
-
-jest.setTimeout(180_000);
 
 const vectors = [
   { name: 'embedding', kind: 'dense', dimension: 64, distance: 'cosine', precision: 'float32' } as const,
@@ -27,7 +25,7 @@ beforeAll(async () => {
   source = await endpointIn(runs, 'files', 'keep_source');
   await runs.seed(source, makeSchema({ vectors }), makeBatch({ ids, vectors, seed: 7 }));
   await alter(`SET hnsw.ef_search = ${lowEfSearch}`);
-}, 120_000);
+});
 afterAll(async () => {
   await runs.close();
   await database.drop();

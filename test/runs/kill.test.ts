@@ -2,10 +2,10 @@ import { spawn } from 'node:child_process';
 import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, test } from '@jest/globals';
 import { reportSchema } from '../../lib/report/report-schema.ts';
 import { loadedSchema, manifestSchema } from '../../lib/run-files.ts';
+import { until } from '../until.ts';
 
 /** A real process on real files, killed with SIGKILL in each step and started again by the same command. */
 
@@ -55,11 +55,11 @@ function start({ directory, event, run = 'r1' }: Place) {
 /** Kills the run as soon as a folder of its objects holds `count` files. */
 async function killWhen(place: Place, folder: string, count: number): Promise<void> {
   const { child, ended, lines } = start(place);
-  for (let waited = 0; filesIn(place.objects(folder)).length < count; waited++) {
-    if (waited > 6000 || child.exitCode !== null)
-      throw new Error(`never saw ${count} files in ${folder}: ${lines.join('').slice(-2000)}`);
-    await sleep(10);
-  }
+  await until(
+    () => filesIn(place.objects(folder)).length >= count,
+    () => `${count} files in ${folder} (${lines.join('').slice(-2000)})`,
+    () => (child.exitCode === null ? undefined : `it ended with ${child.exitCode}`),
+  );
   process.kill(-(child.pid ?? 0), 'SIGKILL');
   await ended;
   expect(existsSync(place.objects('report.json'))).toBe(false);
@@ -144,7 +144,7 @@ describe('killed in every step and started again, the result is the same, and on
       }
     }
     moved = place;
-  }, 300_000);
+  });
 
   test('of a validation of two collections that are both there: those of the run before', async () => {
     if (moved === undefined) throw new Error('the run before did not end, so there is nothing to validate');
@@ -167,5 +167,5 @@ describe('killed in every step and started again, the result is the same, and on
     expectUntouched(compared, writtenAt(place, 'compared'));
     expectUntouched(answers, writtenAt(place, 'answers'));
     expect(Date.parse(report.compare?.startedAt ?? '')).toBeLessThan(Math.min(...compared.values()));
-  }, 240_000);
+  });
 });

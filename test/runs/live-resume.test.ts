@@ -17,7 +17,7 @@ let url: string;
 beforeAll(async () => {
   runs = await startRuns();
   ({ sql, url } = await connectServer());
-}, 120_000);
+});
 afterAll(async () => {
   await sql.end();
   await runs.close();
@@ -85,7 +85,7 @@ test('goes on though the target holds what the application wrote, loads nothing 
   expect(report.live).toMatchObject({ changed: 2, added: 2, mended: 0 });
   expect(await Promise.all(loaded.map((key) => objects.get(key)))).toEqual(before);
   await expectSame(event.run, table);
-}, 120_000);
+});
 
 test('loads its target anew that was emptied, though the application wrote to it before the run was started again', async () => {
   const { event, table } = await makeEvent();
@@ -99,4 +99,4 @@ test('loads its target anew that was emptied, though the application wrote to it
   // The shards were loaded again, and what was written since is newer than they are.
   expect(report.live).toMatchObject({ mended: 0 });
   await expectSame(event.run, table);
-}, 120_000);
+});

@@ -80,4 +80,4 @@ test('migrations of mixed kind go up by two processes at once, each once, down t
     types: [],
     views: [],
   });
-}, 240_000);
+});

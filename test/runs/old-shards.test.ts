@@ -42,7 +42,7 @@ beforeAll(async () => {
   writeFileSync(event, JSON.stringify({ source: side, target: { ...side, collection: 'articles' }, ...rules }));
   const vecferry = commandLine(join(runs.directory, 'runs'));
   told = await vecferry(['upgrade', join(runs.directory, 'old'), '--out', upgraded, '--event', event]);
-}, 120_000);
+});
 afterAll(async () => {
   await sql.end();
   await runs.close();
@@ -93,22 +93,18 @@ describe('shards of each old format, with a renamed collection, renamed fields a
       embedding: '[0.1,-0,1.1754944e-38,0.6666667]',
     });
     expect(rows.filter(({ embedding }) => embedding === null).map(({ id }) => id)).toEqual(['-3', '11']);
-  }, 120_000);
+  });
 
-  test.each(['lancedb', 'files'] as const)(
-    'land in %s too',
-    async (store) => {
-      const target = await endpointIn(runs, store, 'articles');
-      const report = expectValidated(await runs.run({ source: source(), target, validate: { spotCheck: 6 } }));
-      expect(report.compare).toMatchObject({ equal: 6, changed: 0, missing: 0 });
-      const found = await payloadsOf(await runs.open(target));
-      const plain = [...found].map(([id, text]) => [id, noNulls(JSON.parse(text))]);
-      expect(Object.fromEntries(plain)).toEqual(
-        Object.fromEntries(Object.entries(expected).map(([id, record]) => [id, noNulls(record)])),
-      );
-    },
-    120_000,
-  );
+  test.each(['lancedb', 'files'] as const)('land in %s too', async (store) => {
+    const target = await endpointIn(runs, store, 'articles');
+    const report = expectValidated(await runs.run({ source: source(), target, validate: { spotCheck: 6 } }));
+    expect(report.compare).toMatchObject({ equal: 6, changed: 0, missing: 0 });
+    const found = await payloadsOf(await runs.open(target));
+    const plain = [...found].map(([id, text]) => [id, noNulls(JSON.parse(text))]);
+    expect(Object.fromEntries(plain)).toEqual(
+      Object.fromEntries(Object.entries(expected).map(([id, record]) => [id, noNulls(record)])),
+    );
+  });
 
   test('are refused by a run that reads the old folder itself, before anything is written: the command is named', async () => {
     const folder = join(runs.directory, 'old');
@@ -120,5 +116,5 @@ describe('shards of each old format, with a renamed collection, renamed fields a
       error: 'UnsupportedFormat',
       cause: expect.stringMatching(/\.jsonl is a shard of format 1.*`vecferry upgrade .*\/old\/posts`/),
     });
-  }, 120_000);
+  });
 });

@@ -22,7 +22,7 @@ let source: EndpointInput;
 beforeAll(async () => {
   [runs, server] = await Promise.all([startRuns(), startEmbeddings()]);
   source = await seedGlosses(runs.unique('glosses'), glosses);
-}, 120_000);
+});
 afterAll(async () => {
   await runs.close();
   await server.close();
@@ -63,7 +63,7 @@ describe('a budget', () => {
       validate: { recall },
     });
     expect(expectValidated(again).embedding).toMatchObject({ completed: 120, failed: 0, budget: { usd: 1 } });
-  }, 120_000);
+  });
 });
 
 describe('texts that the model refuses', () => {
@@ -84,7 +84,7 @@ describe('texts that the model refuses', () => {
     const again = await runs.run({ run, source, target, embed, validate: { recall }, only: 'failed' });
     expect(expectValidated(again).embedding).toMatchObject({ completed: 120, failed: 0 });
     expect([...server.counts.asked.keys()]).toEqual([bad.text]);
-  }, 120_000);
+  });
 });
 
 describe('records without text', () => {
@@ -109,7 +109,7 @@ describe('records without text', () => {
       await runs.run({ source: from, target: skipping, embed, mapping, validate: { recall } }),
     );
     expect(left).toMatchObject({ skipped: { records: 10 }, counts: { target: 80 } });
-  }, 120_000);
+  });
 });
 
 describe('the model of a collection', () => {
@@ -157,7 +157,7 @@ describe('the model of a collection', () => {
     expect(embedding?.old).toEqual({ name: 'glove-64', version: '1' });
     const marked = await (await runs.open(other)).fetch([id]);
     expect(JSON.parse(marked.payloads[0]!)).toMatchObject({ embedding_model: 'glove-50', embedding_version: '1' });
-  }, 180_000);
+  });
 });
 
 const vectorOf = (batch: Batch): Float32Array => {
@@ -177,7 +177,7 @@ describe('Matryoshka truncation', () => {
     expect(report.notes.join('\n')).toMatch(/the first 40 of 100 floats/);
     const described = await (await runs.open(target)).describe();
     expect(described.schema.vectors).toMatchObject([{ dimension: 40 }]);
-  }, 120_000);
+  });
 
   test('of what is made: the model is asked for its own length, and the target has the shorter one', async () => {
     const target = await endpointIn(runs, 'lancedb', 'shorter');
@@ -188,7 +188,7 @@ describe('Matryoshka truncation', () => {
     const { values } = column(found, 'embedding');
     expect(values).toHaveLength(32);
     expect(Math.hypot(...values)).toBeCloseTo(1, 5);
-  }, 120_000);
+  });
 });
 
 describe('a collection of texts alone can be embedded, because it has no vectors yet', () => {
@@ -214,14 +214,14 @@ describe('a collection of texts alone can be embedded, because it has no vectors
     await sql.end();
     const plan = await embedInto({ store: 'pgvector', connection: { url }, collection: table });
     expect(plan.target.vectors).toMatchObject([{ dimension: 64, model: { name: 'glove-64' } }]);
-  }, 120_000);
+  });
 
   test('a file of JSON lines', async () => {
     const directory = join(runs.directory, 'lines');
     await mkdir(directory);
     writeFileSync(join(directory, 'texts.jsonl'), rows.map((row) => JSON.stringify(row)).join('\n'));
     await embedInto({ store: 'files', connection: { path: directory }, collection: 'texts.jsonl' });
-  }, 120_000);
+  });
 
   test('a table of LanceDB', async () => {
     const path = join(runs.directory, 'lance-texts');
@@ -233,7 +233,7 @@ describe('a collection of texts alone can be embedded, because it has no vectors
     table.close();
     database.close();
     await embedInto({ store: 'lancedb', connection: { path }, collection: 'texts' });
-  }, 120_000);
+  });
 
   test('a collection of Qdrant that has payloads only', async () => {
     const name = runs.unique('payloads');
@@ -250,5 +250,5 @@ describe('a collection of texts alone can be embedded, because it has no vectors
     await put(`/collections/${name}/points?wait=true`, { points });
     const { connection } = await endpointIn(runs, 'qdrant', 'unused');
     await embedInto({ store: 'qdrant', connection: connection!, collection: name });
-  }, 120_000);
+  });
 });

@@ -64,7 +64,7 @@ beforeAll(async () => {
     collection: 'rich',
     options: { distance: 'cosine' },
   };
-}, 120_000);
+});
 afterAll(async () => await runs.close());
 
 /** Real words with a payload that holds every JSON type; ids ten apart, so that one off by one is no other record's. */
@@ -170,7 +170,7 @@ describe.each(stores)('in %s', (store) => {
     run = result.run;
     planter = await planters[store](target);
     kept = new Map([...original].map(([id, record]) => [id, asKept(store, record)]));
-  }, 120_000);
+  });
 
   test(`each of ${perStore} faults is named with its reason, and nothing else is`, async () => {
     const random = seededRandom(seed * 100 + stores.indexOf(store));
@@ -187,7 +187,7 @@ describe.each(stores)('in %s', (store) => {
       await planter.replace(new Map(repaired));
     }
     expect(await validate(run, target, perStore)).toEqual([]);
-  }, 120_000);
+  });
 
   test('the same values spelled another way by another client are no difference: 1 and 1.0, keys in another order', async () => {
     const random = seededRandom(seed * 7 + stores.indexOf(store));
@@ -196,7 +196,7 @@ describe.each(stores)('in %s', (store) => {
       .map((record) => ({ ...record, payload: respelled(record.payload, random) }));
     await planter.replace(new Map(rewritten.map((record) => [record.id, [record]])));
     expect({ seed, named: await validate(run, target, perStore + 1) }).toEqual({ seed, named: [] });
-  }, 120_000);
+  });
 
   test('`vecferry validate` of the two collections names what is planted, and passes once it is mended', async () => {
     const random = seededRandom(seed * 11 + stores.indexOf(store));
@@ -235,7 +235,7 @@ describe.each(stores)('in %s', (store) => {
       missing: missing.length,
       extra: extra.length,
     });
-  }, 120_000);
+  });
 
   afterAll(async () => await planter?.close());
 });

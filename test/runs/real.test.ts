@@ -18,7 +18,7 @@ let sql: pg.Client;
 beforeAll(async () => {
   runs = await startRuns();
   ({ sql } = await connectServer());
-}, 300_000);
+});
 afterAll(async () => {
   await sql.end();
   await runs.close();
@@ -40,7 +40,7 @@ test('the sample: 10,000 words from PGlite to LanceDB', async () => {
   const report = expectValidated(await runs.run({ source, target }));
   expect(report.compare).toMatchObject({ equal: 10_000 });
   expect(report.counts).toMatchObject({ source: 10_000, manifest: 10_000, target: 10_000, agree: true });
-}, 300_000);
+});
 
 describe('PostgreSQL', () => {
   test('to Qdrant: columns become payload, the vector the unnamed one, and the source is left as it was', async () => {
@@ -68,7 +68,7 @@ describe('PostgreSQL', () => {
     expect((await sql.query(`SELECT md5(string_agg(t::text, ',' ORDER BY id)) AS sum FROM ${table} t`)).rows).toEqual(
       before,
     );
-  }, 300_000);
+  });
 
   test('to files to PostgreSQL gives the same columns, types and rows', async () => {
     const table = runs.unique('typed');
@@ -97,7 +97,7 @@ describe('PostgreSQL', () => {
       sql.query(`SELECT to_jsonb(t)::text AS row FROM ${name} t ORDER BY region, "Number"`);
     const sorted = async (name: string) => (await rows(name)).rows.map(({ row }) => row);
     expect(await sorted(back.collection)).toEqual(await sorted(table));
-  }, 300_000);
+  });
 
   test('records without an embedding are moved without it, and said', async () => {
     const table = runs.unique('partly');
@@ -111,7 +111,7 @@ describe('PostgreSQL', () => {
     expect(report.notes.join('\n')).toMatch(/10 of 100 records have no vector/);
     const found = await (await runs.open(target)).fetch(['10', '11']);
     for (const [at, id] of found.ids.entries()) expect(hasVector(column(found, ''), at)).toBe(id === '11');
-  }, 300_000);
+  });
 
   test('records without an embedding are refused by a store that needs one, and left out by name when the event says so', async () => {
     const table = runs.unique('partly');
@@ -132,7 +132,7 @@ describe('PostgreSQL', () => {
     expect(report.skipped).toMatchObject({ records: 10 });
     expect(JSON.stringify(report.skipped)).toContain('"100"');
     expect(await (await runs.open(target)).count()).toBe(90);
-  }, 300_000);
+  });
 
   test('a NaN in a column is refused by record and column, before anything else of its shard is written', async () => {
     const table = runs.unique('nan');
@@ -154,7 +154,7 @@ describe('PostgreSQL', () => {
         validate: fewQueries,
       }),
     );
-  }, 300_000);
+  });
 });
 
 test('Chroma to Qdrant: string ids become UUIDs, the original is kept, found again and used by validation', async () => {
@@ -171,7 +171,7 @@ test('Chroma to Qdrant: string ids become UUIDs, the original is kept, found aga
   const id = mapId(qdrant.capabilities.ids, 'doc-42');
   const found = await (await runs.open(target)).fetch([id]);
   expect(JSON.parse(found.payloads[0] ?? '')).toMatchObject({ original_id: 'doc-42', title: 'record doc-42' });
-}, 300_000);
+});
 
 test('Qdrant to PostgreSQL and back to Qdrant ends equal, with integers and UUIDs side by side', async () => {
   const ids = [
@@ -201,7 +201,7 @@ test('Qdrant to PostgreSQL and back to Qdrant ends equal, with integers and UUID
       ]),
     );
   expect(vectors(other)).toEqual(vectors(one));
-}, 300_000);
+});
 
 describe('shapes', () => {
   test.each(['qdrant', 'pgvector', 'lancedb', 'files'] as const)(
@@ -228,7 +228,6 @@ describe('shapes', () => {
       });
       expectValidated(await runs.run({ source, target, validate: fewQueries, mapping: { vectors: { terms: null } } }));
     },
-    300_000,
   );
 
   test('1,536 dimensions', async () => {
@@ -237,18 +236,14 @@ describe('shapes', () => {
     const source = await endpointIn(runs, 'pgvector', 'wide');
     await runs.seed(source, makeSchema({ vectors }), makeBatch({ ids, vectors }));
     expectValidated(await runs.run({ source, target: await endpointIn(runs, 'qdrant', 'wide'), validate: fewQueries }));
-  }, 300_000);
+  });
 
-  test.each([0, 1])(
-    'a collection of %i records',
-    async (count) => {
-      const ids = Array.from({ length: count }, (_, at) => String(at + 1));
-      const source = await endpointIn(runs, 'pgvector', 'few');
-      await runs.seed(source, makeSchema({ vectors: [embedding] }), makeBatch({ ids, vectors: [embedding] }));
-      const target = await endpointIn(runs, 'qdrant', 'few');
-      const report = expectValidated(await runs.run({ source, target }));
-      expect(report.counts).toMatchObject({ source: count, manifest: count, target: count });
-    },
-    300_000,
-  );
+  test.each([0, 1])('a collection of %i records', async (count) => {
+    const ids = Array.from({ length: count }, (_, at) => String(at + 1));
+    const source = await endpointIn(runs, 'pgvector', 'few');
+    await runs.seed(source, makeSchema({ vectors: [embedding] }), makeBatch({ ids, vectors: [embedding] }));
+    const target = await endpointIn(runs, 'qdrant', 'few');
+    const report = expectValidated(await runs.run({ source, target }));
+    expect(report.counts).toMatchObject({ source: count, manifest: count, target: count });
+  });
 });

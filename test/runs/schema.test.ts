@@ -1,7 +1,6 @@
 import { existsSync, readdirSync } from 'node:fs';
 import { rename } from 'node:fs/promises';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import type pg from 'pg';
 import { z } from 'zod';
@@ -11,6 +10,8 @@ import { failedSchema, loadedSchema } from '../../lib/run-files.ts';
 import { services } from '../../lib/services.ts';
 import { verifyShard } from '../../lib/shard/shard.ts';
 import { connectServer } from '../servers/database.ts';
+import { until } from '../until.ts';
+import { endOf } from './flag-history.ts';
 import {
   type EndpointInput,
   endpointIn,
@@ -29,7 +30,7 @@ let url: string;
 beforeAll(async () => {
   runs = await startRuns();
   ({ sql, url } = await connectServer());
-}, 120_000);
+});
 afterAll(async () => {
   await sql.end();
   await runs.close();
@@ -171,7 +172,7 @@ describe('a table that is altered between two ranges of one run', () => {
     };
     const before = runs.run(event);
     const exported = services().objects.locate(runKeys(run).exported);
-    while (!existsSync(exported) || readdirSync(exported).length < 1) await sleep(1);
+    await until(() => existsSync(exported) && readdirSync(exported).length > 0, 'the first shard', endOf(before));
     await sql.query(`ALTER TABLE ${source.collection} ADD COLUMN lang text DEFAULT 'en'`);
     expect((await before).outcome).toMatchObject({ status: 'FAILED', error: 'ImportFailed' });
     // What the shards say of themselves is the truth that the report is held against.

@@ -1,5 +1,4 @@
 import { existsSync, readdirSync } from 'node:fs';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import type pg from 'pg';
 import { storeSide } from '../../lib/client/store-side.ts';
@@ -19,7 +18,9 @@ import type { Store } from '../../lib/stores/port.ts';
 import { qdrant } from '../../lib/stores/qdrant.ts';
 import { makeBatch, makeSchema } from '../make.ts';
 import { connectServer } from '../servers/database.ts';
+import { until } from '../until.ts';
 import { nearAfter, noDeadline } from '../world.ts';
+import { endOf } from './flag-history.ts';
 import { type EndpointInput, endpointIn, expectValidated, type Runs, startRuns } from './world.ts';
 
 /** A live run from PostgreSQL to Qdrant whose source is written to past the client, so that every write is lost on its way. */
@@ -30,7 +31,7 @@ let url: string;
 beforeAll(async () => {
   runs = await startRuns();
   ({ sql, url } = await connectServer());
-}, 120_000);
+});
 afterAll(async () => {
   await sql.end();
   await runs.close();
@@ -131,7 +132,7 @@ describe('a sweep from PostgreSQL to Qdrant', () => {
     const live = { settleSeconds: 0 };
     const validate = { recall: null, spotCheck: records };
     const running = runs.run({ run, source, target, live, cutover: null, parallel: { shardMiB: 0.01 }, validate });
-    while (exported() < 2) await sleep(1);
+    await until(() => exported() >= 2, 'the first shards', endOf(running));
     await writePastTheClient(source.collection);
     const report = expectValidated(await running);
     // What was written before its range was read is exported as it is now.
@@ -139,7 +140,7 @@ describe('a sweep from PostgreSQL to Qdrant', () => {
     expect(report.summary).toMatch(/records? had to be mended, since a write had not reached both sides/);
     const plan = await readPlan(services().objects, run);
     await expectSame({ plan, ...(await openSides(plan)), table: source.collection });
-  }, 120_000);
+  });
 
   test('mends what is in one side alone, in either direction, and names it by its id in the source', async () => {
     const run = await moved();
@@ -162,7 +163,7 @@ describe('a sweep from PostgreSQL to Qdrant', () => {
     const mended = ['w1', 'w10003', 'w10007', 'w10500', 'w10600', 'w12000', 'w12999', 'w20000', 'w77777', 'w99999'];
     expect(found.mends.map(({ id }) => id).sort()).toEqual(mended);
     await expectSame(run);
-  }, 120_000);
+  });
 
   test('that is cut off again and again finds the same', async () => {
     const run = await moved();
@@ -171,7 +172,7 @@ describe('a sweep from PostgreSQL to Qdrant', () => {
     expect(found).toMatchObject({ ...written, mended: 7, missing: 0, different: 0, extra: 0 });
     expect(found.calls).toBeGreaterThan(20);
     await expectSame(run);
-  }, 120_000);
+  });
 });
 
 test('writes that go on while the sweep is under way count for nothing, and those that were lost before it are mended', async () => {
@@ -203,16 +204,18 @@ test('writes that go on while the sweep is under way count for nothing, and thos
     }
   });
   // So that some of it comes before the sweep.
-  await sleep(500);
+  await until(() => writes > 50, 'the first writes');
+  const before = writes;
   const found = await sweep(run, 3);
+  const during = writes - before;
   isOver = true;
   await Promise.all(writers);
-  expect(writes).toBeGreaterThan(50);
+  expect(during).toBeGreaterThan(10);
   expect(found).toMatchObject({ missing: 0, different: 0, extra: 0, unchecked: 0 });
   const lost = ['w1', 'w10003', 'w10007', 'w12000', 'w12999', 'w20000', 'w99999'];
   expect(found.mends.map(({ id }) => id)).toEqual(expect.arrayContaining(lost));
   await expectSame(run);
-}, 120_000);
+});
 
 test.each([
   ['qdrant', 'pgvector'],
@@ -257,7 +260,6 @@ test.each([
     const looks = await lookAtSides(await bothSides({ plan, ...sides }), [...ids, ...added]);
     expect(looks.filter(({ difference }) => difference !== undefined)).toEqual([]);
   },
-  120_000,
 );
 
 const vectorNames: Readonly<Record<string, string>> = { chroma: 'embedding', lancedb: 'vector', qdrant: 'embedding' };

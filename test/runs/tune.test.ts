@@ -1,15 +1,13 @@
-import { afterAll, beforeAll, expect, jest, test } from '@jest/globals';
+import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { records, schema, weakGraph } from '../stores/qdrant-recipes.ts';
 import { endpointIn, expectValidated, type Runs, startRuns } from './world.ts';
 
 /** A whole run whose target misses its goal, with `"tune": true`; then with the settings that it found. */
 
-jest.setTimeout(180_000);
-
 let runs: Runs;
 beforeAll(async () => {
   runs = await startRuns();
-}, 120_000);
+});
 afterAll(async () => await runs.close());
 
 test('tune finds settings that hold for Qdrant, which keeps none: unproven until the event says that they are sent', async () => {

@@ -23,7 +23,7 @@ let sql: pg.Client;
 beforeAll(async () => {
   runs = await startRuns();
   ({ sql } = await connectServer());
-}, 120_000);
+});
 afterAll(async () => {
   await sql.end();
   await runs.close();

@@ -89,3 +89,19 @@ function hash(text: string): number {
   for (let i = 0; i < text.length; i++) value = Math.imul(value ^ text.charCodeAt(i), 0x01000193);
   return value >>> 0;
 }
+
+/** Floats of each model that is named as its provider's. */
+export const dimensionsOf: Readonly<Record<string, number>> = {
+  'text-embedding-3-small': 1536,
+  'text-embedding-3-large': 3072,
+  'text-embedding-ada-002': 1536,
+  'amazon.titan-embed-text-v2:0': 1024,
+  'amazon.titan-embed-text-v1': 1536,
+  'cohere.embed-english-v3': 1024,
+  'cohere.embed-multilingual-v3': 1024,
+  'cohere.embed-v4:0': 1536,
+};
+
+/** Floats of a model; undefined where there is none of that name. */
+export const floatsOf = (model: string): number | undefined =>
+  dimensionsOf[model] ?? (/^(?:glove|hash)-\d+$/.test(model) ? Number(model.slice(model.indexOf('-') + 1)) : undefined);

@@ -1,6 +1,6 @@
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { embedText } from './embedding-models.ts';
+import { dimensionsOf, embedText, floatsOf } from './embedding-models.ts';
 
 /**
  * A server that speaks OpenAI's protocol (`/v1/embeddings`, `/v1/models`) and Bedrock's (`/model/{id}/invoke`), with models
@@ -16,6 +16,8 @@ export interface EmbeddingServer {
   readonly bedrockUrl: string;
   readonly counts: Counts;
   readonly faults: Faults;
+  /** True once every request was answered and every client is gone: a client that was killed has sent nothing more. */
+  isLeft(): Promise<boolean>;
   close(): Promise<void>;
 }
 
@@ -84,20 +86,6 @@ export interface EmbeddingServerOptions {
   readonly base64?: boolean;
 }
 
-const dimensionsOf: Readonly<Record<string, number>> = {
-  'text-embedding-3-small': 1536,
-  'text-embedding-3-large': 3072,
-  'text-embedding-ada-002': 1536,
-  'amazon.titan-embed-text-v2:0': 1024,
-  'amazon.titan-embed-text-v1': 1536,
-  'cohere.embed-english-v3': 1024,
-  'cohere.embed-multilingual-v3': 1024,
-  'cohere.embed-v4:0': 1536,
-};
-
-const floatsOf = (model: string): number | undefined =>
-  dimensionsOf[model] ?? (/^(?:glove|hash)-\d+$/.test(model) ? Number(model.slice(model.indexOf('-') + 1)) : undefined);
-
 const tokensOf = (texts: readonly string[]): number => texts.reduce((sum, text) => sum + Math.ceil(text.length / 4), 0);
 
 interface Asked {
@@ -126,6 +114,7 @@ export async function startEmbeddings(options: EmbeddingServerOptions = {}): Pro
     at: [],
   };
   const planned = makeFaults();
+  let underWay = 0;
   const refuse = (asked: Asked, authorization: string | undefined): Reply | undefined => {
     if (options.apiKey !== undefined && authorization !== `Bearer ${options.apiKey}`) {
       return refusal(asked, 401, 'Incorrect API key provided', { code: 'invalid_api_key' });
@@ -177,7 +166,12 @@ export async function startEmbeddings(options: EmbeddingServerOptions = {}): Pro
       const data = Object.keys(dimensionsOf).map((id) => ({ id, object: 'model' }));
       return send(response, { status: 200, body: { object: 'list', data } });
     }
-    answer(request, response).catch((error: unknown) => send(response, { status: 500, body: String(error) }));
+    underWay += 1;
+    answer(request, response)
+      .catch((error: unknown) => send(response, { status: 500, body: String(error) }))
+      .finally(() => {
+        underWay -= 1;
+      });
   });
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject);
@@ -191,6 +185,12 @@ export async function startEmbeddings(options: EmbeddingServerOptions = {}): Pro
     bedrockUrl,
     counts,
     faults: planned.faults,
+    isLeft: async () => {
+      const open = await new Promise<number>((resolve, reject) =>
+        server.getConnections((error, count) => (error ? reject(error) : resolve(count))),
+      );
+      return open === 0 && underWay === 0;
+    },
     close: async () => {
       const closed = new Promise((resolve) => server.close(resolve));
       server.closeAllConnections();

@@ -4,7 +4,10 @@ import { connect, createServer, type Socket } from 'node:net';
 export interface Proxy {
   /** The server's URL with the proxy's port. */
   readonly url: string;
-  /** The next time a client sends `text`, every connection is cut in the middle of it, and none is taken for `ms`. */
+  /**
+   * The next time a client sends `text`, every connection is cut in the middle of it, and none is taken for `ms`, and until one
+   * has been turned away: a client of a busy machine may come back later.
+   */
   cutAt(text: string, ms: number): void;
   /** Connections that were cut or turned away. */
   readonly cuts: number;
@@ -16,6 +19,7 @@ export async function startProxy(server: string): Promise<Proxy> {
   const open = new Set<Socket>();
   let awaited: { readonly text: string; readonly ms: number } | undefined;
   let awayUntil = 0;
+  let isToTurnAway = false;
   let cuts = 0;
   const cutAll = (): void => {
     cuts += open.size / 2;
@@ -24,7 +28,8 @@ export async function startProxy(server: string): Promise<Proxy> {
   const proxy = createServer((client) => {
     // A cut connection is what this is for.
     client.on('error', () => undefined);
-    if (Date.now() < awayUntil) {
+    if (Date.now() < awayUntil || isToTurnAway) {
+      isToTurnAway = false;
       cuts += 1;
       client.destroy();
       return;
@@ -44,6 +49,7 @@ export async function startProxy(server: string): Promise<Proxy> {
     client.on('data', (chunk: Buffer) => {
       if (awaited !== undefined && chunk.includes(awaited.text)) {
         awayUntil = Date.now() + awaited.ms;
+        isToTurnAway = true;
         awaited = undefined;
         upstream.write(chunk.subarray(0, Math.floor(chunk.length / 2)), cutAll);
       } else upstream.write(chunk);

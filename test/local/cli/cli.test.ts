@@ -3,13 +3,12 @@ import { readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { beforeAll, describe, expect, jest, test } from '@jest/globals';
+import { beforeAll, describe, expect, test } from '@jest/globals';
 import { type Answer, callCommand, commandLine, writeRecords } from './command-line.ts';
 
 /** The command line as its users meet it: a process, its exit code, and what it prints. */
 
 /** Some tests start several processes, on machines that do other things too. */
-jest.setTimeout(180_000);
 
 const work = mkdtempSync(join(tmpdir(), 'vecferry-cli-'));
 const kept = join(work, 'kept');
@@ -38,7 +37,7 @@ beforeAll(async () => {
   await writeRecords(join(work, 'source'), 'fewer.jsonl', records - 1);
   plain = await vecferry(['run', event('plain'), '--run', 'plain']);
   moved = await vecferry(['--json', 'run', event('moved'), '--run', 'moved']);
-}, 180_000);
+});
 
 async function untilThere(path: string): Promise<void> {
   while (!existsSync(path)) await sleep(5);

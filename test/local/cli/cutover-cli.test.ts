@@ -3,14 +3,12 @@ import { readFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { afterEach, beforeAll, describe, expect, jest, test } from '@jest/globals';
+import { afterEach, beforeAll, describe, expect, test } from '@jest/globals';
 import { fileMetrics } from '../../../lib/client/file-metrics.ts';
 import { makeMetrics } from '../../../lib/client/metrics.ts';
 import { type Answer, commandLine, type Event, spawnCommand, writeRecords } from './command-line.ts';
 
 /** A cutover that people and the watch decide on, by the command line in processes of their own. */
-
-jest.setTimeout(180_000);
 
 const work = mkdtempSync(join(tmpdir(), 'vecferry-cutover-'));
 const kept = join(work, 'kept');
@@ -20,7 +18,7 @@ beforeAll(async () => {
   await writeRecords(join(work, 'source'), 'records.jsonl', 100);
   // The first command synthesizes the stack, which takes its time.
   await vecferry(['run', event('warm', { cutover: null }), '--run', 'warm']);
-}, 180_000);
+});
 
 /** A hundred records that go into a LanceDB of the run's own; the flag has the run's name. */
 function event(run: string, more: Record<string, unknown> = {}): string {
@@ -328,4 +326,4 @@ test('a live run that was finished is neither validated nor run again: its sourc
     code: 3,
     err: expect.stringMatching(/^RunMismatch: run 'over' was finished at .*; start a new run from there/),
   });
-}, 120_000);
+});

@@ -2,12 +2,10 @@ import { mkdtempSync } from 'node:fs';
 import { readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, expect, jest, test } from '@jest/globals';
+import { afterAll, expect, test } from '@jest/globals';
 import { commandLine, writeRecords } from './command-line.ts';
 
 /** vecferry export and import, as processes: a collection into files of people's own tools, and back. */
-
-jest.setTimeout(180_000);
 const work = mkdtempSync(join(tmpdir(), 'vecferry-files-'));
 const vecferry = commandLine(join(work, 'kept'));
 afterAll(async () => {

@@ -2,13 +2,11 @@ import { mkdtempSync } from 'node:fs';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { beforeAll, expect, jest, test } from '@jest/globals';
+import { beforeAll, expect, test } from '@jest/globals';
 import { readGlosses } from '../../runs/glosses.ts';
 import { commandLine } from './command-line.ts';
 
 /** A change of the model on one machine, by the command line alone: run, look, validate again, cut over, finish, retire. */
-
-jest.setTimeout(180_000);
 
 const work = mkdtempSync(join(tmpdir(), 'vecferry-retire-'));
 const kept = join(work, 'kept');
@@ -30,7 +28,7 @@ beforeAll(async () => {
   const { code, err } = await vecferry(['run', event(files, lance('old')), '--run', 'copy']);
   expect({ code, err }).toEqual({ code: 0, err: '' });
   expect((await vecferry(['finish', 'copy'])).code).toBe(0);
-}, 180_000);
+});
 
 test('a file that vecferry did not write is never deleted for its run', async () => {
   const { code, err } = await vecferry(['retire', 'copy', '--confirm', 'glosses.jsonl']);

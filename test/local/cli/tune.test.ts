@@ -3,12 +3,10 @@ import { mkdtempSync } from 'node:fs';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { beforeAll, expect, jest, test } from '@jest/globals';
+import { beforeAll, expect, test } from '@jest/globals';
 import { seededRandom } from '../../../lib/sample.ts';
 
 /** A run that misses its goal, tuned and proved from the command line; the target is PostgreSQL in a directory, with an HNSW index. */
-
-jest.setTimeout(180_000);
 
 const work = mkdtempSync(join(tmpdir(), 'vecferry-tune-'));
 

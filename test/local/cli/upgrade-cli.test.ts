@@ -11,13 +11,13 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, test } from '@jest/globals';
 import { type Batch, denseVector } from '../../../lib/batch.ts';
 import { decodeShard, encodeShard } from '../../../lib/shard/shard.ts';
 import { files } from '../../../lib/stores/files.ts';
 import { makeBatch, makeSchema } from '../../make.ts';
 import { asFormat, nineDigits, writeFormat1 } from '../../shard/old-formats.ts';
+import { until } from '../../until.ts';
 import { callCommand, spawnCommand } from './command-line.ts';
 
 /** vecferry upgrade and inspect, as their users meet them. */
@@ -239,7 +239,7 @@ describe('vecferry upgrade', () => {
       }
     }
     expect(found.size).toBe(10_000);
-  }, 120_000);
+  });
 });
 
 async function readWords(): Promise<Batch> {
@@ -277,10 +277,11 @@ async function killAt(folder: string, out: string, count: number): Promise<void>
     detached: true,
   });
   const ended = new Promise<void>((resolve) => child.once('exit', () => resolve()));
-  for (let waited = 0; writtenAt(out).size < count; waited++) {
-    if (waited > 12_000 || child.exitCode !== null) throw new Error(`never saw ${count} shards in ${out}`);
-    await sleep(2);
-  }
+  await until(
+    () => writtenAt(out).size >= count,
+    `${count} shards in ${out}`,
+    () => (child.exitCode === null ? undefined : `it ended with ${child.exitCode}`),
+  );
   process.kill(-(child.pid ?? 0), 'SIGKILL');
   await ended;
 }

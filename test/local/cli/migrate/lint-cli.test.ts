@@ -2,11 +2,10 @@ import { mkdtempSync } from 'node:fs';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { beforeAll, describe, expect, jest, test } from '@jest/globals';
+import { beforeAll, describe, expect, test } from '@jest/globals';
 import { spawnCommand } from '../command-line.ts';
 
 /** Processes start slowly on machines that do other things too. */
-jest.setTimeout(60_000);
 
 const folder = join(mkdtempSync(join(tmpdir(), 'vecferry-lint-')), 'migrations');
 const lint = (...args: readonly string[]) => spawnCommand(['migrate', 'lint', ...args]);
