@@ -8,11 +8,12 @@ import type { HistoryEntry, MigrateConfig, MigratedStore } from '../port.ts';
 import { historyNumber, nextSeq } from '../standing.ts';
 import { type ChromaPlace, exportChroma, restoreChroma } from './chroma-backup.ts';
 import { type Backup, type BackupPart, pathOfPart, readBackup, verifyBackup, writeBackup } from './folder.ts';
-import { copyFolder, restoreFolder } from './folder-backup.ts';
+import { copyFolder, exists, restoreFolder, settleFolder } from './folder-backup.ts';
 import { dumpDatabase, type PgPlace } from './pg-backup.ts';
 import { type HeldDatabase, holdDatabase } from './pg-restore.ts';
 import { restoreServer, snapshotServer } from './qdrant-backup.ts';
 import type { QdrantPlace } from './qdrant-requests.ts';
+import { endRestore, noteRestore } from './unfinished.ts';
 
 /** The safety net of ordered migrations: what is there now, kept on this machine's disk, and brought back by command. docs/migrations.md. */
 
@@ -28,6 +29,8 @@ export interface BackupInput {
   readonly seq: number;
   /** The folder of pg_dump, pg_restore and psql; left out: VECFERRY_PG_BIN, then the PATH. */
   readonly pgBin?: string | undefined;
+  /** What was found of commands that were killed, and put right, a line each. */
+  readonly tell?: (line: string) => void;
 }
 
 /**
@@ -36,14 +39,23 @@ export interface BackupInput {
  * @throws NotFound when pg_dump is not there, saying how to get it; Incompatible where a store has no backups: nothing is migrated then;
  * StoreUnavailable when the disk has no room. Nothing of a backup that failed is left.
  */
-export async function makeBackup({ config, directory, reason, seq, pgBin }: BackupInput): Promise<Backup> {
+export async function makeBackup(input: BackupInput): Promise<Backup> {
+  return await backupOf(input, { isFirst: false });
+}
+
+/** @param isFirst before a restore: a folder that is lost is no reason to refuse, it is what one restores for */
+async function backupOf(
+  { config, directory, reason, seq, pgBin, tell = () => undefined }: BackupInput,
+  { isFirst }: { readonly isFirst: boolean },
+): Promise<Backup> {
   const stores = [...config.stores.values()];
   for (const store of stores) requireWay(store);
-  return await writeBackup(directory, { reason, seq }, async (folder) => {
+  const fill = async (folder: string): Promise<readonly BackupPart[]> => {
     const parts: BackupPart[] = [];
-    for (const store of stores) parts.push(...(await partsOf(store, folder, pgBin)));
+    for (const store of stores) parts.push(...(await partsOf(store, { folder, pgBin, tell, isFirst })));
     return parts;
-  });
+  };
+  return await writeBackup(directory, { reason, seq }, fill, tell);
 }
 
 export interface RestoreInput extends Omit<BackupInput, 'reason'> {
@@ -58,7 +70,6 @@ export interface RestoreInput extends Omit<BackupInput, 'reason'> {
   readonly dropNew?: boolean;
   /** Writes the line of the history where that is no table of a database that is restored. */
   readonly append: (entry: Omit<HistoryEntry, 'seq'>) => Promise<void>;
-  readonly tell?: (line: string) => void;
 }
 
 export interface Restored {
@@ -106,7 +117,13 @@ export async function restoreBackup(input: RestoreInput): Promise<Restored> {
   const held: { readonly part: BackupPart; readonly database: HeldDatabase }[] = [];
   const restore = async (): Promise<Restored> => {
     tell('a backup of what is there now is made first');
-    const first = await makeBackup({ config, directory, pgBin, seq: input.seq, reason: `before restoring ${id}` });
+    const reason = `before restoring ${id}`;
+    const first = await backupOf({ config, directory, pgBin, seq: input.seq, reason, tell }, { isFirst: true });
+    // Known from here on, also to whoever comes after a process that is killed.
+    tell(`what is there now is backup ${first.id}`);
+    // One database alone is one transaction: it is restored, or as it was.
+    if (stores.size > 1 || dumps.length === 0)
+      await noteRestore(directory, { id, first: first.id, by: input.by, at: new Date().toISOString() });
     const left: string[] = [];
     for (const store of stores.values()) {
       const parts = partsIn(backup, store.name).map((part) => ({ part, path: pathOfPart(directory, backup, part) }));
@@ -123,6 +140,7 @@ export async function restoreBackup(input: RestoreInput): Promise<Restored> {
       tell(`restored ${part.what}`);
     }
     if (!dumps.some(({ store }) => store === config.history)) await input.append(line());
+    await endRestore(directory);
     return { first, left };
   };
   /** Holds one database after the other, then restores. */
@@ -159,15 +177,27 @@ function requireWay({ name, store, connection }: MigratedStore): void {
     );
 }
 
+interface KeepInput {
+  readonly folder: string;
+  readonly pgBin: string | undefined;
+  readonly isFirst: boolean;
+  readonly tell: (line: string) => void;
+}
+
 async function partsOf(
   store: MigratedStore,
-  folder: string,
-  pgBin: string | undefined,
+  { folder, pgBin, isFirst, tell }: KeepInput,
 ): Promise<readonly BackupPart[]> {
   if (store.store === 'pgvector') return [await dumpDatabase(await databaseOf(store, pgBin), folder)];
   if (store.store === 'qdrant') return await snapshotServer(await serverOf(store), folder);
-  if (store.store === 'chroma') return [await exportChroma(await chromaOf(store), folder)];
-  return [await copyFolder(store.name, folderOf(await resolved(store), store.name), folder)];
+  if (store.store === 'chroma') return [await exportChroma(await chromaOf(store), folder, tell)];
+  const path = folderOf(await resolved(store), store.name);
+  await settleFolder(path, tell);
+  if (isFirst && !(await exists(path))) {
+    tell(`store '${store.name}' has no folder ${path}, so nothing of it is kept`);
+    return [];
+  }
+  return [await copyFolder(store.name, path, folder)];
 }
 
 /** All but databases, which are held first. @returns what was made since and is left, a line each */

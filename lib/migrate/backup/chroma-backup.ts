@@ -11,6 +11,7 @@ import { encodeShard, readShard } from '../../shard/shard.ts';
 import type { ChromaApi } from '../../stores/chroma/http.ts';
 import { chroma, openApi } from '../../stores/chroma.ts';
 import type { ResolvedConnection, Store } from '../../stores/port.ts';
+import { settleCollections, swapIn, underWay } from './chroma-swap.ts';
 import { type BackupPart, sumOf } from './folder.ts';
 
 /**
@@ -31,6 +32,7 @@ const shardLimits = { maxRecords: 50_000, maxBytes: 32 << 20 };
 const pageSize = 100;
 
 const foundSchema = z.looseObject({
+  id: z.string(),
   name: z.string(),
   metadata: z.record(z.string(), z.unknown()).nullish(),
   configuration_json: z.record(z.string(), z.unknown()),
@@ -53,8 +55,13 @@ type Kept = z.infer<typeof keptSchema>;
 const listName = 'collections.json';
 
 /** @throws StoreUnavailable where a collection is written to meanwhile */
-export async function exportChroma(place: ChromaPlace, folder: string): Promise<BackupPart> {
+export async function exportChroma(
+  place: ChromaPlace,
+  folder: string,
+  tell: (line: string) => void = () => undefined,
+): Promise<BackupPart> {
   const { api, place: where } = openApi(place);
+  await settleCollections(api, await listCollections(api), tell);
   const root = join(folder, place.name);
   await mkdir(root);
   const kept: Kept[] = [];
@@ -151,7 +158,8 @@ export interface ChromaRestore {
 }
 
 /**
- * Makes every collection what it was: in place where it is set up as it was, so that it goes on answering and keeps its id, else made anew.
+ * Makes every collection what it was: in place where it is set up as it was, so that it goes on answering and keeps its id, else made anew
+ * beside it and put in its place once it is whole.
  * @returns what was made since and is left, a line each
  * @throws ValidationFailed naming records that are not as they were kept: somebody writes to them
  */
@@ -159,12 +167,16 @@ export async function restoreChroma({ place, path, dropNew, tell }: ChromaRestor
   const { api } = openApi(place);
   const text: unknown = JSON.parse(await readFile(join(path, listName), 'utf8'));
   const kept = parseAs(z.array(keptSchema), text, join(path, listName), Incompatible);
+  await settleCollections(api, await listCollections(api), tell);
   const there = new Map((await listCollections(api)).map((found) => [found.name, found]));
   for (const each of kept) {
     const found = there.get(each.name);
-    if (found !== undefined && !isSetUpAs(found, each)) await drop(api, each.name);
-    if (found === undefined || !isSetUpAs(found, each)) await create(api, each);
-    await withStore(place, each.name, async (store) => await restoreRecords(store, each, join(path, each.folder)));
+    const isInPlace = found !== undefined && isSetUpAs(found, each);
+    // Made beside the one that answers, which stays until all records are in.
+    const into = isInPlace ? each.name : underWay(each.name);
+    if (!isInPlace) await create(api, { ...each, name: into });
+    await withStore(place, into, async (store) => await restoreRecords(store, each, join(path, each.folder)));
+    if (!isInPlace) await swapIn(api, each.name, await listCollections(api));
     tell(`restored collection ${each.name} of ${place.name}`);
   }
   const made = [...there.keys()].filter((name) => !kept.some((each) => each.name === name));

@@ -91,7 +91,9 @@ export async function readBackup(directory: string, id: string): Promise<Backup>
   const isName = /^[\w.-]+$/.test(id) && !id.startsWith('.') && !id.endsWith(unfinished);
   const text = isName ? await readFile(join(root, id, 'backup.json'), 'utf8').catch(absent) : undefined;
   if (text === undefined) {
-    const there = ((await readdir(root).catch(absent)) ?? []).filter((name) => !name.endsWith(unfinished)).sort();
+    const there = ((await readdir(root).catch(absent)) ?? [])
+      .filter((name) => !/\.(part|json|half)$/.test(name))
+      .sort();
     const list = there.length === 0 ? 'there are none' : `there are ${there.slice(-10).join(', ')}`;
     throw new NotFound(`there is no backup '${id}' in ${root}; ${list}`, { ids: [id] });
   }
@@ -152,10 +154,14 @@ export async function writeBackup(
   directory: string,
   about: Pick<Backup, 'reason' | 'seq'>,
   fill: (folder: string) => Promise<readonly BackupPart[]>,
+  tell: (line: string) => void = () => undefined,
 ): Promise<Backup> {
   const root = backupsIn(directory);
   await mkdir(root, { recursive: true, mode: 0o700 });
-  await clearDead(root);
+  for (const name of await deadIn(root)) {
+    await rm(join(root, name), { recursive: true, force: true });
+    tell(`${name}, which a process that was killed had begun, is deleted`);
+  }
   const at = new Date();
   const { id, folder } = await claim(root, at, about.reason);
   try {
@@ -209,15 +215,21 @@ async function tryMake(folder: string): Promise<boolean> {
   }
 }
 
-/** What killed processes left: as large as a database, and of no use. */
-async function clearDead(root: string): Promise<void> {
-  for (const name of await readdir(root)) {
+/** What killed processes left, by its name: as large as a database, and of no use. The next backup takes it away. */
+export async function unfinishedBackups(directory: string): Promise<readonly string[]> {
+  const root = backupsIn(directory);
+  return (await stat(root).catch(absent)) === undefined ? [] : await deadIn(root);
+}
+
+async function deadIn(root: string): Promise<readonly string[]> {
+  const dead: string[] = [];
+  for (const name of (await readdir(root)).sort()) {
     if (!name.endsWith(unfinished)) continue;
     const owner = await readFile(join(root, name, ownerFile), 'utf8').catch(absent);
     // Without one it was made a moment ago, or its end was near when it was killed.
-    if (owner === undefined ? await isOld(join(root, name)) : !isAlive(owner))
-      await rm(join(root, name), { recursive: true, force: true });
+    if (owner === undefined ? await isOld(join(root, name)) : !isAlive(owner)) dead.push(name);
   }
+  return dead;
 }
 
 async function isOld(path: string): Promise<boolean> {

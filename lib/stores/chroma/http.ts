@@ -14,7 +14,7 @@ import {
  */
 export interface ChromaApi {
   /** The answer's text. `path` is relative to the database. @throws an error of errors.ts for every answer but 2xx. */
-  call(what: string, method: 'GET' | 'POST' | 'DELETE', path: string, body?: string): Promise<string>;
+  call(what: string, method: 'GET' | 'POST' | 'PUT' | 'DELETE', path: string, body?: string): Promise<string>;
   /** What the server says about its limits, asked once. */
   limits(): Promise<{ readonly maxBatchSize: number; readonly takesBase64: boolean }>;
 }

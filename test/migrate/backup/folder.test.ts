@@ -1,4 +1,4 @@
-import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, test } from '@jest/globals';
@@ -44,6 +44,30 @@ test('a LanceDB folder is kept by a copy and put back as it was, and the history
   expect(await readBackups(directory)).toEqual([made, first]);
   // Nothing is left beside the folder.
   expect((await readdir(directory)).sort()).toEqual(['backups', 'lance']);
+});
+
+test('a folder that is lost, or that a killed restore has left under another name, can be restored all the same', async () => {
+  const { directory, path, config } = await makeLance();
+  const made = await makeBackup({ config, directory, reason: 'by hand', seq: 0 });
+  const said: string[] = [];
+  const restore = async () =>
+    await restoreBackup({
+      config,
+      directory,
+      id: made.id,
+      by: 'ada',
+      seq: 0,
+      append: async () => undefined,
+      tell: (line) => said.push(line),
+    });
+  await rename(path, `${path}.replaced`);
+  const { first } = await restore();
+  expect(said.join()).toContain('has its name back');
+  expect(first.parts).toHaveLength(1);
+  await rm(path, { recursive: true });
+  await restore();
+  expect(said.join()).toContain("store 'notes' has no folder");
+  expect(await rowsIn(path)).toBe(2);
 });
 
 test('a file that was added to a kept folder, or taken out of it, is an altered backup', async () => {

@@ -4,6 +4,7 @@ import { Incompatible, InvalidEvent, NotFound, RunMismatch } from '../../../../l
 import { assuming, baselineLines, mustStand } from '../../../../lib/migrate/baseline.ts';
 import { isTimestamp, type MigrationFolder, readMigrationFiles } from '../../../../lib/migrate/files.ts';
 import type { HistoryEntry, Step } from '../../../../lib/migrate/port.ts';
+import type { Problem } from '../../../../lib/migrate/problems.ts';
 import { repair } from '../../../../lib/migrate/repair.ts';
 import {
   beforeTheLock,
@@ -27,7 +28,17 @@ import { type MigrateOptions, type MoveOptions, withMigrator } from './migrator.
 const load = {
   lint: () => import('./migrate-lint.ts'),
   safety: () => import('./safety-commands.ts'),
+  unfinished: () => import('../../../../lib/migrate/backup/unfinished.ts'),
 };
+
+/** A restore that did not end, as a problem like the others. */
+async function withRestore({ directory }: CommandContext, problems: readonly Problem[]): Promise<readonly Problem[]> {
+  const { unfinishedMessage, unfinishedRestore } = await load.unfinished();
+  const found = await unfinishedRestore(directory);
+  return found === undefined
+    ? problems
+    : [{ kind: 'restore', message: unfinishedMessage(found, directory) }, ...problems];
+}
 
 /** `vecferry migrate status` */
 export async function statusCommand(
@@ -36,7 +47,8 @@ export async function statusCommand(
 ): Promise<number> {
   return await withMigrator(context, options, async ({ history, folder }) => {
     const { output } = context;
-    const { applied, pending, problems } = await overviewOf({ history, folder });
+    const { applied, pending, problems: found } = await overviewOf({ history, folder });
+    const problems = await withRestore(context, found);
     const inOrder = applied.toReversed();
     const names = pending.map(({ number, name, path, kind }) => ({ number, name, path, kind }));
     output.event({ type: 'migrations', history: history.where, applied: inOrder, pending: names, problems });
@@ -60,6 +72,7 @@ interface Aim {
 export async function moveCommand(context: CommandContext, aim: Aim, options: MoveOptions): Promise<number> {
   const { goal, baseline } = aim;
   return await withMigrator(context, options, async (migrator) => {
+    await (await load.unfinished()).refuseUnfinished(context.directory);
     const movesNow = (overview: Overview): readonly Move[] => {
       const inTheWay = overview.problems.filter(({ kind }) => kind !== 'order' || options.outOfOrder !== true);
       const moves = movesTo(goal, { ...overview, problems: inTheWay }, migrator.folder);
@@ -215,7 +228,8 @@ export async function checkCommand(
 ): Promise<number> {
   const { output } = context;
   return await withMigrator(context, options, async (migrator) => {
-    const { applied, pending, problems } = await overviewOf(migrator);
+    const { applied, pending, problems: found } = await overviewOf(migrator);
+    const problems = await withRestore(context, found);
     output.event({
       type: 'check',
       history: migrator.history.where,

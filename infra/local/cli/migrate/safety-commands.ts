@@ -2,7 +2,19 @@ import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Incompatible, InvalidEvent } from '../../../../lib/errors.ts';
 import { type Backup, makeBackup, restoreBackup } from '../../../../lib/migrate/backup/backup.ts';
-import { backupsIn, deleteBackup, readBackups, sizeOf, verifyBackup } from '../../../../lib/migrate/backup/folder.ts';
+import {
+  backupsIn,
+  deleteBackup,
+  readBackups,
+  sizeOf,
+  unfinishedBackups,
+  verifyBackup,
+} from '../../../../lib/migrate/backup/folder.ts';
+import {
+  type UnfinishedRestore,
+  unfinishedMessage,
+  unfinishedRestore,
+} from '../../../../lib/migrate/backup/unfinished.ts';
 import { type CheckReport, checkStores } from '../../../../lib/migrate/checks/check.ts';
 import { checkPage } from '../../../../lib/migrate/checks/check-page.ts';
 import type { Migrator } from '../../../../lib/migrate/runner.ts';
@@ -27,11 +39,11 @@ export async function backUp(
 ): Promise<Backup> {
   const seq = (await history.entries()).at(-1)?.seq ?? 0;
   output.line('backup   is being made');
-  const backup = await makeBackup({ config: settings, directory, reason, seq, pgBin });
+  const tell = (line: string): void => output.line(`cleaned  ${line}`);
+  const backup = await makeBackup({ config: settings, directory, reason, seq, pgBin, tell });
   output.event({ type: 'backup', state: 'made', ...backup });
   output.line(`backup   ${backupLine(backup)}`);
-  for (const { contents } of backup.parts)
-    if (contents?.doubt !== undefined) output.line(`unproven ${contents.doubt}`);
+  for (const { contents } of backup.parts) if (contents?.doubt !== undefined) output.line(`unproven ${contents.doubt}`);
   return backup;
 }
 
@@ -78,15 +90,36 @@ export async function backupsCommand(
       tellDamaged(backup.id, error);
     }
   }
-  const gone = new Set(keep === undefined ? [] : backups.slice(0, Math.max(0, backups.length - keep)));
+  const restore = await unfinishedRestore(directory);
+  // What a restore that did not end is brought to its end with, or taken back with.
+  const isNeeded = ({ id }: Backup): boolean => id === restore?.id || id === restore?.first;
+  const old = keep === undefined ? [] : backups.slice(0, Math.max(0, backups.length - keep));
+  const gone = new Set(old.filter((backup) => !isNeeded(backup)));
   for (const backup of backups) {
     const state = gone.has(backup) ? 'deleted' : verify ? 'verified' : 'there';
     if (state === 'deleted') await deleteBackup(directory, backup);
     output.event({ type: 'backup', state, ...backup });
     output.line(`${state === 'there' ? 'backup' : state}`.padEnd(9) + backupLine(backup));
   }
+  await tellUnfinished({ output, directory }, restore);
   output.line(`${backups.length - gone.size} backups in ${backupsIn(directory)}`);
   return damaged === 0 ? exitCodes.ok : exitCodes.failed;
+}
+
+/** What killed processes left. */
+async function tellUnfinished(
+  { output, directory }: Pick<CommandContext, 'output' | 'directory'>,
+  restore: UnfinishedRestore | undefined,
+): Promise<void> {
+  for (const name of await unfinishedBackups(directory)) {
+    output.event({ type: 'backup', state: 'unfinished', id: name });
+    output.line(`unfinished ${name}: a process was killed before its end; the next backup deletes it`);
+  }
+  if (restore !== undefined) {
+    const message = unfinishedMessage(restore, directory);
+    output.event({ type: 'warning', message });
+    output.line(`problem  ${message}`);
+  }
 }
 
 /** `vecferry migrate restore ID` */
