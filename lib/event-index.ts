@@ -20,6 +20,8 @@ const ivfflat = z.strictObject({
 export const indexChangeSchema = z.strictObject({
   /** The vector, by its name in the collection; left out: the only dense one. */
   vector: z.string().optional(),
+  /** Which index it takes the place of where the vector has several of different operator classes: its name, or its operator class. The others stay. */
+  replaces: z.string().min(1).optional(),
   /** Left out: as it is (where only quantization changes). */
   to: z.discriminatedUnion('kind', [hnsw, ivfflat]).optional(),
   /** Qdrant's quantization_config of the vector; null takes it off. Left out: as it is. */

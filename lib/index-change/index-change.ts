@@ -31,5 +31,6 @@ export function indexSideOf(
   side: IndexSide['side'],
 ): IndexSide | undefined {
   if (event.index === undefined) return undefined;
-  return { side, run, vector: index?.vector ?? event.index.vector, to: index?.to, from: index?.from };
+  const { replaces } = event.index;
+  return { side, run, vector: index?.vector ?? event.index.vector, replaces, to: index?.to, from: index?.from };
 }

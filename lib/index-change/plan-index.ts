@@ -30,6 +30,10 @@ export function refuseIndex(event: RunEvent, { title, capabilities }: StoreKind)
     const text = `index.to: ${title} has no ${kind} index`;
     throw new Incompatible(`${text}; it has ${capabilities.indexes.join(', ')}`, { ids: ['index.to.kind'] });
   }
+  if (index.replaces !== undefined && capabilities.changesIndex === 'instead') {
+    const text = `index.replaces: ${title} has one index a vector`;
+    throw new InvalidEvent(`${text}; leave it out, and name the vector`, { ids: ['index.replaces'] });
+  }
   if (event.validate.recall === null) {
     const text = 'validate.recall is null: what another index finds is all that can be validated of it';
     throw new InvalidEvent(`${text}; leave it out`, { ids: ['validate.recall'] });

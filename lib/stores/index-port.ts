@@ -11,6 +11,8 @@ export interface IndexSide {
   readonly run: string;
   /** The vector; undefined: the only dense one. */
   readonly vector: string | undefined;
+  /** Name or operator class of the index that is replaced; left out: the only one. */
+  readonly replaces?: string | undefined;
   /** What is wanted, with everything that was left out suggested; undefined before that is planned. */
   readonly to: IndexForm | undefined;
   /** What was there when the run was planned: what a rollback makes again. */

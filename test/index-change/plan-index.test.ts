@@ -51,6 +51,12 @@ describe('an event that changes an index', () => {
       { index: { to: { kind: 'ivfflat' } } },
       /has no ivfflat index; it has hnsw/,
     ],
+    [
+      'one of several indexes of a store that has one a vector',
+      'qdrant',
+      { index: { replaces: 'embedding_idx', to: { kind: 'hnsw' } } },
+      /index\.replaces: Qdrant has one index a vector/,
+    ],
   ])('is refused with %s', async (_, store, more, words) => {
     const event = parseEvent({ ...change, ...more, source: { ...source, store } });
     const kind = await storeKind(store);

@@ -47,15 +47,16 @@ interface Asked {
   readonly run?: string;
   readonly url?: string;
   readonly path?: string;
+  readonly replaces?: string;
 }
 
 async function open(table: string, asked: Asked = {}): Promise<Store> {
-  const { side = 'target', from = ivfflat, to = hnsw, run = 'r1', url = database.url, path } = asked;
+  const { side = 'target', from = ivfflat, to = hnsw, run = 'r1', url = database.url, path, replaces } = asked;
   const store = await pgvector.open({
     connection: path === undefined ? { url } : { path },
     collection: table,
     options: {},
-    index: { side, run, vector: 'embedding', from: { index: from }, to: { index: to } },
+    index: { side, run, vector: 'embedding', replaces, from: { index: from }, to: { index: to } },
   });
   opened.add(store);
   return store;
@@ -363,7 +364,7 @@ describe('a plan', () => {
     [
       'several',
       `CREATE INDEX several_a ON several USING hnsw (embedding vector_cosine_ops); CREATE INDEX several_b ON several USING ivfflat (embedding vector_l2_ops)`,
-      /several indexes, 'several_a', 'several_b'/,
+      /several indexes, 'several_a' \(vector_cosine_ops\), 'several_b' \(vector_l2_ops\), .*index\.replaces takes its name/,
     ],
     [
       'left',
@@ -387,6 +388,45 @@ describe('a plan', () => {
     const wrong = { index: { kind: 'hnsw', m: 20, efConstruction: 30 } } as const;
     await expect(taxi.indexes?.check({ index: ivfflat }, { isNew: true })).rejects.toThrow(/no manhattan distance/);
     await expect(taxi.indexes?.check(wrong, { isNew: true })).rejects.toThrow(/less than twice m/);
+  });
+
+  test.each(['named_l2', 'vector_l2_ops'])(
+    'takes one of several indexes of different operator classes where %s names it, and leaves the others alone',
+    async (replaces) => {
+      const table = `named_${replaces.length}`;
+      await makeTable(table, { rows: 500 });
+      await query(`CREATE INDEX ${table}_cosine ON ${table} USING hnsw (embedding vector_cosine_ops);
+        CREATE INDEX "${table === 'named_8' ? 'named_l2' : `${table}_l2`}" ON ${table} USING ivfflat (embedding vector_l2_ops) WITH (lists = 5)`);
+      const before = await query(`SELECT '${table}_cosine'::regclass::oid::text AS oid`);
+      const [source, target] = [await open(table, { side: 'source', replaces }), await open(table, { replaces })];
+      expect(await target.indexes?.now()).toMatchObject({ index: { kind: 'ivfflat', lists: 5 }, distance: 'euclid' });
+      const { notes = [] } = (await target.indexes?.check({ index: hnsw }, { isNew: true })) ?? {};
+      expect(notes.join('\n')).toMatch(/_cosine' \(vector_cosine_ops\) stays as it is/);
+      await build(target);
+      for (const each of [source, target]) expect(await each.search(request)).toHaveLength(5);
+      for (let turn = 0; turn < 2; turn++) await target.pointer?.move('embedding', made);
+      expect(await indexesOf(table)).toEqual([
+        `${table}_cosine hnsw`,
+        expect.stringMatching(/_l2 hnsw$/),
+        expect.stringMatching(/_l2__before_\w{8} ivfflat$/),
+      ]);
+      expect(await target.pointer?.read('embedding')).toBe(made);
+      await target.drop?.();
+      expect(await indexesOf(table)).toEqual([`${table}_cosine hnsw`, expect.stringMatching(/_l2 hnsw$/)]);
+      expect(await query(`SELECT '${table}_cosine'::regclass::oid::text AS oid`)).toEqual(before);
+    },
+  );
+
+  test('refuses an index that is not there, and two of one operator class, whichever is named', async () => {
+    await makeTable('alike', { rows: 50 });
+    await query(`CREATE INDEX alike_a ON alike USING hnsw (embedding vector_cosine_ops);
+      CREATE INDEX alike_b ON alike USING ivfflat (embedding vector_cosine_ops) WITH (lists = 5)`);
+    const check = async (replaces: string) =>
+      await (await open('alike', { replaces })).indexes?.check({ index: hnsw }, { isNew: true });
+    await expect(check('alike_b')).rejects.toThrow(/each may serve the same search/);
+    await expect(check('nobody')).rejects.toThrow(
+      /no index 'nobody'.*it has 'alike_a' \(vector_cosine_ops\), 'alike_b'/,
+    );
   });
 
   test('lets indexes of some rows, and of an expression, stay beside one of the whole column', async () => {

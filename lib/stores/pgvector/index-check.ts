@@ -163,7 +163,7 @@ const isAskedBefore = (
 ): boolean => old !== undefined && old.method === wanted.kind && !isSuperuser;
 
 function indexProblems({ indexed }: IndexedLayout, isNew: boolean): Problem[] {
-  const { old, made, others, madeName, state } = indexed;
+  const { old, made, others, madeName, state, side } = indexed;
   const problems: Problem[] = [];
   const add = (id: string, text: string): void => void problems.push({ id, text });
   const named = (all: readonly OwnIndex[]): string => all.map(({ name }) => `'${name}'`).join(', ');
@@ -177,13 +177,22 @@ function indexProblems({ indexed }: IndexedLayout, isNew: boolean): Problem[] {
   const runs = others.filter((each) => isOfAnotherRun(each, madeName));
   if (runs.length > 0)
     add('run', `${named(runs)} was left by another run: retire that run, or take it back (vecferry rollback RUN)`);
-  const further = others.filter((each) => each.isPlain && each.isValid && !runs.includes(each));
-  if (further.length > 0) {
-    const all = [...(old === undefined ? [] : [old]), ...further];
-    add(
-      'several',
-      `it has several indexes, ${named(all)}, and which of them is meant cannot be said; drop those that nobody needs`,
-    );
+  const { replaces } = side;
+  const whole = others.filter((each) => each.isPlain && each.isValid && !runs.includes(each));
+  const listed = (all: readonly OwnIndex[]): string => all.map((each) => `'${each.name}' (${each.opclass})`).join(', ');
+  if (old === undefined && replaces !== undefined) {
+    const text = `index.replaces: it has no index '${replaces}', nor one of such an operator class`;
+    add('index.replaces', `${text}; it has ${listed(whole) || 'none'}`);
+  }
+  // Those of another operator class serve other searches, whichever is there.
+  const further = whole.filter((each) => replaces === undefined || each.opclass === old?.opclass);
+  if (old !== undefined && further.length > 0) {
+    const all = [old, ...further];
+    const isOneClass = further.some(({ opclass }) => opclass === old.opclass);
+    const next = isOneClass
+      ? 'each may serve the same search, so neither what the old one finds nor what readers lose can be told; drop those of one operator class that nobody needs'
+      : 'which of them is meant has to be said: index.replaces takes its name, or its operator class';
+    add('several', `it has several indexes, ${listed(all)}, and ${next}`);
   }
   if (isNew && state !== 'absent')
     add(
@@ -236,6 +245,7 @@ function notesOf(
       ? 'searches have no index by now and use the new one as soon as it is built'
       : `PostgreSQL's planner may use either index from the end of the build on, by what it thinks cheaper; the cutover swaps their names, and readers use the new one for certain once vecferry retire has dropped the old one, or the old one for certain after vecferry rollback, which drops the new one`;
   const kept = others.filter(({ isPlain, isValid }) => !isPlain && isValid).map(({ name }) => `'${name}'`);
+  const classes = others.filter(({ isPlain, isValid, opclass }) => isPlain && isValid && opclass !== old?.opclass);
   return [
     build,
     ...(kept.length === 0
@@ -243,6 +253,9 @@ function notesOf(
       : [
           `${kept.join(', ')}, of some rows or of an expression, ${kept.length === 1 ? 'stays as it is, and serves' : 'stay as they are, and serve'} the queries that fit, before and after`,
         ]),
+    ...classes.map(
+      ({ name, opclass }) => `'${name}' (${opclass}) stays as it is, and serves the searches of its operator`,
+    ),
     `disk space: about ${bytes(size)}${beside}`,
     ...needs,
     ...alone,

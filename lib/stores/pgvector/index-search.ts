@@ -55,8 +55,10 @@ export async function searchPinned(
     if (!isSource) throw notThere(indexed, `the index of run ${indexed.side.run}`);
     return await searchNearest(database, context, { ...request, exact: true });
   }
-  const rivals = [other, ...indexed.others].filter((each) => each?.isValid === true && each.isPlain);
-  const pin = { ...context, wanted, rivals: rivals.filter((each) => each !== undefined) };
+  // One of another operator class answers no search of this operator.
+  const isRival = (each: OwnIndex | undefined): each is OwnIndex =>
+    each?.isValid === true && each.isPlain && each.opclass === wanted.opclass;
+  const pin = { ...context, wanted, rivals: [other, ...indexed.others].filter(isRival) };
   const sql = searchSql(context, request);
   return await database.use(async (session) => sql.hitsOf(await run(session, pin, sql, request)));
 }

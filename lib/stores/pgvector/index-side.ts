@@ -84,7 +84,7 @@ export async function indexLayout(session: Session, layout: Layout, side: IndexS
   const short = shortOf(side, layout, column);
   const madeName = cutTo(`${layout.table}_${column}`, `__vecferry_${short}`);
   const all = await indexesOf(session, layout.oid, column);
-  const found = findIndexes(all, { madeName, mark: markOf(short) });
+  const found = findIndexes(all, { madeName, mark: markOf(short), replaces: side.replaces });
   const { old, made } = found;
   const own = side.side === 'source' ? old : made;
   // Before the run's index is there, and once the old one is gone, both sides have the one that is.
@@ -103,13 +103,20 @@ export async function indexLayout(session: Session, layout: Layout, side: IndexS
 
 function findIndexes(
   all: readonly OwnIndex[],
-  { madeName, mark }: { readonly madeName: string; readonly mark: string },
+  {
+    madeName,
+    mark,
+    replaces,
+  }: { readonly madeName: string; readonly mark: string; readonly replaces: string | undefined },
 ): Pick<Indexed, 'state' | 'made' | 'old' | 'others'> {
   const ending = madeName.slice(-8);
   const backup = all.find(({ name }) => name.endsWith(`__before_${ending}`));
   const beside = all.find(({ name }) => name === madeName);
   const marked = all.find(({ comment }) => comment === mark);
-  const isForeign = (each: OwnIndex): boolean => each.isPlain && each.isValid && !isOfARun(each.name);
+  // After the cutover the run's has the old one's name, and its operator class.
+  const isMeant = ({ name, opclass }: OwnIndex): boolean =>
+    replaces === undefined || replaces === name || replaces === opclass;
+  const isForeign = (each: OwnIndex): boolean => each.isPlain && each.isValid && !isOfARun(each.name) && isMeant(each);
   if (backup !== undefined || marked !== undefined) {
     const made = marked ?? all.find(isForeign);
     return { state: 'switched', made, old: backup, others: without(all, made, backup) };
