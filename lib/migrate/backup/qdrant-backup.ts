@@ -4,10 +4,8 @@ import { setTimeout } from 'node:timers/promises';
 import { z } from 'zod';
 import { Incompatible, NotFound, StoreUnavailable, ValidationFailed } from '../../errors.ts';
 import { parseAs } from '../../event.ts';
-import type { Store } from '../../stores/port.ts';
 import { aliasAction } from '../../stores/qdrant/admin.ts';
 import { isOlder } from '../../stores/qdrant/version.ts';
-import { qdrant } from '../../stores/qdrant.ts';
 import { plural } from '../../words.ts';
 import { type BackupPart, requireRoom, sumOf } from './folder.ts';
 import {
@@ -19,6 +17,22 @@ import {
   readContents,
   unprovenIn,
 } from './qdrant-contents.ts';
+import {
+  aliasesOf,
+  anySchema,
+  at,
+  describeCollection,
+  describeServer,
+  hiddenIn,
+  isSetUpAs,
+  paramsOf,
+  refuseCluster,
+  refuseShardKeys,
+  type SetUp,
+  setUpSchema,
+  versionOf,
+  withStore,
+} from './qdrant-describe.ts';
 import { ask, download, type QdrantPlace, upload } from './qdrant-requests.ts';
 import { settingsAdded, settingsLost } from './qdrant-settings.ts';
 
@@ -28,49 +42,32 @@ import { settingsAdded, settingsLost } from './qdrant-settings.ts';
  * held against. qdrant.tech/documentation/concepts/snapshots
  */
 
-const anySchema = z.unknown();
-const collectionsSchema = z.looseObject({ collections: z.array(z.looseObject({ name: z.string() })) });
-const aliasesSchema = z.looseObject({
-  aliases: z.array(z.looseObject({ alias_name: z.string(), collection_name: z.string() })),
-});
-const serviceSchema = z.looseObject({ version: z.string() });
-const fieldSchema = z.looseObject({ data_type: z.string(), params: z.unknown().optional() });
-const infoSchema = z.looseObject({
-  config: z.looseObject({ params: z.looseObject({ sharding_method: z.string().nullish() }) }),
-  payload_schema: z.record(z.string(), fieldSchema).default({}),
-  update_queue: z.looseObject({ deferred_points: z.number().nullish() }).nullish(),
-});
 const snapshotSchema = z.looseObject({
   name: z.string(),
   size: z.number().nonnegative(),
   checksum: z.string().nullish(),
 });
-const clusterSchema = z.looseObject({ status: z.string(), peers: z.record(z.string(), z.unknown()).optional() });
 
 /** What stands beside the snapshots: `collections.json`. */
 const manifestSchema = z.strictObject({
+  /** Of the server that made the snapshots. */
+  version: z.string(),
   aliases: z.record(z.string(), z.string()),
   collections: z.record(
     z.string(),
-    z.strictObject({
-      config: z.unknown(),
-      fields: z.record(z.string(), z.unknown()),
+    setUpSchema.extend({
       /** Left out: some of its records could not be read when the backup was made. */
       contents: contentsSchema.optional(),
     }),
   ),
 });
 type Manifest = z.infer<typeof manifestSchema>;
-/** How a collection is set up. */
-type SetUp = Pick<Manifest['collections'][string], 'config' | 'fields'>;
-
-const at = (collection: string): string => `/collections/${encodeURIComponent(collection)}`;
-
 /** @throws Incompatible on a cluster of several nodes: a snapshot holds one node's shards. */
 export async function snapshotServer(place: QdrantPlace, folder: string): Promise<readonly BackupPart[]> {
   await refuseCluster(place);
   const { aliases, collections: found } = await describeServer(place);
   refuseShardKeys(place, found);
+  const version = await versionOf(place);
   await mkdir(join(folder, place.name), { recursive: true });
   const parts: BackupPart[] = [];
   const collections: Manifest['collections'] = {};
@@ -81,63 +78,13 @@ export async function snapshotServer(place: QdrantPlace, folder: string): Promis
     collections[collection] = { ...setUp, ...(contents && { contents }) };
   }
   const where = `${place.name}/collections.json`;
-  await writeFile(join(folder, where), `${JSON.stringify({ aliases, collections } satisfies Manifest)}\n`);
+  await writeFile(join(folder, where), `${JSON.stringify({ version, aliases, collections } satisfies Manifest)}\n`);
   const what = `aliases and settings of ${parts.length} collections`;
   const sum = await sumOf(join(folder, where));
   return [
     ...parts,
     { store: place.name, kind: 'qdrant collections', what, where, ...sum, place: place.url, counts: {} },
   ];
-}
-
-async function refuseCluster(place: QdrantPlace): Promise<void> {
-  const { status, peers = {} } = await ask(place, 'GET', '/cluster', clusterSchema);
-  const nodes = Object.keys(peers).length;
-  if (status !== 'disabled' && nodes > 1)
-    throw new Incompatible(
-      `store '${place.name}' is a Qdrant cluster of ${nodes} nodes, and a snapshot holds the shards of one: use the backups of your Qdrant Cloud or of your disks, and migrate without --backup`,
-    );
-}
-
-/**
- * Qdrant keeps shard keys beside a collection's settings, and makes a collection from a snapshot by its settings alone: it would come back
- * without shards, so without a record (github.com/qdrant/qdrant/issues/10135).
- */
-function refuseShardKeys({ name }: QdrantPlace, found: Readonly<Record<string, SetUp>>): void {
-  const ids = Object.keys(found).filter((each) => {
-    const config = infoSchema.shape.config.safeParse(found[each]?.config);
-    return config.data?.params.sharding_method === 'custom';
-  });
-  if (ids.length === 0) return;
-  throw new Incompatible(
-    `store '${name}': ${plural(ids.length, 'collection')} with custom sharding (${ids.join(', ')}), which Qdrant restores without their records where they are not there any more (github.com/qdrant/qdrant/issues/10135): use the backups of your Qdrant Cloud or of your disks, and migrate without --backup`,
-    { ids },
-  );
-}
-
-interface ServerSetUp {
-  readonly aliases: Record<string, string>;
-  readonly collections: Readonly<Record<string, SetUp>>;
-}
-
-async function describeServer(place: QdrantPlace): Promise<ServerSetUp> {
-  const { collections } = await ask(place, 'GET', '/collections', collectionsSchema);
-  const described: Record<string, SetUp> = {};
-  for (const { name } of collections.toSorted((a, b) => (a.name < b.name ? -1 : 1)))
-    described[name] = await describeCollection(place, name);
-  return { aliases: await aliasesOf(place), collections: described };
-}
-
-async function aliasesOf(place: QdrantPlace): Promise<Record<string, string>> {
-  const { aliases } = await ask(place, 'GET', '/aliases', aliasesSchema);
-  return Object.fromEntries(aliases.map(({ alias_name, collection_name }) => [alias_name, collection_name]));
-}
-
-async function describeCollection(place: QdrantPlace, name: string): Promise<SetUp> {
-  const { config, payload_schema } = await ask(place, 'GET', at(name), infoSchema);
-  // The number of points that each index holds is none of its settings.
-  const fields = Object.entries(payload_schema).map(([field, { data_type, params }]) => [field, params ?? data_type]);
-  return { config, fields: Object.fromEntries(fields) };
 }
 
 interface Snapshotted {
@@ -199,20 +146,6 @@ function doubt(collection: string, kept: KeptContents, hidden: number): { readon
   };
 }
 
-const hiddenIn = async (place: QdrantPlace, collection: string): Promise<number> =>
-  (await ask(place, 'GET', at(collection), infoSchema)).update_queue?.deferred_points ?? 0;
-
-async function withStore<T>(place: QdrantPlace, collection: string, work: (store: Store) => Promise<T>): Promise<T> {
-  const { connection, transport } = place;
-  const options = transport === undefined ? {} : { transport };
-  const store = await qdrant.open({ connection, collection, options });
-  try {
-    return await work(store);
-  } finally {
-    await store.close();
-  }
-}
-
 export interface ServerRestore {
   readonly place: QdrantPlace;
   /** Those of this store, the manifest among them, and where each lies. */
@@ -232,6 +165,8 @@ export interface ServerRestore {
 export async function restoreServer({ place, parts, dropNew, tell }: ServerRestore): Promise<readonly string[]> {
   await refuseCluster(place);
   const manifest = await readManifest(parts);
+  const version = await versionOf(place);
+  refuseVersion(place, manifest.version, version);
   const now = await describeServer(place);
   const isHeld = (name: string): boolean => manifest.collections[name] !== undefined;
 
@@ -253,7 +188,7 @@ export async function restoreServer({ place, parts, dropNew, tell }: ServerResto
     const isInPlace = found !== undefined && isSetUpAs(found, held);
     if (found !== undefined && !isInPlace) await ask(place, 'DELETE', at(name), anySchema);
     await recoverCollection(place, name, part.checksum, path);
-    await bringBack(place, name, held, isInPlace);
+    await bringBack(place, name, held, isInPlace || !isOlder(version, [1, 15]));
     const added = requireSettings(name, held, await describeCollection(place, name));
     tell(`restored ${part.what} of ${place.name}: ${await requireContents(place, name, part, held.contents)}`);
     for (const each of added) tell(`collection ${name} has what the backup does not name: ${each}`);
@@ -291,6 +226,18 @@ async function recoverCollection(place: QdrantPlace, name: string, checksum: str
   await takeOff();
 }
 
+/**
+ * Found before anything is dropped. "Snapshots can be restored on the same minor version or the next minor version"
+ * (qdrant.tech/documentation/snapshots, Restore snapshot).
+ */
+function refuseVersion({ url }: QdrantPlace, made: string, here: string): void {
+  const [major = 0, minor = 0] = made.split('.').map(Number);
+  if (!isOlder(here, [major, minor]) && isOlder(here, [major, minor + 2])) return;
+  throw new Incompatible(
+    `the backup's snapshots are of Qdrant ${made}, and ${url} is ${here}: Qdrant restores those of its own minor version and of the one before it; nothing was changed. Restore them on a server of ${major}.${minor} (--elsewhere), and update that one minor version after the other`,
+  );
+}
+
 async function readManifest(parts: ServerRestore['parts']): Promise<Manifest> {
   const found = parts.find(({ part }) => part.kind === 'qdrant collections');
   const text = found === undefined ? '{}' : await readFile(found.path, 'utf8');
@@ -305,31 +252,23 @@ function collectionIn({ kind, what }: BackupPart, { collections }: Manifest): st
   return name;
 }
 
-const isSetUpAs = (found: SetUp, { config, fields }: SetUp): boolean =>
-  JSON.stringify([found.config, found.fields]) === JSON.stringify([config, fields]);
-
 /**
  * What the snapshot did not bring: a collection is made by what creating one takes, which has no read_fan_out_* (CreateCollection in
  * Qdrant's source), and before 1.15 its payload indexes were made in the segments and not noted at the collection, where strict mode looks
  * (github.com/qdrant/qdrant/pull/6582). Making an index that is there changes nothing.
  */
-async function bringBack(place: QdrantPlace, name: string, held: SetUp, isInPlace: boolean): Promise<void> {
+async function bringBack(place: QdrantPlace, name: string, held: SetUp, isNoted: boolean): Promise<void> {
   const { config, fields } = await describeCollection(place, name);
   const params = Object.entries(paramsOf(held.config)).filter(
     ([key, value]) => key.startsWith('read_fan_out') && value !== null && paramsOf(config)[key] !== value,
   );
   if (params.length > 0) await ask(place, 'PATCH', at(name), anySchema, { params: Object.fromEntries(params) });
-  const { version } = await ask(place, 'GET', '/', serviceSchema);
-  const isNoted = isInPlace || !isOlder(version, [1, 15]);
   for (const [field, schema] of Object.entries(held.fields)) {
     if (isNoted && fields[field] !== undefined) continue;
     const body = { field_name: field, field_schema: schema };
     await ask(place, 'PUT', `${at(name)}/index?wait=true`, anySchema, body);
   }
 }
-
-const paramsOf = (config: unknown): Readonly<Record<string, unknown>> =>
-  infoSchema.shape.config.safeParse(config).data?.params ?? {};
 
 /** @returns what the server has that the backup does not name */
 function requireSettings(name: string, { config, fields }: SetUp, found: SetUp): readonly string[] {

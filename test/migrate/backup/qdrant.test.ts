@@ -1,10 +1,10 @@
-import { readdir, readFile } from 'node:fs/promises';
+import { copyFile, readdir, readFile, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { makeBackup } from '../../../lib/migrate/backup/backup.ts';
 import { type RunningServer, startServer } from '../../servers/start.ts';
-import { makeWorld, swapFile, type World } from './world.ts';
+import { changePart, makeWorld, type World } from './world.ts';
 
 let server: RunningServer;
 let world: World;
@@ -46,6 +46,10 @@ const upsert = async (collection: string, from: number, to: number, size: number
   });
 const count = async (collection: string) =>
   await call('POST', `/collections/${collection}/points/count`, { exact: true });
+const version = async (): Promise<string> => {
+  const answer: unknown = await (await fetch(url, { headers: { 'api-key': apiKey } })).json();
+  return String(Reflect.get(Object(answer), 'version'));
+};
 const aliases = async () => await call('GET', '/aliases');
 const backup = async () =>
   await makeBackup({ config: world.config, directory: world.directory, pgBin: world.pgBin, reason: 'by hand', seq: 0 });
@@ -132,12 +136,35 @@ describe('a backup of Qdrant', () => {
     const other = await backup();
     const otherPart = other.parts.find(({ what }) => what === 'collection proof');
     // As if Qdrant had kept or brought back something else: the checksums of all files fit.
-    await swapFile(world.directory, made.id, part?.where ?? '', join(other.id, otherPart?.where ?? ''));
+    const otherFile = join(world.directory, 'backups', other.id, otherPart?.where ?? '');
+    await changePart(world.directory, made.id, part?.where ?? '', async (path) => await copyFile(otherFile, path));
     await expect(world.restore(made.id, { seq: 4, dropNew: true })).rejects.toThrow(
       /collection proof does not hold what the backup holds after its restore: payload of up to \d+ records? differ \(among 7\b.*nobody wrote to it between two looks/,
     );
     expect(await count('proof')).toEqual({ count: 40 });
     await call('DELETE', '/collections/proof');
+  }, 240_000);
+
+  test('is refused by a server that restores no snapshots of its version, before anything is dropped', async () => {
+    await call('PUT', '/collections/aged', { vectors: { size: 4, distance: 'Dot' } });
+    const made = await backup();
+    const [, major, minor] = /^(\d+)\.(\d+)/.exec(await version()) ?? [];
+    const restored = async (minors: number): Promise<unknown> => {
+      await changePart(world.directory, made.id, 'search/collections.json', async (path) => {
+        const manifest = JSON.parse(await readFile(path, 'utf8'));
+        await writeFile(path, JSON.stringify({ ...manifest, version: `${major}.${Number(minor) + minors}.3` }));
+      });
+      return await world.restore(made.id, { seq: 5, dropNew: true });
+    };
+    // Set up otherwise by now: a restore would drop it.
+    await call('DELETE', '/collections/aged');
+    await call('PUT', '/collections/aged', { vectors: { size: 5, distance: 'Dot' } });
+    for (const minors of [-2, 1])
+      await expect(restored(minors)).rejects.toThrow(/snapshots are of Qdrant .* nothing was changed/);
+    expect(await call('GET', '/collections/aged')).toMatchObject({ config: { params: { vectors: { size: 5 } } } });
+    await restored(-1);
+    expect(await call('GET', '/collections/aged')).toMatchObject({ config: { params: { vectors: { size: 4 } } } });
+    await call('DELETE', '/collections/aged');
   }, 240_000);
 
   test('is made of a collection that is written to, and says of which records it proves nothing', async () => {

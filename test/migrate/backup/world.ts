@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { copyFile, mkdtemp, readFile, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import pg from 'pg';
@@ -117,13 +117,18 @@ export async function rewriteState(directory: string, id: string, state: string)
   await writeFile(list, JSON.stringify({ ...others, checksum }));
 }
 
-/** Another backup's file in the place of one, with checksums that fit: as if the server had given that. @param other below the backups' folder */
-export async function swapFile(directory: string, id: string, where: string, other: string): Promise<void> {
-  const backups = join(directory, 'backups');
-  await copyFile(join(backups, other), join(backups, id, where));
-  const list = join(backups, id, 'backup.json');
+/** Changes a file of a backup, with checksums that fit: as if the server had given that. @param change is given its path */
+export async function changePart(
+  directory: string,
+  id: string,
+  where: string,
+  change: (path: string) => Promise<void>,
+): Promise<void> {
+  const folder = join(directory, 'backups', id);
+  await change(join(folder, where));
+  const list = join(folder, 'backup.json');
   const { checksum: _, ...said } = JSON.parse(await readFile(list, 'utf8'));
-  const sum = await sumOf(join(backups, id, where));
+  const sum = await sumOf(join(folder, where));
   const parts = said.parts.map((part: { where: string }) => (part.where === where ? { ...part, ...sum } : part));
   const others = { ...said, parts };
   const checksum = createHash('sha256').update(JSON.stringify(others)).digest('hex');
