@@ -7,7 +7,7 @@ import type { Plan } from '../run-files.ts';
 import type { Services } from '../services.ts';
 import { noRun } from '../status.ts';
 import { type Answer, type Approval, answerSchema, approvalSchema } from './cutover-files.ts';
-import { readMoves, wasRolledBack } from './moves.ts';
+import { readMoves, refuseFinished, refuseRetired, wasRolledBack } from './moves.ts';
 
 /**
  * A person's yes before readers are moved. A question is known by when it was first asked; its answer is an object that is
@@ -69,7 +69,7 @@ export interface AnswerOptions {
  * kept, and taken when it goes on (`taken`).
  * @throws NotFound when there is no such run, when it asks nothing, when the time is over, or when what was approved was
  * taken back since.
- * @throws InvalidEvent when it was answered otherwise: who, when and why.
+ * @throws InvalidEvent when it was answered otherwise: who, when and why; when the run was finished or retired, so that no answer moves anything.
  */
 export async function answerApproval({ run, answer, by, reason, services, now }: AnswerOptions): Promise<Answer> {
   const { objects } = services;
@@ -79,6 +79,9 @@ export async function answerApproval({ run, answer, by, reason, services, now }:
     const text = `run '${run}' asks nothing: it has not come so far, or its event has no "approval": "person"`;
     throw new NotFound(`${text}; vecferry status ${run} says where it is`, { ids: [run] });
   }
+  const moves = await readMoves(objects, run);
+  refuseRetired(run, moves);
+  refuseFinished(run, moves);
   const { askedAt, until } = question;
   if (question.answer === undefined && now.toISOString() > until) {
     const text = `run '${run}' waited for an answer until ${until}, and ended without one; readers were not moved`;

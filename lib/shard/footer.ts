@@ -108,10 +108,13 @@ function upgradeAdvice(where: string): string {
 }
 
 export function damaged(where: string, what: string, cause?: unknown): ShardDamaged {
-  return new ShardDamaged(`${where} ${what}; delete it and start the run again: its range is exported again`, {
-    ids: [where],
-    cause,
-  });
+  return new ShardDamaged(
+    `${where} ${what}; take another copy of it, or, where it is a run's own shard, delete it and start the run again: its range is exported again`,
+    {
+      ids: [where],
+      cause,
+    },
+  );
 }
 
 /**

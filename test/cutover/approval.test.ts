@@ -247,6 +247,15 @@ describe('a run that goes on', () => {
     expect(sent).toHaveLength(2);
   });
 
+  test('that was finished takes no answer: it can never go on, and whoever approved would wait for readers to move', async () => {
+    const { ask, answer, objects } = await makeRun();
+    await ask('t1', at(0));
+    const end = { action: 'finish', kind: 'flag', name: 'words', from: 'b', to: 'a' } as const;
+    await logMove(objects, run, { ...end, at: at(1).toISOString() });
+    await expect(answer('approved')).rejects.toThrow(/was finished at .* start a new run/);
+    await expect(answer('rejected')).rejects.toThrow(/was finished at/);
+  });
+
   test('asks anew after a rejection that ended it, and after a question that nobody answered', async () => {
     const { services, ask, answer, sent } = await makeRun();
     await ask('t1', at(0));
