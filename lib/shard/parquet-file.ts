@@ -1,6 +1,22 @@
 import type { RecordBatch, Schema } from 'apache-arrow';
 import { readFloatLists } from './parquet-floats.ts';
+import {
+  asStruct,
+  columnOf,
+  columnsOf,
+  inChunk,
+  inColumn,
+  inElement,
+  inFile,
+  inGroup,
+  integer,
+  list,
+  pathOf,
+  spanOf,
+  text,
+} from './parquet-meta.ts';
 import { parquetSchema, readParquet, releaseMemory } from './parquet-wasm.ts';
+import { openWindows, type WindowOptions, type Windows } from './parquet-windows.ts';
 import { readThrift, type ThriftStruct, type ThriftValue, writeThrift } from './thrift.ts';
 
 /**
@@ -27,20 +43,16 @@ export interface ParquetFile {
   readonly groupBytes: readonly number[];
   /** The records of a row group as Arrow batches of at most `batchRecords`; all columns or those named. */
   read(rowGroup: number, batchRecords: number, columns?: readonly string[]): Promise<readonly RecordBatch[]>;
+  /** The records of a row group of any size from one of them on, in parts of bounded memory. */
+  readParts(rowGroup: number, options: WindowOptions): ReturnType<Windows['read']>;
   /** As read, but for these top-level columns: their pages are not looked at, which parquet-wasm does even where it is asked for others. */
   readWithout(rowGroup: number, batchRecords: number, omitted: readonly string[]): Promise<readonly RecordBatch[]>;
   /** A top-level column of lists of `dimension` float32 without a null, at the speed of a copy; undefined when it is none or is stored in another way than ours. */
   readFloatLists(rowGroup: number, column: string, dimension: number): Promise<Float32Array | undefined>;
 }
 
-/** Field numbers of parquet.thrift, https://github.com/apache/parquet-format/blob/master/src/main/thrift/parquet.thrift */
-const inFile = { schema: 2, records: 3, rowGroups: 4, metadata: 5, columnOrders: 7 } as const;
-const inGroup = { chunks: 1, bytes: 2, records: 3, offset: 5, ordinal: 7 } as const;
-const inChunk = { offset: 2, column: 3, pageIndexes: [4, 5, 6, 7] } as const;
-const inElement = { name: 4, children: 5, logicalType: 10 } as const;
 /** Of the union LogicalType. */
 const logicalTypes = { uuid: 14, variant: 16 } as const;
-const inColumn = { path: 3, bytes: 7, dataPage: 9, indexPage: 10, dictionaryPage: 11, bloomFilter: [14, 15] } as const;
 
 const magic = Buffer.from('PAR1');
 
@@ -75,12 +87,13 @@ export async function openParquet(
     if (!(from >= 0 && to <= size && from < to)) throw new RangeError(`row group ${rowGroup} lies outside of the file`);
     return await range(from, to);
   };
+  const windows = new Map<number, Windows>();
   return {
     schema: parquetSchema(assemble([], withGroups(file, [], 0))),
     metadata: metadataOf(file),
     logical: logicalIn(file),
     rowGroups: groups.map((group) => integer(group, inGroup.records)),
-    groupBytes: groups.map((group) => integer(group, inGroup.bytes)),
+    groupBytes: groups.map(bytesIn),
     read: async (rowGroup, batchRecords, columns) => {
       const group = groupAt(rowGroup);
       const { from } = spanOf(columnsOf(group));
@@ -88,6 +101,11 @@ export async function openParquet(
       const footer = withGroups(file, [moved(group, from - magic.length)], integer(group, inGroup.records));
       const alone = assemble([bytes], footer);
       return readParquet(alone, { batchRecords, ...(columns === undefined ? {} : { columns }) });
+    },
+    readParts: (rowGroup, options) => {
+      const opened = windows.get(rowGroup) ?? openWindows({ size, range }, file, groupAt(rowGroup), assemble);
+      windows.set(rowGroup, opened);
+      return opened.read(options);
     },
     readWithout: async (rowGroup, batchRecords, omitted) => {
       const group = groupAt(rowGroup);
@@ -204,10 +222,6 @@ function movedChunk(chunk: ThriftStruct, by: number): ThriftStruct {
   return { kind: 'struct', fields };
 }
 
-function columnOf(chunk: ThriftStruct): ThriftStruct {
-  return asStruct(chunk.fields.get(inChunk.column));
-}
-
 /** The file's metadata without these top-level fields, and without the Arrow schema, which would still tell of them. */
 function withoutFields(file: ThriftStruct, omitted: readonly string[]): ThriftStruct {
   const [root] = list(file, inFile.schema);
@@ -272,16 +286,6 @@ function shifted(
   return kept;
 }
 
-/** The metadata of the group's column chunks. */
-function columnsOf(group: ThriftStruct): readonly ThriftStruct[] {
-  return list(group, inGroup.chunks).map((chunk) => columnOf(asStruct(chunk)));
-}
-
-/** The names from the top of the schema to the column. */
-function pathOf(column: ThriftStruct): readonly string[] {
-  return list(column, inColumn.path).map((name) => (name.kind === 'bytes' ? name.value.toString('utf8') : ''));
-}
-
 /** The top-level fields of the schema, each with all below it, depth first. */
 function topLevel(file: ThriftStruct): readonly (readonly ThriftStruct[])[] {
   const elements = list(file, inFile.schema).map(asStruct);
@@ -298,43 +302,13 @@ function topLevel(file: ThriftStruct): readonly (readonly ThriftStruct[])[] {
   return fields;
 }
 
-/** Where the pages of these columns of one row group lie in the file, and others between them. */
-function spanOf(columns: readonly ThriftStruct[]): { readonly from: number; readonly to: number } {
-  const ends = columns.map((column) => startOf(column) + integer(column, inColumn.bytes));
-  return { from: Math.min(...columns.map(startOf)), to: Math.max(...ends) };
-}
-
-/** A column chunk begins with its dictionary, where it has one. */
-function startOf(column: ThriftStruct): number {
-  const dictionary = column.fields.has(inColumn.dictionaryPage) ? integer(column, inColumn.dictionaryPage) : 0;
-  const data = integer(column, inColumn.dataPage);
-  return dictionary > 0 ? Math.min(dictionary, data) : data;
+/** The group's own number, or what its columns say together: some writers count the one as it lies in the file, or leave it 0. */
+function bytesIn(group: ThriftStruct): number {
+  const columns = columnsOf(group).reduce((sum, column) => sum + integer(column, inColumn.unpackedBytes), 0);
+  return Math.max(integer(group, inGroup.bytes), columns);
 }
 
 function metadataOf(file: ThriftStruct): ReadonlyMap<string, string> {
   if (!file.fields.has(inFile.metadata)) return new Map();
   return new Map(list(file, inFile.metadata).map((pair) => [text(asStruct(pair), 1), text(asStruct(pair), 2)]));
-}
-
-function asStruct(value: ThriftValue | undefined): ThriftStruct {
-  if (value?.kind !== 'struct') throw new RangeError('its metadata is not that of a Parquet file');
-  return value;
-}
-
-function list({ fields }: ThriftStruct, id: number): readonly ThriftValue[] {
-  const value = fields.get(id);
-  if (value?.kind !== 'list') throw new RangeError('its metadata is not that of a Parquet file');
-  return value.items;
-}
-
-function integer({ fields }: ThriftStruct, id: number): number {
-  const value = fields.get(id);
-  if (value?.kind !== 'integer') throw new RangeError('its metadata is not that of a Parquet file');
-  return Number(value.value);
-}
-
-/** Empty where it is left out, as a value may be. */
-function text({ fields }: ThriftStruct, id: number): string {
-  const value = fields.get(id);
-  return value?.kind === 'bytes' ? value.value.toString('utf8') : '';
 }

@@ -77,6 +77,9 @@ export interface ReadParquetOptions {
   /** Left out: all. */
   readonly rowGroups?: readonly number[];
   readonly columns?: readonly string[];
+  /** Records to skip, and to read after them; left out: none, all. */
+  readonly offset?: number;
+  readonly limit?: number;
 }
 
 /**
@@ -85,15 +88,32 @@ export interface ReadParquetOptions {
  */
 export function readParquet(
   file: Uint8Array,
-  { batchRecords, rowGroups, columns }: ReadParquetOptions,
+  { batchRecords, rowGroups, columns, offset, limit }: ReadParquetOptions,
 ): readonly RecordBatch[] {
   load();
   const options = {
     batchSize: Math.max(1, batchRecords),
     ...(rowGroups === undefined ? {} : { rowGroups: [...rowGroups] }),
     ...(columns === undefined ? {} : { columns: [...columns] }),
+    ...(offset === undefined ? {} : { offset }),
+    ...(limit === undefined ? {} : { limit }),
   };
-  return tableFromIPC(wasm.readParquet(file, options).intoIPCStream()).batches;
+  const { batches } = tableFromIPC(wasm.readParquet(file, options).intoIPCStream());
+  // parquet-wasm 0.8.0 gives every column, whichever it is asked for.
+  return columns === undefined ? batches : batches.map((batch) => withColumns(batch, columns));
+}
+
+function withColumns({ schema, numRows, data, nullCount }: RecordBatch, names: readonly string[]): RecordBatch {
+  const kept = schema.fields.flatMap((field, at) => {
+    const child = data.children[at];
+    return names.includes(field.name) && child !== undefined ? [{ field, child }] : [];
+  });
+  const fields = kept.map(({ field }) => field);
+  const children = kept.map(({ child }) => child);
+  return new RecordBatch(
+    new Schema(fields, schema.metadata),
+    makeData({ type: new Struct(fields), length: numRows, nullCount, children }),
+  );
 }
 
 /** The schema of a Parquet file. @throws Error as parquet-wasm does. */

@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { DuckDBInstance } from '@duckdb/node-api';
@@ -8,7 +8,6 @@ import { type Batch, column, concatBatches } from '../../lib/batch.ts';
 import { jsonEqual } from '../../lib/compare/json-equal.ts';
 import { encodeShard } from '../../lib/shard/shard.ts';
 import { idTypeOf } from '../../lib/stores/files/columns.ts';
-import { parquetTable } from '../../lib/stores/files/parquet.ts';
 import { columnsArrow, columnsParquet } from '../../lib/stores/files/write-columns.ts';
 import { files } from '../../lib/stores/files.ts';
 import type { Source } from '../../lib/stores/port.ts';
@@ -168,22 +167,6 @@ describe('folders named field=value', () => {
     const meta = { run: 'r', shard: '00000-000', range: { from: null, to: null }, rest: null, schema: makeSchema() };
     await put('shards/a=7/x.parquet', await encodeShard(makeBatch(), meta));
     expect((await readAll(await open('shards', made))).payloads).toEqual(makeBatch().payloads);
-  });
-});
-
-test('a row group that memory would not hold is refused before it is read, with the size to write', async () => {
-  const bytes = await readFile(join(golden, 'values.parquet'));
-  const range = async (from: number, to: number): Promise<Uint8Array> => {
-    if (from < bytes.length - 8 - bytes.readUInt32LE(bytes.length - 8)) throw new RangeError('a page was read');
-    return bytes.subarray(from, to);
-  };
-  const open = (limit?: number) => parquetTable({ size: bytes.length, range }, 'a.parquet', limit).open();
-  expect((await open()).groups).toEqual([3]);
-  await expect(open(300)).rejects.toMatchObject({
-    name: 'Incompatible',
-    message: expect.stringMatching(
-      /row group 0 of a\.parquet holds 3 records in \d+ bytes, .* up to 300 bytes: .*pandas: row_group_size=1;/,
-    ),
   });
 });
 

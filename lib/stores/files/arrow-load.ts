@@ -9,8 +9,8 @@ import {
   type Struct,
   Vector,
 } from 'apache-arrow';
+import { lz4Decode } from '../../shard/lz4.ts';
 import type { FlatTable } from './flatbuffer.ts';
-import { lz4Decode } from './lz4.ts';
 
 /**
  * The columns of an Arrow message. apache-arrow 18 reads neither compressed buffers nor large lists nor views, which pyarrow

@@ -47,7 +47,7 @@ async function openArrow(bytes: ByteRanges): Promise<TableFile> {
     fields: schema.fields,
     metadata: schema.metadata,
     groups: batches.map((at) => places[at]?.header.long(0) ?? 0),
-    read: async (group) => {
+    read: async function* (group) {
       const at = batches[group] ?? -1;
       const place = places[at];
       if (place === undefined) throw new RangeError(`there is no batch ${group}`);
@@ -57,7 +57,8 @@ async function openArrow(bytes: ByteRanges): Promise<TableFile> {
       const children = loadColumns(await load(place), schema.fields, shapes, dictionaries);
       const type = new Struct(schema.fields);
       const length = place.header.long(0);
-      return [new RecordBatch(schema, makeData({ type, length, nullCount: 0, children: [...children] }))];
+      const data = makeData({ type, length, nullCount: 0, children: [...children] });
+      yield { batch: new RecordBatch(schema, data), start: 0 };
     },
   };
 }

@@ -1,10 +1,11 @@
 import { Incompatible } from '../../errors.ts';
 import { type ByteRanges, openParquet, type ParquetFile } from '../../shard/parquet-file.ts';
+import { PageTooLarge } from '../../shard/parquet-windows.ts';
 import { readShard, type ShardHeader, verifyShard } from '../../shard/shard.ts';
 import { plainArrowSchema } from './arrow.ts';
 import { asUuid } from './columns.ts';
 import type { RecordFile } from './format.ts';
-import { at, guarded, multiples, sum, type TableSource } from './table.ts';
+import { at, guarded, multiples, sum, type TableBatch, type TableRead, type TableSource } from './table.ts';
 
 /** Parquet files: our own shards, and those of others, whose columns become vectors and payload by their type. */
 
@@ -16,20 +17,27 @@ export async function shardHeader(bytes: ByteRanges, where: string): Promise<Sha
   return verifyShard(await bytes.range(0, bytes.size), where);
 }
 
-/**
- * Bytes of a row group that is read as one. parquet-wasm has 4 GiB: of vectors of 768 floats a group of 507 MiB was read with 4.5 GB
- * of memory in all, one of 659 MiB ended in a trap. pyarrow's default of 1,048,576 records a group makes more of them than that.
- */
-const maxGroupBytes = 512 * 1024 * 1024;
+/** Bytes of a row group, unpacked, that is read as one; of larger ones, those of a part, and of a page, which is the least that can be read. */
+export interface GroupLimits {
+  readonly whole: number;
+  readonly part: number;
+  readonly page: number;
+}
 
-/** A file that others wrote, row group by row group. @param maxBytes of a row group */
-export function parquetTable(bytes: ByteRanges, where: string, maxBytes = maxGroupBytes): TableSource {
+/**
+ * parquet-wasm has 4 GiB, and never gives any of it back: of vectors of 768 floats a group of 507 MiB that was read as one took 4.5 GB of
+ * memory in all, one of 659 MiB ended in a trap. pyarrow's default of 1,048,576 records a group makes more of them than that.
+ */
+const mib = 1024 * 1024;
+const groupLimits: GroupLimits = { whole: 128 * mib, part: 64 * mib, page: 512 * mib };
+
+/** A file that others wrote, row group by row group. */
+export function parquetTable(bytes: ByteRanges, where: string, limits = groupLimits): TableSource {
   return {
     where,
     form: 'Parquet',
     open: async () => {
       const file = await openForeign(bytes, where);
-      refuseLarge(file, where, maxBytes);
       const variant = [...file.logical].find(([, type]) => type === 'variant');
       if (variant !== undefined)
         throw new Incompatible(
@@ -40,23 +48,45 @@ export function parquetTable(bytes: ByteRanges, where: string, maxBytes = maxGro
         fields: file.schema.fields.map((field) => (file.logical.get(field.name) === 'uuid' ? asUuid(field) : field)),
         metadata: file.metadata,
         groups: file.rowGroups,
-        read: (group, columns) => file.read(group, file.rowGroups[group] ?? 1, columns),
+        read: (group, options = {}) => readGroup(file, group, options, where, limits),
       };
     },
   };
 }
 
-/** Before anything of it is read: a plan says so, and no run ends for want of memory. @throws Incompatible */
-function refuseLarge({ groupBytes, rowGroups }: ParquetFile, where: string, maxBytes: number): void {
-  const group = groupBytes.findIndex((each) => each > maxBytes);
-  if (group < 0) return;
-  const [bytes = 0, records = 0] = [groupBytes[group], rowGroups[group]];
-  // Powers of two, an eighth of the limit: what a few workers at once hold.
-  const fewer = 2 ** Math.max(0, Math.floor(Math.log2((maxBytes / 8) * (records / bytes))));
-  throw new Incompatible(
-    `row group ${group} of ${where} holds ${records} records in ${bytes} bytes, and a row group is read as one, up to ${maxBytes} bytes: write the file again in smaller ones (pyarrow and pandas: row_group_size=${fewer}; DuckDB: copy (from '…') to '…' (row_group_size ${fewer}); Polars: row_group_size=${fewer})`,
-    { ids: [where] },
-  );
+/** @throws Incompatible when a page is larger than its limit */
+async function* readGroup(
+  file: ParquetFile,
+  group: number,
+  { columns, from = 0 }: TableRead,
+  where: string,
+  { whole, part, page }: GroupLimits,
+): AsyncGenerator<TableBatch> {
+  // In parts the pages of other columns are not even fetched.
+  if (columns === undefined && (file.groupBytes[group] ?? 0) <= whole) {
+    let start = 0;
+    for (const batch of await file.read(group, file.rowGroups[group] ?? 1)) {
+      yield { batch, start };
+      start += batch.numRows;
+    }
+    return;
+  }
+  const options = { from, maxBytes: part, maxPageBytes: page, ...(columns === undefined ? {} : { columns }) };
+  try {
+    for await (const { start, batches } of file.readParts(group, options)) {
+      let at = start;
+      for (const batch of batches) {
+        yield { batch, start: at };
+        at += batch.numRows;
+      }
+    }
+  } catch (cause) {
+    if (!(cause instanceof PageTooLarge)) throw cause;
+    throw new Incompatible(
+      `${cause.message}: write ${where} again in smaller ones (pyarrow and pandas: data_page_size=1048576, row_group_size=65536; DuckDB: row_group_size 65536; Polars: data_page_size=1048576)`,
+      { ids: [where], cause },
+    );
+  }
 }
 
 /** One of our own shards. Its checksum is verified whenever it is read. @throws ShardDamaged */

@@ -27,7 +27,19 @@ export interface TableFile {
   readonly metadata: ReadonlyMap<string, string>;
   /** Records of each part that is read by itself: a row group, a record batch. */
   readonly groups: readonly number[];
-  read(group: number, columns?: readonly string[]): Promise<readonly RecordBatch[]>;
+  /** Its batches from the one on that holds record `from`, each with the number of its first record within the part. */
+  read(group: number, options?: TableRead): AsyncIterable<TableBatch>;
+}
+
+export interface TableRead {
+  /** Left out: all. */
+  readonly columns?: readonly string[] | undefined;
+  readonly from?: number;
+}
+
+export interface TableBatch {
+  readonly batch: RecordBatch;
+  readonly start: number;
 }
 
 /** A file to be opened; `where` is what it is called, `form` what it should be: `Parquet`, `Arrow`. */
@@ -46,7 +58,7 @@ export async function describeTable(source: TableSource, options: FilesOptions):
   const numbers = numberingOf(file, options);
   const idField = file.fields.find(({ name }) => name === options.id);
   if (idField === undefined && numbers === undefined) throw noId(file, where, options);
-  const [first] = file.groups.length === 0 ? [] : await guarded(source, () => file.read(0));
+  const first = await firstBatch(source, file);
   const dimensions = await dimensionsOf(source, file, first, options);
   const vectors = file.fields
     .filter((field) => isVector(field, options))
@@ -73,6 +85,12 @@ export async function describeTable(source: TableSource, options: FilesOptions):
   };
 }
 
+async function firstBatch(source: TableSource, file: TableFile): Promise<RecordBatch | undefined> {
+  if (file.groups.length === 0) return undefined;
+  for await (const { batch } of guardedBatches(source, file.read(0))) return batch;
+  return undefined;
+}
+
 /** Of each vector: of the first group that has one, for the first records may all lack it. */
 async function dimensionsOf(
   source: TableSource,
@@ -85,9 +103,11 @@ async function dimensionsOf(
     const known = dimensionOf(name, type, first);
     if (known !== undefined) found.set(name, known);
     for (let group = 0; group < file.groups.length && !found.has(name); group++)
-      for (const batch of await guarded(source, () => file.read(group, [name]))) {
-        const dimension = found.get(name) ?? dimensionOf(name, type, batch);
-        if (dimension !== undefined) found.set(name, dimension);
+      for await (const { batch } of guardedBatches(source, file.read(group, { columns: [name] }))) {
+        const dimension = dimensionOf(name, type, batch);
+        if (dimension === undefined) continue;
+        found.set(name, dimension);
+        break;
       }
   }
   return found;
@@ -152,11 +172,9 @@ export function tableFile(
     let start = 0;
     for (const [group, records] of found.groups.entries()) {
       if (records > 0 && start + records > from) {
-        let at = start;
-        for (const batch of await guarded(source, () => found.read(group, columns))) {
-          yield { batch, start: at, numbers };
-          at += batch.numRows;
-        }
+        const read = found.read(group, { columns, from: Math.max(0, from - start) });
+        for await (const each of guardedBatches(source, read))
+          yield { batch: each.batch, start: start + each.start, numbers };
       }
       start += records;
     }
@@ -238,6 +256,23 @@ export async function guarded<T>({ where, form }: Omit<TableSource, 'open'>, rea
       `${where} cannot be read as ${form}: ${reason}; write it again or take it out of the folder`,
       { ids: [where], cause },
     );
+  }
+}
+
+/** What reading throws as guarded has it; what is done with the batches is the caller's. */
+async function* guardedBatches(
+  source: Omit<TableSource, 'open'>,
+  batches: AsyncIterable<TableBatch>,
+): AsyncGenerator<TableBatch> {
+  const from = batches[Symbol.asyncIterator]();
+  try {
+    for (;;) {
+      const next = await guarded(source, () => from.next());
+      if (next.done === true) return;
+      yield next.value;
+    }
+  } finally {
+    await from.return?.();
   }
 }
 

@@ -1,5 +1,5 @@
 /**
- * LZ4 frames, which Arrow compresses its buffers with; Node has zstd and gzip, and no LZ4.
+ * LZ4 frames, which Arrow compresses its buffers with, and blocks, which Parquet's pages are; Node has zstd and gzip, and no LZ4.
  * https://github.com/lz4/lz4/blob/dev/doc/lz4_Frame_format.md and lz4_Block_format.md. Checksums are not looked at.
  */
 
@@ -26,6 +26,15 @@ export function lz4Decode(frame: Buffer, length: number): Buffer {
     at += size + (hasBlockChecksum ? 4 : 0);
   }
   if (end !== length) throw new RangeError(`an LZ4 frame holds ${end} bytes, not ${length}`);
+  return out;
+}
+
+/** A block without a frame, as Parquet's pages are. @throws as lz4Decode */
+export function lz4Block(block: Buffer, length: number): Buffer {
+  if (length > block.length * 255) throw new RangeError(`an LZ4 block cannot hold ${length} bytes`);
+  const out = Buffer.alloc(length);
+  const end = decodeBlock(block, out, 0);
+  if (end !== length) throw new RangeError(`an LZ4 block holds ${end} bytes, not ${length}`);
   return out;
 }
 
