@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import pg from 'pg';
 import { callCommand } from '../local/cli/command-line.ts';
+import { until } from '../until.ts';
 import { type MigrateWorld, makeMigrateWorld, sqlFile } from './world.ts';
 
 /** What goes wrong while migrations are applied: nothing half done stands, and the history says what happened. */
@@ -289,10 +290,21 @@ describe('a table that others hold', () => {
     expect(held.code).toBe(4);
     expect(held.err).toContain('canceling statement due to lock timeout');
     expect(held.out).toContain('is tried again in');
-    const going = world.migrate('up', '--lock-timeout', '0.2', '--lock-tries', '5');
-    await new Promise((resolve) => setTimeout(resolve, 1500));
+    // Who is to be asked, or ended.
+    const [mine] = await world.rows('SELECT pg_backend_pid() AS pid');
+    expect(held.err).toContain(`open now, the oldest first: server process ${mine?.['pid']} (`);
+    const going = world.migrate('up', '--lock-timeout', '0.2', '--lock-tries', '20');
+    // The first try has begun, and has been given up.
+    const waits = async (): Promise<boolean> => {
+      // Within a transaction the server shows what it has shown before.
+      await world.rows('SELECT pg_stat_clear_snapshot()');
+      const waiting = `SELECT 1 FROM pg_stat_activity WHERE application_name LIKE 'vecferry migrate%' AND wait_event_type = 'Lock'`;
+      return (await world.rows(waiting)).length > 0;
+    };
+    await until(waits, 'the first try');
+    await until(async () => !(await waits()), 'its end');
     await world.sql.query('COMMIT');
-    expect((await going).code).toBe(0);
+    expect(await going).toMatchObject({ code: 0, out: expect.stringContaining('is tried again in') });
     expect(await actions()).toEqual(['1 up', '2 failed', '2 up']);
   });
 });

@@ -182,15 +182,21 @@ test('of two that write the same line one wins, a line that was changed is seen,
     inside -= 1;
   };
   await Promise.all(
-    [one, other, filesHistory(objects, 'here')].map((each) => each.locked(work, { waitMs: 10_000, by: 'ada' })),
+    [one, other, filesHistory(objects, 'here')].map((each) => each.locked(work, { waitMs: 100_000, by: 'ada' })),
   );
-  const waiting = one.locked(() => new Promise((resolve) => setTimeout(resolve, 1500)), {
-    waitMs: 0,
-    by: 'bob of the night',
+  let end = (): void => undefined;
+  let holding: Promise<void> | undefined;
+  await new Promise<void>((begun) => {
+    const work = (): Promise<void> =>
+      new Promise((resolve) => {
+        end = resolve;
+        begun();
+      });
+    holding = one.locked(work, { waitMs: 0, by: 'bob of the night' });
   });
-  await new Promise((resolve) => setTimeout(resolve, 300));
   await expect(other.locked(async () => undefined, { waitMs: 0, by: 'eve' })).rejects.toThrow('bob of the night');
-  await waiting;
+  end();
+  await holding;
 });
 
 test('who was held up between looking for the lock and taking it does not get a number that others have used meanwhile', async () => {

