@@ -48,7 +48,9 @@ test('of processes that migrate at once each migration is applied by one, and al
     '007_index.sql',
     sqlFile('CREATE INDEX CONCURRENTLY t1_id ON t1 (id);', 'DROP INDEX CONCURRENTLY t1_id;'),
   );
-  const ended = await Promise.all(['ada', 'bob', 'eve'].map((by) => world.migrate('up', '--by', by, '--lock-wait', '170')));
+  const ended = await Promise.all(
+    ['ada', 'bob', 'eve'].map((by) => world.migrate('up', '--by', by, '--lock-wait', '170')),
+  );
   expect(ended.map(({ code, err }) => [code, err])).toEqual([
     [0, ''],
     [0, ''],
