@@ -14,6 +14,7 @@ import { type Notice, noticeSchema } from './cutover/notices.ts';
 import type { Embedding } from './embed/stage/embed-files.ts';
 import { readEmbedStatus } from './embed/stage/embed-status.ts';
 import { NotFound } from './errors.ts';
+import { asksOldFirst } from './index-change/index-change.ts';
 import { approvalAnswerKey, nameOfKey, runKeys } from './keys.ts';
 import { appliedSchema, liveSchema, sweepSchema } from './live/live-files.ts';
 import { liveStage } from './live/live-stage.ts';
@@ -113,10 +114,7 @@ export async function runStatus(options: {
     ...embedded.embed,
     stage('import', sum(loaded, 'records'), records, 'records', manifest !== undefined && loaded.length >= shards),
     ...embedded.catchUp,
-    {
-      ...stage('index', 0, 1, 'steps', index?.done === true || has.has(keys.queries)),
-      ...(index !== undefined && index.detail !== '' && { detail: index.detail }),
-    },
+    indexStage(plan, index, has.has(keys.queries)),
     stage(
       'compare',
       compared.reduce((total, each) => total + lookedAt(each), 0),
@@ -134,7 +132,7 @@ export async function runStatus(options: {
   const end = report === undefined ? 'under way' : isFailure(report) ? 'failed' : 'over';
   const seen = { plan, verdict: report?.verdict, moves, isIndexed: index?.done, keptAt: keptAtOf(report), now };
   const moving = cutoverStage({ ...seen, ...cutover });
-  const isAsking = moving.state === 'running' && cutover.answer === undefined;
+  const awaitsAnswer = moving.state === 'running' && cutover.answer === undefined;
   return {
     run,
     source: `${plan.event.source.store} ${plan.event.source.collection}`,
@@ -150,8 +148,19 @@ export async function runStatus(options: {
     reportPage: has.has(keys.reportPage) ? objects.locate(keys.reportPage) : undefined,
     lastMove: lastMade({ moves, ...cutover }),
     moves,
-    question: isAsking ? cutover.approval : undefined,
+    question: awaitsAnswer ? cutover.approval : undefined,
     notices: await readAll(objects, keys.notices, noticeSchema, cache),
+  };
+}
+
+/** Queries are chosen once the index is built, but where the old one is asked them first. */
+function indexStage(plan: Plan, index: z.infer<typeof indexOutput> | undefined, areQueriesChosen: boolean): Stage {
+  const isFirst = asksOldFirst(plan);
+  const isAsking = isFirst && index === undefined && areQueriesChosen;
+  const detail = isAsking ? 'the old one is asked first, before the new one is built' : (index?.detail ?? '');
+  return {
+    ...stage('index', 0, 1, 'steps', index?.done === true || (areQueriesChosen && !isFirst)),
+    ...(detail !== '' && { detail }),
   };
 }
 

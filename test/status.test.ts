@@ -1,4 +1,5 @@
 import { describe, expect, test } from '@jest/globals';
+import { parseEvent } from '../lib/event.ts';
 import { comparedKey, exportedKey, failedKey, loadedKey, runKeys } from '../lib/keys.ts';
 import { type ObjectStore, putJson } from '../lib/objects.ts';
 import type { Compared, Failed, Loaded, Plan, ShardEntry } from '../lib/run-files.ts';
@@ -160,6 +161,25 @@ describe('the status of a run', () => {
     const recall = all.find(({ name }) => name === 'recall');
     expect(recall?.detail).toBe('tuning the search, 2 settings tried');
     expect(recall?.state).not.toBe('done');
+  });
+
+  test('shows the build of an index whose old one was asked first as under way, though the queries are chosen by then', async () => {
+    const hnsw = (m: number) => ({ index: { kind: 'hnsw', m } }) as const;
+    const change = { vector: 'v', from: hnsw(4), to: hnsw(16), how: 'beside' } as const;
+    const source = { store: 'pgvector', connection: { secret: 's' }, collection: 'docs' };
+    const event = parseEvent({ source, target: { into: 'place' }, index: { to: { kind: 'hnsw' } } });
+    const there = { [keys.manifest]: { format: 1, run, records: 0, bytes: 0, shards: [] }, [keys.queries]: [] };
+    const indexOf = async (more: object, oldAsked: 'before' | 'in turn' = 'before') => {
+      const plan: Plan = { ...makePlan({}), event, index: { ...change, oldAsked, advice: [] } };
+      const { stages: all } = await runStatus({ objects: await makeObjects({ ...there, ...more }, plan), run });
+      const { state, detail } = all.find(({ name }) => name === 'index') ?? {};
+      return [state, detail];
+    };
+    expect(await indexOf({})).toEqual(['running', expect.stringMatching(/the old one is asked first/)]);
+    const looked = { done: false, detail: 'building, 40 %' };
+    expect(await indexOf({ [keys.index]: looked })).toEqual(['running', 'building, 40 %']);
+    expect(await indexOf({ [keys.index]: { ...looked, done: true } })).toEqual(['done', 'building, 40 %']);
+    expect(await indexOf({}, 'in turn')).toEqual(['done', undefined]);
   });
 
   test('skips recall where the event asks for none', async () => {
