@@ -1,8 +1,11 @@
 import { spawn } from 'node:child_process';
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { mkdir, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { Writable } from 'node:stream';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { main } from '../../../infra/local/cli/main.ts';
 
 /** The command line as its users meet it: a process, its exit code, and what it prints. */
@@ -36,7 +39,9 @@ export function commandLine(directory: string): (args: readonly string[], option
 /** `vecferry` with these arguments. */
 export function spawnCommand(args: readonly string[], options: Watching = {}): Promise<Answer> {
   return new Promise<Answer>((resolve, reject) => {
-    const child = spawn(process.execPath, ['infra/local/vecferry.mjs', ...args], {
+    const reports = mkdtempSync(join(tmpdir(), 'vecferry-report-'));
+    const reporting = ['--report-on-signal', `--report-directory=${reports}`, '--report-exclude-env'];
+    const child = spawn(process.execPath, [...reporting, 'infra/local/vecferry.mjs', ...args], {
       env: { ...process.env, NODE_OPTIONS: '' },
     });
     let out = '';
@@ -48,16 +53,28 @@ export function spawnCommand(args: readonly string[], options: Watching = {}): P
     child.stderr.on('data', (data) => (err += data));
     child.on('error', reject);
     // Told by what it has said, and not by a test that has no more time.
-    const late = setTimeout(() => {
-      err += `killed by its test: it has not ended after ${longestMs / 1000} s`;
+    const late = setTimeout(async () => {
+      child.kill('SIGUSR2');
+      await sleep(5000);
+      err += `killed by its test: it has not ended after ${longestMs / 1000} s; ${whereItIs(reports)}`;
       child.kill('SIGKILL');
     }, longestMs);
     child.on('close', (code) => {
       clearTimeout(late);
+      rmSync(reports, { recursive: true, force: true });
       resolve({ code, out, err, events: () => eventsOf(out) });
     });
     child.stdin.end(options.input ?? '');
   });
+}
+
+/** What Node's diagnostic report says that a process is at, and what it has open. */
+function whereItIs(reports: string): string {
+  const [name] = readdirSync(reports);
+  if (name === undefined) return 'it does not say where it is, so it is busy in one call';
+  const { javascriptStack, libuv } = JSON.parse(readFileSync(join(reports, name), 'utf8'));
+  const open = libuv.filter((handle: Record<string, unknown>) => handle['is_active'] && handle['is_referenced']);
+  return JSON.stringify({ javascriptStack, open });
 }
 
 /**

@@ -235,7 +235,13 @@ describe('a canary', () => {
   }
 
   test('shows each step as it comes, and ends with all readers on the target', async () => {
-    const run = await reading('steps', true, () => vecferry(['run', inSteps('steps'), '--run', 'steps']));
+    // Nobody reads before the first step was shown, or it might be over before anybody looks.
+    const shown = Promise.withResolvers<void>();
+    const running = vecferry(['run', inSteps('steps'), '--run', 'steps'], {
+      onLine: (line) => (/^cutover +step 1 of 2/.test(line) ? shown.resolve() : undefined),
+    });
+    await Promise.race([shown.promise, running]);
+    const run = await reading('steps', true, () => running);
     expect({ code: run.code, err: run.err }).toEqual({ code: 0, err: '' });
     expect(run.out).toMatch(/^cutover +step \d of 2: \d+ %/m);
     expect(run.out).toMatch(/^readers +20 % of the reads go to lancedb:records/m);
@@ -243,6 +249,17 @@ describe('a canary', () => {
     expect(run.out).toMatch(/^readers +cut over to the target/m);
     expect(await flagOf('steps')).toMatchObject(onTarget);
     expect((await vecferry(['status', 'steps'])).out).toMatch(/^cutover +done +readers are on lancedb:records$/m);
+  });
+
+  test('that Ctrl-C stops says that nobody watches its readers, and how they get back', async () => {
+    // Nobody reads, so the first step has too few requests and waits.
+    const run = await vecferry(['run', inSteps('unwatched'), '--run', 'unwatched'], {
+      onLine: (line, kill) => (/^readers +20 %/.test(line) ? kill() : undefined),
+    });
+    expect(run.code).toBe(130);
+    expect(run.out).toMatch(
+      /^readers +20 % .*; nobody watches them until the run goes on; vecferry .*rollback unwatched takes/m,
+    );
   });
 
   test('that breaches a bound takes readers back, says why, and fails with a code of its own', async () => {
