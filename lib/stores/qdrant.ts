@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { InvalidEvent, StoreUnavailable } from '../errors.ts';
 import { parseAs } from '../event.ts';
-import type { CollectionSchema } from '../schema.ts';
+import { type CollectionSchema, precisionSchema } from '../schema.ts';
 import { plural } from '../words.ts';
 import type { Capabilities, Description, ResolvedConnection, ResolvedEndpoint, Store, StoreKind } from './port.ts';
 import { type Admin, openAdmin } from './qdrant/admin.ts';
@@ -15,6 +15,7 @@ import { openRest } from './qdrant/rest.ts';
 import { howToSearch, searchOf, searchSettings, tuningOf } from './qdrant/search.ts';
 import {
   type CollectionInfo,
+  denseOf,
   hiddenOf,
   nativeOf,
   optionsSchema,
@@ -202,6 +203,7 @@ async function describe(admin: Admin, data: DataPath, rest: DataPath, notes: rea
   const told = [
     ...notes,
     ...(info.config.params.sharding_method === 'custom' ? [shardKeysNote] : []),
+    ...encodedVectorsOf(info).map(encodedNote),
     ...(strict.unindexed_filtering_retrieve === false ? [strictModeNote] : []),
     ...(countsExactly ? [] : [noExactNote]),
   ];
@@ -220,6 +222,18 @@ function refuseHidden(collection: string, info: CollectionInfo): void {
 
 const shardKeysNote =
   'the collection has custom sharding: its records are moved, which shard key each had is not; a Qdrant target shards by id';
+
+/** Vectors that are stored in another form than floats or bytes, as `'title' is turbo4`: what is read is what the server decodes. */
+export function encodedVectorsOf({ config }: CollectionInfo): readonly string[] {
+  return Object.entries(denseOf(config.params.vectors)).flatMap(([name, { datatype }]) =>
+    datatype === undefined || datatype === null || precisionSchema.safeParse(datatype).success
+      ? []
+      : [`'${name}' is ${datatype}`],
+  );
+}
+
+const encodedNote = (vector: string): string =>
+  `vector ${vector}, a form that keeps no exact floats: it is moved as the server decodes it, and a Qdrant target keeps float32`;
 
 /** So it is on Qdrant Cloud unless the collection says otherwise (its documentation, Configure clusters). */
 const strictModeNote =

@@ -2,7 +2,8 @@ import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { QdrantClient } from '@qdrant/js-client-rest';
 import type { VectorSpec } from '../../lib/schema.ts';
 import type { Store } from '../../lib/stores/port.ts';
-import { qdrant } from '../../lib/stores/qdrant.ts';
+import { infoSchema, vectorsOf } from '../../lib/stores/qdrant/settings.ts';
+import { encodedVectorsOf, qdrant } from '../../lib/stores/qdrant.ts';
 import { makeBatch, makeSchema } from '../make.ts';
 import { qdrantGrpcUrl, qdrantUrl } from '../servers/urls.ts';
 import { until } from '../until.ts';
@@ -62,6 +63,25 @@ describe('settings', () => {
       quantization_config: { scalar: { type: 'int8', quantile: 0.99, always_ram: true } },
       metadata: { team: 'search', since: 2024 },
     },
+  });
+
+  test('name a datatype that no release of ours knows, and are read all the same: a server is newer than its tools', () => {
+    const named = {
+      a: { size: 4, distance: 'Dot', datatype: 'turbo4' },
+      b: { size: 4, distance: 'Dot', datatype: 'uint8' },
+    };
+    const info = infoSchema.parse({
+      status: 'green',
+      optimizer_status: 'ok',
+      segments_count: 1,
+      config: { params: { vectors: named }, hnsw_config: { m: 16 }, optimizer_config: {} },
+      payload_schema: {},
+    });
+    expect(encodedVectorsOf(info)).toEqual(["'a' is turbo4"]);
+    expect(vectorsOf(info).map(({ name, precision }) => [name, precision])).toEqual([
+      ['a', 'float32'],
+      ['b', 'uint8'],
+    ]);
   });
 
   test('that creating a collection does not take, or a load goes without, are given once the load is over', async () => {

@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util';
 import { z } from 'zod';
 import { Incompatible } from '../../errors.ts';
 import type { Store } from '../../stores/port.ts';
@@ -87,8 +88,9 @@ export const hiddenIn = async (place: QdrantPlace, collection: string): Promise<
 export const paramsOf = (config: unknown): Readonly<Record<string, unknown>> =>
   infoSchema.shape.config.safeParse(config).data?.params ?? {};
 
+/** A server gives its payload indexes, a hash map of Rust's, in another order every time. */
 export const isSetUpAs = (found: SetUp, { config, fields }: SetUp): boolean =>
-  JSON.stringify([found.config, found.fields]) === JSON.stringify([config, fields]);
+  isDeepStrictEqual([found.config, found.fields], [config, fields]);
 
 export async function withStore<T>(
   place: QdrantPlace,

@@ -1,5 +1,12 @@
 import { z } from 'zod';
-import type { CollectionSchema, Distance, Precision, VectorIndex, VectorSpec } from '../../schema.ts';
+import {
+  type CollectionSchema,
+  type Distance,
+  type Precision,
+  precisionSchema,
+  type VectorIndex,
+  type VectorSpec,
+} from '../../schema.ts';
 
 /**
  * A collection's settings between Qdrant's words and ours. What only Qdrant understands stands in the schema's `native`,
@@ -61,7 +68,8 @@ const hnswInfo = z.looseObject({
 const vectorInfo = z.looseObject({
   size: z.int().positive(),
   distance: z.enum(['Cosine', 'Dot', 'Euclid', 'Manhattan']),
-  datatype: z.enum(['float32', 'float16', 'uint8']).nullish(),
+  /** Newer servers have `turbo4` besides (VectorStorageDatatype in Qdrant's source), and may get more: what is read are floats in any case. */
+  datatype: z.string().nullish(),
   hnsw_config: hnswInfo.nullish(),
   quantization_config: setting.nullish(),
   multivector_config: setting.nullish(),
@@ -141,7 +149,7 @@ export function vectorsOf({ config }: CollectionInfo): readonly VectorSpec[] {
   const dense = Object.entries(denseOf(config.params.vectors)).map(([name, vector]): VectorSpec => {
     const isMulti = vector.multivector_config !== undefined && vector.multivector_config !== null;
     const hnsw = { ...withoutNulls(config.hnsw_config), ...withoutNulls(vector.hnsw_config ?? {}) };
-    const precision: Precision = vector.datatype ?? 'float32';
+    const precision: Precision = precisionSchema.safeParse(vector.datatype ?? 'float32').data ?? 'float32';
     return {
       name,
       kind: isMulti ? 'multi' : 'dense',

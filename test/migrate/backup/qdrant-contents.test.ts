@@ -7,6 +7,7 @@ import {
   readContents,
   unprovenIn,
 } from '../../../lib/migrate/backup/qdrant-contents.ts';
+import { isSetUpAs } from '../../../lib/migrate/backup/qdrant-describe.ts';
 import { settingsAdded, settingsLost } from '../../../lib/migrate/backup/qdrant-settings.ts';
 import type { Store } from '../../../lib/stores/port.ts';
 
@@ -183,6 +184,13 @@ describe('a payload in one spelling', () => {
 });
 
 describe('how a collection was set up', () => {
+  test('is the same in any order of its members: a collection that is as it was is restored in place, and goes on answering', () => {
+    const setUp = { config: { m: 16, ef: 100 }, fields: { rank: 'integer', word: { type: 'keyword', on_disk: true } } };
+    const again = { config: { ef: 100, m: 16 }, fields: { word: { on_disk: true, type: 'keyword' }, rank: 'integer' } };
+    expect(isSetUpAs(again, setUp)).toBe(true);
+    expect(isSetUpAs({ ...again, fields: { rank: 'integer' } }, setUp)).toBe(false);
+  });
+
   const held = {
     config: { hnsw: { m: 16, payload_m: null }, list: [1, 2], quantization: null },
     fields: { rank: 'integer' },
