@@ -6,6 +6,7 @@ import { seededRandom } from '../../lib/sample.ts';
 import type { CollectionSchema, FieldSpec, VectorSpec } from '../../lib/schema.ts';
 import type { Store, StoreKind } from '../../lib/stores/port.ts';
 import { canonicalJson, makeBatch, makeSchema } from '../make.ts';
+import { until } from '../until.ts';
 import { deleteContract } from './contract-delete.ts';
 import { dropContract } from './contract-drop.ts';
 import { insertContract } from './contract-insert.ts';
@@ -377,10 +378,7 @@ function schemaOf(kind: StoreKind, id: string, vectors: VectorSpec[]): Collectio
 
 async function buildIndex(store: Store, schema: CollectionSchema): Promise<void> {
   await store.buildIndex(schema);
-  for (let waited = 0; !(await store.indexProgress(schema)).done; waited++) {
-    if (waited > 200) throw new Error('the index was not built within 20 s');
-    await new Promise((resolve) => setTimeout(resolve, 100));
-  }
+  await until(async () => (await store.indexProgress(schema)).done, 'the index');
 }
 
 function dense(batch: Batch, name: string) {

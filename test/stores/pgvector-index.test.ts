@@ -155,7 +155,10 @@ describe('searches of two indexes that are there at once', () => {
       await query(`CREATE INDEX ON ${table} (topic)`);
       const before = await connections();
       await asPlainRole(table, async (url) => {
-        const from = (await (await open(table, { to, url })).indexes?.now())?.index ?? { kind: 'none' };
+        const first = await open(table, { to, url });
+        const from = (await first.indexes?.now())?.index ?? { kind: 'none' };
+        // Its connection would be waited for until it is idle for too long.
+        await close(first);
         const [source, target] = [
           await open(table, { side: 'source', from, to, url }),
           await open(table, { from, to, url }),
