@@ -6,6 +6,7 @@ import { parseAs } from '../event.ts';
 import { serverError, storeError } from '../stores/pgvector/errors.ts';
 import { chainOf, endOf, faultsOf, type Head, isAcceptance, type KeptHistory, type Line } from './history-lines.ts';
 import type { SqlRow, SqlSession } from './session.ts';
+import { readOnlyAdvice } from './sql-error.ts';
 
 /**
  * The history as a table of PostgreSQL, beside what it tells of: a migration and its line are one transaction. The lock is an advisory
@@ -102,8 +103,16 @@ export function postgresHistory(session: SqlSession, store: string, schema = 'pu
   const where = `${schema}.${table} of '${store}'`;
   let isLocked = false;
   const told = (error: unknown): Error => {
+    const code = serverError(error)?.code;
     const shown = storeError(error, `the history of migrations, ${where}`);
-    if (serverError(error)?.code !== '42501') return shown;
+    if (code === '25006') return new Incompatible(`${shown.message}; ${readOnlyAdvice}`, { cause: error });
+    // undefined_table, with the lock in hand: it was there when the lock was taken.
+    if (code === '42P01' && isLocked)
+      return new Incompatible(
+        `the history of migrations, ${where}, was dropped or renamed by a statement of this migration; take it out`,
+        { cause: error },
+      );
+    if (code !== '42501') return shown;
     const how = `it needs SELECT and INSERT on that table, UPDATE too on ${headTable} beside it, and the first up CREATE in that schema: GRANT them, or name a schema of your own in vecferry.yaml: historySchema: ops`;
     return new AccessDenied(`${shown.message}; ${how}`, { cause: error });
   };

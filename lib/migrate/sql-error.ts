@@ -8,8 +8,17 @@ import type { SqlStatement } from './sql/split.ts';
 const passing: readonly string[] = ['55P03', '40P01', '40001'];
 export const isPassing = (error: unknown): boolean => passing.includes(serverError(error)?.code ?? '');
 
-/** @param statement undefined: of the transaction's end, where deferred constraints are checked. */
-export function sqlError(error: unknown, path: string, statement: SqlStatement | undefined): Error {
+export const isLockTimeout = (error: unknown): boolean => serverError(error)?.code === '55P03';
+
+/** 25006: a standby, or a role or database that is set so. */
+export const readOnlyAdvice =
+  'this server, role or database takes no writes: put the address of the primary into the secret, or look at default_transaction_read_only and at what the file sets';
+
+/**
+ * @param statement undefined: of the transaction's end, where deferred constraints are checked
+ * @param others who may hold the lock that was waited for; the empty text: nobody is known
+ */
+export function sqlError(error: unknown, path: string, statement: SqlStatement | undefined, others = ''): Error {
   if (error instanceof VecferryError) return error;
   const place = statement === undefined ? `${path}, at COMMIT` : `${path}, line ${lineWithin(statement, error)}`;
   const shown = statement === undefined ? '' : ` (in: ${firstLine(statement.text)})`;
@@ -27,7 +36,8 @@ export function sqlError(error: unknown, path: string, statement: SqlStatement |
   const { code } = server;
   if (code === '55P03') {
     const how = 'others hold the table; try at a quieter time, end who holds it, or give it longer with --lock-timeout';
-    return new Throttled(`${text}; ${how}`, { cause: error });
+    const who = others === '' ? '' : `. Transactions that are open now, the oldest first: ${others}`;
+    return new Throttled(`${text}; ${how}${who}`, { cause: error });
   }
   // query_canceled: nothing is wrong with the statement, so the same command may go on.
   if (code === '57014') {
@@ -37,6 +47,13 @@ export function sqlError(error: unknown, path: string, statement: SqlStatement |
   }
   if (code === '53300' || code === '40P01' || code === '40001') return new Throttled(text, { cause: error });
   if (code === '42501' || code.startsWith('28')) return new AccessDenied(text, { cause: error });
+  if (code === '25006') return new Incompatible(`${text}; ${readOnlyAdvice}`, { cause: error });
+  // invalid_transaction_termination
+  if (code === '2D000') {
+    const how =
+      'a procedure that commits cannot be called in a transaction, as a file is one; in a file of its own write DO $$ BEGIN CALL …; COMMIT; END $$, which is carried out without one';
+    return new Incompatible(`${text}; ${how}`, { cause: error });
+  }
   // duplicate_table, _object, _column, _function, _schema: postgresql.org/docs/current/errcodes-appendix.html
   if (['42P07', '42710', '42701', '42723', '42P06'].includes(code)) {
     const how =

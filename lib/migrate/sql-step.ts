@@ -6,7 +6,7 @@ import { noticeDeath, type SqlSession, sessionSettings } from './session.ts';
 import { parseSql } from './sql/parse.ts';
 import { sqlParts } from './sql/parts.ts';
 import { type SqlStatement, splitStatements, transactionControl } from './sql/split.ts';
-import { firstLine, isPassing, sqlError } from './sql-error.ts';
+import { firstLine, isLockTimeout, isPassing, sqlError } from './sql-error.ts';
 
 /** A SQL file, or what takes it back, as a step: one transaction with its line in the history, or statement by statement where it can be none. */
 
@@ -95,6 +95,14 @@ function mustFit(statements: readonly SqlStatement[], where: string): boolean {
       `${where}, line ${discard.line}: DISCARD would let go of the lock of migrations; take it out`,
       { ids: [where] },
     );
+  const encoding = statements.find(
+    ({ kind, text }) => kind === 'VariableSetStmt' && setsEncoding.test(text) && !isUtf8.test(text),
+  );
+  if (encoding !== undefined)
+    throw new InvalidEvent(
+      `${where}, line ${encoding.line}: ${firstLine(encoding.text)}: the file is sent as the UTF-8 that it is, and the server would read other letters; take it out`,
+      { ids: [where] },
+    );
   const alone = statements.find(({ isTransactional }) => !isTransactional);
   if (alone === undefined) return true;
   const other = statements.find(({ isTransactional, kind }) => isTransactional && kind !== 'VariableSetStmt');
@@ -105,10 +113,20 @@ function mustFit(statements: readonly SqlStatement[], where: string): boolean {
   });
 }
 
+/** SET client_encoding TO …, and SQL's own SET NAMES …, of pg_dump with --encoding. */
+const setsEncoding = /^set\s+((session|local)\s+)?(client_encoding|names)\b/i;
+const isUtf8 = /\b(utf-?8|unicode|default)\b/i;
+
 type Running = SqlStepInput & { readonly session: SqlSession; readonly statements: readonly SqlStatement[] };
 
 /** Ends what a file has set for its session, so that the next one finds what the first one found. */
 const reset = `RESET SESSION AUTHORIZATION; RESET ROLE; RESET ALL; ${sessionSettings}`;
+
+/**
+ * What a file has made for its session and not for the database: a temporary table would stand before the real one of its name in the next
+ * file. With the next file's BEGIN, so that it takes no journey of its own. DISCARD ALL would let go of our lock.
+ */
+const forgetSession = 'CLOSE ALL; DEALLOCATE ALL; UNLISTEN *; DISCARD TEMP; DISCARD SEQUENCES;';
 
 async function runTransaction(running: Running, record: () => Promise<void>): Promise<void> {
   const { limits, onRetry, where } = running;
@@ -136,6 +154,7 @@ async function tryTransaction(
 ): Promise<void> {
   let current: SqlStatement | undefined = statements[0];
   try {
+    await session.run(forgetSession);
     await session.run(`BEGIN; ${localLimits(limits)} ${session.canNoticeDeath === true ? noticeDeath(true) : ''}`);
     for (const statement of statements) {
       current = statement;
@@ -149,8 +168,22 @@ async function tryTransaction(
     // The first error says more than that of a connection which is gone.
     await session.run('ROLLBACK').catch(() => undefined);
     await session.run(reset).catch(() => undefined);
-    throw sqlError(error, where, current);
+    throw sqlError(error, where, current, isLockTimeout(error) ? await inTheWay(session) : '');
   }
+}
+
+/** Transactions of others that are open just now, the oldest first: one of them holds what was waited for. */
+async function inTheWay(session: SqlSession): Promise<string> {
+  const rows = await session
+    .rows(
+      `SELECT pg_catalog.format('server process %s (%s, %s, since %s UTC: %s)', pid, coalesce(nullif(application_name, ''), usename::text), state,
+         to_char(xact_start, 'HH24:MI:SS'), pg_catalog.left(pg_catalog.regexp_replace(query, '\\s+', ' ', 'g'), 80)) AS text
+       FROM pg_catalog.pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() AND xact_start IS NOT NULL
+         AND backend_type = 'client backend' ORDER BY xact_start LIMIT 3`,
+    )
+    // Whom it may not be told goes without it.
+    .catch(() => []);
+  return rows.map(({ text }) => text).join('; ');
 }
 
 const localLimits = ({ lockTimeoutMs, statementTimeoutMs }: SqlLimits): string =>
@@ -158,6 +191,7 @@ const localLimits = ({ lockTimeoutMs, statementTimeoutMs }: SqlLimits): string =
 
 async function runEach(running: Running, record: () => Promise<void>): Promise<void> {
   const { session, statements, limits, where, piecewise } = running;
+  await session.run(forgetSession);
   for (const [index, statement] of statements.entries()) {
     const number = index + 1;
     if (number < piecewise.from) {
