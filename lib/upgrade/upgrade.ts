@@ -8,7 +8,8 @@ import { shardFormat } from '../shard/footer.ts';
 import type { ByteRanges } from '../shard/parquet-file.ts';
 import { releaseMemory } from '../shard/parquet-wasm.ts';
 import { type UpgradeMark, upgradeMark } from '../stores/files/upgraded.ts';
-import { type FolderFile, liesWithin, openPlace, type UpgradePlace, type WatchedBytes } from './folder.ts';
+import { plural } from '../words.ts';
+import { type FolderFile, isS3, liesWithin, openPlace, type UpgradePlace, type WatchedBytes } from './folder.ts';
 import { leftAside, type Made, makeFile } from './upgrade-file.ts';
 
 /**
@@ -130,12 +131,14 @@ async function upgrade(input: UpgradeInput, from: UpgradePlace, into: UpgradePla
   await check(input, from, into);
   const { out, rules, signal, onFile } = input;
   const { objects } = into;
-  await putJson(objects, begunKey, begunOf(from.where, rules));
-  await into.clearHalves();
   const { files, odd } = await from.files();
   const aside = [...odd, ...files.flatMap(({ name }) => (leftAside(name) ? [name] : []))];
   const data = files.filter(({ name }) => !leftAside(name));
   const names = shardNames(data);
+  if (!isS3(into.where)) refuseFileAndFolder(data, names, from);
+  await refuseLeftovers(data, names, from, into);
+  await putJson(objects, begunKey, begunOf(from.where, rules));
+  await into.clearHalves();
   const taken = new Set(data.map(({ name }) => names.get(name) ?? name));
   const mark = async (isDone: boolean, left: readonly string[]): Promise<void> => {
     for (const place of placesOf(data.filter(({ name }) => oddName(name) === undefined))) {
@@ -157,6 +160,54 @@ async function upgrade(input: UpgradeInput, from: UpgradePlace, into: UpgradePla
   return { out, files: done, aside, isStopped: false };
 }
 
+/** S3 has keys `a` and `a/b` side by side; on a disk `a` is a file or a folder. @throws Incompatible before anything is written */
+function refuseFileAndFolder(
+  data: readonly FolderFile[],
+  names: ReadonlyMap<string, string>,
+  { where }: UpgradePlace,
+): void {
+  const made = data.filter(({ name }) => oddName(name) === undefined).map(({ name }) => names.get(name) ?? name);
+  const folders = placesOf(made.map((name) => ({ name })));
+  const both = made.filter((name) => folders.has(`${name}/`));
+  if (both.length === 0) return;
+  throw new Incompatible(
+    `${where} holds ${namesOf(both)} both as an object and as a folder, which no disk can: name an --out in S3, or give the ${plural(both.length, 'object')} another key`,
+    { ids: both },
+  );
+}
+
+/**
+ * What an earlier call made of a file that is gone since, or has another name now: left where it is, its records would be read once more,
+ * or against somebody's will. @throws RunMismatch before anything is written
+ */
+async function refuseLeftovers(
+  data: readonly FolderFile[],
+  names: ReadonlyMap<string, string>,
+  from: UpgradePlace,
+  into: UpgradePlace,
+): Promise<void> {
+  const there = new Set(data.map(({ name }) => name));
+  const claimed = new Set(data.flatMap(({ name }) => [names.get(name) ?? name]));
+  const start = noteKey('').slice(0, -'.json'.length);
+  const left: string[] = [];
+  for (const key of (await into.what()) === 'folder' ? await into.objects.list(start) : []) {
+    const file = key.slice(start.length, -'.json'.length);
+    if (there.has(file)) continue;
+    const note = await getJson(into.objects, key, noteSchema);
+    // Deleted by hand, or to be made anew of another file.
+    if (note === undefined || claimed.has(note.to) || (await into.find(note.to)) === undefined) continue;
+    left.push(`${note.to} (of ${file})`);
+  }
+  if (left.length === 0) return;
+  throw new RunMismatch(
+    `${into.where} holds ${namesOf(left)}, made of what is no longer in ${from.where}: renamed there, its records would be here twice. Delete it in ${into.where}, put the file back, or name another folder with --out`,
+    { ids: left },
+  );
+}
+
+const namesOf = (names: readonly string[]): string =>
+  names.slice(0, 10).join(', ') + (names.length > 10 ? `, … (${names.length})` : '');
+
 /** Why a file of this name cannot stand in a folder of every kind, where it cannot: S3 has keys that are no paths. */
 function oddName(name: string): string | undefined {
   if (name.includes('\\')) return 'has a backslash in its name';
@@ -165,7 +216,7 @@ function oddName(name: string): string | undefined {
 }
 
 /** Every folder that holds data, at any depth, with a / at its end, and the top one as ''. */
-function placesOf(files: readonly FolderFile[]): ReadonlySet<string> {
+function placesOf(files: readonly Pick<FolderFile, 'name'>[]): ReadonlySet<string> {
   const above = files.flatMap(({ name }) => [...name.matchAll(/\//g)].map(({ index }) => name.slice(0, index + 1)));
   return new Set(['', ...above]);
 }
@@ -287,7 +338,9 @@ async function hashOf(bytes: ByteRanges): Promise<string> {
 
 /** What the files are called as shards of the current format: JSON lines become Parquet. Where that name is taken the old one stays in it. */
 function shardNames(files: readonly FolderFile[]): ReadonlyMap<string, string> {
-  const taken = new Set(files.map(({ name }) => name));
+  // A folder may be called as a file: Spark and pandas write words.parquet/part-0.parquet.
+  const folders = [...placesOf(files)].map((place) => place.slice(0, -1));
+  const taken = new Set([...files.map(({ name }) => name), ...folders]);
   return new Map(
     files.map(({ name }) => {
       const plain = name.replace(/\.(jsonl|ndjson)$/i, '.parquet');

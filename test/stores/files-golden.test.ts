@@ -136,7 +136,9 @@ describe('files that others wrote are read to the last float', () => {
 
   test('every golden file is one of these', async () => {
     const read = new Set(cases.map(([file]) => file.split('/')[0]));
-    const there = (await readdir(golden)).filter((name) => !/\.(py|mjs|md)$|^(bad|odd|pages|duckdb\.parquet)$/.test(name));
+    const there = (await readdir(golden)).filter(
+      (name) => !/\.(py|mjs|md)$|^(bad|odd|pages|duckdb\.parquet)$/.test(name),
+    );
     expect(there.filter((name) => !read.has(name))).toEqual([]);
   });
 

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { mkdirSync, mkdtempSync, readFileSync, truncateSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { S3Client } from '@aws-sdk/client-s3';
@@ -109,6 +109,21 @@ describe('vecferry upgrade s3://BUCKET/PREFIX', () => {
     await upgrade(join(folder, 'old'), 's3://data/three-up');
     for (const name of ['a/1.parquet', 'a/2.parquet', 'golden.parquet'])
       expect(readFileSync(join(folder, 'down', name)).equals((await objects.get(`three-up/${name}`))!)).toBe(true);
+  });
+
+  test('keys that a disk cannot hold side by side are refused before anything is written, and S3 takes them', async () => {
+    await objects.put('both/a.parquet', readFileSync('test/data/shards/format-2.parquet'));
+    await objects.put('both/a.parquet/b.jsonl', old([2]));
+    const out = join(mkdtempSync(join(tmpdir(), 'vecferry-s3-')), 'down');
+    await expect(upgrade('s3://data/both', out)).rejects.toMatchObject({
+      name: 'Incompatible',
+      message: expect.stringMatching(
+        /^s3:\/\/data\/both holds a\.parquet both as an object and as a folder, .* --out in S3/,
+      ),
+    });
+    expect(existsSync(out)).toBe(false);
+    const { files: made } = await upgrade('s3://data/both', 's3://data/both-new');
+    expect(made.map(({ how }) => how)).toEqual(['copied', 'upgraded']);
   });
 
   test('a folder that somebody made in the console is an empty one', async () => {

@@ -6,6 +6,7 @@ import {
   mkdtempSync,
   readdirSync,
   readFileSync,
+  renameSync,
   rmSync,
   statSync,
   symlinkSync,
@@ -140,6 +141,40 @@ describe('upgrade', () => {
     const { batch } = await decodeShard(readFileSync(`${folder}-new/a.jsonl.parquet`), 'a.jsonl.parquet');
     expect(batch.ids).toEqual(['1']);
     expect((await upgrade(folder)).files.map(({ wasThere }) => wasThere)).toEqual([true, true]);
+  });
+
+  test('a file and a folder whose names would be one keep both', async () => {
+    const folder = makeFolder();
+    put(folder, 'a.jsonl', old([1]));
+    put(folder, 'a.parquet/b.jsonl', old([2]));
+    const { files: made } = await upgrade(folder);
+    expect(made.map(({ how, to }) => `${how} ${to}`)).toEqual([
+      'upgraded a.jsonl.parquet',
+      'upgraded a.parquet/b.parquet',
+    ]);
+  });
+
+  test('typed again after a file was renamed it is refused with nothing written, for its records would be there twice', async () => {
+    const folder = makeFolder();
+    for (const name of ['a', 'b']) put(folder, `x/${name}.jsonl`, old([1]));
+    await upgrade(folder);
+    const out = `${folder}-new`;
+    const before = contentOf(out);
+    renameSync(join(folder, 'x/a.jsonl'), join(folder, 'x/c.jsonl'));
+    await expect(upgrade(folder)).rejects.toMatchObject({
+      name: 'RunMismatch',
+      message: expect.stringMatching(
+        /holds x\/a\.parquet \(of x\/a\.jsonl\), .* Delete it in .*, or name another folder with --out/,
+      ),
+    });
+    expect(contentOf(out)).toEqual(before);
+    rmSync(join(out, 'x/a.parquet'));
+    const { files: made } = await upgrade(folder);
+    expect(made.map(({ to }) => to)).toEqual(['x/b.parquet', 'x/c.parquet']);
+    expect(readdirSync(join(out, 'x')).filter((name) => name.endsWith('.parquet'))).toEqual(['b.parquet', 'c.parquet']);
+    // A file of another kind whose shard would have the same name takes its place.
+    renameSync(join(folder, 'x/c.jsonl'), join(folder, 'x/c.ndjson'));
+    expect((await upgrade(folder)).files.map(({ to }) => to)).toEqual(['x/b.parquet', 'x/c.parquet']);
   });
 
   test('typed again it makes nothing again, but for what was altered in either folder, and what was mended', async () => {
