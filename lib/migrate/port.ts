@@ -92,6 +92,8 @@ export interface Step {
   readonly isTransactional: boolean;
   /** What it would do, a line each: the SQL, or requests in words. What a dry run prints. */
   readonly lines: readonly string[];
+  /** Of `lines` those that are told again once it is done: what searches find otherwise now, and nobody has measured. */
+  readonly unvalidated?: readonly string[];
   /**
    * Of a step that is no transaction: what takes it back, worked out before anything is changed. It stands in the `begun up` line, so that
    * a step that dies half way can still be taken back whole. Left out: by nothing.

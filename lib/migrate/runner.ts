@@ -49,6 +49,7 @@ export type MigrationNews =
       readonly name: string;
       readonly direction: Direction;
       readonly milliseconds: number;
+      readonly unvalidated?: readonly string[];
     }
   /** Noted as applied, and not run. */
   | { readonly kind: 'baseline'; readonly number: number; readonly name: string }
@@ -274,7 +275,9 @@ async function carryOutOne(
     );
     throw isDone ? lostAfterDone(name, error) : error;
   }
-  tell({ kind: 'done', number, name, direction, milliseconds: now().getTime() - began.getTime() });
+  const { unvalidated = [] } = step;
+  const told = direction === 'up' && unvalidated.length > 0 ? { unvalidated } : {};
+  tell({ kind: 'done', number, name, direction, milliseconds: now().getTime() - began.getTime(), ...told });
   return ended === undefined ? added : [...added, ended];
 }
 

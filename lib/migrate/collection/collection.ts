@@ -68,7 +68,7 @@ export async function collectionDown(input: CollectionStepInput & { readonly app
     );
   const { store, actions, notes } = parseRollback(applied.rollback, file);
   const steps = actions.map((action): Planned => ({ action, line: lineOf(action) }));
-  return stepOf({ ...input, store, plan: { steps, inverse: [], notes }, rollback: undefined });
+  return stepOf({ ...input, store, plan: { steps, inverse: [], notes, unvalidated: [] }, rollback: undefined });
 }
 
 /** Reads a collection file. @throws InvalidEvent naming each field that is wrong. */
@@ -116,6 +116,7 @@ async function planChanges({ file, store, changes, earlier }: ChangesInput): Pro
       // Of several collections one that cannot be brought back makes all of it final.
       inverse: inverses.includes(undefined) ? undefined : inverses.toReversed().flatMap((each) => each ?? []),
       notes: plans.flatMap(({ notes }) => notes),
+      unvalidated: plans.flatMap(({ unvalidated }) => unvalidated),
     };
   } finally {
     await planner.close();
@@ -175,11 +176,13 @@ function stepOf({ file, config, copy, rollBack, store: name, plan, rollback }: S
   const store = storeOf(config, name, file);
   const hands: Hands = { copy, rollBack };
   const lines = plan.steps.map(({ line }) => `${name}: ${line}`);
-  const notes = plan.notes.map((note) => `${name}: ${note}`);
+  const unvalidated = plan.unvalidated.map((note) => `${name}: ${note}`);
+  const notes = [...plan.notes.map((note) => `${name}: ${note}`), ...unvalidated];
   return {
     file,
     isTransactional: false,
     lines: lines.length === 0 ? [`${name}: nothing to do, all of it is there`, ...notes] : [...lines, ...notes],
+    ...(unvalidated.length > 0 && { unvalidated }),
     rollback,
     run: async (record) => {
       const planner = await openPlanner(store);

@@ -14,7 +14,7 @@ import {
 } from '../../stores/pgvector/catalog.ts';
 import { indexName, maxIndexedDimensions } from '../../stores/pgvector/index.ts';
 import { quoteName, quoteTable, quoteText, type TableName } from '../../stores/pgvector/names.ts';
-import { add, type Draft } from './draft.ts';
+import { add, type Draft, unvalidatedText } from './draft.ts';
 import type { Action } from './plan.ts';
 import { indexOfWords } from './port.ts';
 import type { Change, VectorWords } from './words.ts';
@@ -125,9 +125,8 @@ function planVectorIndex(draft: Draft, table: Table, layout: Layout, field: Vect
     if (own.some((index) => distanceOf(index) === distance && isSame(indexOf(index), wanted))) return;
     const name = freeIndexName(layout, column.name, wanted.kind);
     const sql = createSql(table, { column: column.name, form, distance, dimension, index: wanted, name });
-    const unchecked = 'what it finds is not validated, which an event with "index" does (docs/index-change.md)';
-    const note = chosen === undefined ? builtBeside : `${builtBeside}; ${unchecked}`;
-    add(draft, build(table, name, sql), [drop(table, name)], note);
+    add(draft, build(table, name, sql), [drop(table, name)], builtBeside);
+    draft.unvalidated.push(unvalidatedText(table.path, { vector: field.name, to: wanted }));
   }
   if (chosen !== undefined) add(draft, drop(table, chosen.name), [again(table, chosen)], 'the old index');
 }

@@ -80,6 +80,8 @@ export interface CollectionPlan {
   /** In the order they are carried out; undefined: only a backup brings back what goes. */
   readonly inverse: readonly Action[] | undefined;
   readonly notes: readonly string[];
+  /** What searches find otherwise afterwards, which no step measures. */
+  readonly unvalidated: readonly string[];
 }
 
 /** What a person reads of an action. @param why what comes of it */

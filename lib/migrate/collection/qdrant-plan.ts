@@ -7,12 +7,12 @@ import { type CollectionInfo, vectorsOf } from '../../stores/qdrant/settings.ts'
 import { qdrant } from '../../stores/qdrant.ts';
 import type { MigratedStore } from '../port.ts';
 import { copyEvent, leftOf, reasonsToCopy } from './copy.ts';
-import { add, type Draft, finish, newDraft } from './draft.ts';
+import { add, type Draft, finish, newDraft, unvalidatedText } from './draft.ts';
 import type { Action, CollectionPlan } from './plan.ts';
 import { copiesOf, mustBeOurs, type Wanted } from './planner.ts';
 import { type Found, findCollection, nameOfCopy, nameToCreate } from './qdrant-names.ts';
 import { checkedType, planPayloadIndexes } from './qdrant-payload.ts';
-import { bodyToCreate, settingsChange } from './qdrant-settings.ts';
+import { bodyToCreate, indexesIn, settingsChange } from './qdrant-settings.ts';
 import { checkIds, recordChanges, recordsOfSeeds } from './seeds.ts';
 import type { Change } from './words.ts';
 
@@ -92,6 +92,7 @@ async function planInPlace(there: There): Promise<void> {
   const { up, down, notes } = settingsChange(wanted.change, info);
   const back = down.map((old): Action => ({ do: 'change', collection, body: old }));
   if (up !== undefined) add(draft, { do: 'change', collection, body: up.body }, back, up.why);
+  draft.unvalidated.push(...indexesIn(up?.body ?? {}).map((index) => unvalidatedText(collection, index)));
   draft.notes.push(...notes);
   for (const { action, inverse, why } of planPayloadIndexes(wanted.change, info, collection))
     add(draft, action, inverse, why);

@@ -242,3 +242,16 @@ function isSame(one: unknown, other: unknown): boolean {
 function bodyOf(value: unknown): Body {
   return typeof value === 'object' && value !== null && !Array.isArray(value) ? { ...value } : {};
 }
+
+/** What a change means to searches, a member `index` of an event each: of the collection, then of its vectors. */
+export function indexesIn({ vectors, ...own }: Body): readonly Body[] {
+  const each = Object.entries(bodyOf(vectors ?? {})).map(([vector, body]) => [{ vector }, bodyOf(body)] as const);
+  return [[{}, own] as const, ...each].flatMap(([named, { hnsw_config: hnsw, quantization_config: quantization }]) => {
+    const { m, ef_construct: efConstruction } = bodyOf(hnsw ?? {});
+    const isSame = m === undefined && efConstruction === undefined;
+    if (isSame && quantization === undefined) return [];
+    const to = isSame ? {} : { to: withoutNulls({ kind: 'hnsw', m, efConstruction }) };
+    const wanted = quantization === 'Disabled' ? null : quantization;
+    return [{ ...named, ...to, ...(wanted !== undefined && { quantization: wanted }) }];
+  });
+}

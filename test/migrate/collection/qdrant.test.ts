@@ -98,6 +98,12 @@ seed:
     expect(patches[0]).toMatch(
       /: the graph is built anew in the background; .*vectors are quantized anew in the background$/,
     );
+    expect(applied.step.unvalidated).toEqual([
+      expect.stringContaining(
+        '"index":{"to":{"kind":"hnsw","efConstruction":200},"quantization":{"scalar":{"type":"int8"}}}',
+      ),
+      expect.stringContaining('"index":{"vector":"text","to":{"kind":"hnsw","m":32},"quantization":{"binary"'),
+    ]);
     const info = await ask('GET', `/collections/${name}`);
     expect(info.config).toMatchObject({
       hnsw_config: { m: 16, ef_construct: 200, on_disk: true },

@@ -147,6 +147,14 @@ describe('a table of pgvector', () => {
       drop: { payloadIndexes: ['tag'], aliases: [`${collection}_live`] },
     });
     const applied = await up(second, { config });
+    // Told before and after: a file measures nothing.
+    const unvalidated = [
+      expect.stringMatching(
+        /without validation.*vecferry run '.*"index":\{"vector":"embedding","to":\{"kind":"hnsw","m":8\}\}\}'/,
+      ),
+    ];
+    expect(applied.step.unvalidated).toEqual(unvalidated);
+    expect(applied.step.lines).toEqual(expect.arrayContaining(unvalidated));
     expect(await indexes(collection)).toEqual([
       expect.stringContaining('USING hnsw (embedding vector_l2_ops) WITH (m='),
       expect.stringContaining('USING hnsw (title vector_ip_ops)'),

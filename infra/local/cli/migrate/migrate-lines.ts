@@ -17,7 +17,10 @@ export function pendingLine({ name, kind }: MigrationFile): string {
 export function newsLines(news: MigrationNews): readonly string[] {
   if (news.kind === 'retry') return [`again    ${news.message}`];
   if (news.kind === 'baseline') return [`baseline ${news.name}  noted as applied, and not run`];
-  if (news.kind === 'done') return [`${label('done')} ${news.name}  ${shownTime(news.milliseconds)}`];
+  if (news.kind === 'done') {
+    const unvalidated = (news.unvalidated ?? []).map((each) => `${label('note')} ${each}`);
+    return [`${label('done')} ${news.name}  ${shownTime(news.milliseconds)}`, ...unvalidated];
+  }
   return [`${label(news.direction)} ${news.name}`];
 }
 
