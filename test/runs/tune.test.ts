@@ -14,12 +14,12 @@ test('tune finds settings that hold for Qdrant, which keeps none: unproven until
   const source = await endpointIn(runs, 'qdrant', 'tune_source');
   await runs.seed(source, schema, records());
   const target = { ...(await endpointIn(runs, 'qdrant', 'tuned')), options: weakGraph };
-  const recall = { queries: 150, k: 10, atLeast: 0.9, depths: [], tune: true };
+  const recall = { queries: 80, k: 10, atLeast: 0.9, depths: [], tune: true };
   const { run, outcome, report } = await runs.run({ source, target, validate: { recall }, cutover: null });
   expect([outcome.status, report?.verdict]).toEqual(['FAILED', 'unproven']);
   const [tuned] = report?.tuning ?? [];
   expect(tuned).toMatchObject({ set: 'sampled', k: 10, atLeast: 0.9, kept: false });
-  expect(tuned?.curve[0]).toMatchObject({ settings: { efSearch: 24 }, queries: 150 });
+  expect(tuned?.curve[0]).toMatchObject({ settings: { efSearch: 24 }, queries: 80 });
   // A wider search finds no less.
   const byWidth = tuned?.curve.toSorted((a, b) => (a.settings.efSearch ?? 0) - (b.settings.efSearch ?? 0)) ?? [];
   for (const [at, point] of byWidth.entries()) expect(point.mean).toBeGreaterThan((byWidth[at - 1]?.mean ?? 0) - 0.01);

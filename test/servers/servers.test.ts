@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, test } from '@jest/globals';
 import pg from 'pg';
+import { until } from '../until.ts';
 import { chromaUrl, postgresUrl } from './urls.ts';
 
 test('PostgreSQL 18 answers and has pgvector, because the pgvector store is tested against the real thing', async () => {
@@ -37,9 +38,7 @@ test('a server ends with the process that started it, even when that is killed',
   const url = String(line).trim();
   await connects(url).then((connected) => expect(connected).toBe(true));
   child.kill('SIGKILL');
-  const deadline = Date.now() + 10_000;
-  while ((await connects(url)) && Date.now() < deadline) await new Promise((resolve) => setTimeout(resolve, 100));
-  expect(await connects(url)).toBe(false);
+  await until(async () => !(await connects(url)), 'the end of the server');
 });
 
 test('the installer does nothing when the same requirements are installed', () => {

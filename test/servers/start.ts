@@ -41,7 +41,7 @@ export interface ServerOptions {
 
 const here = import.meta.dirname;
 const python = join(here, '..', '..', '.venv', 'bin', 'python');
-const startTimeoutMs = 60_000;
+const startTimeoutMs = 240_000;
 
 /** Starts all servers named, at once. @throws Error when one does not start; the others are stopped then. */
 export async function startServers(names: readonly ServerName[]): Promise<ReadonlyMap<ServerName, RunningServer>> {
