@@ -1,8 +1,10 @@
 import { hash } from 'node:crypto';
+import { setTimeout } from 'node:timers/promises';
 import { z } from 'zod';
-import { hasVector, type VectorColumn } from '../../batch.ts';
+import { type Batch, hasVector, type VectorColumn } from '../../batch.ts';
 import { canonicalNumber } from '../../compare/json-equal.ts';
-import type { Store } from '../../stores/port.ts';
+import { Throttled } from '../../errors.ts';
+import type { Range, Store } from '../../stores/port.ts';
 import { afterSpace, eachField, eachItem } from '../../stores/qdrant/json.ts';
 import { plural } from '../../words.ts';
 
@@ -69,7 +71,7 @@ export async function readContents(
     sums.set(aspect, there);
     return there;
   };
-  for await (const { batch } of store.read({ from: null, to: null }, pageLimits)) {
+  for await (const batch of pagesOf(store)) {
     const [ids, payloads] = [sumOf('ids'), sumOf('payload')];
     const vectors = [...batch.vectors].map(([name, column]) => ({ column, sum: sumOf(`vector '${name}'`) }));
     for (let at = 0; at < batch.count; at++) {
@@ -89,6 +91,27 @@ export async function readContents(
   }
   return { records, counts, doubles, magnitudes, sums, suspected };
 }
+
+/** Goes on where it was after a server was busy: strict mode's read_rate_limit counts pages. */
+async function* pagesOf(store: Pick<Store, 'read'>): AsyncGenerator<Batch> {
+  let range: Range = { from: null, to: null };
+  for (let waits = 0; ; ) {
+    try {
+      for await (const { batch, rest } of store.read(range, pageLimits)) {
+        if (rest !== null) range = rest;
+        waits = 0;
+        yield batch;
+      }
+      return;
+    } catch (error) {
+      if (!(error instanceof Throttled) || ++waits > maxWaits) throw error;
+      await setTimeout(Math.min(60_000, error.retryAfterMs ?? 1000 * waits));
+    }
+  }
+}
+
+/** In a row, without a page between them; read_rate_limit is by the minute. */
+const maxWaits = 10;
 
 function addDoubles(
   { doubles, magnitudes }: Pick<Contents, 'doubles' | 'magnitudes'>,

@@ -1,5 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import type { Batch } from '../../../lib/batch.ts';
+import { Throttled } from '../../../lib/errors.ts';
 import {
   canonicalPayload,
   contentsDifference,
@@ -143,6 +144,31 @@ describe('what a collection holds', () => {
       (at: number) => (at === 17 ? 0.1 : score(at)),
     ])
       expect(await difference(scored(score), scored(wrong))).toContain('payload of up to');
+  });
+
+  test('is read on where it was when a server is busy, as strict mode makes it by the page, and given up when it stays so', async () => {
+    const all = rows(300);
+    let asked = 0;
+    const busy: Pick<Store, 'read'> = {
+      async *read({ from }) {
+        // A page, and then no other in this read.
+        asked++;
+        const at = from === null ? 0 : Number(from);
+        const next = at + 100;
+        yield { batch: batchOf(all.slice(at, next)), rest: next < 300 ? { from: String(next), to: null } : null };
+        if (next < 300) throw new Throttled('busy', { retryAfterMs: 1 });
+      },
+    };
+    const [one, other] = [await readContents(busy), await contents(all)];
+    expect(asked).toBe(3);
+    expect(keepContents(one, one)).toEqual(keepContents(other, other));
+    const never: Pick<Store, 'read'> = {
+      // biome-ignore lint/correctness/useYield: it never comes to that
+      async *read() {
+        throw new Throttled('busy', { retryAfterMs: 1 });
+      },
+    };
+    await expect(readContents(never)).rejects.toMatchObject({ name: 'Throttled' });
   });
 
   test('names records to look at', async () => {
