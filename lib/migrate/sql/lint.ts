@@ -1,3 +1,4 @@
+import type { RangeVar } from 'libpg-query';
 import { InvalidEvent } from '../../errors.ts';
 import type { MigrationFile } from '../port.ts';
 import { type Ignored, ignoreForm, ignoresIn } from './ignore.ts';
@@ -188,10 +189,34 @@ function isNews({ rule }: SquawkFinding, verdicts: readonly Verdict[], linted: L
   const names = [rule, ...(sameAs[rule] ?? [])];
   if (verdicts.some((verdict) => names.includes(verdict.rule))) return false;
   if (decided.has(rule)) return false;
+  // A table that this file makes has no readers yet, also under another name and where squawk cannot see that it made it: CREATE TABLE AS.
+  const target = targetOf(linted.statement);
+  if (ofOthers.has(rule) && target !== undefined && linted.facts.isNew(target)) return false;
   if (rule !== 'adding-field-with-default') return true;
   // squawk takes every generated column for a stored one.
   return !addedColumns(linted).some(({ constraint }) => constraint('CONSTR_GENERATED')?.generated_kind === 'v');
 }
+
+/** The table that a statement changes. */
+function targetOf({ node }: ParsedStatement): RangeVar | undefined {
+  if ('AlterTableStmt' in node) return node.AlterTableStmt.relation;
+  if ('RenameStmt' in node) return node.RenameStmt.relation;
+  return 'IndexStmt' in node ? node.IndexStmt.relation : undefined;
+}
+
+/** Rules of squawk about those who use a table meanwhile, or its rows of before. */
+const ofOthers: ReadonlySet<string> = new Set([
+  'adding-field-with-default',
+  'adding-required-field',
+  'adding-serial-primary-key-field',
+  'ban-drop-column',
+  'ban-drop-not-null',
+  'constraint-missing-not-valid',
+  'disallowed-unique-constraint',
+  'renaming-column',
+  'require-concurrent-index-creation',
+  'require-concurrent-partition-detach',
+]);
 
 /** Rules on which ours see more than squawk, who does not know the files before, or our tables of the same file; they have the last word. */
 const decided: ReadonlySet<string> = new Set([

@@ -10,8 +10,51 @@ const lint = async (...files: readonly string[]): Promise<readonly LintFinding[]
   await lintFiles(files.map((text, i) => sqlFile(i + 1, text)));
 const rulesOf = (findings: readonly LintFinding[]): readonly string[] => findings.map(({ rule }) => rule);
 
+test('a table that the same file makes is changed as one likes, also by AS, in another schema, and under another name', async () => {
+  const fresh = [
+    'CREATE TABLE a (id bigint PRIMARY KEY, n int);',
+    'ALTER TABLE a ADD COLUMN b int NOT NULL;',
+    'ALTER TABLE a ALTER COLUMN b DROP NOT NULL;',
+    'ALTER TABLE a RENAME COLUMN n TO m;',
+    'ALTER TABLE a DROP COLUMN m;',
+    'ALTER TABLE a ADD CONSTRAINT u UNIQUE (b);',
+    'ALTER TABLE a RENAME TO c;',
+    'CREATE INDEX ON c (b);',
+    'CREATE SCHEMA s;',
+    'ALTER TABLE c SET SCHEMA s;',
+    'TRUNCATE s.c;',
+    'SET search_path = s;',
+    'ALTER TABLE c ADD COLUMN j json;',
+    'DROP TABLE c;',
+    'CREATE TABLE d AS SELECT 1 AS id;',
+    'CREATE INDEX ON d (id);',
+    'SELECT 1 AS id INTO e;',
+    'CREATE INDEX ON s.e (id);',
+    'CREATE MATERIALIZED VIEW f AS SELECT 1 AS id;',
+    'CREATE UNIQUE INDEX ON f (id);',
+    'CREATE TABLE g (id int) PARTITION BY LIST (id);',
+    'CREATE TABLE g1 PARTITION OF g FOR VALUES IN (1);',
+    'ALTER TABLE g DETACH PARTITION g1;',
+    'CREATE VIEW v AS SELECT 1;',
+    'ALTER VIEW v RENAME TO w;',
+    'ALTER SCHEMA s RENAME TO t;',
+  ];
+  expect(await lint(`-- migrate:up\n${fresh.join('\n')}\n-- migrate:down\n`)).toEqual([]);
+  // The next file finds a table with rows and readers, by the name that it has by then.
+  const later = ['CREATE TABLE a (id int, n int);', 'ALTER TABLE a RENAME TO c;'];
+  const files = [...later, 'CREATE INDEX ON c (n);'].map((text) => `-- migrate:up\n${text}\n-- migrate:down\n`);
+  expect(rulesOf(await lint(...files))).toEqual(['renaming-table', 'require-concurrent-index-creation']);
+});
+
 /** Each rule, with a statement that it is about and one beside it that is as it should be. */
 const cases: readonly (readonly [rule: string, bad: string, good: string])[] = [
+  ['adding-json-column', 'ALTER TABLE t ADD COLUMN a json;', 'ALTER TABLE t ADD COLUMN a jsonb;'],
+  ['renaming-schema', 'ALTER SCHEMA s RENAME TO t;', 'CREATE SCHEMA s; ALTER SCHEMA s RENAME TO t;'],
+  ['renaming-table', 'ALTER TABLE t SET SCHEMA s;', 'CREATE TABLE t (id int); ALTER TABLE t SET SCHEMA s;'],
+  ['renaming-table', 'ALTER VIEW v RENAME TO w;', 'ALTER VIEW v RENAME TO w; CREATE VIEW v AS SELECT * FROM w;'],
+  ['ban-drop-column', 'DROP EXTENSION vector CASCADE;', 'DROP EXTENSION vector;'],
+  ['ban-drop-column', 'DROP TYPE mood CASCADE;', 'DROP TYPE mood;'],
+  ['ban-drop-table', 'DROP OWNED BY ada;', 'REASSIGN OWNED BY ada TO bob;'],
   [
     'adding-required-field',
     'ALTER TABLE t ADD COLUMN a text NOT NULL;',

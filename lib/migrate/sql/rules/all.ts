@@ -1,4 +1,10 @@
-import { addingFieldWithDefault, addingNotNullableField, addingRequiredField, dropColumn } from './columns.ts';
+import {
+  addingFieldWithDefault,
+  addingJsonColumn,
+  addingNotNullableField,
+  addingRequiredField,
+  dropColumn,
+} from './columns.ts';
 import { addingColumnConstraint, addingConstraint, detachingPartition, validatingTooEarly } from './constraints.ts';
 import { enumValueTooEarly, longWorkWhileLocked, losingData, updatingAll } from './data.ts';
 import { creatingIndex, droppingIndex, reindexing, vectorIndex } from './indexes.ts';
@@ -12,6 +18,7 @@ export const rules: readonly Rule[] = [
   addingRequiredField,
   addingFieldWithDefault,
   addingNotNullableField,
+  addingJsonColumn,
   dropColumn,
   changingColumnType,
   renaming,
@@ -39,6 +46,7 @@ export const ownRuleNames: ReadonlySet<string> = new Set([
   'adding-exclusion-constraint',
   'adding-field-with-default',
   'adding-foreign-key-constraint',
+  'adding-json-column',
   'adding-not-nullable-field',
   'adding-required-field',
   'adding-serial-primary-key-field',
@@ -63,6 +71,7 @@ export const ownRuleNames: ReadonlySet<string> = new Set([
   'not-alone',
   'refresh-without-concurrently',
   'renaming-column',
+  'renaming-schema',
   'renaming-table',
   'require-concurrent-index-creation',
   'require-concurrent-index-deletion',

@@ -145,3 +145,18 @@ export const dropColumn: Rule = (linted) =>
     ];
     return [{ rule: 'ban-drop-column', level: 'warning', message, safeSteps }];
   });
+
+/** strong_migrations, "Adding a json column": json has no equality operator, so a SELECT DISTINCT of all columns begins to fail. */
+export const addingJsonColumn: Rule = (linted: Linted): readonly Verdict[] =>
+  addedColumns(linted).flatMap(({ table, name, type }) =>
+    type === 'json'
+      ? [
+          {
+            rule: 'adding-json-column',
+            level: 'warning',
+            message: `${table}.${name} is json, which has no equality: SELECT DISTINCT, GROUP BY and UNION over the table's rows fail from then on`,
+            safeSteps: [`expand: ALTER TABLE ${table} ADD COLUMN ${name} jsonb;`],
+          },
+        ]
+      : [],
+  );

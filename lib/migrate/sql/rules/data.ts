@@ -115,9 +115,23 @@ export const losingData: Rule = (linted): readonly Verdict[] => {
       'a database is lost with all that is in it; no migration takes this back',
       backupStep,
     );
+  if ('DropOwnedStmt' in node)
+    return verdict(
+      'ban-drop-table',
+      'every table of that role is lost with its rows, and every right that it was given',
+      backupStep,
+      'contract: REASSIGN OWNED BY <role> TO <another>; then DROP TABLE of each that is meant, by its name',
+    );
   if (!('DropStmt' in node)) return [];
   const { removeType, objects, behavior } = node.DropStmt;
   const names = listedNames(objects);
+  if (behavior === 'DROP_CASCADE' && removeType !== undefined && typed.has(removeType))
+    return verdict(
+      'ban-drop-column',
+      `each column whose type is of ${names.join(', ') || 'it'} is lost with its data, in every table: CASCADE says not which`,
+      backupStep,
+      'contract: ALTER TABLE … DROP COLUMN of each that is meant, then this statement with RESTRICT',
+    );
   const cascade = behavior === 'DROP_CASCADE' ? ', and what depends on it: CASCADE says not what' : '';
   if (removeType === 'OBJECT_SCHEMA')
     return verdict(
@@ -143,6 +157,9 @@ export const losingData: Rule = (linted): readonly Verdict[] => {
     ...kept.map((name) => `contract: DROP TABLE ${name} RESTRICT;`),
   );
 };
+
+/** What columns hang on, so that its CASCADE takes them: of `vector` every embedding. */
+const typed: ReadonlySet<string> = new Set(['OBJECT_EXTENSION', 'OBJECT_TYPE', 'OBJECT_DOMAIN']);
 
 function droppedTables(objects: readonly Node[] | undefined): readonly RangeVar[] {
   return (objects ?? []).flatMap((object) => {

@@ -27,7 +27,23 @@ interface Table {
   readonly notNull: Map<string, { readonly column: string; isValidated: boolean }>;
 }
 
-const keyOf = ({ schemaname = 'public', relname = '' }: RangeVar): string => JSON.stringify([schemaname, relname]);
+/** The first schema of SET search_path, which a name without one means from there on; '' where the statement says none. */
+function searchedSchema(node: Node): string | undefined {
+  if (!('VariableSetStmt' in node) || node.VariableSetStmt.name !== 'search_path') return undefined;
+  const [first] = node.VariableSetStmt.args ?? [];
+  return (first !== undefined && 'A_Const' in first ? first.A_Const.sval?.sval : undefined) ?? '';
+}
+
+/** The table that a statement gives another name or schema, and what it is called from then on. */
+function movedTable(node: Node): { readonly from: RangeVar; readonly to: RangeVar } | undefined {
+  if ('RenameStmt' in node && node.RenameStmt.renameType === 'OBJECT_TABLE') {
+    const { relation: from, newname } = node.RenameStmt;
+    return from === undefined || newname === undefined ? undefined : { from, to: { ...from, relname: newname } };
+  }
+  if (!('AlterObjectSchemaStmt' in node) || node.AlterObjectSchemaStmt.objectType !== 'OBJECT_TABLE') return undefined;
+  const { relation: from, newschema } = node.AlterObjectSchemaStmt;
+  return from === undefined || newschema === undefined ? undefined : { from, to: { ...from, schemaname: newschema } };
+}
 
 /** `begin` at each file, `learn` after each of its statements. */
 export interface Memory extends Facts {
@@ -41,6 +57,9 @@ export function makeMemory(): Memory {
   let filled = new Set<string>();
   let added = new Set<string>();
   let changed: RangeVar | undefined;
+  let schema = '';
+  const keyOf = ({ schemaname, relname = '' }: RangeVar): string =>
+    JSON.stringify([schemaname ?? (schema === '' ? 'public' : schema), relname]);
   const at = (relation: RangeVar): Table => {
     const key = keyOf(relation);
     const table = tables.get(key) ?? { columns: new Map(), notNull: new Map() };
@@ -79,14 +98,27 @@ export function makeMemory(): Memory {
     if (!isNew(relation)) changed ??= relation;
   };
 
+  /** What is said of its columns goes along: later files say its new name. */
+  const learnMove = (node: Node): void => {
+    const moved = movedTable(node);
+    if (moved === undefined) return;
+    const [from, to] = [keyOf(moved.from), keyOf(moved.to)];
+    for (const set of [made, filled]) if (set.delete(from)) set.add(to);
+    const known = tables.get(from);
+    if (known !== undefined && tables.delete(from)) tables.set(to, known);
+  };
+
   return {
     begin: () => {
       made = new Set();
       filled = new Set();
       added = new Set();
       changed = undefined;
+      schema = '';
     },
     learn: (node) => {
+      schema = searchedSchema(node) ?? schema;
+      learnMove(node);
       for (const relation of relationsMade(node)) made.add(keyOf(relation));
       if ('CreateStmt' in node && node.CreateStmt.relation !== undefined)
         learnColumns(node.CreateStmt.relation, node.CreateStmt.tableElts ?? []);
