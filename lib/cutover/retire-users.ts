@@ -5,6 +5,7 @@ import { getJson, type ObjectStore } from '../objects.ts';
 import { type Plan, planSchema } from '../run-files.ts';
 import { runStatus } from '../status.ts';
 import { type Flag, type FlagStore, flagNameOf, placeOf } from './flag.ts';
+import { finishOf, readMoves } from './moves.ts';
 
 /** Who else uses what a run would drop: other runs, and whoever follows a flag of this or another run. */
 
@@ -62,6 +63,8 @@ function isNamed({ active, candidate, writes = [] }: Flag, dropped: Named): bool
 /** Its execution has not come to its end, as far as its objects tell: a start takes the report of an earlier one away. */
 async function isUnderWay(objects: ObjectStore, { run, event }: Plan): Promise<boolean> {
   if (event.dryRun) return false;
+  // Stopped, taken back and finished, a run leaves no report, and its plan is refused from then on: it can never end otherwise.
+  if (finishOf(await readMoves(objects, run)) !== undefined) return false;
   const { report, stages } = await runStatus({ objects, run });
   const cutover = stages.find(({ name }) => name === 'cutover');
   return report === undefined || cutover?.state === 'running';

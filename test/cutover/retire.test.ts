@@ -1,7 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
 import { cutOver, finish, rollBack } from '../../lib/cutover/cutover.ts';
 import { flagOnTarget } from '../../lib/cutover/cutover-flag.ts';
-import { readMoves } from '../../lib/cutover/moves.ts';
+import { logMove, readMoves } from '../../lib/cutover/moves.ts';
 import { pointerOf } from '../../lib/cutover/pointer.ts';
 import { retire } from '../../lib/cutover/retire.ts';
 import { runKeys } from '../../lib/keys.ts';
@@ -237,6 +237,10 @@ describe('retire is refused', () => {
       expect(await run.call()).toMatchObject({ dropped: false });
       await putJson(run.objects, runKeys('r2').report, { verdict: 'validated', failure: null });
       await expect(run.call()).rejects.toMatchObject(refused(/run 'r2' has not ended/));
+      // One that was stopped, and finished since, can never go on.
+      const end = { action: 'finish', kind: 'flag', name: 'r2', from: 'b', to: 'a' } as const;
+      await logMove(run.objects, 'r2', { ...end, at: new Date(0).toISOString() });
+      expect(await run.call()).toMatchObject({ dropped: false });
     },
   );
 

@@ -17,6 +17,7 @@ import { exitCodes, failureFrom, failureOf } from './exit-codes.ts';
 import { tellIndex } from './index-line.ts';
 import type { Output } from './output.ts';
 import { followRun } from './progress.ts';
+import { shownCommand } from './shown-command.ts';
 
 /** The commands that run something on this machine. Each returns the exit code. */
 
@@ -131,7 +132,7 @@ export async function execute(
 }
 
 async function tellOutcome(
-  { output }: CommandContext,
+  { directory, output }: CommandContext,
   objects: ObjectStore,
   run: string,
   outcome: Outcome,
@@ -159,6 +160,12 @@ async function tellOutcome(
   const result = isDone ? outcome.output : null;
   output.event({ type: 'result', run, status: isDone ? 'succeeded' : 'interrupted', output: result, ...reports });
   if (!isDone) {
+    if (status?.lastMove?.action === 'step') {
+      const back = shownCommand({ directory }, `rollback ${run}`);
+      output.line(
+        `readers  ${moveLine(status.lastMove)}; nobody watches them until the run goes on; ${back} takes them back`,
+      );
+    }
     output.line(`stopped; nothing is lost. Go on with: ${again}`);
     return exitCodes.interrupted;
   }
