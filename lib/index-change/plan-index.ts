@@ -96,8 +96,8 @@ export async function planIndex({ event, target, targetKind, described }: IndexI
 }
 
 /**
- * Looks again at a run that is started again. @throws RunMismatch where its queries filter by fields that were not exported,
- * Incompatible with what stands in the way by now
+ * Looks again at a run that is started again. @throws RunMismatch where its queries filter by fields that were not exported, or its role can ask less than the one
+ * that it was planned by, Incompatible with what stands in the way by now
  */
 export async function checkIndexAgain(
   plan: Plan,
@@ -110,7 +110,14 @@ export async function checkIndexAgain(
     const text = `run '${plan.run}' exported no ${lost.slice(0, 3).join(', ')}, by which validate.recall.sets may filter now`;
     throw new RunMismatch(`${text}; leave the sets as they were, or give this one another run id`, { ids: [plan.run] });
   }
-  await requireIndexes(target, targetKind).check(plan.index.to, { isNew: false });
+  const { oldAsked } = await requireIndexes(target, targetKind).check(plan.index.to, { isNew: false });
+  const { from, to } = plan.index;
+  if (plan.index.oldAsked === 'before' || oldAsked === 'in turn' || from.index.kind !== to.index.kind) return;
+  const text = `run '${plan.run}' was planned by a superuser, and asks two indexes of one kind in turn, which the connection's role cannot`;
+  throw new RunMismatch(
+    `${text}; start it again as that superuser, or take it back (vecferry rollback ${plan.run}) and begin another run`,
+    { ids: [plan.run] },
+  );
 }
 
 function requireIndexes(target: Target, { title }: StoreKind): NonNullable<Target['indexes']> {

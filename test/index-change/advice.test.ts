@@ -9,9 +9,11 @@ const of = (asked: AskedIndex, { records = 100_000, dimension = 384, k = 10, sto
 describe('the settings of an index that an event leaves out', () => {
   test.each([
     [100, 1, 1],
+    [1_000, 1, 1],
     [10_000, 10, 3],
     [1_000_000, 1000, 32],
     [4_000_000, 2000, 45],
+    [100_000_000, 10_000, 100],
     [4_000_000_000, 32_768, 181],
   ])('of %d rows in IVFFlat are %d lists and %d probes, as pgvector’s README says', (records, lists, probes) => {
     const { index, why } = of({ kind: 'ivfflat' }, { records });
@@ -23,6 +25,8 @@ describe('the settings of an index that an event leaves out', () => {
     ['pgvector', {}, 16, 64],
     ['qdrant', {}, 16, 100],
     ['pgvector', { dimension: 8 }, 8, 64],
+    ['pgvector', { records: 1_000 }, 16, 64],
+    ['pgvector', { dimension: 1536, records: 100_000_000 }, 24, 96],
     ['pgvector', { dimension: 768, records: 5_000_000 }, 24, 96],
     ['qdrant', { dimension: 768, records: 5_000_000 }, 24, 150],
   ])('of HNSW in %s with %j are m %d and efConstruction %d', (store, size, m, efConstruction) => {

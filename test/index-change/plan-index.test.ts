@@ -4,6 +4,7 @@ import { noteFailedBuild, noteFailure, noteIndex } from '../../lib/index-change/
 import { checkIndexAgain, refuseIndex } from '../../lib/index-change/plan-index.ts';
 import { runKeys } from '../../lib/keys.ts';
 import { spotChecksOf } from '../../lib/place.ts';
+import type { VectorIndex } from '../../lib/schema.ts';
 import { storeKind } from '../../lib/stores/registry.ts';
 import { memoryObjects } from '../local/memory-objects.ts';
 import { makePlan } from '../make-plan.ts';
@@ -68,7 +69,7 @@ describe('an event that changes an index', () => {
     expect(spotChecksOf({ event, embed: undefined })).toBe(0);
   });
 
-  test('cannot be started again with a filter on a field that was not exported', async () => {
+  test('cannot be started again with a filter on a field that was not exported, nor by a role that cannot ask as it was planned', async () => {
     const event = parseEvent({
       ...change,
       validate: { recall: { sets: [{ name: 'news', filter: { topic: 'news' } }] } },
@@ -94,6 +95,19 @@ describe('an event that changes an index', () => {
       options: {},
     });
     await expect(checkIndexAgain(planned, { event, target, targetKind })).rejects.toThrow(/exported no topic/);
+    // Planned by a superuser, started again by a role that can have one of two alike searched.
+    const never = async (): Promise<never> => {
+      throw new Error('not asked here');
+    };
+    const check = async () => ({ notes: [], oldAsked: 'before' as const });
+    const plain = { ...target, indexes: { now: never, check, sizes: async () => ({}) } };
+    const again = (from: VectorIndex): Promise<void> =>
+      checkIndexAgain(
+        { ...planned, mapping, index: { ...planned.index, from: { index: from } } },
+        { event: parseEvent(change), target: plain, targetKind },
+      );
+    await expect(again({ kind: 'hnsw', m: 4 })).rejects.toThrow(/was planned by a superuser.*vecferry rollback/);
+    await again({ kind: 'ivfflat', lists: 4 });
     await target.close();
   });
 });
