@@ -72,11 +72,14 @@ type View = (typeof views)[number];
 
 const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 
+/** Of each step of the browser: a busy machine may take longer than Playwright's thirty seconds. */
+const limitMs = 240_000;
+
 /** @throws Error that says how to get a browser where there is none. */
 export async function openBrowser(): Promise<Browser> {
   const executablePath = findBrowser();
   if (executablePath === undefined) throw new Error(howToInstall);
-  return await chromium.launch({ executablePath, args: ['--no-sandbox'] });
+  return await chromium.launch({ executablePath, args: ['--no-sandbox'], timeout: limitMs });
 }
 
 /** Everything that is wrong with one page in one view; a picture is taken where a directory is given. */
@@ -96,6 +99,7 @@ export async function lookAtPage(
     colorScheme: view.colorScheme,
     bypassCSP: true,
   });
+  context.setDefaultTimeout(limitMs);
   const page = await context.newPage();
   page.on('request', (request) => {
     if (request.url() !== pathToFileURL(file).href) found.push(`asks for ${request.url().slice(0, 200)}`);
