@@ -164,7 +164,7 @@ test('killed while it asks the old index and while the new one is built, it goes
   };
   const start = ['run', JSON.stringify(event), '--run', 'r1'];
   const application = startWriting(store, records().count);
-  await vecferry.killWhen(start, 'before', 2);
+  await vecferry.killWhen(start, 'before', 1);
   expect(await settings()).toMatchObject({ hnsw: { m: 6 } });
   const first = readFileSync(vecferry.objects('before/00000.json'), 'utf8');
   // The next file beside plan.json and the others is index.json, of the first look at the build.
