@@ -154,8 +154,9 @@ async function tryTransaction(
 ): Promise<void> {
   let current: SqlStatement | undefined = statements[0];
   try {
-    await session.run(forgetSession);
-    await session.run(`BEGIN; ${localLimits(limits)} ${session.canNoticeDeath === true ? noticeDeath(true) : ''}`);
+    await session.run(
+      `${forgetSession} BEGIN; ${localLimits(limits)} ${session.canNoticeDeath === true ? noticeDeath(true) : ''}`,
+    );
     for (const statement of statements) {
       current = statement;
       await session.run(statement.text);

@@ -200,8 +200,7 @@ function isNews({ rule }: SquawkFinding, verdicts: readonly Verdict[], linted: L
 /** The table that a statement changes. */
 function targetOf({ node }: ParsedStatement): RangeVar | undefined {
   if ('AlterTableStmt' in node) return node.AlterTableStmt.relation;
-  if ('RenameStmt' in node) return node.RenameStmt.relation;
-  return 'IndexStmt' in node ? node.IndexStmt.relation : undefined;
+  return 'RenameStmt' in node ? node.RenameStmt.relation : undefined;
 }
 
 /** Rules of squawk about those who use a table meanwhile, or its rows of before. */
@@ -214,7 +213,6 @@ const ofOthers: ReadonlySet<string> = new Set([
   'constraint-missing-not-valid',
   'disallowed-unique-constraint',
   'renaming-column',
-  'require-concurrent-index-creation',
   'require-concurrent-partition-detach',
 ]);
 
@@ -225,6 +223,7 @@ const decided: ReadonlySet<string> = new Set([
   'renaming-table',
   'adding-foreign-key-constraint',
   'ban-drop-table',
+  'require-concurrent-index-creation',
 ]);
 
 function verdictOf({ rule, message, help }: SquawkFinding): Verdict {

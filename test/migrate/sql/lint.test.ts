@@ -10,6 +10,20 @@ const lint = async (...files: readonly string[]): Promise<readonly LintFinding[]
   await lintFiles(files.map((text, i) => sqlFile(i + 1, text)));
 const rulesOf = (findings: readonly LintFinding[]): readonly string[] => findings.map(({ rule }) => rule);
 
+test('the index of a partitioned table is made of its parts, since PostgreSQL refuses to build it concurrently', async () => {
+  const table = '-- migrate:up\nCREATE TABLE t (id int) PARTITION BY LIST (id);\n-- migrate:down\n';
+  for (const [word, said] of [
+    ['', 'in every partition while nobody may write'],
+    [' CONCURRENTLY', 'refuses to build an index of such a table concurrently'],
+  ]) {
+    const found = await lint(table, `-- migrate:up\nCREATE INDEX${word} i ON t (id);\n-- migrate:down\n`);
+    expect(rulesOf(found)).toEqual(['require-concurrent-index-creation']);
+    expect(found[0]?.message).toContain(said);
+    expect(found[0]?.safeSteps[0]).toBe('expand: CREATE INDEX i ON ONLY t (id);');
+  }
+  expect(await lint(table, '-- migrate:up\nCREATE INDEX i ON ONLY t (id);\n-- migrate:down\n')).toEqual([]);
+});
+
 test('a table that the same file makes is changed as one likes, also by AS, in another schema, and under another name', async () => {
   const fresh = [
     'CREATE TABLE a (id bigint PRIMARY KEY, n int);',

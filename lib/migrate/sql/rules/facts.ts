@@ -1,4 +1,4 @@
-import type { AlterTableCmd, AlterTableStmt, Constraint, Node, RangeVar } from 'libpg-query';
+import type { AlterTableCmd, AlterTableStmt, Constraint, CreateStmt, Node, RangeVar } from 'libpg-query';
 import { notNullColumn, relationsMade } from './made.ts';
 import { constraintsOf, typeOf } from './tree.ts';
 
@@ -11,6 +11,8 @@ export interface Facts {
   isNew(relation: RangeVar): boolean;
   /** True once this file has put rows into it. */
   isFilled(relation: RangeVar): boolean;
+  /** True when a file has made it PARTITION BY. */
+  isPartitioned(relation: RangeVar): boolean;
   /** The column's type, `vector(384)`; undefined where no file said. */
   typeOf(relation: RangeVar, column: string): string | undefined;
   /** True when a validated constraint of an earlier file says that the column is not null. */
@@ -22,6 +24,7 @@ export interface Facts {
 }
 
 interface Table {
+  isPartitioned?: boolean;
   readonly columns: Map<string, string>;
   /** Columns that a CHECK (c IS NOT NULL) or NOT NULL c speaks of, by the constraint's name. */
   readonly notNull: Map<string, { readonly column: string; isValidated: boolean }>;
@@ -74,6 +77,11 @@ export function makeMemory(): Memory {
     }
   };
 
+  const learnTable = (relation: RangeVar, { tableElts, partspec }: CreateStmt): void => {
+    learnColumns(relation, tableElts ?? []);
+    if (partspec !== undefined) at(relation).isPartitioned = true;
+  };
+
   const learnConstraint = (relation: RangeVar, constraint: Constraint): void => {
     const { conname = '', skip_validation = false } = constraint;
     if (skip_validation) added.add(`${keyOf(relation)} ${conname}`);
@@ -121,13 +129,14 @@ export function makeMemory(): Memory {
       learnMove(node);
       for (const relation of relationsMade(node)) made.add(keyOf(relation));
       if ('CreateStmt' in node && node.CreateStmt.relation !== undefined)
-        learnColumns(node.CreateStmt.relation, node.CreateStmt.tableElts ?? []);
+        learnTable(node.CreateStmt.relation, node.CreateStmt);
       const target = rowsInto(node);
       if (target !== undefined) filled.add(keyOf(target));
       if ('AlterTableStmt' in node) learnAlter(node.AlterTableStmt);
     },
     isNew,
     isFilled: (relation) => filled.has(keyOf(relation)),
+    isPartitioned: (relation) => tables.get(keyOf(relation))?.isPartitioned === true,
     typeOf: (relation, column) => tables.get(keyOf(relation))?.columns.get(column),
     isProvedNotNull: (relation, column) =>
       [...(tables.get(keyOf(relation))?.notNull.values() ?? [])].some(

@@ -16,7 +16,9 @@ export const creatingIndex: Rule = ({ statement, facts }): readonly Verdict[] =>
   const { node } = statement;
   if (!('IndexStmt' in node)) return [];
   const { relation, concurrent, accessMethod = 'btree', idxname } = node.IndexStmt;
-  if (relation === undefined || concurrent === true || facts.isNew(relation)) return [];
+  if (relation === undefined || facts.isNew(relation)) return [];
+  if (facts.isPartitioned(relation)) return partitionedIndex(statement.text, node.IndexStmt, relation);
+  if (concurrent === true) return [];
   const table = nameOf(relation);
   const index = beside(relation, idxname === undefined ? '<its name>' : quote(idxname));
   const text = statement.text.replace(/^(create\s+(?:unique\s+)?index)\b/i, '$1 CONCURRENTLY');
@@ -32,6 +34,34 @@ export const creatingIndex: Rule = ({ statement, facts }): readonly Verdict[] =>
     },
   ];
 };
+
+/**
+ * PostgreSQL refuses CONCURRENTLY there: the index of the whole is made without its parts, which is quick, and each part's own is built
+ * concurrently and attached. postgresql.org/docs/current/ddl-partitioning.html, Partition Maintenance
+ */
+function partitionedIndex(text: string, { concurrent, idxname }: IndexStmt, relation: RangeVar): readonly Verdict[] {
+  // ONLY builds nothing.
+  if (relation.inh !== true) return [];
+  const table = nameOf(relation);
+  const index = beside(relation, idxname === undefined ? '<its name>' : quote(idxname));
+  const whole = text.replace(/\bconcurrently\s+/i, '').replace(/\bon\s+(?!only\b)/i, 'ON ONLY ');
+  const message =
+    concurrent === true
+      ? `${table} is partitioned, and PostgreSQL refuses to build an index of such a table concurrently`
+      : `the index on ${table} is built in every partition while nobody may write to any`;
+  return [
+    {
+      rule: 'require-concurrent-index-creation',
+      level: 'error',
+      message,
+      safeSteps: [
+        `expand: ${whole};`,
+        `expand: of each partition CREATE INDEX CONCURRENTLY <its index> ON <partition> …; with the columns of the above`,
+        `expand: of each partition ALTER INDEX ${index} ATTACH PARTITION <its index>; with the last one the index is valid`,
+      ],
+    },
+  ];
+}
 
 export const droppingIndex: Rule = ({ statement: { node } }): readonly Verdict[] => {
   if (!('DropStmt' in node) || node.DropStmt.removeType !== 'OBJECT_INDEX' || node.DropStmt.concurrent === true)
