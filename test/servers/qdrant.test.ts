@@ -1,6 +1,7 @@
 /** What the recording does not cover: gRPC, indexing, 64-bit numbers, faults. The client is Qdrant's own. */
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { type ConnectError, QdrantClient } from '@qdrant/js-client-grpc';
+import { until } from '../until.ts';
 import { failQdrant, pendingFaults } from './faults.ts';
 import { type RunningServer, startServer } from './start.ts';
 import { frontGrpcUrl, frontUrl } from './urls.ts';
@@ -156,9 +157,7 @@ test('the index is built once the threshold is switched on: yellow, then green w
   expect(await info()).toMatchObject({ status: 'green', indexed_vectors_count: 0 });
   await ask('PATCH', '', { optimizers_config: { indexing_threshold: 10 }, hnsw_config: { m: 8 } });
   expect(await info()).toMatchObject({ status: 'yellow' });
-  const deadline = Date.now() + 20_000;
-  while ((await info()).status !== 'green' && Date.now() < deadline)
-    await new Promise((resolve) => setTimeout(resolve, 50));
+  await until(async () => (await info()).status === 'green', 'the graph');
   const after = await info();
   expect(after.status).toBe('green');
   expect(after.indexed_vectors_count).toBeGreaterThanOrEqual(count);
@@ -222,12 +221,11 @@ test('a collection loaded with m 0 gets its graph when m is switched on, as bulk
   const points = Array.from({ length: 500 }, (_, at) => ({ id: at, vector: dense(at) }));
   await call('PUT', '/points?wait=true', { points });
   const settled = async () => {
-    const deadline = Date.now() + 20_000;
     let info = (await call('GET', '')).result;
-    while (info.status !== 'green' && Date.now() < deadline) {
-      await new Promise((resolve) => setTimeout(resolve, 50));
+    await until(async () => {
       info = (await call('GET', '')).result;
-    }
+      return info.status === 'green';
+    }, 'the graph');
     return info;
   };
   await settled();
