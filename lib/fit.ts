@@ -85,6 +85,12 @@ function truncated(vectors: readonly FittedVector[]): Pick<MappingPlan, 'truncat
   return cut.length === 0 ? {} : { truncate: Object.fromEntries(cut) };
 }
 
+/** Lists of whole numbers are payload in files, since they may be anything; so is what an empty file would have held. */
+function inFiles({ schema }: FitSource): string {
+  if (schema.store !== 'files' || schema.vectors.length > 0) return '';
+  return '; its files hold no list of numbers with a fraction: options {"vectors": ["COLUMN"]} (import --vectors COLUMN) takes lists of whole numbers too';
+}
+
 function fitVectors(source: FitSource, target: StoreKind, event: RunEvent, found: Findings): FittedVector[] {
   const { vectors } = source.schema;
   for (const name of Object.keys(event.mapping.vectors)) {
@@ -99,7 +105,7 @@ function fitVectors(source: FitSource, target: StoreKind, event: RunEvent, found
   if (kept.length === 0)
     found.problems.push({
       field: 'vectors',
-      text: 'no vector is left to move; the source must have one that the mapping keeps',
+      text: `no vector is left to move; the source must have one that the mapping keeps${inFiles(source)}`,
     });
   if (kept.length > 1 && !target.capabilities.severalVectors) {
     const names = kept.map(({ name }) => `'${name}'`).join(', ');

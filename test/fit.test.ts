@@ -126,6 +126,11 @@ describe('what does not fit is refused with the field, the value and the choices
     ],
     ['no vector left', { mapping: { vectors: { embedding: null } } }, /no vector is left/],
     [
+      'files whose lists are of whole numbers, with the option that takes them',
+      { schema: makeSchema({ store: 'files', vectors: [] }) },
+      /no vector is left.*--vectors COLUMN/,
+    ],
+    [
       'a precision',
       { kind: makeKind(), mapping: { vectors: { embedding: { precision: 'float16' } } } },
       /asked for as float16.*float32/,
