@@ -103,7 +103,7 @@ export async function openParquet(
       return readParquet(alone, { batchRecords, ...(columns === undefined ? {} : { columns }) });
     },
     readParts: (rowGroup, options) => {
-      const opened = windows.get(rowGroup) ?? openWindows({ size, range }, file, groupAt(rowGroup), assemble);
+      const opened = windows.get(rowGroup) ?? openWindows({ range }, file, groupAt(rowGroup), assemble);
       windows.set(rowGroup, opened);
       return opened.read(options);
     },

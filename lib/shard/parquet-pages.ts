@@ -1,5 +1,4 @@
 import { pack, unpackStart } from './codecs.ts';
-import type { ByteRanges } from './parquet-file.ts';
 import { asStruct, inColumn, inElement, integer, integerOr, repetitions, startOf, text } from './parquet-meta.ts';
 import { readThriftAt, type ThriftStruct, type ThriftValue, writeThrift } from './thrift.ts';
 
@@ -12,6 +11,12 @@ const inDataV2 = { values: 1, records: 3 } as const;
 const pageTypes = { data: 0, index: 1, dictionary: 2, dataV2: 3 } as const;
 const encodings = { plain: 0, rle: 3 } as const;
 const types = { boolean: 0, int32: 1, int64: 2, int96: 3, float: 4, double: 5, bytes: 6, fixedBytes: 7 } as const;
+
+/** Of ByteRanges, what a part of a file needs. */
+export interface FileBytes {
+  /** Bytes `from` (inclusive) to `to` (exclusive). */
+  range(from: number, to: number): Promise<Uint8Array>;
+}
 
 /** A column of Parquet: one of plain values, at the end of a path through the schema. */
 export interface Leaf {
@@ -82,7 +87,7 @@ export interface PageScan extends LeafPages {
 }
 
 /** @param total records of the row group, which all pages together hold */
-export function scanPages({ range }: ByteRanges, leaf: Leaf, column: ThriftStruct, total: number): PageScan {
+export function scanPages({ range }: FileBytes, leaf: Leaf, column: ThriftStruct, total: number): PageScan {
   const start = startOf(column);
   const end = start + integer(column, inColumn.bytes);
   const codec = integer(column, inColumn.codec);

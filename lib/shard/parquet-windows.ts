@@ -1,5 +1,4 @@
 import type { RecordBatch } from 'apache-arrow';
-import type { ByteRanges } from './parquet-file.ts';
 import {
   asStruct,
   columnOf,
@@ -15,6 +14,7 @@ import {
 import {
   blankPage,
   type DataPage,
+  type FileBytes,
   type Leaf,
   type LeafPages,
   leavesOf,
@@ -57,7 +57,7 @@ export class PageTooLarge extends RangeError {}
  * @param assemble makes a file of pages, from the fourth byte on, and metadata
  */
 export function openWindows(
-  bytes: ByteRanges,
+  bytes: FileBytes,
   file: ThriftStruct,
   group: ThriftStruct,
   assemble: (pages: readonly Uint8Array[], file: ThriftStruct) => Uint8Array,
@@ -197,7 +197,7 @@ async function makePart({
   before,
   records,
 }: {
-  readonly bytes: ByteRanges;
+  readonly bytes: FileBytes;
   readonly leaves: readonly Leaf[];
   readonly columns: readonly ThriftStruct[];
   readonly spans: ReadonlyMap<number, LeafSpan>;

@@ -29,7 +29,7 @@ export function cellJson(data: Data, index: number): string | null {
 /** Of the types that stand as a JSON string; undefined for others. */
 function stringJson(data: Data, index: number): string | undefined {
   const { type } = data;
-  if (DataType.isUtf8(type) || DataType.isLargeUtf8(type)) return JSON.stringify(utf8Of(bytesOf(data, index)));
+  if (DataType.isUtf8(type) || DataType.isLargeUtf8(type)) return JSON.stringify(textOf(data, index));
   if (DataType.isBinary(type) || DataType.isLargeBinary(type))
     return JSON.stringify(bytesOf(data, index).toString('base64'));
   if (DataType.isFixedSizeBinary(type)) {
@@ -44,6 +44,20 @@ function stringJson(data: Data, index: number): string | undefined {
   if (DataType.isTime(type)) return JSON.stringify(timeText(BigInt(rawValue(data, index)), type.unit));
   if (DataType.isDuration(type)) return JSON.stringify(durationText(BigInt(rawValue(data, index)), type.unit));
   return undefined;
+}
+
+/** One Buffer a column: one a value took longer than the values. */
+const buffers = new WeakMap<Data, Buffer>();
+
+function textOf(data: Data, index: number): string {
+  let bytes = buffers.get(data);
+  if (bytes === undefined) {
+    const values: Uint8Array = data.values;
+    bytes = Buffer.from(values.buffer, values.byteOffset, values.byteLength);
+    buffers.set(data, bytes);
+  }
+  const text = bytes.toString('utf8', Number(data.valueOffsets[index]), Number(data.valueOffsets[index + 1]));
+  return text.includes('\ufffd') ? utf8Of(bytesOf(data, index)) : text;
 }
 
 /** @throws RangeError for bytes that are no UTF-8: what they mean is lost once they are read as such */

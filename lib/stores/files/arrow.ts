@@ -40,7 +40,7 @@ async function openArrow(bytes: ByteRanges): Promise<TableFile> {
   const load = async ({ kind, header, body, bodyLength }: Place): Promise<Message> => {
     const batch = kind === kinds.dictionary ? header.table(1) : header;
     if (batch === undefined) throw new RangeError('a dictionary holds no batch');
-    return { batch, body: Buffer.from(await bytes.range(body, body + bodyLength)) };
+    return { batch, body: asBuffer(await bytes.range(body, body + bodyLength)) };
   };
   const batches = places.flatMap(({ kind }, at) => (kind === kinds.batch ? [at] : []));
   return {
@@ -160,6 +160,9 @@ export function plainArrowSchema(message: Buffer): Buffer {
   schemaShapes(header, rootTable(header).table(2), true);
   return bytes;
 }
+
+/** The same bytes, not a copy. */
+const asBuffer = (bytes: Uint8Array): Buffer => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 
 const cut = (): RangeError => new RangeError('it is no Arrow IPC file or stream, or was cut short within a message');
 

@@ -253,8 +253,15 @@ function startsOf(data: Data, dimension: number): readonly [Int32Array | Uint32A
     const size = type.listSize;
     return [Uint32Array.from({ length: data.length + 1 }, (_, row) => (data.offset + row) * size), size === dimension];
   }
-  const offsets: Int32Array = Int32Array.from(data.valueOffsets.subarray(0, data.length + 1), Number);
-  return [offsets, offsets.every((offset, row) => offset - (offsets[0] ?? 0) === row * dimension)];
+  const found: unknown = data.valueOffsets.subarray(0, data.length + 1);
+  const offsets =
+    found instanceof Int32Array ? found : Int32Array.from(data.valueOffsets.subarray(0, data.length + 1), Number);
+  let next = offsets[0] ?? 0;
+  for (const offset of offsets) {
+    if (offset !== next) return [offsets, false];
+    next += dimension;
+  }
+  return [offsets, true];
 }
 
 function floatsOf(data: Data): Float32Array | Float64Array | Float16Array {
