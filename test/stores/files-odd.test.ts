@@ -170,6 +170,21 @@ describe('folders named field=value', () => {
   });
 });
 
+test('an id that is no UUID after a first part of UUIDs is refused, for in small letters two would be one', async () => {
+  const sql = await (await DuckDBInstance.create()).connect();
+  const ids = `CASE WHEN i < 2048 THEN CAST(uuid() AS VARCHAR) WHEN i = 2048 THEN 'ABC' ELSE 'abc' END`;
+  await sql.run(
+    `COPY (SELECT ${ids} AS id, [i::float, 1] AS embedding FROM range(2050) t(i)) TO '${join(made, 'late.parquet')}' (FORMAT parquet, row_group_size 2048)`,
+  );
+  sql.closeSync();
+  await expect(readAll(await open('late.parquet', made))).rejects.toMatchObject({
+    name: 'RecordRefused',
+    message: expect.stringMatching(/late\.parquet has the id 'ABC', .* options \{"idType": "string"\}/),
+  });
+  const all = await readAll(await open('late.parquet', made, { idType: 'string' }));
+  expect(all.ids.slice(2048)).toEqual(['ABC', 'abc']);
+});
+
 test('.parq and .pq are Parquet; files of other endings are named in the plan, hidden ones are not', async () => {
   const meta = { run: 'r', shard: '00000-000', range: { from: null, to: null }, rest: null, schema: makeSchema() };
   await put('endings/a.PARQ', await encodeShard(makeBatch({ ids: ['1', '2', '3'] }), meta));

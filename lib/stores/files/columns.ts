@@ -307,7 +307,14 @@ function columnIds(data: Data, count: number, type: IdType, where: string): read
     if (!json.startsWith('"')) return json;
     if (is16Bytes(data.type)) return uuidText(json);
     const text = stringOf(json);
-    return type === 'uuid' ? text.toLowerCase() : text;
+    if (type !== 'uuid') return text;
+    // In small letters two texts that are no UUIDs may be one.
+    if (!uuid.test(text))
+      throw new RecordRefused(
+        `${where} has the id '${text.slice(0, 40)}', and the ids before are UUIDs; set options {"idType": "string"}`,
+        { ids: [text] },
+      );
+    return text.toLowerCase();
   });
 }
 
