@@ -16,12 +16,16 @@ import { fromClient, fromHttp, TooLarge } from '../../stores/qdrant/errors.ts';
  * of many gigabytes takes more. Files stream; nothing of them is held in memory.
  */
 
-export interface QdrantPlace {
+export interface QdrantServer {
   /** The store's name in the team's files. */
   readonly name: string;
   /** `http://host:6333`, without a slash at its end. */
   readonly url: string;
   readonly apiKey: string | undefined;
+}
+
+/** A server whose records are read, too. */
+export interface QdrantPlace extends QdrantServer {
   /** For records, which go over gRPC where that answers. */
   readonly connection: ResolvedConnection;
   /** The store's own option, as its migrations go. */
@@ -30,7 +34,7 @@ export interface QdrantPlace {
 
 /** @returns `result` of the answer */
 export async function ask<T>(
-  place: QdrantPlace,
+  place: QdrantServer,
   method: string,
   path: string,
   schema: z.ZodType<T>,
@@ -47,7 +51,7 @@ export async function ask<T>(
 type Fill = (out: NodeJS.WritableStream) => Promise<void>;
 
 async function open(
-  { url, apiKey }: QdrantPlace,
+  { url, apiKey }: QdrantServer,
   method: string,
   path: string,
   fill: Fill,
@@ -75,7 +79,7 @@ async function open(
 }
 
 async function send(
-  place: QdrantPlace,
+  place: QdrantServer,
   method: string,
   path: string,
   fill: Fill,
@@ -105,7 +109,7 @@ async function textOf(answer: IncomingMessage): Promise<string> {
 
 /** Writes what the server gives into a file. @returns its size and SHA-256 */
 export async function download(
-  place: QdrantPlace,
+  place: QdrantServer,
   path: string,
   file: string,
 ): Promise<{ readonly bytes: number; readonly checksum: string }> {
@@ -133,7 +137,7 @@ export async function download(
 }
 
 /** Sends a file as the form field `snapshot`, as the server's documentation has it. @param name what the server keeps it as */
-export async function upload(place: QdrantPlace, path: string, file: string, name: string): Promise<void> {
+export async function upload(place: QdrantServer, path: string, file: string, name: string): Promise<void> {
   const boundary = 'vecferry-snapshot-0e9a1c7d5b';
   const head = `--${boundary}\r\ncontent-disposition: form-data; name="snapshot"; filename="${name}"\r\ncontent-type: application/octet-stream\r\n\r\n`;
   const tail = `\r\n--${boundary}--\r\n`;
