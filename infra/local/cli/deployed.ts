@@ -12,14 +12,13 @@ import {
 } from '@aws-sdk/client-sfn';
 import { InvalidEvent, NotFound, RunMismatch } from '../../../lib/errors.ts';
 import { openS3Objects } from '../../../lib/objects-s3.ts';
-import { runStatus } from '../../../lib/status.ts';
 import { StateFailure } from '../limits.ts';
 import { type CommandContext, refusalIn } from './commands.ts';
-import { moveLine, statusLines } from './describe.ts';
+import { moveLine } from './describe.ts';
 import type { GivenEvent } from './event-input.ts';
 import { exitCodes, failureOf } from './exit-codes.ts';
-import { failedCommand } from './failed-command.ts';
 import { followRun } from './progress.ts';
+import { statusCommand } from './status-command.ts';
 
 /**
  * The same commands against a deployed stack: the state machine runs on AWS, and progress is read from the run's objects.
@@ -90,17 +89,12 @@ export async function deployedRun(
 export async function deployedStatus(
   context: CommandContext,
   stack: string,
-  run: string,
+  run: string | undefined,
   failed = false,
 ): Promise<number> {
-  const { output } = context;
   const deployed = await openStack(stack);
   const objects = openS3Objects(deployed.output('runs'), new S3Client({}));
-  if (failed) return await failedCommand(output, objects, run);
-  const status = await runStatus({ objects, run });
-  output.event({ type: 'status', ...status });
-  for (const line of statusLines(status, { directory: context.directory, stack })) output.line(line);
-  return exitCodes.ok;
+  return await statusCommand({ ...context, objects, place: { directory: context.directory, stack }, run, failed });
 }
 
 export interface DeployedStack {

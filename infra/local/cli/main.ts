@@ -17,9 +17,8 @@ const load = {
   cutover: () => import('./cutover-commands.ts'),
   deployed: () => import('./deployed.ts'),
   describe: () => import('./describe.ts'),
-  failed: () => import('./failed-command.ts'),
   shadow: () => import('./shadow-command.ts'),
-  status: () => import('../../../lib/status.ts'),
+  status: () => import('./status-command.ts'),
   stores: () => import('../../../lib/stores/registry.ts'),
   tune: () => import('./tune-command.ts'),
   validate: () => import('./validate-command.ts'),
@@ -96,23 +95,19 @@ export async function main(args: readonly string[], streams: Streams): Promise<n
 
   program
     .command('status')
-    .description('how far a run is, from its objects')
-    .argument('<run>')
+    .description('how far a run is, from its objects; without one: every run, newest first')
+    .argument('[run]')
     .option('--failed', 'list every record whose text could not be embedded, and why', false)
     .addOption(stack)
-    .action((given: string, options: { failed: boolean; stack?: string }) =>
+    .action((run: string | undefined, options: { failed: boolean; stack?: string }) =>
       work(async (context) => {
         const { output, directory } = context;
-        const run = parseRunId(given);
         const { failed } = options;
+        if (failed && run === undefined) throw new InvalidEvent('--failed lists the records of one run: name it');
         if (options.stack !== undefined)
           return await (await load.deployed()).deployedStatus(context, options.stack, run, failed);
-        if (failed) return await (await load.failed()).failedCommand(output, openFileObjects(directory), run);
-        const [{ runStatus }, { statusLines }] = await Promise.all([load.status(), load.describe()]);
-        const status = await runStatus({ objects: openFileObjects(directory), run });
-        output.event({ type: 'status', ...status });
-        for (const line of statusLines(status, { directory })) output.line(line);
-        return exitCodes.ok;
+        const { statusCommand } = await load.status();
+        return await statusCommand({ output, objects: openFileObjects(directory), place: { directory }, run, failed });
       }),
     );
 

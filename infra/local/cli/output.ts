@@ -46,11 +46,12 @@ export type OutputEvent =
       readonly report: string | null;
       readonly reportPage: string | null;
     }
-  /** The command's answer, where it only looks: a plan, a status, a shard or another file and what a folder holds, what became of a file and of a folder, a store, a move, the answer to a question, what is dropped; a setting that was tried, and what was chosen. */
+  /** The command's answer, where it only looks: a plan, a status, a run of the list, a shard or another file and what a folder holds, what became of a file and of a folder, a store, a move, the answer to a question, what is dropped; a setting that was tried, and what was chosen. */
   | {
       readonly type:
         | 'plan'
         | 'status'
+        | 'run'
         | 'shard'
         | 'file'
         | 'inspected'
