@@ -32,18 +32,19 @@ export interface SearchBeforeInput {
 }
 
 /**
- * Of a run whose new index replaces the old one as it is built, or beside whose new one the old one cannot be searched by itself: asks the old index for every one of the run's queries
- * before the change, at every depth that recall is measured at, with the time each took. What is answered stands in `before/`, and is what
- * "Measure recall" takes for the source's answers. Nothing is asked again that is there. Where the old index is gone already, since an
- * earlier try of the run has begun to replace it, nothing is asked and nothing overwritten: what then was not asked before is reported as not measured.
+ * Of a run whose new index replaces the old one as it is built, or beside whose new one the old one cannot be searched by itself: asks the
+ * old index for every one of the run's queries before the change, at every depth that recall is measured at, with the time each took. What
+ * is answered stands in `before/`, and is what "Measure recall" takes for the source's answers. Nothing is asked again that is there. Where
+ * an earlier try of the run has begun to replace the old index, or to build the new one beside it, nothing is asked and nothing
+ * overwritten: what then was not asked before is reported as not measured.
  */
 export async function searchBefore(input: SearchBeforeInput): Promise<{ readonly done: boolean }> {
-  const { plan, manifest, objects, source } = input;
+  const { plan, manifest, objects } = input;
   if (plan.event.validate.recall === null || manifest.records === 0) return { done: true };
   const { queries, of } = await readQueries(objects, plan.run);
   const there = await readBefore(objects, plan, { queries: queries.length, of });
   if (typeof there !== 'string') return { done: true };
-  if ((await source.indexes?.used?.({})) === 'new') return { done: true };
+  if (await isNewThere(input)) return { done: true };
   // Taken back by an earlier try: the index is the old one once it is built again.
   if (replacesIndex(plan) && plan.attempt > 1 && !(await settled(input))) return { done: false };
 
@@ -60,6 +61,12 @@ export async function searchBefore(input: SearchBeforeInput): Promise<{ readonly
     if (kept.answers.length < own.length) return { done: false };
   }
   return { done: true };
+}
+
+/** Where both are there at once it is not asked which one searches use by now: the planner may use the one or the other for each query. */
+async function isNewThere({ plan, source }: SearchBeforeInput): Promise<boolean> {
+  if (replacesIndex(plan)) return (await source.indexes?.used?.({})) === 'new';
+  return (await source.indexes?.sizes())?.new !== undefined;
 }
 
 async function settled({ plan, source, deadline, waitMs = 2_000 }: SearchBeforeInput): Promise<boolean> {

@@ -3,10 +3,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import pg from 'pg';
-import { reportSchema } from '../../lib/report/report-schema.ts';
+import { type Report, reportSchema } from '../../lib/report/report-schema.ts';
 import { makeDatabase } from '../servers/database.ts';
 import { startSearching } from './search-application.ts';
-import { vecferryProcess } from './vecferry-process.ts';
+import { type VecferryProcess, vecferryProcess } from './vecferry-process.ts';
 
 /** An index becomes another one of its kind by the owner of a table whose server is somebody else's: no managed service gives a superuser. */
 
@@ -35,6 +35,24 @@ async function indexesOf(table: string): Promise<string[]> {
   return rows.map(({ text }) => String(text));
 }
 
+/** As the owner of the table changes its only index. */
+function changeOf(table: string, to: object, recall: object, more: object = {}): readonly string[] {
+  const url = new URL(database.url);
+  url.username = role;
+  const event = {
+    source: { store: 'pgvector', connection: { url: url.href }, collection: `public.${table}` },
+    target: { into: 'place' },
+    index: { to: { kind: 'hnsw', ...to } },
+    validate: { recall },
+    ...more,
+  };
+  return ['run', JSON.stringify(event), '--run', 'r1'];
+}
+
+const newRun = (): VecferryProcess => vecferryProcess(mkdtempSync(join(tmpdir(), 'vecferry-owner-')), 'r1');
+const reportOf = (vecferry: VecferryProcess): Report =>
+  reportSchema.parse(JSON.parse(readFileSync(vecferry.objects('report.json'), 'utf8')));
+
 test('HNSW becomes denser HNSW by an owner who is no superuser, killed while the old one is asked: both are measured, the old one before the build, and no query of an application fails', async () => {
   await client.query(`CREATE TABLE docs (id bigint PRIMARY KEY, topic text, n int, embedding vector(32))`);
   await client.query(`INSERT INTO docs SELECT i, 'topic ' || i % 10, 0, array_agg(random())::real[]::vector
@@ -43,21 +61,9 @@ test('HNSW becomes denser HNSW by an owner who is no superuser, killed while the
     `CREATE INDEX docs_idx ON docs USING hnsw (embedding vector_cosine_ops) WITH (m = 4, ef_construction = 8);
      ALTER TABLE docs OWNER TO ${role}`,
   );
-  const url = new URL(database.url);
-  url.username = role;
-  const directory = mkdtempSync(join(tmpdir(), 'vecferry-owner-'));
-  const vecferry = vecferryProcess(directory, 'r1');
-  const start = [
-    'run',
-    JSON.stringify({
-      source: { store: 'pgvector', connection: { url: url.href }, collection: 'public.docs' },
-      target: { into: 'place' },
-      index: { to: { kind: 'hnsw', m: 24, efConstruction: 96 } },
-      validate: { recall: { queries: 120, atLeast: 0.5, search: { efSearch: 100 }, depths: [] } },
-    }),
-    '--run',
-    'r1',
-  ];
+  const vecferry = newRun();
+  const recall = { queries: 120, atLeast: 0.5, search: { efSearch: 100 }, depths: [] };
+  const start = changeOf('docs', { m: 24, efConstruction: 96 }, recall);
   const application = await startSearching({ url: database.url, table: 'docs' });
   stopping.push(application.stop);
 
@@ -67,7 +73,7 @@ test('HNSW becomes denser HNSW by an owner who is no superuser, killed while the
   // What was asked before it was killed is not asked again.
   expect(readFileSync(vecferry.objects('before/00000.json'), 'utf8')).toBe(kept);
   expect(told).toMatch(/validated/i);
-  const report = reportSchema.parse(JSON.parse(readFileSync(vecferry.objects('report.json'), 'utf8')));
+  const report = reportOf(vecferry);
   expect(report.verdict).toBe('validated');
   expect(report.index).toMatchObject({ how: 'beside', oldAsked: 'before' });
   const [set] = report.recall?.sets ?? [];
@@ -79,11 +85,34 @@ test('HNSW becomes denser HNSW by an owner who is no superuser, killed while the
 
   // A validation by hand holds the answers that were kept against the new one's.
   await vecferry.run('validate', 'r1');
-  const again = reportSchema.parse(JSON.parse(readFileSync(vecferry.objects('report.json'), 'utf8')));
-  expect(again.recall?.sets[0]?.source.measured).toBe(true);
+  expect(reportOf(vecferry).recall?.sets[0]?.source.measured).toBe(true);
 
   await vecferry.run('rollback', 'r1');
   expect(await indexesOf('docs')).toEqual(['docs_idx m=4 ef_construction=8']);
   await application.stop();
   expect(application.failures).toEqual([]);
 }, 600_000);
+
+test('other queries than the old index was asked are not asked of it beside the new one, which may answer them, but once that was taken back', async () => {
+  // So few that a search by no index at all is cheapest.
+  await client.query(`CREATE TABLE few (id bigint PRIMARY KEY, embedding vector(4))`);
+  await client.query(`INSERT INTO few SELECT i, array_agg(random())::real[]::vector
+    FROM generate_series(1, 120) i, generate_series(1, 4) GROUP BY i`);
+  await client.query(
+    `CREATE INDEX few_idx ON few USING hnsw (embedding vector_cosine_ops); ALTER TABLE few OWNER TO ${role}`,
+  );
+  const vecferry = newRun();
+  const change = async (queries: number, efSearch = 40) => {
+    const recall = { queries, atLeast: 0.5, search: { efSearch }, depths: [] };
+    await vecferry.run(...changeOf('few', { m: 4, efConstruction: 16 }, recall, { cutover: null }));
+    return reportOf(vecferry).recall?.sets[0]?.source;
+  };
+  expect(await change(20)).toMatchObject({ measured: true });
+  expect(await change(20, 80)).toMatchObject({ measured: true });
+  expect(await change(30)).toMatchObject({
+    measured: false,
+    reason: expect.stringMatching(/before these queries were chosen.*vecferry rollback r1 drops it/),
+  });
+  await vecferry.run('rollback', 'r1');
+  expect(await change(30)).toMatchObject({ measured: true });
+});

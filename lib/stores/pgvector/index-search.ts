@@ -22,8 +22,9 @@ import {
  * other dear (both estimate their costs by hnsw.ef_search and ivfflat.probes: pgvector, hnswcostestimate and ivfflatcostestimate), and carried out
  * under those of the application. Two of one kind cannot be told apart so. A superuser hides the other one from the planner, in a
  * transaction that is rolled back. Whoever is none has the statement planned as if nothing cost anything: of paths that cost the same the planner
- * keeps the first, and it looks at the youngest index first (PostgreSQL, get_relation_info in plancat.c prepends; add_path in pathnode.c keeps the path that
- * is there where the other is no cheaper). So the younger one is searched, which is the run's; the old one is asked before that is built.
+ * keeps the first, and it looks at the index of the highest oid first (PostgreSQL 13 to 18: RelationGetIndexList in relcache.c sorts by oid, get_relation_info
+ * in plancat.c prepends, add_path in pathnode.c keeps the path that is there where the other is no cheaper). So the youngest one is searched, which is the
+ * run's; the old one is asked before that is built. Where oids have begun anew, or somebody gives the old one a REINDEX CONCURRENTLY, it is another, and is refused.
  *
  * A plan is made anew when the table's statistics change. So each search counts the scans of both indexes besides
  * (pg_stat_get_xact_numscans), and an answer that came from the other one is never taken.
