@@ -86,7 +86,8 @@ export function openWindows(
           refuseLarge(each, maxPageBytes);
         }
         const spans = new Map(wanted.map((at, index) => [at, spanIn(tables[index], start, end)]));
-        const before = Math.max(0, ...[...spans.values()].map((span) => span.before));
+        // Values of a record that began earlier fall to the last blank: where a page begins with such, there is one.
+        const before = Math.max(0, ...[...spans.values()].map((span) => span.before + (span.isContinued ? 1 : 0)));
         const part = await makePart({ bytes, leaves, columns, spans, before, records: before + end - start });
         const chunks = list(group, inGroup.chunks).map(asStruct);
         const footer = withPart(file, group, chunks, part, before + end - start);
@@ -163,8 +164,10 @@ interface LeafSpan {
   /** Pages, the last one included. */
   readonly first: number;
   readonly last: number;
-  /** Records before `start` in them, one of them perhaps begun earlier. */
+  /** Records before `start` that begin in them. */
   readonly before: number;
+  /** True: their first values are of a record that began earlier still. */
+  readonly isContinued: boolean;
 }
 
 /** The pages that hold the records [start, end) to their last value. */
@@ -180,7 +183,7 @@ function spanIn(table: LeafPages | undefined, start: number, end: number): LeafS
     if (next.first > end || (next.first === end && !next.isContinued)) break;
     last++;
   }
-  return { table, first, last, before: start - page.first + (page.isContinued ? 1 : 0) };
+  return { table, first, last, before: start - page.first, isContinued: page.isContinued };
 }
 
 interface Part {

@@ -1,6 +1,10 @@
-"""Parquet files of one row group in very small pages, which end at other records in every column: pip install pyarrow==26.0.1; python make.py"""
+"""
+Parquet files of one row group in very small pages, which end at other records in every column: pip install pyarrow==26.0.1; python make.py
+Those named crossing-: pip install pyarrow==16.1.0 'numpy<2'; python make.py crossing-. It lets a list go on in the next page, which 26 does not.
+"""
 
 import random
+import sys
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -34,10 +38,11 @@ columns = {
 }
 schema = pa.schema([pa.field(name, values.type, nullable=name not in required) for name, values in columns.items()])
 table = pa.Table.from_arrays(list(columns.values()), schema=schema)
+prefix = "".join(sys.argv[1:])
 for codec, version in [("none", "1.0"), ("snappy", "1.0"), ("gzip", "1.0"), ("brotli", "1.0"), ("zstd", "1.0"), ("lz4", "1.0"), ("snappy", "2.0")]:
     pq.write_table(
         table,
-        f"{codec}-{version[0]}.parquet",
+        f"{prefix}{codec}-{version[0]}.parquet",
         compression=codec,
         data_page_version=version,
         data_page_size=1 if codec in ("snappy", "none") else 200,
