@@ -1,193 +1,23 @@
-import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { describe, expect, test } from '@jest/globals';
 import pg from 'pg';
-import { conditionsOf } from '../../lib/filter.ts';
-import type { VectorIndex } from '../../lib/schema.ts';
-import type { IndexSide } from '../../lib/stores/index-port.ts';
 import { pgvector } from '../../lib/stores/pgvector.ts';
 import { indexStands } from '../../lib/stores/place-stands.ts';
 import type { Store } from '../../lib/stores/port.ts';
-import { makeDatabase } from '../servers/database.ts';
+import { until } from '../until.ts';
+import { build, hnsw, ivfflat, made, request, useIndexes } from './pgvector-index-world.ts';
 
 /** Another index of a vector, on a real server. */
 
-let database: Awaited<ReturnType<typeof makeDatabase>>;
-let client: pg.Client;
-const opened = new Set<Store>();
-const close = async (store: Store): Promise<void> => {
-  opened.delete(store);
-  await store.close();
-};
-beforeAll(async () => {
-  database = await makeDatabase('pgvector_index');
-  client = new pg.Client(database.url);
-  await client.connect();
-});
-afterAll(async () => {
-  for (const store of opened) await close(store);
-  await client.end();
-  await database.drop();
-});
+const { serverUrl, query, close, makeTable, open, indexesOf } = useIndexes('pgvector_index');
 
-const query = async (sql: string): Promise<Record<string, unknown>[]> => (await client.query(sql)).rows;
-
-async function makeTable(table: string, { rows = 3000, type = 'vector(16)', more = '' } = {}): Promise<void> {
-  await query(`CREATE TABLE ${table} (id int PRIMARY KEY, topic text, embedding ${type}) ${more}`);
-  await query(`INSERT INTO ${table} SELECT g, 'topic ' || g % 10,
-    (SELECT array_agg(random() - 0.5) FROM generate_series(1, 16) WHERE g = g)::vector FROM generate_series(1, ${rows}) g`);
-  await query(`ANALYZE ${table}`);
-}
-
-const hnsw: VectorIndex = { kind: 'hnsw', m: 8, efConstruction: 32 };
-const ivfflat: VectorIndex = { kind: 'ivfflat', lists: 20 };
-
-interface Asked {
-  readonly side?: IndexSide['side'];
-  readonly from?: VectorIndex;
-  readonly to?: VectorIndex;
-  readonly run?: string;
-  readonly url?: string;
-  readonly path?: string;
-  readonly replaces?: string;
-}
-
-async function open(table: string, asked: Asked = {}): Promise<Store> {
-  const { side = 'target', from = ivfflat, to = hnsw, run = 'r1', url = database.url, path, replaces } = asked;
-  const store = await pgvector.open({
-    connection: path === undefined ? { url } : { path },
-    collection: table,
-    options: {},
-    index: { side, run, vector: 'embedding', replaces, from: { index: from }, to: { index: to } },
-  });
-  opened.add(store);
-  return store;
-}
-
-async function build(store: Store): Promise<void> {
-  const schema = (await store.describe()).schema;
-  await store.buildIndex(schema);
-  while (!(await store.indexProgress(schema)).done) await new Promise((resolve) => setTimeout(resolve, 50));
-}
-
-async function indexesOf(table: string): Promise<string[]> {
-  const rows =
-    await query(`SELECT c.relname || ' ' || m.amname AS text FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
-    JOIN pg_am m ON m.oid = c.relam WHERE i.indrelid = '${table}'::regclass AND m.amname <> 'btree' ORDER BY 1`);
-  return rows.map(({ text }) => String(text));
-}
-
-const connections = async (): Promise<number> =>
-  (await query(`SELECT FROM pg_stat_activity WHERE datname = current_database() AND backend_type = 'client backend'`))
-    .length;
-
-/** As an owner of the table has it whose database is somebody else's: RDS, Cloud SQL, Supabase and Neon give no superuser. */
-async function asPlainRole(table: string, work: (url: string) => Promise<void>): Promise<void> {
-  const role = `plain_${process.pid}_${table}`.slice(0, 60);
-  await query(`DROP ROLE IF EXISTS "${role}"; CREATE ROLE "${role}" LOGIN`);
-  await query(`ALTER TABLE ${table} OWNER TO "${role}"; GRANT CREATE ON SCHEMA public TO "${role}"`);
-  try {
-    const url = new URL(database.url);
-    url.username = role;
-    await work(url.href);
-  } finally {
-    await query(`REASSIGN OWNED BY "${role}" TO CURRENT_USER; DROP OWNED BY "${role}"; DROP ROLE "${role}"`);
-  }
-}
-
-/** Scans of each index, once the connections that made them have ended: a server process tells of its scans when it does. */
-async function scansOf(table: string, connectionsBefore: number): Promise<Record<string, number>> {
-  while ((await connections()) > connectionsBefore) await new Promise((resolve) => setTimeout(resolve, 20));
-  await query('SELECT pg_stat_clear_snapshot()');
-  const rows = await query(
-    `SELECT indexrelname AS name, idx_scan::int AS scans FROM pg_stat_user_indexes WHERE relname = '${table}' AND indexrelname NOT LIKE '%pkey'`,
+/** Until its build says that it waits for somebody. */
+async function waiting(store: Store): Promise<void> {
+  const { schema } = await store.describe();
+  await until(
+    async () => (await store.indexProgress(schema)).detail?.includes('waits for process') === true,
+    'a build that waits',
   );
-  return Object.fromEntries(rows.map(({ name, scans }) => [String(name), Number(scans)]));
 }
-
-const query16 = Float32Array.from({ length: 16 }, (_, at) => Math.sin(at));
-const request = { vector: 'embedding', query: query16, k: 5 };
-const made = indexStands.made('r1');
-
-describe('searches of two indexes that are there at once', () => {
-  test.each([
-    ['of two kinds, by what each costs', ivfflat, hnsw],
-    ['of one kind, by hiding the other from the planner', { kind: 'hnsw', m: 16, efConstruction: 64 } as const, hnsw],
-  ])('go through their own, %s', async (_, from, to) => {
-    const table = `both_${from.kind}`;
-    await makeTable(table);
-    const options = from.kind === 'hnsw' ? 'hnsw' : 'ivfflat';
-    // Plans are made anew when we say so, and not by an autovacuum that comes in between.
-    await query(`ALTER TABLE ${table} SET (autovacuum_enabled = false)`);
-    await query(`CREATE INDEX ${table}_idx ON ${table} USING ${options} (embedding vector_cosine_ops)`);
-    const before = await connections();
-    const [source, target] = [await open(table, { side: 'source', from, to }), await open(table, { from, to })];
-    await build(target);
-    for (let turn = 0; turn < 7; turn++) {
-      expect(await source.search(request)).toHaveLength(5);
-      // Plans are made anew then, under other settings.
-      if (turn === 3) await query(`ANALYZE ${table}; ALTER TABLE ${table} SET (autovacuum_enabled = false)`);
-    }
-    for (let turn = 0; turn < 4; turn++) expect(await target.search(request)).toHaveLength(5);
-    expect((await source.tuning('embedding')).heeds).not.toEqual({});
-    await Promise.all([close(source), close(target)]);
-    const scans = await scansOf(table, before);
-    const [own = ''] = Object.keys(scans).filter((name) => name.includes('__vecferry_'));
-    // One more where a plan was made anew and its answer thrown away.
-    expect(scans[`${table}_idx`]).toBeGreaterThanOrEqual(7);
-    expect(scans[`${table}_idx`]).toBeLessThanOrEqual(8);
-    expect(scans[own]).toBeGreaterThanOrEqual(4);
-    expect(scans[own]).toBeLessThanOrEqual(5);
-  });
-
-  test.each([
-    ['denser', 'hnsw', 'm = 4, ef_construction = 16', { kind: 'hnsw', m: 24, efConstruction: 64 }],
-    ['sparser', 'hnsw', 'm = 24, ef_construction = 64', { kind: 'hnsw', m: 4, efConstruction: 16 }],
-    ['of the same m', 'hnsw', 'm = 16, ef_construction = 32', { kind: 'hnsw', m: 16, efConstruction: 64 }],
-    ['of fewer lists', 'ivfflat', 'lists = 40', { kind: 'ivfflat', lists: 5 }],
-    ['of more lists', 'ivfflat', 'lists = 5', { kind: 'ivfflat', lists: 40 }],
-  ] as const)(
-    'of one kind are told apart by an owner who is no superuser, the new one %s: the old one is asked before, and the younger one has its searches',
-    async (name, method, settings, to) => {
-      const table = `plain_${name.replaceAll(' ', '_')}`;
-      await makeTable(table);
-      await query(
-        `CREATE INDEX ${table}_idx ON ${table} USING ${method} (embedding vector_cosine_ops) WITH (${settings})`,
-      );
-      await query(`CREATE INDEX ON ${table} (topic)`);
-      const before = await connections();
-      await asPlainRole(table, async (url) => {
-        const first = await open(table, { to, url });
-        const from = (await first.indexes?.now())?.index ?? { kind: 'none' };
-        // Its connection would be waited for until it is idle for too long.
-        await close(first);
-        const [source, target] = [
-          await open(table, { side: 'source', from, to, url }),
-          await open(table, { from, to, url }),
-        ];
-        expect(await target.indexes?.check({ index: to }, { isNew: true })).toMatchObject({
-          oldAsked: 'before',
-          notes: expect.arrayContaining([expect.stringMatching(/is asked its queries before the new one is built/)]),
-        });
-        const filtered = { ...request, filter: conditionsOf({ topic: 'topic 3' }) };
-        for (let turn = 0; turn < 3; turn++) expect(await source.search(request)).toHaveLength(5);
-        await build(target);
-        for (let turn = 0; turn < 4; turn++) {
-          expect(await target.search(request)).toHaveLength(5);
-          if (turn === 2) await query(`ANALYZE ${table}`);
-        }
-        expect(await target.search(filtered)).not.toHaveLength(0);
-        // Beside the new one no answer of the wrong index is taken for the old one's.
-        await source.search(request).catch((error: unknown) => {
-          expect(String(error)).toMatch(/the older one of two of a kind is searched by a superuser alone/);
-        });
-        await Promise.all([close(source), close(target)]);
-      });
-      const scans = await scansOf(table, before);
-      const [own = ''] = Object.keys(scans).filter((each) => each.includes('__vecferry_'));
-      expect(scans[own]).toBeGreaterThanOrEqual(4);
-      expect(scans[`${table}_idx`]).toBeGreaterThanOrEqual(3);
-    },
-  );
-});
 
 describe('a change', () => {
   test('keeps operator class, comment and precision, and can be repeated at every step', async () => {
@@ -260,16 +90,15 @@ describe('a change', () => {
     await makeTable('patient', { rows: 300 });
     await query('CREATE INDEX patient_idx ON patient USING ivfflat (embedding vector_cosine_ops) WITH (lists = 5)');
     for (const setting of ['lock_timeout', 'statement_timeout', 'transaction_timeout'])
-      await query(`ALTER DATABASE ${new URL(database.url).pathname.slice(1)} SET ${setting} = '1s'`);
-    const other = new pg.Client(database.url);
+      await query(`ALTER DATABASE ${new URL(serverUrl()).pathname.slice(1)} SET ${setting} = '1s'`);
+    const other = new pg.Client(serverUrl());
     await other.connect();
     await other.query(`SET transaction_timeout = 0`);
     await other.query(`BEGIN; UPDATE patient SET topic = 'x' WHERE id = 1`);
     const target = await open('patient');
     const { schema } = await target.describe();
     await target.buildIndex(schema);
-    while (!(await target.indexProgress(schema)).detail?.includes('waits'))
-      await new Promise((resolve) => setTimeout(resolve, 50));
+    await waiting(target);
     // Longer than the settings let a query wait, after it began to.
     await query('SET statement_timeout = 0; SET transaction_timeout = 0; SELECT pg_sleep(1.5)');
     expect(await target.indexProgress(schema)).toMatchObject({ done: false, detail: expect.stringContaining('waits') });
@@ -278,15 +107,15 @@ describe('a change', () => {
     await build(target);
     expect(await indexesOf('patient')).toHaveLength(2);
     for (const setting of ['lock_timeout', 'statement_timeout', 'transaction_timeout'])
-      await query(`ALTER DATABASE ${new URL(database.url).pathname.slice(1)} RESET ${setting}`);
+      await query(`ALTER DATABASE ${new URL(serverUrl()).pathname.slice(1)} RESET ${setting}`);
   });
 
   test('goes on in a server that looks after its clients, when the process that began it is gone', async () => {
     await makeTable('orphan', { rows: 300 });
     await query('CREATE INDEX orphan_idx ON orphan USING ivfflat (embedding vector_cosine_ops) WITH (lists = 5)');
-    const name = new URL(database.url).pathname.slice(1);
+    const name = new URL(serverUrl()).pathname.slice(1);
     await query(`ALTER DATABASE ${name} SET client_connection_check_interval = '100ms'`);
-    const other = new pg.Client(database.url);
+    const other = new pg.Client(serverUrl());
     await other.connect();
     await other.query(`BEGIN; UPDATE orphan SET topic = 'x' WHERE id = 1`);
     const first = await open('orphan');
@@ -296,11 +125,10 @@ describe('a change', () => {
     await query(`ALTER DATABASE ${name} RESET client_connection_check_interval`);
     const target = await open('orphan');
     const { schema } = await target.describe();
-    while (!(await target.indexProgress(schema)).detail?.includes('waits for process'))
-      await new Promise((resolve) => setTimeout(resolve, 50));
+    await waiting(target);
     await other.query('COMMIT');
     await other.end();
-    while (!(await target.indexProgress(schema)).done) await new Promise((resolve) => setTimeout(resolve, 50));
+    await until(async () => (await target.indexProgress(schema)).done, 'the index');
   });
 
   test('is not built beside that of another run, which was planned at the same time', async () => {
@@ -317,7 +145,6 @@ describe('a change', () => {
   test('on PGlite is made by its one connection', async () => {
     const target = await open('docs', { path: 'memory://index', from: { kind: 'none' } });
     const plain = await pgvector.open({ connection: { path: 'memory://index' }, collection: 'docs', options: {} });
-    opened.add(plain);
     await plain.prepare({
       store: 'pgvector',
       idType: 'integer',
@@ -331,25 +158,25 @@ describe('a change', () => {
     expect(await target.search(request)).toEqual([]);
     await target.pointer?.move('embedding', indexStands.old);
     await expect(target.search(request)).rejects.toThrow(/not there or not valid/);
+    await plain.close();
   });
 
   test('says for whom its build waits, and a rollback ends a build that is under way', async () => {
     await makeTable('waits', { rows: 500 });
     await query('CREATE INDEX waits_idx ON waits USING ivfflat (embedding vector_cosine_ops) WITH (lists = 5)');
-    const other = new pg.Client(database.url);
+    const other = new pg.Client(serverUrl());
     await other.connect();
     await other.query(`BEGIN; UPDATE waits SET topic = 'x' WHERE id = 1`);
     const target = await open('waits');
     const { schema } = await target.describe();
     await target.buildIndex(schema);
-    for (let detail: string | undefined; !detail?.includes('waits for process'); ) {
-      const progress = await target.indexProgress(schema);
-      expect(progress.done).toBe(false);
-      ({ detail } = progress);
-      if (detail?.includes('waits')) expect(detail).toMatch(/idle in transaction, in a transaction for \d+ s/);
-    }
+    await waiting(target);
+    expect((await target.indexProgress(schema)).detail).toMatch(/idle in transaction, in a transaction for \d+ s/);
+    const building = `SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'CREATE INDEX%' AND state = 'active'`;
+    expect(await query(building)).toHaveLength(1);
     const back = target.pointer?.move('embedding', indexStands.old);
-    await new Promise((resolve) => setTimeout(resolve, 1000));
+    // It is ended, and not waited for: whom it waits for goes on.
+    await until(async () => (await query(building)).length === 0, 'the end of the build');
     await other.query('COMMIT');
     await other.end();
     await back;
@@ -465,7 +292,7 @@ describe('a plan', () => {
     await query('ALTER TABLE bits RENAME embedding TO floats; ALTER TABLE bits ADD embedding bit(16)');
     await expect((await open('bits')).indexes?.now()).rejects.toThrow(/column 'embedding' of table 'bits' is a "?bit/);
     await makeTable('standby', { rows: 50 });
-    const url = new URL(database.url);
+    const url = new URL(serverUrl());
     url.searchParams.set('options', '-c default_transaction_read_only=on');
     const standby = await open('standby', { url: url.href });
     await expect(standby.indexes?.check({ index: hnsw }, { isNew: true })).rejects.toThrow(/leads to a replica/);
