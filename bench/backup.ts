@@ -124,7 +124,7 @@ async function runQdrant(): Promise<BenchRow[]> {
           backup: async () => {
             await rm(join(folder, 'search'), { recursive: true, force: true });
             const from = performance.now();
-            await snapshotServer(place, folder);
+            await snapshotServer(place, { folder, scope: undefined, tell: () => undefined });
             return new Taken(from);
           },
           snapshot: async () => {

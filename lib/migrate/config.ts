@@ -24,7 +24,11 @@ const storeSchema = z.strictObject({
   store: z.string().min(1),
   connection: connectionSchema,
   options: z.record(z.string(), z.unknown()).default({}),
+  backup: z.strictObject({ collections: z.array(z.string().min(1)).min(1) }).exactOptional(),
 });
+
+/** Whose backup is of one collection after the other: of the others it is the database or the folder. */
+const keptByCollection: readonly string[] = ['qdrant', 'chroma'];
 
 const configSchema = z.strictObject({
   stores: z.record(z.string().regex(/^[\w-]+$/, 'must be letters, digits, - and _'), storeSchema),
@@ -70,6 +74,13 @@ export async function readMigrateConfig(directory: string, path?: string): Promi
   const stores = new Map<string, MigratedStore>(
     Object.entries(given).map(([name, store]) => [name, { name, ...store }]),
   );
+  for (const { name, store, backup: kept } of stores.values()) {
+    if (kept !== undefined && !keptByCollection.includes(store))
+      throw new InvalidEvent(
+        `${found}: stores.${name} is ${store}, whose backup is all that it holds, and backup.collections names some; it is of ${keptByCollection.join(' and ')}: leave it out`,
+        { ids: [name] },
+      );
+  }
   const sql = named ?? onlyPostgres(stores, found);
   if (sql !== undefined) mustBePostgres(stores, sql, 'sql', found);
   const place = history ?? sql ?? historyInFiles;

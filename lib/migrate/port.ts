@@ -11,6 +11,8 @@ export interface MigratedStore {
   readonly store: string;
   readonly connection: Connection;
   readonly options: Readonly<Record<string, unknown>>;
+  /** Of a server: the collections, by name or alias, that backups are of; left out: all of them. */
+  readonly backup?: { readonly collections: readonly string[] };
 }
 
 export interface MigrateConfig {

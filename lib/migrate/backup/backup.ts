@@ -1,4 +1,4 @@
-import { Incompatible, NotFound } from '../../errors.ts';
+import { Incompatible, InvalidEvent, NotFound } from '../../errors.ts';
 import { resolveConnection, secretsOf } from '../../secrets.ts';
 import { openApi } from '../../stores/chroma.ts';
 import type { ResolvedConnection } from '../../stores/port.ts';
@@ -13,6 +13,7 @@ import { dumpDatabase, type PgPlace } from './pg-backup.ts';
 import { type HeldDatabase, holdDatabase } from './pg-restore.ts';
 import { restoreServer, snapshotServer } from './qdrant-backup.ts';
 import type { QdrantPlace } from './qdrant-requests.ts';
+import { widened } from './scope.ts';
 import { endRestore, noteRestore } from './unfinished.ts';
 
 /** The safety net of ordered migrations: what is there now, kept on this machine's disk, and brought back by command. docs/migrations.md. */
@@ -40,19 +41,19 @@ export interface BackupInput {
  * StoreUnavailable when the disk has no room. Nothing of a backup that failed is left.
  */
 export async function makeBackup(input: BackupInput): Promise<Backup> {
-  return await backupOf(input, { isFirst: false });
+  return await backupOf(input);
 }
 
-/** @param isFirst before a restore: a folder that is lost is no reason to refuse, it is what one restores for */
+/** @param before the backup that is to be restored after this one: a folder that is lost is no reason to refuse, it is what one restores for */
 async function backupOf(
   { config, directory, reason, seq, pgBin, tell = () => undefined }: BackupInput,
-  { isFirst }: { readonly isFirst: boolean },
+  before?: Backup,
 ): Promise<Backup> {
   const stores = [...config.stores.values()];
   for (const store of stores) requireWay(store);
   const fill = async (folder: string): Promise<readonly BackupPart[]> => {
     const parts: BackupPart[] = [];
-    for (const store of stores) parts.push(...(await partsOf(store, { folder, pgBin, tell, isFirst })));
+    for (const store of stores) parts.push(...(await partsOf(store, { folder, pgBin, tell, before })));
     return parts;
   };
   return await writeBackup(directory, { reason, seq }, fill, tell);
@@ -101,6 +102,7 @@ export async function restoreBackup(input: RestoreInput): Promise<Restored> {
   await verifyBackup(directory, backup);
   const stores = new Map(backup.parts.map((part) => [part.store, storeOf(config, part)]));
   for (const [name, store] of stores) await requirePlace(store, partsIn(backup, name), elsewhere);
+  const names = [...stores.keys()];
   const dumps = backup.parts.filter(({ kind }) => kind === 'pg_dump');
   const line = (): Omit<HistoryEntry, 'seq'> => ({
     number: historyNumber,
@@ -118,12 +120,12 @@ export async function restoreBackup(input: RestoreInput): Promise<Restored> {
   const restore = async (): Promise<Restored> => {
     tell('a backup of what is there now is made first');
     const reason = `before restoring ${id}`;
-    const first = await backupOf({ config, directory, pgBin, seq: input.seq, reason, tell }, { isFirst: true });
+    const first = await backupOf({ config, directory, pgBin, seq: input.seq, reason, tell }, backup);
     // Known from here on, also to whoever comes after a process that is killed.
     tell(`what is there now is backup ${first.id}`);
     // One database alone is one transaction: it is restored, or as it was.
     if (stores.size > 1 || dumps.length === 0)
-      await noteRestore(directory, { id, first: first.id, by: input.by, at: new Date().toISOString() });
+      await noteRestore(directory, { id, first: first.id, by: input.by, at: new Date().toISOString(), stores: names });
     const left: string[] = [];
     for (const store of stores.values()) {
       const parts = partsIn(backup, store.name).map((part) => ({ part, path: pathOfPart(directory, backup, part) }));
@@ -140,7 +142,7 @@ export async function restoreBackup(input: RestoreInput): Promise<Restored> {
       tell(`restored ${part.what}`);
     }
     if (!dumps.some(({ store }) => store === config.history)) await input.append(line());
-    await endRestore(directory);
+    await endRestore(directory, names);
     return { first, left };
   };
   /** Holds one database after the other, then restores. */
@@ -180,20 +182,22 @@ function requireWay({ name, store, connection }: MigratedStore): void {
 interface KeepInput {
   readonly folder: string;
   readonly pgBin: string | undefined;
-  readonly isFirst: boolean;
+  readonly before: Backup | undefined;
   readonly tell: (line: string) => void;
 }
 
 async function partsOf(
   store: MigratedStore,
-  { folder, pgBin, isFirst, tell }: KeepInput,
+  { folder, pgBin, before, tell }: KeepInput,
 ): Promise<readonly BackupPart[]> {
   if (store.store === 'pgvector') return [await dumpDatabase(await databaseOf(store, pgBin), folder)];
-  if (store.store === 'qdrant') return await snapshotServer(await serverOf(store), folder);
-  if (store.store === 'chroma') return [await exportChroma(await chromaOf(store), folder, tell)];
+  const own = store.backup?.collections;
+  const scope = before === undefined ? own : widened(own, partsIn(before, store.name));
+  if (store.store === 'qdrant') return await snapshotServer(await serverOf(store), { folder, scope, tell });
+  if (store.store === 'chroma') return [await exportChroma(await chromaOf(store), { folder, scope, tell })];
   const path = folderOf(await resolved(store), store.name);
   await settleFolder(path, tell);
-  if (isFirst && !(await exists(path))) {
+  if (before !== undefined && !(await exists(path))) {
     tell(`store '${store.name}' has no folder ${path}, so nothing of it is kept`);
     return [];
   }
@@ -209,9 +213,9 @@ async function restoreStore(
   if (store.store === 'pgvector') return [];
   if (store.store === 'qdrant') return await restoreServer({ place: await serverOf(store), parts, dropNew, tell });
   const left: string[] = [];
-  for (const { path } of parts) {
+  for (const { part, path } of parts) {
     if (store.store === 'chroma')
-      left.push(...(await restoreChroma({ place: await chromaOf(store), path, dropNew, tell })));
+      left.push(...(await restoreChroma({ place: await chromaOf(store), path, scope: part.only, dropNew, tell })));
     else await restoreFolder(path, folderOf(await resolved(store), store.name));
   }
   return left;
@@ -246,6 +250,14 @@ async function requirePlace(store: MigratedStore, parts: readonly BackupPart[], 
 
 async function databaseOf(store: MigratedStore, pgBin: string | undefined): Promise<PgPlace> {
   return { name: store.name, connection: await resolved(store), pgBin };
+}
+
+/** The same, of a store that may be anybody's: undefined also where its secret is not here. */
+export async function knownServer(store: MigratedStore): Promise<string | undefined> {
+  return await serverName(store).catch((error: unknown) => {
+    if (error instanceof NotFound || error instanceof InvalidEvent) return undefined;
+    throw error;
+  });
 }
 
 /** Of stores that are servers; a folder may be moved. */

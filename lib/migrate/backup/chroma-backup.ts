@@ -11,8 +11,9 @@ import { encodeShard, readShard } from '../../shard/shard.ts';
 import type { ChromaApi } from '../../stores/chroma/http.ts';
 import { chroma, openApi } from '../../stores/chroma.ts';
 import type { ResolvedConnection, Store } from '../../stores/port.ts';
-import { settleCollections, swapIn, underWay } from './chroma-swap.ts';
+import { drop, settleCollections, swapIn, underWay } from './chroma-swap.ts';
 import { type BackupPart, sumOf } from './folder.ts';
+import { absentText, isWithin, type Scope } from './scope.ts';
 
 /**
  * A Chroma database by its records: Chroma has no snapshots, so each collection is written as shards of ours, and every record is fetched
@@ -57,15 +58,17 @@ const listName = 'collections.json';
 /** @throws StoreUnavailable where a collection is written to meanwhile */
 export async function exportChroma(
   place: ChromaPlace,
-  folder: string,
-  tell: (line: string) => void = () => undefined,
+  { folder, scope, tell }: { readonly folder: string; readonly scope?: Scope; readonly tell: (line: string) => void },
 ): Promise<BackupPart> {
   const { api, place: where } = openApi(place);
   await settleCollections(api, await listCollections(api), tell);
   const root = join(folder, place.name);
   await mkdir(root);
   const kept: Kept[] = [];
-  for (const { name, metadata, configuration_json: configuration, dimension } of await listCollections(api)) {
+  const all = await listCollections(api);
+  for (const name of scope ?? []) if (!all.some((each) => each.name === name)) tell(absentText(place.name, name));
+  for (const { name, metadata, configuration_json: configuration, dimension } of all) {
+    if (!isWithin(scope, name)) continue;
     const own = `${kept.length + 1}`;
     await mkdir(join(root, own));
     const records = await withStore(place, name, async (store) => await exportRecords(store, name, join(root, own)));
@@ -80,6 +83,7 @@ export async function exportChroma(
     ...(await sumOf(root)),
     place: where,
     counts: Object.fromEntries(kept.map(({ name, records }) => [name, records])),
+    ...(scope !== undefined && { only: [...scope] }),
   };
 }
 
@@ -153,6 +157,8 @@ export interface ChromaRestore {
   readonly place: ChromaPlace;
   /** The part's folder. */
   readonly path: string;
+  /** What the backup is of: no other collection is touched. */
+  readonly scope: Scope;
   readonly dropNew: boolean;
   readonly tell: (line: string) => void;
 }
@@ -163,7 +169,7 @@ export interface ChromaRestore {
  * @returns what was made since and is left, a line each
  * @throws ValidationFailed naming records that are not as they were kept: somebody writes to them
  */
-export async function restoreChroma({ place, path, dropNew, tell }: ChromaRestore): Promise<readonly string[]> {
+export async function restoreChroma({ place, path, scope, dropNew, tell }: ChromaRestore): Promise<readonly string[]> {
   const { api } = openApi(place);
   const text: unknown = JSON.parse(await readFile(join(path, listName), 'utf8'));
   const kept = parseAs(z.array(keptSchema), text, join(path, listName), Incompatible);
@@ -179,7 +185,7 @@ export async function restoreChroma({ place, path, dropNew, tell }: ChromaRestor
     if (!isInPlace) await swapIn(api, each.name, await listCollections(api));
     tell(`restored collection ${each.name} of ${place.name}`);
   }
-  const made = [...there.keys()].filter((name) => !kept.some((each) => each.name === name));
+  const made = [...there.keys()].filter((name) => isWithin(scope, name) && !kept.some((each) => each.name === name));
   if (dropNew) for (const name of made) await drop(api, name);
   return dropNew
     ? []
@@ -191,9 +197,6 @@ const isSetUpAs = ({ metadata, configuration_json: configuration, dimension }: F
   isDeepStrictEqual([metadata ?? null, configuration], [kept.metadata, kept.configuration]) &&
   // One that never held a record has no dimension yet.
   (dimension === kept.dimension || typeof dimension !== 'number');
-
-const drop = async (api: ChromaApi, name: string): Promise<unknown> =>
-  await api.call(`dropping collection '${name}'`, 'DELETE', `/collections/${encodeURIComponent(name)}`);
 
 async function create(api: ChromaApi, { name, metadata, configuration }: Kept): Promise<void> {
   await api.call(

@@ -75,5 +75,5 @@ const rename = async (api: ChromaApi, id: string, from: string, to: string): Pro
     JSON.stringify({ new_name: to }),
   );
 
-const drop = async (api: ChromaApi, name: string): Promise<unknown> =>
+export const drop = async (api: ChromaApi, name: string): Promise<unknown> =>
   await api.call(`dropping collection '${name}'`, 'DELETE', `/collections/${encodeURIComponent(name)}`);

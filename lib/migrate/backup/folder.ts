@@ -27,6 +27,8 @@ const partSchema = z.strictObject({
   place: z.string(),
   /** What is counted again after a restore. */
   counts: z.record(z.string(), z.int().nonnegative()),
+  /** Of a server of which not every collection is kept: the names that are, aliases among them. A restore leaves all others alone. */
+  only: z.array(z.string()).exactOptional(),
   /** Of a Qdrant snapshot: what the restored collection is held against, which stands in the part `qdrant collections`. */
   contents: z
     .strictObject({

@@ -35,6 +35,7 @@ import {
 } from './qdrant-describe.ts';
 import { ask, download, type QdrantPlace, upload } from './qdrant-requests.ts';
 import { settingsAdded, settingsLost } from './qdrant-settings.ts';
+import { absentText, collectionsIn, isWithin, type Scope, snapshotOf } from './scope.ts';
 
 /**
  * A Qdrant server by a snapshot of each collection, fetched to this machine and taken off the server again. What snapshots leave out
@@ -53,6 +54,8 @@ const manifestSchema = z.strictObject({
   /** Of the server that made the snapshots. */
   version: z.string(),
   aliases: z.record(z.string(), z.string()),
+  /** Collections that were there and are not kept. */
+  others: z.array(z.string()).default([]),
   collections: z.record(
     z.string(),
     setUpSchema.extend({
@@ -62,10 +65,20 @@ const manifestSchema = z.strictObject({
   ),
 });
 type Manifest = z.infer<typeof manifestSchema>;
+
 /** @throws Incompatible on a cluster of several nodes: a snapshot holds one node's shards. */
-export async function snapshotServer(place: QdrantPlace, folder: string): Promise<readonly BackupPart[]> {
+export async function snapshotServer(
+  place: QdrantPlace,
+  { folder, scope, tell }: { readonly folder: string; readonly scope: Scope; readonly tell: (line: string) => void },
+): Promise<readonly BackupPart[]> {
   await refuseCluster(place);
-  const { aliases, collections: found } = await describeServer(place);
+  const there = await describeServer(place);
+  for (const name of scope ?? [])
+    if (there.collections[name] === undefined && there.aliases[name] === undefined) tell(absentText(place.name, name));
+  const isKept = (name: string): boolean => isWithin(scope, name, there.aliases);
+  const found = Object.fromEntries(Object.entries(there.collections).filter(([name]) => isKept(name)));
+  const others = Object.keys(there.collections).filter((name) => !isKept(name));
+  const aliases = Object.fromEntries(Object.entries(there.aliases).filter(([, to]) => isKept(to)));
   refuseShardKeys(place, found);
   const version = await versionOf(place);
   await mkdir(join(folder, place.name), { recursive: true });
@@ -78,12 +91,16 @@ export async function snapshotServer(place: QdrantPlace, folder: string): Promis
     collections[collection] = { ...setUp, ...(contents && { contents }) };
   }
   const where = `${place.name}/collections.json`;
-  await writeFile(join(folder, where), `${JSON.stringify({ version, aliases, collections } satisfies Manifest)}\n`);
+  await writeFile(
+    join(folder, where),
+    `${JSON.stringify({ version, aliases, others, collections } satisfies Manifest)}\n`,
+  );
   const what = `aliases and settings of ${parts.length} collections`;
   const sum = await sumOf(join(folder, where));
+  const only = scope === undefined ? {} : { only: [...new Set([...scope, ...Object.keys(aliases)])] };
   return [
     ...parts,
-    { store: place.name, kind: 'qdrant collections', what, where, ...sum, place: place.url, counts: {} },
+    { store: place.name, kind: 'qdrant collections', what, where, ...sum, place: place.url, counts: {}, ...only },
   ];
 }
 
@@ -117,7 +134,7 @@ async function snapshotCollection(
       const part: BackupPart = {
         store: place.name,
         kind: 'qdrant snapshot',
-        what: `collection ${collection}`,
+        what: snapshotOf(collection),
         where,
         ...sum,
         place: place.url,
@@ -169,6 +186,7 @@ export async function restoreServer({ place, parts, dropNew, tell }: ServerResto
   refuseVersion(place, manifest.version, version);
   const now = await describeServer(place);
   const isHeld = (name: string): boolean => manifest.collections[name] !== undefined;
+  const scope = parts.find(({ part }) => part.kind === 'qdrant collections')?.part.only;
 
   const blocking = Object.keys(manifest.aliases).filter((alias) => now.collections[alias] !== undefined);
   if (blocking.length > 0 && !dropNew)
@@ -194,11 +212,13 @@ export async function restoreServer({ place, parts, dropNew, tell }: ServerResto
     for (const each of added) tell(`collection ${name} has what the backup does not name: ${each}`);
   }
 
-  const made = Object.keys(now.collections).filter((name) => !isHeld(name));
+  const made = Object.keys(now.collections).filter(
+    (name) => !isHeld(name) && !manifest.others.includes(name) && isWithin(scope, name, now.aliases),
+  );
   if (dropNew) for (const name of made) await ask(place, 'DELETE', at(name), anySchema);
   const left = dropNew ? [] : made;
   const extra = Object.entries(await aliasesOf(place)).flatMap(([alias, to]) =>
-    manifest.aliases[alias] === undefined && !left.includes(to) ? alias : [],
+    manifest.aliases[alias] === undefined && !left.includes(to) && (isHeld(to) || isWithin(scope, alias)) ? alias : [],
   );
   await changeAliases(place, extra, manifest.aliases);
   return left.map((name) => `collection ${name} of ${place.name}, made since the backup; --drop-new drops such`);
@@ -244,11 +264,12 @@ async function readManifest(parts: ServerRestore['parts']): Promise<Manifest> {
   return parseAs(manifestSchema, JSON.parse(text), `${dirname(found?.path ?? '')}: collections.json`, Incompatible);
 }
 
-function collectionIn({ kind, what }: BackupPart, { collections }: Manifest): string | undefined {
-  if (kind !== 'qdrant snapshot') return undefined;
-  const name = what.slice('collection '.length);
-  if (collections[name] === undefined)
-    throw new Incompatible(`the backup holds ${what}, which its collections.json does not name; nothing was changed`);
+function collectionIn(part: BackupPart, { collections }: Manifest): string | undefined {
+  const [name] = collectionsIn(part);
+  if (name !== undefined && collections[name] === undefined)
+    throw new Incompatible(
+      `the backup holds ${part.what}, which its collections.json does not name; nothing was changed`,
+    );
   return name;
 }
 

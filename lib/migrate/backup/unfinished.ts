@@ -18,6 +18,8 @@ const schema = z.strictObject({
   id: z.string(),
   /** The one of what was there before. */
   first: z.string(),
+  /** That may hold some of both, by name. */
+  stores: z.array(z.string()),
   by: z.string(),
   at: z.string(),
   /** process-owner.ts */
@@ -27,7 +29,21 @@ export type UnfinishedRestore = Omit<z.infer<typeof schema>, 'owner'>;
 
 const pathIn = (directory: string): string => join(backupsIn(directory), fileName);
 
+/**
+ * Must be called with the lock of migrations. One that follows on another which did not end keeps that one's way back: the backup that
+ * it has made itself is of the mixture. One that leaves out a store of that other one ends nothing of it.
+ */
 export async function noteRestore(directory: string, restore: UnfinishedRestore): Promise<void> {
+  const before = await readNote(directory);
+  if (before === undefined) return await write(directory, restore);
+  const { id, stores } = restore;
+  if (!before.stores.every((name) => stores.includes(name)))
+    return await write(directory, { ...before, stores: [...new Set([...before.stores, ...stores])] });
+  // Who takes it back, and is killed too, goes on or goes forward again.
+  await write(directory, { ...restore, first: id === before.first ? before.id : before.first });
+}
+
+async function write(directory: string, restore: UnfinishedRestore): Promise<void> {
   await mkdir(backupsIn(directory), { recursive: true, mode: 0o700 });
   const half = `${pathIn(directory)}.half`;
   const text = `${JSON.stringify({ ...restore, owner: thisProcess }, null, 2)}\n`;
@@ -35,17 +51,29 @@ export async function noteRestore(directory: string, restore: UnfinishedRestore)
   await rename(half, pathIn(directory));
 }
 
-export const endRestore = async (directory: string): Promise<void> => await rm(pathIn(directory), { force: true });
+/** @param stores that are whole again: while another one may be half way, it stays noted */
+export async function endRestore(directory: string, stores: readonly string[]): Promise<void> {
+  const noted = await readNote(directory);
+  if (noted === undefined) return;
+  const left = noted.stores.filter((name) => !stores.includes(name));
+  if (left.length === 0) await rm(pathIn(directory), { force: true });
+  else await write(directory, { ...noted, stores: left });
+}
 
-/** undefined: every restore has ended, or one is under way just now. @throws Incompatible where the file is none of ours */
-export async function unfinishedRestore(directory: string): Promise<UnfinishedRestore | undefined> {
+async function readNote(directory: string): Promise<z.infer<typeof schema> | undefined> {
   const path = pathIn(directory);
   const text = await readFile(path, 'utf8').catch((error: unknown) => {
     if (Object(error).code !== 'ENOENT') throw error;
     return undefined;
   });
-  if (text === undefined) return undefined;
-  const { owner, ...restore } = parseAs(schema, parsed(text), path, Incompatible);
+  return text === undefined ? undefined : parseAs(schema, parsed(text), path, Incompatible);
+}
+
+/** undefined: every restore has ended, or one is under way just now. @throws Incompatible where the file is none of ours */
+export async function unfinishedRestore(directory: string): Promise<UnfinishedRestore | undefined> {
+  const noted = await readNote(directory);
+  if (noted === undefined) return undefined;
+  const { owner, ...restore } = noted;
   // A command that failed has let go of it as much as one that was killed; this process's own is told by what it throws.
   return owner === thisProcess || !isAlive(owner) ? restore : undefined;
 }

@@ -170,7 +170,7 @@ describe('a backup of Chroma', () => {
         new RegExp(`unfinished ${left[0]}: .*the next backup deletes it\\n0 backups`),
       );
       expect(await done('backup')).toContain(
-        `cleaned  ${left[0]}, which a process that was killed had begun, is deleted`,
+        `note     ${left[0]}, which a process that was killed had begun, is deleted`,
       );
       expect(await unfinished()).toEqual([]);
       await done('backups', '--keep', '0');

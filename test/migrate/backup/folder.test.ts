@@ -1,10 +1,11 @@
-import { mkdtemp, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, test } from '@jest/globals';
 import * as lancedb from '@lancedb/lancedb';
 import { makeBackup, restoreBackup } from '../../../lib/migrate/backup/backup.ts';
 import { backupsIn, readBackups } from '../../../lib/migrate/backup/folder.ts';
+import { unfinishedRestore } from '../../../lib/migrate/backup/unfinished.ts';
 import type { HistoryEntry, MigrateConfig, MigratedStore } from '../../../lib/migrate/port.ts';
 
 async function makeLance() {
@@ -94,4 +95,39 @@ test('a file that was added to a kept folder, or taken out of it, is an altered 
   await writeFile(list, text);
   await restore();
   expect(await rowsIn(path)).toBe(2);
+});
+
+test('a restore that is begun again keeps the way back to what was there before the first one, and one of other stores ends nothing', async () => {
+  const { directory, path, table, config } = await makeLance();
+  const made = await makeBackup({ config, directory, reason: 'by hand', seq: 0 });
+  await table.add([{ id: 3, vector: [1, 1] }]);
+  const restore = async (id: string, isKilled: boolean, of = config) =>
+    await restoreBackup({
+      config: of,
+      directory,
+      id,
+      by: 'ada',
+      seq: 0,
+      append: async () => {
+        if (isKilled) throw new Error('killed');
+      },
+    }).catch(({ message }: Error) => expect(message).toBe('killed'));
+  const other: MigratedStore = { name: 'other', store: 'files', connection: { path: `${path}-other` }, options: {} };
+  await mkdir(`${path}-other`);
+  const ofOther = { ...config, stores: new Map([['other', other]]) };
+  const elsewhere = await makeBackup({ config: ofOther, directory, reason: 'other', seq: 0 });
+
+  await restore(made.id, true);
+  const first = (await unfinishedRestore(directory))?.first ?? '';
+  expect(first).not.toBe('');
+  // Its own first backup is of a store that may be half restored.
+  await restore(made.id, true);
+  expect(await unfinishedRestore(directory)).toMatchObject({ id: made.id, first });
+  await restore(elsewhere.id, false, ofOther);
+  expect(await unfinishedRestore(directory)).toMatchObject({ id: made.id, first });
+  await restore(first, true);
+  expect(await unfinishedRestore(directory)).toMatchObject({ id: first, first: made.id });
+  await restore(first, false);
+  expect(await unfinishedRestore(directory)).toBeUndefined();
+  expect(await rowsIn(path)).toBe(3);
 });

@@ -1,8 +1,13 @@
-import { copyFile, readdir, readFile, writeFile } from 'node:fs/promises';
+import { copyFile, mkdtemp, readdir, readFile, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
-import { makeBackup } from '../../../lib/migrate/backup/backup.ts';
+import { knownServer, makeBackup, restoreBackup } from '../../../lib/migrate/backup/backup.ts';
+import { collectionsFilled } from '../../../lib/migrate/backup/filling.ts';
+import { putJson } from '../../../lib/objects.ts';
+import { openFileObjects } from '../../../lib/objects-files.ts';
+import { makePlan } from '../../make-plan.ts';
 import { type RunningServer, startServer } from '../../servers/start.ts';
 import { changePart, makeWorld, type World } from './world.ts';
 
@@ -209,6 +214,92 @@ describe('a backup of Qdrant', () => {
       await call('DELETE', '/collections/busy');
     }
   }, 240_000);
+
+  test('of the collections that the settings name takes those alone, by name or alias, and its restore touches no other', async () => {
+    const scoped = (...collections: readonly string[]) => {
+      const store = { name: 'search', store: 'qdrant', connection: { secret: 'backup/qdrant' }, options: {} };
+      const stores = new Map([['search', { ...store, backup: { collections } }]]);
+      return { ...world.config, stores, history: 'files', sql: undefined };
+    };
+    const said: string[] = [];
+    const more = { directory: world.directory, seq: 0, tell: (line: string) => said.push(line) };
+    const restore = async (id: string, collections: readonly string[]) => {
+      const append = async () => undefined;
+      return await restoreBackup({ ...more, config: scoped(...collections), id, by: 'ada', append, dropNew: true });
+    };
+    for (const name of ['own__001', 'notes', 'theirs']) {
+      await call('PUT', `/collections/${name}`, { vectors: { size: 4, distance: 'Dot' } });
+      await upsert(name, 0, 20, 4);
+    }
+    const alias = (name: string, to: string) => ({ create_alias: { alias_name: name, collection_name: to } });
+    const before = await aliases();
+    await call('POST', '/collections/aliases', { actions: [alias('own', 'own__001'), alias('their', 'theirs')] });
+    const made = await makeBackup({ ...more, config: scoped('own', 'notes', 'later'), reason: 'some' });
+    expect(made.parts.map(({ what }) => what)).toEqual([
+      'collection notes',
+      'collection own__001',
+      'aliases and settings of 2 collections',
+    ]);
+    expect(said.join()).toContain("no collection or alias 'later', which its backup.collections names");
+
+    // A copy takes the alias over, what was named is made, and others go on with theirs.
+    for (const name of ['own__002', 'later', 'theirs_too'])
+      await call('PUT', `/collections/${name}`, { vectors: { size: 4, distance: 'Dot' } });
+    await upsert('own__002', 0, 30, 4);
+    await call('POST', '/collections/aliases', {
+      actions: [alias('own', 'own__002'), alias('their_too', 'theirs_too')],
+    });
+    await upsert('theirs', 20, 25, 4);
+    await upsert('own__001', 20, 25, 4);
+    // The settings name less by now: what the restore replaces is in its first backup all the same.
+    const { first } = await restore(made.id, ['notes']);
+    const names = async () => {
+      const answer = await call('GET', '/collections');
+      return Reflect.get(Object(answer), 'collections').map(({ name }: { name: string }) => name);
+    };
+    expect(await names()).toEqual(expect.arrayContaining(['own__001', 'notes', 'theirs', 'theirs_too']));
+    for (const gone of ['own__002', 'later']) expect(await names()).not.toContain(gone);
+    expect([await count('own__001'), await count('theirs')]).toEqual([{ count: 20 }, { count: 25 }]);
+    expect(JSON.stringify(await aliases())).toMatch(/"their_too"/);
+    expect(await aliases()).toEqual({
+      aliases: expect.arrayContaining([
+        { alias_name: 'own', collection_name: 'own__001' },
+        { alias_name: 'their', collection_name: 'theirs' },
+      ]),
+    });
+    await restore(first.id, ['notes']);
+    expect([await count('own__001'), await count('own__002')]).toEqual([{ count: 25 }, { count: 30 }]);
+    expect(await names()).toContain('later');
+    for (const name of ['own__001', 'own__002', 'notes', 'theirs', 'theirs_too', 'later'])
+      await call('DELETE', `/collections/${name}`);
+    expect(await aliases()).toEqual(before);
+  }, 240_000);
+
+  test('names the run that fills a collection of it, until that has ended', async () => {
+    const directory = await mkdtemp(join(tmpdir(), 'backup-filling-'));
+    const objects = openFileObjects(directory);
+    const target = { store: 'qdrant', connection: { secret: 'backup/qdrant' }, collection: 'words_v2' };
+    const plan = { ...makePlan({ target }), run: 'r1' };
+    await putJson(objects, 'runs/r1/plan.json', plan);
+    const filled = async (collections?: readonly string[]) => {
+      const { connection, options } = { connection: { url }, options: {} };
+      const store = {
+        name: 'search',
+        store: 'qdrant',
+        connection,
+        options,
+        ...(collections && { backup: { collections } }),
+      };
+      return await collectionsFilled({ stores: new Map([['search', store]]) }, objects, knownServer);
+    };
+    expect(await filled()).toEqual([
+      expect.stringContaining('collection words_v2 of search is filled by run r1, which has not ended'),
+    ]);
+    expect(await filled(['words'])).toEqual([]);
+    expect(await filled(['words_v2'])).toHaveLength(1);
+    await putJson(objects, 'runs/r1/report.json', { verdict: 'validated', createdAt: '2999-01-01T00:00:00.000Z' });
+    expect(await filled()).toEqual([]);
+  });
 
   test('is refused for another server, and keeps no key in its files', async () => {
     const made = await backup();

@@ -1,7 +1,8 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Incompatible, InvalidEvent } from '../../../../lib/errors.ts';
-import { type Backup, makeBackup, restoreBackup } from '../../../../lib/migrate/backup/backup.ts';
+import { type Backup, knownServer, makeBackup, restoreBackup } from '../../../../lib/migrate/backup/backup.ts';
+import { collectionsFilled } from '../../../../lib/migrate/backup/filling.ts';
 import {
   backupsIn,
   deleteBackup,
@@ -19,6 +20,7 @@ import { type CheckReport, checkStores } from '../../../../lib/migrate/checks/ch
 import { checkPage } from '../../../../lib/migrate/checks/check-page.ts';
 import type { Migrator } from '../../../../lib/migrate/runner.ts';
 import { nextSeq } from '../../../../lib/migrate/standing.ts';
+import { openFileObjects } from '../../../../lib/objects-files.ts';
 import type { CommandContext } from '../commands.ts';
 import { exitCodes } from '../exit-codes.ts';
 import { type MigrateOptions, withMigrator } from './migrator.ts';
@@ -39,7 +41,11 @@ export async function backUp(
 ): Promise<Backup> {
   const seq = (await history.entries()).at(-1)?.seq ?? 0;
   output.line('backup   is being made');
-  const tell = (line: string): void => output.line(`cleaned  ${line}`);
+  const tell = (line: string): void => output.line(`note     ${line}`);
+  for (const message of await collectionsFilled(settings, openFileObjects(directory), knownServer)) {
+    output.event({ type: 'warning', message });
+    output.line(`filling  ${message}`);
+  }
   const backup = await makeBackup({ config: settings, directory, reason, seq, pgBin, tell });
   output.event({ type: 'backup', state: 'made', ...backup });
   output.line(`backup   ${backupLine(backup)}`);
