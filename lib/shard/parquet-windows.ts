@@ -88,23 +88,32 @@ export function openWindows(
         const spans = new Map(wanted.map((at, index) => [at, spanIn(tables[index], start, end)]));
         // Values of a record that began earlier fall to the last blank: where a page begins with such, there is one.
         const before = Math.max(0, ...[...spans.values()].map((span) => span.before + (span.isContinued ? 1 : 0)));
-        const part = await makePart({ bytes, leaves, columns, spans, before, records: before + end - start });
-        const chunks = list(group, inGroup.chunks).map(asStruct);
-        const footer = withPart(file, group, chunks, part, before + end - start);
-        const batches = readParquet(assemble(part.pages, footer), {
-          batchRecords: end - start,
-          offset: before,
-          limit: end - start,
-          ...(names === undefined ? {} : { columns: names }),
+        const read = async (blanks: number, skips: boolean): Promise<readonly RecordBatch[]> => {
+          const all = blanks + end - start;
+          const part = await makePart({ bytes, leaves, columns, spans, before: blanks, records: all });
+          const footer = withPart(file, group, list(group, inGroup.chunks).map(asStruct), part, all);
+          const options = names === undefined ? {} : { columns: names };
+          const made = assemble(part.pages, footer);
+          if (skips)
+            return readParquet(made, { batchRecords: end - start, offset: blanks, limit: end - start, ...options });
+          return readParquet(made, { batchRecords: blanks, ...options, limit: all }).slice(1);
+        };
+        const batches = await read(before, true).catch((error: unknown) => {
+          if (!cannotSkip(error)) throw error;
+          // As many blanks as records at least: the first batch holds what is passed over, and nothing else.
+          return read(Math.max(before, end - start), false);
         });
-        const read = batches.reduce((sum, batch) => sum + batch.numRows, 0);
-        if (read !== end - start) throw new RangeError(`${read} records were read where ${end - start} should be`);
+        const found = batches.reduce((sum, batch) => sum + batch.numRows, 0);
+        if (found !== end - start) throw new RangeError(`${found} records were read where ${end - start} should be`);
         yield { start, batches };
         start = end;
       }
     },
   };
 }
+
+/** The reader skips no delta-packed integers in blocks above 64, as DuckDB writes them in pages of version 2; it reads them. */
+const cannotSkip = (error: unknown): boolean => String(error).includes('cannot skip miniblock');
 
 function refuseLarge({ leaf, dictionaryUnpacked, pages }: LeafPages, maxPageBytes: number): void {
   const largest = pages.reduce((most, { unpackedBytes }) => Math.max(most, unpackedBytes), dictionaryUnpacked);
