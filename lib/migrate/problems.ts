@@ -6,7 +6,7 @@ import { appliedNumbers, type Standings } from './standing.ts';
 /** What does not fit between the files and the history. Nothing is applied while there is a problem: the order would not be what it says. */
 
 export interface Problem {
-  readonly kind: 'name' | 'gap' | 'changed' | 'missing' | 'order' | 'half' | 'history' | 'restore';
+  readonly kind: 'name' | 'gap' | 'changed' | 'missing' | 'order' | 'half' | 'history' | 'restore' | 'file';
   /** undefined: of the folder or the history as a whole. */
   readonly number?: number;
   /** What is wrong, and what to do. */

@@ -227,3 +227,27 @@ test('new writes the next file in the digits of the last', async () => {
   expect((await world.done('new', 'Add rank!')).out).toContain('004_add_rank.sql');
   await world.done('up', '--no-lint');
 });
+
+test('what up refuses before its first step is told by status: a file that is wrong, of each kind, and a store that nobody has named', async () => {
+  await world.write('003_c.sql', '-- migrate:up\nCREATE TABL t3 (id int);\n-- migrate:down\n');
+  await world.write('004_d.yaml', 'store: db\ncollection: words\nvectorss: {}\n');
+  await world.write('005_e.yaml', 'store: search\ncollection: words\n');
+  const { out } = await world.done('status', '--json');
+  const said = JSON.parse(out.split('\n')[0] ?? '');
+  const problems = said.problems.filter(({ kind }: { kind: string }) => kind === 'file');
+  expect(problems).toEqual([
+    { kind: 'file', number: 3, message: expect.stringContaining('003_c.sql') },
+    { kind: 'file', number: 4, message: expect.stringContaining('vectorss') },
+    { kind: 'file', number: 5, message: expect.stringContaining("store is 'search'") },
+  ]);
+  for (const number of [3, 4, 5]) {
+    const { code, err } = await world.migrate('up');
+    const { message } = problems.find((each: { number: number }) => each.number === number);
+    expect([code, err]).toEqual([2, expect.stringContaining(message)]);
+    // The next one is found once this one is right, and before anything is applied.
+    if (number === 3) await world.write('003_c.sql', file(3));
+    else await world.write(`00${number}_${number === 4 ? 'd' : 'e'}.yaml`, 'store: db\ncollection: words\n');
+  }
+  expect(await world.rows(`SELECT to_regclass('t3') AS name`)).toEqual([{ name: null }]);
+  expect((await world.done('status')).out).not.toContain('problem  ');
+});

@@ -71,12 +71,12 @@ export async function collectionDown(input: CollectionStepInput & { readonly app
   return stepOf({ ...input, store, plan: { steps, inverse: [], notes, unvalidated: [] }, rollback: undefined });
 }
 
-/** Reads a collection file. @throws InvalidEvent naming each field that is wrong. */
-export function parseCollectionFile(file: MigrationFile): void {
-  readCollectionFile(file);
+/** Reads a collection file and asks no store. @throws InvalidEvent naming each field that is wrong, or a store that there is not. */
+export function parseCollectionFile(file: MigrationFile, config: Pick<MigrateConfig, 'stores'>): void {
+  loaderOf(storeOf(config, readCollectionFile(file).store, file));
 }
 
-function storeOf(config: MigrateConfig, name: string, file: MigrationFile): MigratedStore {
+function storeOf(config: Pick<MigrateConfig, 'stores'>, name: string, file: MigrationFile): MigratedStore {
   const store = config.stores.get(name);
   if (store !== undefined) return store;
   const known = [...config.stores.keys()].join(', ') || 'none';
@@ -86,13 +86,16 @@ function storeOf(config: MigrateConfig, name: string, file: MigrationFile): Migr
 }
 
 async function openPlanner(store: MigratedStore): Promise<Planner> {
-  const load = planners[store.store];
-  if (load === undefined)
-    throw new InvalidEvent(
-      `store '${store.name}' is ${store.store}, which collection files do not change; they change ${Object.keys(planners).join(', ')}`,
-      { ids: [store.name] },
-    );
-  return await (await load())(store);
+  return await (await loaderOf(store)())(store);
+}
+
+function loaderOf({ name, store }: MigratedStore): () => Promise<OpenPlanner> {
+  const load = planners[store];
+  if (load !== undefined) return load;
+  throw new InvalidEvent(
+    `store '${name}' is ${store}, which collection files do not change; they change ${Object.keys(planners).join(', ')}`,
+    { ids: [name] },
+  );
 }
 
 interface ChangesInput {

@@ -5,9 +5,10 @@ import { join } from 'node:path';
 import { describe, expect, test } from '@jest/globals';
 import { parseCollectionFile } from '../../../lib/migrate/collection/collection.ts';
 import { readCollectionFile, seedsOf } from '../../../lib/migrate/collection/parse.ts';
-import { makeFile } from './world.ts';
+import { makeConfig, makeFile } from './world.ts';
 
-const parsing = (text: string) => () => parseCollectionFile(makeFile(7, text));
+const config = makeConfig({ store: 'qdrant', connection: { url: 'http://127.0.0.1:1' } });
+const parsing = (text: string) => () => parseCollectionFile(makeFile(7, text), config);
 const head = 'store: search\ncollection: articles\n';
 const where = 'migrations/007_search.yaml';
 

@@ -17,6 +17,7 @@ import {
   type Overview,
   overviewOf,
   planMove,
+  unsoundFiles,
 } from '../../../../lib/migrate/runner.ts';
 import type { CommandContext } from '../commands.ts';
 import { exitCodes } from '../exit-codes.ts';
@@ -45,10 +46,13 @@ export async function statusCommand(
   context: CommandContext,
   options: MigrateOptions & { readonly exitCode: boolean },
 ): Promise<number> {
-  return await withMigrator(context, options, async ({ history, folder }) => {
+  return await withMigrator(context, options, async (migrator) => {
     const { output } = context;
-    const { applied, pending, problems: found } = await overviewOf({ history, folder });
-    const problems = await withRestore(context, found);
+    const { history } = migrator;
+    const overview = await overviewOf(migrator);
+    const { applied, pending } = overview;
+    // What `up` refuses before its first step is no more ready than what does not fit.
+    const problems = [...(await withRestore(context, overview.problems)), ...(await unsoundFiles(migrator, overview))];
     const inOrder = applied.toReversed();
     const names = pending.map(({ number, name, path, kind }) => ({ number, name, path, kind }));
     output.event({ type: 'migrations', history: history.where, applied: inOrder, pending: names, problems });
