@@ -143,6 +143,8 @@ export const comparedSchema = z.strictObject({
   offset: tally,
   records: tally,
   equal: tally,
+  /** Numbers of the payloads of those whose last digits are other ones, where a store hands out doubles so: json-equal.ts. */
+  nearNumbers: tally,
   /** Those of `equal` that are not as in the shard but as in the source now: it changed after the export, and so did the target. */
   changed: tally,
   /** Those of `changed` that neither side has any more. */

@@ -48,6 +48,7 @@ const compared = (shard: string, tallies: Partial<Compared>): Compared => ({
   offset: 0,
   records: 0,
   equal: 0,
+  nearNumbers: 0,
   changed: 0,
   gone: 0,
   different: 0,

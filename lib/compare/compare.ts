@@ -22,7 +22,7 @@ import { asNowOf } from './compare-made.ts';
 import { comparePlace } from './compare-place.ts';
 import { fetchRecords, maxFetch, split } from './fetch-records.ts';
 import { asCompared, nullsOf } from './match.ts';
-import { type Treatments, targetTreatments, untreated } from './record-equal.ts';
+import { type Treatments, targetTreatments, untreatedBy } from './record-equal.ts';
 import {
   type Comparison,
   countSuspect,
@@ -125,7 +125,7 @@ export async function compareShard(options: CompareOptions): Promise<ShardOutput
       tallies.offset += positions.length;
     } else {
       const positions = spots.slice(at - compare.length, at - compare.length + step);
-      await checkSpots(comparison, positions, tallies);
+      await checkSpots(comparison, positions, tallies, untreatedBy(sourceKind.capabilities));
       tallies.offset += positions.length;
     }
     // What was mended is not seen again by a call that goes on from before it, so it would never be named.
@@ -196,7 +196,17 @@ function positionsToCompare(plan: Plan, manifest: Manifest, shard: string, count
 
 function noTallies(shard: string, of: string, { count }: Pick<Batch, 'count'>, compare: readonly number[]): Tallies {
   const notInSample = count - compare.length;
-  const none = { equal: 0, changed: 0, gone: 0, different: 0, missing: 0, duplicates: 0, skipped: 0, mended: 0 };
+  const none = {
+    equal: 0,
+    nearNumbers: 0,
+    changed: 0,
+    gone: 0,
+    different: 0,
+    missing: 0,
+    duplicates: 0,
+    skipped: 0,
+    mended: 0,
+  };
   const lists = { skippedIds: [], differences: [], changes: [], mendedIds: [], spotDifferences: [] };
   const spot = { spotChecked: 0, spotDifferent: 0 };
   const startedAt = new Date().toISOString();
@@ -256,7 +266,7 @@ async function comparePositions(comparison: Comparison, positions: readonly numb
       tallies.skipped += mapped.skipped.length;
       for (const id of mapped.skipped) name(tallies.skippedIds, id);
       Object.assign(tallies, addDropped(tallies, droppedOf(mapped.dropped)));
-      const found = findSuspects(mapped, await fetchRecords(comparison.target, mapped.batch.ids), comparison);
+      const found = findSuspects(mapped, await fetchRecords(comparison.target, mapped.batch.ids), comparison, tallies);
       tallies.equal += mapped.batch.count - found.length;
       return found;
     }),
@@ -276,7 +286,12 @@ function recordsAt(batch: Batch, positions: readonly number[]): Batch {
  * Reads records back from the source by id, another path than the export took, and holds them against the shard: a fault
  * of the export must not hide behind its own output.
  */
-async function checkSpots(comparison: Comparison, positions: readonly number[], tallies: Tallies): Promise<void> {
+async function checkSpots(
+  comparison: Comparison,
+  positions: readonly number[],
+  tallies: Tallies,
+  treatments: Treatments,
+): Promise<void> {
   const { exported: batch, source, target, plan, ids } = comparison;
   const found = await fetchRecords(
     source,
@@ -284,7 +299,7 @@ async function checkSpots(comparison: Comparison, positions: readonly number[], 
   );
   tallies.spotChecked += positions.length;
   const suspects = positions.flatMap((at) => {
-    const suspect = judge({ batch, at }, found, { treatments: untreated, nulls: 'kept' });
+    const suspect = judge({ batch, at }, found, { treatments, nulls: 'kept' });
     return suspect === undefined ? [] : [{ ...suspect, at, id: batch.ids[at] ?? '' }];
   });
   if (suspects.length === 0) return;

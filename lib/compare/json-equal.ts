@@ -11,6 +11,11 @@ export interface JsonDifference {
 /** near: a store that hands out doubles with other digits from the fifteenth on had them. */
 export type Doubles = 'kept' | 'near';
 
+/** Takes how many numbers were near and not the same. */
+export interface NearNumbers {
+  nearNumbers: number;
+}
+
 /**
  * How far a double may be from what was written, relative to it. serde_json without `float_roundtrip` reads a tenth of all
  * doubles of 16 and 17 digits one or two units beside; Qdrant reads and writes a payload again whenever it rebuilds a segment.
@@ -24,12 +29,13 @@ const absent = Symbol('absent');
 /**
  * The first difference between two JSON texts, or undefined when they are equal as JSON values: order of keys and white
  * space do not count; numbers are compared by value with all their digits, so 1, 1.0, 1e0 and 10e-1 are equal while
- * 9007199254740993 and 9007199254740992 are not, `doubles` aside; null is not the same as an absent field; the last of doubled keys counts.
+ * 9007199254740993 and 9007199254740992 are not; null is not the same as an absent field; the last of doubled keys counts.
+ * @param near given: doubles that are near count as equal, and are added to it, also where something else differs
  * @throws SyntaxError when a text is not JSON.
  */
-export function jsonDifference(expected: string, found: string, doubles: Doubles = 'kept'): JsonDifference | undefined {
+export function jsonDifference(expected: string, found: string, near?: NearNumbers): JsonDifference | undefined {
   if (expected === found) return undefined;
-  return valueDifference(read(expected), read(found), '', doubles);
+  return valueDifference(read(expected), read(found), '', near);
 }
 
 /** True when two JSON texts are the same value, as `jsonDifference` says. @throws SyntaxError when a text is not JSON. */
@@ -60,35 +66,44 @@ function valueDifference(
   expected: unknown,
   found: unknown,
   path: string,
-  doubles: Doubles,
+  near: NearNumbers | undefined,
 ): JsonDifference | undefined {
   if (isLosslessNumber(expected) && isLosslessNumber(found)) {
-    return isSameNumber(expected.value, found.value, doubles) ? undefined : differ(path, expected, found);
+    return isSameNumber(expected.value, found.value, near) ? undefined : differ(path, expected, found);
   }
-  if (Array.isArray(expected) && Array.isArray(found)) return arrayDifference(expected, found, path, doubles);
-  if (isObject(expected) && isObject(found)) return objectDifference(expected, found, path, doubles);
+  if (Array.isArray(expected) && Array.isArray(found)) return arrayDifference(expected, found, path, near);
+  if (isObject(expected) && isObject(found)) return objectDifference(expected, found, path, near);
   return expected === found ? undefined : differ(path, expected, found);
 }
 
-function isSameNumber(expected: string, found: string, doubles: Doubles): boolean {
+function isSameNumber(expected: string, found: string, near: NearNumbers | undefined): boolean {
   if (expected === found || canonicalNumber(expected) === canonicalNumber(found)) return true;
-  if (doubles === 'kept') return false;
+  if (near === undefined) return false;
   const [one, other] = [Number(expected), Number(found)];
-  // Integers are kept to the last digit, so they are never near. From 2^64 on even they are stored as doubles.
-  const isDouble = !Number.isInteger(one) || Math.abs(one) >= 2 ** 64;
-  return isDouble && Number.isFinite(one) && Math.abs(one - other) <= nearness * Math.abs(one);
+  const isNear = isRounded(expected, one) && Math.abs(one - other) <= nearness * Math.abs(one);
+  if (isNear) near.nearNumbers++;
+  return isNear;
+}
+
+/**
+ * False for integers, which are kept to the last digit: those that are spelled so up to 64 bits, and those up to 2^53 that
+ * a double holds too, since they may be ids. 1.7e18 is a double, and nobody counts by one there.
+ */
+function isRounded(text: string, value: number): boolean {
+  if (!Number.isFinite(value) || Number.isSafeInteger(value)) return false;
+  return /[.eE]/.test(text) || value >= 2 ** 64 || value < -(2 ** 63);
 }
 
 function arrayDifference(
   expected: readonly unknown[],
   found: readonly unknown[],
   path: string,
-  doubles: Doubles,
+  near: NearNumbers | undefined,
 ): JsonDifference | undefined {
   for (let at = 0; at < Math.max(expected.length, found.length); at++) {
     const one = at < expected.length ? expected[at] : absent;
     const other = at < found.length ? found[at] : absent;
-    const difference = valueDifference(one, other, `${path}[${at}]`, doubles);
+    const difference = valueDifference(one, other, `${path}[${at}]`, near);
     if (difference !== undefined) return difference;
   }
   return undefined;
@@ -98,12 +113,12 @@ function objectDifference(
   expected: Readonly<Record<string, unknown>>,
   found: Readonly<Record<string, unknown>>,
   path: string,
-  doubles: Doubles,
+  near: NearNumbers | undefined,
 ): JsonDifference | undefined {
   for (const key of new Set([...Object.keys(expected), ...Object.keys(found)])) {
     const one = Object.hasOwn(expected, key) ? expected[key] : absent;
     const other = Object.hasOwn(found, key) ? found[key] : absent;
-    const difference = valueDifference(one, other, pathOf(path, key), doubles);
+    const difference = valueDifference(one, other, pathOf(path, key), near);
     if (difference !== undefined) return difference;
   }
   return undefined;

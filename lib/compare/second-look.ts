@@ -7,6 +7,7 @@ import type { Compared, Plan } from '../run-files.ts';
 import type { Capabilities, Store } from '../stores/port.ts';
 import type { AsNow } from './compare-made.ts';
 import { type Fetched, fetchRecords, type Located } from './fetch-records.ts';
+import type { NearNumbers } from './json-equal.ts';
 import { type Nulls, recordDifference, type Treatments } from './record-equal.ts';
 
 /** What comparing a shard finds at first sight, and at the second: where nobody writes meanwhile; compare-live.ts has the other. */
@@ -53,9 +54,9 @@ type Rules = Pick<Comparison, 'treatments' | 'nulls'>;
 export type Tallies = { -readonly [K in keyof Compared]: Compared[K] };
 
 /** The records that are not in the target as they are in the shard. */
-export function findSuspects({ batch, sourceIds }: Mapped, found: Fetched, rules: Rules): Suspect[] {
+export function findSuspects({ batch, sourceIds }: Mapped, found: Fetched, rules: Rules, near: NearNumbers): Suspect[] {
   return batch.ids.flatMap((_, at) => {
-    const suspect = judge({ batch, at }, found, rules);
+    const suspect = judge({ batch, at }, found, rules, near);
     return suspect === undefined ? [] : [{ ...suspect, sourceId: sourceIds[at] ?? '', expected: { batch, at } }];
   });
 }
@@ -65,6 +66,7 @@ export function judge(
   { batch, at }: Located,
   { records, unreadable, doubled }: Fetched,
   { treatments, nulls }: Rules,
+  near?: NearNumbers,
 ): Pick<Suspect, 'verdict' | 'reason'> | undefined {
   const id = batch.ids[at] ?? '';
   const refusal = unreadable.get(id);
@@ -72,7 +74,7 @@ export function judge(
   const found = records.get(id);
   if (found === undefined) return { verdict: 'missing', reason: `is not in the target, where its id is ${id}` };
   if (doubled.has(id)) return { verdict: 'different', reason: `there is more than one record with id ${id}` };
-  const reason = recordDifference(batch, at, found.batch, found.at, treatments, nulls);
+  const reason = recordDifference(batch, at, found.batch, found.at, treatments, nulls, near);
   return reason === undefined ? undefined : { verdict: 'different', reason };
 }
 
@@ -93,9 +95,9 @@ export async function lookAgain(comparison: Comparison, suspects: readonly Suspe
     ),
   ]);
   for (const suspect of again) {
-    const second = judge(suspect.expected, inTarget, comparison);
+    const second = judge(suspect.expected, inTarget, comparison, tallies);
     if (second === undefined) tallies.equal++;
-    else if (isAsSourceNow(comparison, suspect.sourceId, suspect.expected, inSource, inTarget)) {
+    else if (isAsSourceNow(comparison, suspect.sourceId, suspect.expected, inSource, inTarget, tallies)) {
       tallies.equal++;
       tallies.changed++;
       if (second.verdict === 'missing') tallies.gone++;
@@ -126,6 +128,7 @@ export function isAsSourceNow(
   expected: Located,
   inSource: Fetched,
   inTarget: Fetched,
+  near?: NearNumbers,
 ): boolean {
   const targetId = expected.batch.ids[expected.at] ?? '';
   if (inSource.unreadable.has(sourceId) || inTarget.unreadable.has(targetId)) return false;
@@ -137,7 +140,7 @@ export function isAsSourceNow(
     if (record === undefined) return false;
     const mapped = mapBatch(record, plan.mapping, ids);
     if (mapped.batch.count === 0) return false;
-    return recordDifference(mapped.batch, 0, found.batch, found.at, treatments, nulls) === undefined;
+    return recordDifference(mapped.batch, 0, found.batch, found.at, treatments, nulls, near) === undefined;
   } catch (error) {
     // The record as it is now cannot be carried, so the target cannot hold it.
     if (error instanceof RecordRefused) return false;

@@ -10,6 +10,7 @@ import {
   patiently,
   split,
 } from '../compare/fetch-records.ts';
+import type { NearNumbers } from '../compare/json-equal.ts';
 import { recordDifference, type Treatments, targetTreatments, untreated } from '../compare/record-equal.ts';
 import { refuseUnlessBoth } from '../cutover/cutover-flag.ts';
 import type { FlagStore } from '../cutover/flag.ts';
@@ -62,6 +63,8 @@ export interface Look {
   readonly difference: Omit<Difference, 'id'> | undefined;
   readonly inSource: Located | undefined;
   readonly inTarget: Located | undefined;
+  /** Numbers of the target's payload that are near the source's and count as equal. */
+  readonly nearNumbers: number;
 }
 
 /** The records with these ids on both sides as they are now. One look: a write may be under way. */
@@ -76,9 +79,11 @@ export async function lookAtSides(sides: BothSides, ids: readonly string[]): Pro
       fetchRecords(sides.source, part),
     ]);
     for (const id of part) {
+      const near = { nearNumbers: 0 };
       looks.push({
         id,
-        difference: differenceOf(sides, id, inSource, inTarget),
+        difference: differenceOf(sides, id, inSource, inTarget, near),
+        ...near,
         inSource: inSource.records.get(id),
         inTarget: inTarget.records.get(targetIdOf(sides, id)),
       });
@@ -92,6 +97,7 @@ function differenceOf(
   id: string,
   inSource: Fetched,
   inTarget: Fetched,
+  near: NearNumbers,
 ): Omit<Difference, 'id'> | undefined {
   const targetId = targetIdOf(sides, id);
   const refusals = [
@@ -117,7 +123,7 @@ function differenceOf(
         found && { verdict: 'extra', reason: `is in the target, and the mapping leaves it out: ${leftOutBy(dropped)}` }
       );
     if (found === undefined) return { ...missing, verdict: 'missing' };
-    const reason = recordDifference(batch, 0, found.batch, found.at, sides.treatments);
+    const reason = recordDifference(batch, 0, found.batch, found.at, sides.treatments, 'kept', near);
     return reason === undefined ? undefined : { verdict: 'different', reason };
   } catch (error) {
     // As it is now the record cannot be carried, so the target cannot hold it.

@@ -55,10 +55,11 @@ async function settle(
 function countSame(
   { treatments, nulls }: Comparison,
   suspect: Suspect | undefined,
-  { id, inSource, inTarget }: Look,
+  { id, inSource, inTarget, nearNumbers }: Look,
   tallies: Tallies,
 ): void {
   tallies.equal++;
+  tallies.nearNumbers += nearNumbers;
   const { batch, at } = suspect?.expected ?? {};
   const difference =
     batch === undefined || at === undefined || inTarget === undefined

@@ -1,6 +1,7 @@
 import type { EmbeddingReport } from '../embed/stage/embedding-report.ts';
 import { html, join, type Markup } from '../html.ts';
 import type { Gold } from '../recall/gold-files.ts';
+import { nearWords } from '../report/report-compared.ts';
 import type { Finding, LiveReport, Report, Verdict } from '../report/report-schema.ts';
 import { count, percent, plural } from '../words.ts';
 import { marks, verdictWords } from './verdict.ts';
@@ -52,7 +53,7 @@ function compareCheck({ compare, findings, index }: Report): Check {
   const name = 'Every record compared';
   if (index !== null) return { name, state: 'none', text: 'No record is moved or changed by another index.' };
   if (compare === null) return { name, state: 'unproven', text: 'Not compared.' };
-  const text = `${count(compare.equal)} of ${count(compare.records - compare.skipped)} equal.`;
+  const text = `${count(compare.equal)} of ${count(compare.records - compare.skipped)} equal${nearWords(compare)}.`;
   return { name: compare.asked === 'all' ? name : 'A sample compared', state: stateOf(findings, ['compare']), text };
 }
 

@@ -35,6 +35,10 @@ export function compareSection({ compare, index }: Report): Markup {
   if (compare === null || index !== null) return html``;
   const rows: [string, string][] = [
     ['Equal', count(compare.equal)],
+    ...optional('Their numbers with other last digits', compare.nearNumbers).map(([name, value]): [string, string] => [
+      name,
+      count(value),
+    ]),
     ['Different', count(compare.different)],
     ['Missing in the target', count(compare.missing)],
     ['Extra in the target', compare.extra === null ? 'not looked for' : count(compare.extra)],
@@ -44,7 +48,7 @@ export function compareSection({ compare, index }: Report): Markup {
       count(value),
     ]),
   ];
-  return html`<section><h2>Record by record</h2>${bar(compare)}${figures(rows)}${sampleNote(compare)}${whenNote(compare)}</section>`;
+  return html`<section><h2>Record by record</h2>${bar(compare)}${figures(rows)}${sampleNote(compare)}${nearNote(compare)}${whenNote(compare)}</section>`;
 }
 
 /** The first records of each kind, with what is wrong with each. */
@@ -81,6 +85,11 @@ export function figuresPair(one: Markup, other: Markup): Markup {
 function sampleNote({ asked, notInSample }: CompareReport): Markup {
   if (asked === 'all') return html``;
   return html`<p class="dim">The event asked for a sample of ${count(asked)}: ${plural(notInSample, 'record')} were not looked at, and count as unchecked.</p>`;
+}
+
+function nearNote({ nearNumbers }: CompareReport): Markup {
+  if (nearNumbers === 0) return html``;
+  return html`<p class="dim">Qdrant reads some numbers with a fraction a little beside what was written, from the fifteenth digit on: ${plural(nearNumbers, 'number')} ${nearNumbers === 1 ? 'is' : 'are'} within 1e-14 of it, and ${nearNumbers === 1 ? 'counts' : 'count'} as equal.</p>`;
 }
 
 /** What was written to either side before or after is not seen. */

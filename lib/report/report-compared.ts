@@ -1,4 +1,5 @@
 import type { Compared, Difference } from '../run-files.ts';
+import { plural } from '../words.ts';
 import type { CompareReport, Counts } from './report-schema.ts';
 
 /** Ids that a report names of each kind; the rest is counted. */
@@ -20,6 +21,7 @@ export function sumCompared(compared: readonly Compared[], counts: Counts, asked
         .at(-1) ?? null,
     records: sum(compared, (each) => each.records),
     equal: sum(compared, (each) => each.equal),
+    nearNumbers: sum(compared, (each) => each.nearNumbers),
     changed: sum(compared, (each) => each.changed),
     different: sum(compared, (each) => each.different),
     missing: sum(compared, (each) => each.missing),
@@ -39,6 +41,11 @@ export function sumCompared(compared: readonly Compared[], counts: Counts, asked
       changed: compared.flatMap((each) => each.changes).slice(0, maxNamed),
     },
   };
+}
+
+/** What was let pass, to be said wherever records are said to be equal: `, 12 numbers with other last digits`; '' where nothing was. */
+export function nearWords({ nearNumbers }: Pick<CompareReport, 'nearNumbers'>): string {
+  return nearNumbers === 0 ? '' : `, ${plural(nearNumbers, 'number')} with other last digits`;
 }
 
 export function withoutVerdict({ id, reason }: Difference): { id: string; reason: string } {

@@ -56,6 +56,9 @@ export const compareReportSchema = z.strictObject({
   endedAt: z.iso.datetime().nullable(),
   records: tally,
   equal: tally,
+  nearNumbers: tally.describe(
+    'Numbers in the payloads of those that have other digits from the fifteenth on, as Qdrant reads them: within 1e-14 of what was written.',
+  ),
   changed: tally.describe('Those of `equal` that changed on both sides after the export.'),
   different: tally,
   missing: tally,

@@ -28,7 +28,7 @@ import type { Reader, Target } from '../stores/port.ts';
 import { plural } from '../words.ts';
 import { findingsOf, namedNote } from './findings.ts';
 import { indexFindings } from './index-findings.ts';
-import { maxNamed, sum, sumCompared, withoutVerdict } from './report-compared.ts';
+import { maxNamed, nearWords, sum, sumCompared, withoutVerdict } from './report-compared.ts';
 import { actualOf, endpointsOf, estimateOf, placeOf, putReport } from './report-put.ts';
 import { type CompareReport, type Counts, type Report, reportSchemaId, type Verdict } from './report-schema.ts';
 import { schemaReport } from './schema-report.ts';
@@ -236,7 +236,7 @@ function summarise(
   if (verdict === 'validated') {
     const skipped = compare.skipped === 0 ? '' : `, ${compare.skipped} left out as the mapping says`;
     const of = compare.asked === 'all' ? 'all ' : `${compare.records - compare.unchecked} sampled of `;
-    const compared = `${of}${plural(compare.records, 'record')} compared and equal${skipped}`;
+    const compared = `${of}${plural(compare.records, 'record')} compared and equal${nearWords(compare)}${skipped}`;
     const passed = recall.sets.filter(({ outcome }) => outcome === 'passed');
     const isOnlyVector = new Set(recall.sets.map(({ vector }) => vector)).size === 1;
     const recalls = passed.map((entry) => (passed.length === 1 ? entry.note : namedNote(entry, { isOnlyVector })));
@@ -276,8 +276,9 @@ function summariseIndex(
 const capital = (text: string): string => `${text.charAt(0).toUpperCase()}${text.slice(1)}`;
 
 /** Of two collections that were wholly compared. Extra records were not looked for where the event lets the target hold more. */
-function sameWords({ records, skipped, extra }: CompareReport, from = '', to = ''): string {
+function sameWords(compare: CompareReport, from = '', to = ''): string {
+  const { records, skipped, extra } = compare;
   const left = skipped === 0 ? '' : `, but for ${skipped} left out as the mapping says`;
   const others = extra === null ? '; others that the second may hold were not looked for' : '';
-  return `Validated: ${from} and ${to} hold the same ${plural(records - skipped, 'record')}${left}${others}.`;
+  return `Validated: ${from} and ${to} hold the same ${plural(records - skipped, 'record')}${nearWords(compare)}${left}${others}.`;
 }

@@ -331,6 +331,28 @@ describe('a comparison that was cut off', () => {
     expect(again.fetched.length).toBeGreaterThanOrEqual(400);
   });
 
+  test.each([
+    ['qdrant', 0],
+    ['pgvector', 1],
+  ])(
+    'takes other last digits in a source of %s, which may read its doubles anew, for %d changes',
+    async (store, spotDifferent) => {
+      const records = makeRecords(40);
+      const world = await makeWorld({ records, schema });
+      const given = await load(world);
+      const planned = { ...given, event: { ...given.event, source: { ...given.event.source, store } } };
+      const [digits, others] = ['0.46379464253972724', '0.4637946425397272'];
+      const scored = (score: string) => ({ ...selectRecords(records, [3]), payloads: [`{"score":${score}}`] });
+      await world.source.write(scored(digits), write);
+      await world.target.write(scored(digits), write);
+      await world.objects.delete(shardKey('r1', '00000-000'));
+      await exportAll(world, given);
+      await sealManifest({ plan: given, objects: world.objects });
+      await world.source.write(scored(others), write);
+      expect(total(await compareAll(world, planned), 'spotDifferent')).toBe(spotDifferent);
+    },
+  );
+
   test('and takes nothing from a shard that was exported anew', async () => {
     const records = makeRecords(100);
     const world = await makeWorld({ records, schema });

@@ -89,6 +89,7 @@ const found = ({
       endedAt: null,
       records: 9,
       equal: 9,
+      nearNumbers: 0,
       changed: 0,
       different: 0,
       missing: 0,
