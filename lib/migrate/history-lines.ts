@@ -66,7 +66,7 @@ export const isAcceptance = ({ action, number }: HistoryEntry): boolean =>
 
 export interface FaultsInput {
   readonly lines: readonly Line[];
-  /** Of the same moment as the lines, or before it; undefined: it was taken away, or nothing was ever written. */
+  /** Of the same moment as the lines, or before it; undefined: it was taken away, its lines are older than heads, or nothing was ever written. */
   readonly head: Head | undefined;
   /** True: a line and the head are written as one, so that no line comes after it. */
   readonly isExact: boolean;
@@ -98,7 +98,11 @@ export function faultsOf(input: FaultsInput): readonly string[] {
 function endFaults({ lines, head, isExact, where }: FaultsInput): readonly string[] {
   const last = lines.at(-1)?.entry.seq ?? 0;
   if (head === undefined)
-    return last === 0 ? [] : [`the end of the history, ${where}, is not known: what keeps it was taken away`];
+    return last === 0
+      ? []
+      : [
+          `the end of the history, ${where}, is not known: what keeps it was taken away, or a vecferry that kept none wrote the lines`,
+        ];
   if (last < head.seq) {
     const gone = head.seq - last === 1 ? `line ${head.seq} was` : `lines ${last + 1} to ${head.seq} were`;
     return [`the history, ${where}, ends with line ${last}, and ${gone} written after it: it was cut off`];

@@ -113,7 +113,7 @@ export function postgresHistory(session: SqlSession, store: string, schema = 'pu
         { cause: error },
       );
     if (code !== '42501') return shown;
-    const how = `it needs SELECT and INSERT on that table, UPDATE too on ${headTable} beside it, and the first up CREATE in that schema: GRANT them, or name a schema of your own in vecferry.yaml: historySchema: ops`;
+    const how = `it needs SELECT and INSERT on that table, UPDATE too on ${headTable} beside it (repair history: INSERT there as well), and the first up CREATE in that schema: GRANT them, or name a schema of your own in vecferry.yaml: historySchema: ops`;
     return new AccessDenied(`${shown.message}; ${how}`, { cause: error });
   };
 

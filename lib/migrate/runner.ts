@@ -192,31 +192,11 @@ export async function carryOut(migrator: Migrator, moves: readonly Move[], signa
 /** @throws InvalidEvent naming file and line of what no migration can hold. */
 export async function mustBeSound(migrator: Migrator, moves: readonly Move[]): Promise<void> {
   const entries = await migrator.history.entries();
-  for (const move of moves) await mustBeSoundOne(migrator, move, entries);
-}
-
-async function mustBeSoundOne(migrator: Migrator, move: Move, entries: readonly HistoryEntry[]): Promise<void> {
-  refuseBaseline(move);
-  if (move.file.kind === 'sql') await planMove(migrator, move, entries);
-  else if (move.direction === 'up') parseCollectionFile(move.file, migrator.settings);
-}
-
-/** The same of files that are pending, as problems: each of them, and not the first alone. */
-export async function unsoundFiles(
-  migrator: Migrator,
-  { pending, entries }: Pick<Overview, 'pending' | 'entries'>,
-): Promise<readonly Problem[]> {
-  const problems: Problem[] = [];
-  for (const file of pending) {
-    const { number } = file;
-    try {
-      await mustBeSoundOne(migrator, { direction: 'up', number, file }, entries);
-    } catch (error) {
-      if (!(error instanceof InvalidEvent)) throw error;
-      problems.push({ kind: 'file', number, message: error.message });
-    }
+  for (const move of moves) {
+    refuseBaseline(move);
+    if (move.file.kind === 'sql') await planMove(migrator, move, entries);
+    else if (move.direction === 'up') parseCollectionFile(move.file, migrator.settings);
   }
-  return problems;
 }
 
 /** @param entries all lines so far @returns those that it has added */

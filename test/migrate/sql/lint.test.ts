@@ -66,6 +66,11 @@ const cases: readonly (readonly [rule: string, bad: string, good: string])[] = [
   ['renaming-schema', 'ALTER SCHEMA s RENAME TO t;', 'CREATE SCHEMA s; ALTER SCHEMA s RENAME TO t;'],
   ['renaming-table', 'ALTER TABLE t SET SCHEMA s;', 'CREATE TABLE t (id int); ALTER TABLE t SET SCHEMA s;'],
   ['renaming-table', 'ALTER VIEW v RENAME TO w;', 'ALTER VIEW v RENAME TO w; CREATE VIEW v AS SELECT * FROM w;'],
+  [
+    'renaming-table',
+    'ALTER MATERIALIZED VIEW m RENAME TO m_old; ALTER MATERIALIZED VIEW m_new RENAME TO n;',
+    'ALTER MATERIALIZED VIEW m RENAME TO m_old; ALTER MATERIALIZED VIEW m_new RENAME TO m;',
+  ],
   ['ban-drop-column', 'DROP EXTENSION vector CASCADE;', 'DROP EXTENSION vector;'],
   ['ban-drop-column', 'DROP TYPE mood CASCADE;', 'DROP TYPE mood;'],
   ['ban-drop-table', 'DROP OWNED BY ada;', 'REASSIGN OWNED BY ada TO bob;'],

@@ -17,8 +17,8 @@ import {
   type Overview,
   overviewOf,
   planMove,
-  unsoundFiles,
 } from '../../../../lib/migrate/runner.ts';
+import { unsoundFiles } from '../../../../lib/migrate/unsound.ts';
 import type { CommandContext } from '../commands.ts';
 import { exitCodes } from '../exit-codes.ts';
 import { appliedLine, pendingLine, stepLines } from './migrate-lines.ts';

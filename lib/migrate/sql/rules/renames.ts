@@ -1,4 +1,4 @@
-import type { AlterObjectSchemaStmt, RangeVar, RenameStmt } from 'libpg-query';
+import type { AlterObjectSchemaStmt, Node, RangeVar, RenameStmt } from 'libpg-query';
 import type { ParsedStatement } from '../parse.ts';
 import type { Facts } from './facts.ts';
 import { beside, nameOf, quote } from './names.ts';
@@ -8,9 +8,9 @@ import { twinSteps } from './steps.ts';
 /** Renames in one step: for as long as applications of before and of after run side by side, one of the two fails. */
 
 export const renaming: Rule = ({ statement: { node }, statements, index, facts }): readonly Verdict[] => {
-  // With a view of the old name in the same transaction nobody meets a moment without it.
-  const isKeptBy = (view: RangeVar): boolean =>
-    statements.slice(index + 1).some(({ node: later }) => 'ViewStmt' in later && isSame(later.ViewStmt.view, view));
+  // With a view of the old name in the same transaction, or what was built beside it put in its place, nobody meets a moment without it.
+  const isKeptBy = (old: RangeVar): boolean =>
+    statements.slice(index + 1).some(({ node: later }) => isSame(namedBy(later), old));
   if ('AlterObjectSchemaStmt' in node) return anotherSchema(node.AlterObjectSchemaStmt, facts, isKeptBy);
   if (!('RenameStmt' in node)) return [];
   const before = statements.slice(0, index);
@@ -26,7 +26,7 @@ export const renaming: Rule = ({ statement: { node }, statements, index, facts }
   }
   if (renameType === undefined || !relations.has(renameType)) return [];
   if (before.some(({ node: each }) => 'ViewStmt' in each && isSame(each.ViewStmt.view, relation))) return [];
-  if (isKeptBy(relation)) return [];
+  if (isKeptBy(relation) || isFreed({ ...relation, relname: newname }, before)) return [];
   const made = beside(relation, quote(newname));
   const message = `${table} becomes ${quote(newname)} in one step: applications that still name ${table} fail at once. Keep a view of the old name, in one transaction with the rename:`;
   const safeSteps = [
@@ -36,6 +36,24 @@ export const renaming: Rule = ({ statement: { node }, statements, index, facts }
   ];
   return [{ rule: 'renaming-table', level: 'error', message, safeSteps }];
 };
+
+/** The second half of a swap: what had the name has given it up in this file. */
+const isFreed = (name: RangeVar, before: readonly ParsedStatement[]): boolean =>
+  before.some(
+    ({ node }) =>
+      'RenameStmt' in node &&
+      node.RenameStmt.relation !== undefined &&
+      relations.has(node.RenameStmt.renameType ?? '') &&
+      isSame(node.RenameStmt.relation, name),
+  );
+
+/** What a view, or a rename, gives its name to. */
+function namedBy(node: Node): RangeVar | undefined {
+  if ('ViewStmt' in node) return node.ViewStmt.view;
+  if (!('RenameStmt' in node) || !relations.has(node.RenameStmt.renameType ?? '')) return undefined;
+  const { relation, newname } = node.RenameStmt;
+  return relation === undefined || newname === undefined ? undefined : { ...relation, relname: newname };
+}
 
 /** What applications name to read it. */
 const relations: ReadonlySet<string> = new Set(['OBJECT_TABLE', 'OBJECT_VIEW', 'OBJECT_MATVIEW']);
