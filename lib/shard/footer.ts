@@ -16,6 +16,9 @@ export const releaseKey = 'vecferry.release';
 export const checksumKey = 'vecferry.checksum';
 export const noChecksum = Buffer.alloc(64, '0');
 
+/** In place of PAR1, https://github.com/apache/parquet-format/blob/master/Encryption.md */
+export const encryptedMark = 'PARE';
+
 export interface Span {
   readonly start: number;
   readonly end: number;
@@ -141,6 +144,7 @@ export async function parquetEnds({ size, range }: ByteRanges, where: string): P
   if (size < 12) throw damaged(where, `is cut short: ${size} bytes, and no Parquet file is that short`);
   const head = Buffer.from(await range(0, 4));
   const tail = Buffer.from(await range(size - 8, size));
+  if (tail.toString('latin1', 4) === encryptedMark) throw damaged(where, 'is encrypted, and only what is not is read');
   const length = tail.readUInt32LE(0);
   const isWhole = tail.toString('latin1', 4) === 'PAR1' && head.toString('latin1') === 'PAR1' && length <= size - 12;
   if (!isWhole) throw damaged(where, 'is cut short or altered: it is no whole Parquet file');

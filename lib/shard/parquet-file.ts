@@ -1,4 +1,5 @@
 import type { RecordBatch, Schema } from 'apache-arrow';
+import { encryptedMark } from './footer.ts';
 import { readFloatLists } from './parquet-floats.ts';
 import {
   asStruct,
@@ -70,6 +71,8 @@ export async function openParquet(
 ): Promise<ParquetFile> {
   if (size < 12) throw new RangeError(`it has ${size} bytes, and no Parquet file is that short`);
   const tail = Buffer.from(await range(size - 8, size));
+  if (tail.toString('latin1', 4) === encryptedMark)
+    throw new RangeError('it is encrypted, and only what is not is read');
   if (!tail.subarray(4).equals(magic))
     throw new RangeError('it does not end as a Parquet file: it is cut short, or of another format');
   const length = tail.readUInt32LE(0);
@@ -77,14 +80,22 @@ export async function openParquet(
   const footer = readThrift(Buffer.from(await range(size - 8 - length, size - 8)));
   const file = arrowTypes ? withArrowSchema(footer, arrowSchema) : withoutArrowTypes(footer);
   const groups = list(file, inFile.rowGroups).map(asStruct);
+  for (const chunk of groups.flatMap((group) => list(group, inGroup.chunks))) {
+    if (asStruct(chunk).fields.has(inChunk.crypto))
+      throw new RangeError('it has encrypted columns, and only what is not encrypted is read');
+  }
   const groupAt = (rowGroup: number): ThriftStruct => {
     const group = groups[rowGroup];
     if (group === undefined) throw new RangeError(`there is no row group ${rowGroup}`);
     return group;
   };
-  const bytesOf = async (rowGroup: number, columns: readonly ThriftStruct[]): Promise<Uint8Array> => {
+  const placeOf = (rowGroup: number, columns: readonly ThriftStruct[]): ReturnType<typeof spanOf> => {
     const { from, to } = spanOf(columns);
     if (!(from >= 0 && to <= size && from < to)) throw new RangeError(`row group ${rowGroup} lies outside of the file`);
+    return { from, to };
+  };
+  const bytesOf = async (rowGroup: number, columns: readonly ThriftStruct[]): Promise<Uint8Array> => {
+    const { from, to } = placeOf(rowGroup, columns);
     return await range(from, to);
   };
   const windows = new Map<number, Windows>();
@@ -103,7 +114,9 @@ export async function openParquet(
       return readParquet(alone, { batchRecords, ...(columns === undefined ? {} : { columns }) });
     },
     readParts: (rowGroup, options) => {
-      const opened = windows.get(rowGroup) ?? openWindows({ range }, file, groupAt(rowGroup), assemble);
+      const group = groupAt(rowGroup);
+      if (integer(group, inGroup.records) > 0) placeOf(rowGroup, columnsOf(group));
+      const opened = windows.get(rowGroup) ?? openWindows({ range }, file, group, assemble);
       windows.set(rowGroup, opened);
       return opened.read(options);
     },

@@ -4,7 +4,7 @@ import type { ThriftStruct, ThriftValue } from './thrift.ts';
 
 export const inFile = { schema: 2, records: 3, rowGroups: 4, metadata: 5, columnOrders: 7 } as const;
 export const inGroup = { chunks: 1, bytes: 2, records: 3, offset: 5, ordinal: 7 } as const;
-export const inChunk = { offset: 2, column: 3, pageIndexes: [4, 5, 6, 7] } as const;
+export const inChunk = { offset: 2, column: 3, pageIndexes: [4, 5, 6, 7], crypto: 8 } as const;
 export const inElement = { type: 1, typeLength: 2, repetition: 3, name: 4, children: 5, logicalType: 10 } as const;
 export const inColumn = {
   type: 1,

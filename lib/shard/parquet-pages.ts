@@ -122,14 +122,15 @@ export function scanPages({ range }: FileBytes, leaf: Leaf, column: ThriftStruct
       records += found.records;
     }
     at = to;
-    if (at === end && records !== total)
-      throw new RangeError(`column '${leaf.field}' has pages of ${records} records, its row group is of ${total}`);
   };
   // One at a time: two readers of a file may ask at once.
   let turn: Promise<void> = Promise.resolve();
   const reach = async (record: number): Promise<void> => {
     while (at < end && (pages.at(-1)?.first ?? 0) <= record) await next();
-    if (at === end) held = { at, bytes: Buffer.alloc(0) };
+    if (at < end) return;
+    held = { at, bytes: Buffer.alloc(0) };
+    if (records !== total)
+      throw new RangeError(`column '${leaf.field}' has pages of ${records} records, its row group is of ${total}`);
   };
   return {
     leaf,
@@ -148,6 +149,9 @@ export function scanPages({ range }: FileBytes, leaf: Leaf, column: ThriftStruct
   };
 }
 
+/** Arrow's own limit, kDefaultMaxPageHeaderSize of parquet/column_reader.h */
+const maxHeaderBytes = 16 * 1024 * 1024;
+
 /** Headers hold statistics, which may be long: more is read until the header is whole. */
 async function headerAt(
   bytesAt: (at: number, length: number) => Promise<Buffer>,
@@ -160,7 +164,7 @@ async function headerAt(
       const { value: header, end: length } = readThriftAt(bytes, 0);
       return { header, length };
     } catch (error) {
-      if (!(error instanceof RangeError) || at + wanted >= end) throw error;
+      if (!(error instanceof RangeError) || at + wanted >= end || wanted >= maxHeaderBytes) throw error;
     }
   }
 }
@@ -183,8 +187,10 @@ async function ofV1(
   if (maxRepetition === 0) return { values, records: values, isContinued: false };
   if (integer(data, inData.repetitions) !== encodings.rle)
     throw new RangeError('its levels are in an encoding of 2013, which is not read here: write it again');
-  const length = (await body(4)).readUInt32LE(0);
-  const levels = (await body(4 + length)).subarray(4, 4 + length);
+  const start = await body(4);
+  const length = start.readUInt32LE(0);
+  // Most codecs unpack a page as a whole.
+  const levels = (start.length < 4 + length ? await body(4 + length) : start).subarray(4, 4 + length);
   return { values, ...countRecords(levels, maxRepetition, values) };
 }
 

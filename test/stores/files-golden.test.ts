@@ -5,6 +5,8 @@ import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { type Batch, column, concatBatches } from '../../lib/batch.ts';
 import { files } from '../../lib/stores/files.ts';
 import type { Range, Source } from '../../lib/stores/port.ts';
+import { watched } from '../../lib/upgrade/folder.ts';
+import { lookAt } from '../../lib/upgrade/look.ts';
 
 /** Files that others wrote: test/data/formats/README.md says who and how. Each holds 24 records with vectors of 8 floats. */
 
@@ -226,6 +228,22 @@ describe('what cannot be read is refused with the file, and what to do', () => {
         message: expect.stringContaining(join(made, name)),
       });
     }
+  });
+
+  test.each([
+    ['whole', /it is encrypted/],
+    ['columns', /it has encrypted columns/],
+  ])('a file that is encrypted (%s) is told as that, and not as one that was cut short', async (what, message) => {
+    const name = `encrypted-${what}/a.parquet`;
+    await copy(`bad/encrypted-${what}.parquet`, name);
+    await expect(open(name, {}, made).then(readAll)).rejects.toMatchObject({
+      name: 'RecordRefused',
+      message: expect.stringMatching(message),
+    });
+    const bytes = await readFile(join(made, name));
+    const range = async (from: number, to: number) => bytes.subarray(from, to);
+    const look = await lookAt(watched({ size: bytes.length, range }), name, name, false);
+    expect(look).toMatchObject({ kind: 'damaged', reason: expect.stringContaining('encrypted') });
   });
 
   test.each(['file-lz4.arrow', 'file-zstd.arrow', 'stream-plain.arrows', 'deflated.npz'])(
