@@ -1,4 +1,3 @@
-import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import pg from 'pg';
 import type { Batch } from '../../lib/batch.ts';
@@ -18,6 +17,7 @@ import { services } from '../../lib/services.ts';
 import type { Store } from '../../lib/stores/port.ts';
 import { qdrant } from '../../lib/stores/qdrant.ts';
 import { postgresUrl } from '../servers/urls.ts';
+import { until } from '../until.ts';
 import { noDeadline } from '../world.ts';
 import { endpointIn, expectValidated, type Runs, startRuns } from './world.ts';
 
@@ -158,7 +158,7 @@ test('while an application writes, no write of it is a difference, and every sec
   const run = await moved();
   const application = startWriting(run);
   const whileItWrites = async () => {
-    while (application.state.writes < 200) await sleep(5);
+    await until(() => application.state.writes >= 200, 'the first writes');
     const lost = await loseWrites(run);
     const before = application.state.writes;
     const compared = await compareAll(run);

@@ -1,10 +1,10 @@
-import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import type { Database } from '../../lib/stores/pgvector/connect.ts';
 import { connect } from '../../lib/stores/pgvector/open.ts';
 import { pgvector } from '../../lib/stores/pgvector.ts';
 import type { Piece, Store } from '../../lib/stores/port.ts';
 import { makeDatabase } from '../servers/database.ts';
+import { until } from '../until.ts';
 
 /** A table that is altered while it is read: what a read says of it is what the read saw, and it never loses rows. */
 
@@ -55,12 +55,11 @@ describe('a table that is altered meanwhile', () => {
       await session.run(`ALTER TABLE ${table} ALTER COLUMN rank TYPE text`);
       altering.resolve();
       // Until the read waits for this lock.
-      for (let waiting = '0'; waiting === '0'; await sleep(5)) {
-        const [row] = await database.use((other) =>
-          other.rows('SELECT count(*)::text AS n FROM pg_locks WHERE NOT granted AND relation = $1::regclass', [table]),
-        );
-        waiting = row?.['n'] ?? '0';
-      }
+      const waiting = 'SELECT pid::text FROM pg_locks WHERE NOT granted AND relation = $1::regclass';
+      await until(
+        async () => (await database.use((other) => other.rows(waiting, [table]))).length > 0,
+        'a read that waits for the table',
+      );
     });
     await altering.promise;
     const [pieces] = await Promise.all([readAll(store), held]);

@@ -1,9 +1,9 @@
-import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, test } from '@jest/globals';
 import pg from 'pg';
 import type { Batch } from '../../lib/batch.ts';
 import type { Store, WriteOptions } from '../../lib/stores/port.ts';
 import { canonicalJson, makeBatch, makeSchema } from '../make.ts';
+import { until } from '../until.ts';
 import { useDatabase } from './pgvector-world.ts';
 
 /** A PostgreSQL table into which a live run imports, while its application writes there too. */
@@ -73,7 +73,7 @@ describe('an application writes while an importer does', () => {
       const ours =
         what === 'a write' ? store.write(numbered(2, '{"ours":1}'), { mode: 'upsert' }) : store.delete(['1', '2']);
       const blocked = `SELECT count(*)::text FROM pg_stat_activity WHERE datname = current_database() AND pg_blocking_pids(pid) <> '{}'`;
-      while ((await scalar(blocked)) === '0') await sleep(20);
+      await until(async () => (await scalar(blocked)) !== '0', 'the store, which waits for the row');
       // Who waits first looks first whether it is a deadlock, and gives way: the store, or it is done once more.
       hasGivenWay = await other.query(`UPDATE ${table} SET payload = '{"other":1}' WHERE id = 1; COMMIT`).then(
         () => true,

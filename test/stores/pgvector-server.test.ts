@@ -8,6 +8,7 @@ import type { CollectionSchema, Distance } from '../../lib/schema.ts';
 import { pgvector } from '../../lib/stores/pgvector.ts';
 import type { Store, WriteOptions } from '../../lib/stores/port.ts';
 import { canonicalJson, makeBatch, makeSchema } from '../make.ts';
+import { until } from '../until.ts';
 import { useDatabase } from './pgvector-world.ts';
 
 /** What only a server with several connections can show: writers at once, builds that die, faults and rights. */
@@ -130,12 +131,11 @@ describe('building an index', () => {
     return store;
   };
   const finish = async (store: Store): Promise<void> => {
-    for (;;) {
+    await until(async () => {
       const { done, isStalled } = await store.indexProgress(large);
-      if (done) return;
       if (isStalled === true) await store.buildIndex(large);
-      await sleep(50);
-    }
+      return done;
+    }, 'the index');
   };
   /** A writer in whose transaction the table is: a build waits for it, so that it is under way until the writer ends. */
   const holding = async (table: string): Promise<pg.Client> => {

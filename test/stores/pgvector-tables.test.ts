@@ -4,6 +4,7 @@ import type { CollectionSchema } from '../../lib/schema.ts';
 import { pgvector } from '../../lib/stores/pgvector.ts';
 import type { Store } from '../../lib/stores/port.ts';
 import { canonicalJson, makeBatch, makeSchema } from '../make.ts';
+import { until } from '../until.ts';
 import { useDatabase } from './pgvector-world.ts';
 
 const everything = { from: null, to: null };
@@ -27,8 +28,7 @@ describe.each(['a server', 'PGlite'])('tables in %s', (where) => {
     const batch = await readAll(from);
     await store.write(batch, { position: { run: 'copy', shard: '00000-000', offset: 0 }, mode: 'upsert' });
     await store.buildIndex(schema);
-    for (let i = 0; i < 100 && !(await store.indexProgress(schema)).done; i++)
-      await new Promise((next) => setTimeout(next, 50));
+    await until(async () => (await store.indexProgress(schema)).done, 'the index');
     return { store, schema, batch };
   };
   const contents = async (table: string): Promise<string[]> =>

@@ -5,8 +5,6 @@ import { join } from 'node:path';
 import { beforeAll, describe, expect, test } from '@jest/globals';
 import { spawnCommand } from '../command-line.ts';
 
-/** Processes start slowly on machines that do other things too. */
-
 const folder = join(mkdtempSync(join(tmpdir(), 'vecferry-lint-')), 'migrations');
 const lint = (...args: readonly string[]) => spawnCommand(['migrate', 'lint', ...args]);
 const migration = (name: string): string => join(folder, name);
