@@ -22,12 +22,13 @@ export type Spans = Readonly<Record<Stage, readonly Span[]>>;
 
 const noSpans: Spans = { export: [], embed: [], import: [], compare: [], search: [] };
 
-/** What the markers of every stage have in common; `written` in those of the import. The rest is not looked at. */
+/** What the markers of every stage have in common; `written` in those of the import, `notInSample` of the comparison. The rest is not looked at. */
 const markerSchema = z.object({
   startedAt: z.iso.datetime(),
   at: z.iso.datetime(),
   records: z.number().optional(),
   written: z.number().optional(),
+  notInSample: z.number().optional(),
 });
 
 /**
@@ -60,8 +61,10 @@ const isMarker = (key: string): boolean => key.endsWith('.json');
 
 function spanOf(marker: z.infer<typeof markerSchema> | undefined, shardRecords = 0): Span[] {
   if (marker === undefined) return [];
-  const { startedAt, at, records = shardRecords, written = records } = marker;
-  return [{ startedAt, at, records: written }];
+  const { startedAt, at, records = shardRecords, written = records, notInSample = 0 } = marker;
+  // Nothing was compared here, as where an index was changed: a rate would say otherwise.
+  if (notInSample > 0 && notInSample === records) return [];
+  return [{ startedAt, at, records: written - notInSample }];
 }
 
 /**

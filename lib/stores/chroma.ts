@@ -116,7 +116,7 @@ const collectionSchema = z.object({
 type Found = z.infer<typeof collectionSchema>;
 
 function openChroma({ connection, collection: name, options }: ResolvedEndpoint): Store {
-  const settings = parseAs(optionsSchema, options, "options of store 'chroma'", InvalidEvent);
+  const settings = parseAs(optionsSchema, options, "the options object of store 'chroma'", InvalidEvent);
   return chromaStore(openApi({ connection, options }).api, name, settings);
 }
 
@@ -125,8 +125,8 @@ export function openApi({ connection, options }: Pick<ResolvedEndpoint, 'connect
   readonly api: ChromaApi;
   readonly place: string;
 } {
-  const settings = parseAs(optionsSchema, options, "options of store 'chroma'", InvalidEvent);
-  const given = parseAs(connectionSchema, connection, "connection of store 'chroma'", InvalidEvent);
+  const settings = parseAs(optionsSchema, options, "the options object of store 'chroma'", InvalidEvent);
+  const given = parseAs(connectionSchema, connection, "the connection of store 'chroma'", InvalidEvent);
   const tenant = settings.tenant ?? given.tenant;
   const database = settings.database ?? given.database;
   const api = chromaApi({ url: given.url, apiKey: given.apiKey, headers: given.headers, tenant, database });

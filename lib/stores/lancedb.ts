@@ -70,7 +70,7 @@ export const lancedb: StoreKind = {
 };
 
 async function openLance({ connection, collection, options }: ResolvedEndpoint): Promise<Store> {
-  const settings = parseAs(optionsSchema, options, "options of store 'lancedb'", InvalidEvent);
+  const settings = parseAs(optionsSchema, options, "the options object of store 'lancedb'", InvalidEvent);
   const uri = connection.path === undefined ? connection.url : resolve(connection.path);
   if (uri === undefined)
     throw new InvalidEvent('the lancedb store needs connection {"path": DIRECTORY} or {"url": "s3://bucket/prefix"}');

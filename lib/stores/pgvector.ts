@@ -116,7 +116,7 @@ export const pgvector: StoreKind = {
   title: 'PostgreSQL with pgvector',
   capabilities,
   open: async ({ connection, collection, options, omitFields = [], place, index }: ResolvedEndpoint) => {
-    const settings = parseAs(optionsSchema, options ?? {}, "options of store 'pgvector'", InvalidEvent);
+    const settings = parseAs(optionsSchema, options ?? {}, "the options object of store 'pgvector'", InvalidEvent);
     const name = parseTableName(collection);
     const database = await connect(connection, settings.maxConnections).catch((error: unknown) => {
       throw storeError(error, 'opening PostgreSQL');

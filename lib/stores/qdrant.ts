@@ -76,7 +76,7 @@ export const qdrant: StoreKind = {
 
 /** @throws InvalidEvent when connection or options are not of Qdrant's form. */
 function openQdrant({ connection, collection, options: given, index }: ResolvedEndpoint): Store {
-  const options = parseAs(optionsSchema, given ?? {}, "the qdrant store's options", InvalidEvent);
+  const options = parseAs(optionsSchema, given ?? {}, "the options object of store 'qdrant'", InvalidEvent);
   const { url, grpcUrl, apiKey } = addressesOf(connection);
   const rest = openRest({ url, apiKey, collection });
   const admin = openAdmin(url, apiKey, collection);
@@ -155,7 +155,12 @@ const connectionSchema = z.looseObject({
 
 /** Where a connection's REST and gRPC are. @throws InvalidEvent when it is not of Qdrant's form */
 export function addressesOf(connection: ResolvedConnection) {
-  const { url, apiKey, grpcUrl } = parseAs(connectionSchema, connection, "the qdrant store's connection", InvalidEvent);
+  const { url, apiKey, grpcUrl } = parseAs(
+    connectionSchema,
+    connection,
+    "the connection of store 'qdrant'",
+    InvalidEvent,
+  );
   const rest = withPort(url, '6333');
   const grpc = grpcUrl === undefined ? new URL('/', rest) : withPort(grpcUrl, '6334');
   if (grpcUrl === undefined) grpc.port = '6334';

@@ -1,5 +1,5 @@
 import { describe, expect, test } from '@jest/globals';
-import { exportedKey, loadedKey } from '../../lib/keys.ts';
+import { comparedKey, exportedKey, loadedKey } from '../../lib/keys.ts';
 import { putJson } from '../../lib/objects.ts';
 import { readSpans, type Span, type Spans, timelineOf, workedSeconds } from '../../lib/report/timeline.ts';
 import { makeBatch } from '../make.ts';
@@ -64,6 +64,16 @@ describe('records a second over time', () => {
     expect(workedSeconds(await readSpans(world.objects, 'r1'))).toBeGreaterThan(0);
     expect(report.actual?.usd).toBeGreaterThan(0);
     expect(report.ranOn).toBe('one machine');
+  });
+
+  test('tell of the records that were compared, and of no comparison where none was', async () => {
+    const world = await makeWorld();
+    const left = { startedAt: at(0), at: at(1), records: 9, notInSample: 9 };
+    await putJson(world.objects, exportedKey('r1', '00000-000'), { startedAt: at(0), at: at(1), records: 9 });
+    await putJson(world.objects, comparedKey('r1', '00000-000'), left);
+    expect((await readSpans(world.objects, 'r1')).compare).toEqual([]);
+    await putJson(world.objects, comparedKey('r1', '00000-000'), { ...left, notInSample: 6 });
+    expect((await readSpans(world.objects, 'r1')).compare).toEqual([span(0, 1, 3)]);
   });
 
   test('refuse a marker that is not ours, by its key, since a rate made of it would be a lie', async () => {

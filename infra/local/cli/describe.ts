@@ -121,7 +121,8 @@ function stageText({ name, state, done, total, unit, detail }: Stage): string {
 }
 
 export function moveLine({ action, kind, name, from, to, percent, reason, note }: Move): string {
-  const pointer = `${kind} '${name}'`;
+  // Qdrant's unnamed vector
+  const pointer = name === '' ? `the ${kind}` : `${kind} '${name}'`;
   const moved = `${pointer} moved from ${from ?? 'nothing'} to ${to ?? 'nothing'}`;
   const texts = {
     double: `where they were; writes go to both sides, ${from} first: ${pointer}`,

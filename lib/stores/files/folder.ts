@@ -82,7 +82,7 @@ function openOne({ connection, collection }: Pick<ResolvedEndpoint, 'connection'
 
 /** The options of an event. @throws InvalidEvent */
 export function parseFilesOptions(options: unknown): FilesOptions {
-  return parseAs(filesOptions, options ?? {}, "the files store's options", InvalidEvent);
+  return parseAs(filesOptions, options ?? {}, "the options object of store 'files'", InvalidEvent);
 }
 
 /** @param root what the folder of no parts is called */

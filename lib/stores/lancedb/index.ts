@@ -2,6 +2,7 @@ import { Index, type IndexConfig, type Table } from '@lancedb/lancedb';
 import { z } from 'zod';
 import { Incompatible } from '../../errors.ts';
 import type { CollectionSchema, Distance, PayloadIndex, VectorIndex, VectorSpec } from '../../schema.ts';
+import { count, plural } from '../../words.ts';
 import type { IndexProgress } from '../port.ts';
 import type { Layout } from './layout.ts';
 import type { Options } from './options.ts';
@@ -139,7 +140,7 @@ export async function indexProgress(
   if (rows < options.indexFrom || vectors.length === 0)
     return {
       done: true,
-      detail: `${rows} records are searched exactly; an index is built from ${options.indexFrom} on`,
+      detail: `${plural(rows, 'record')} ${rows === 1 ? 'is' : 'are'} searched exactly; an index is built from ${count(options.indexFrom)} on`,
     };
   let [indexed, left] = [0, 0];
   for (const { column } of vectors) {
@@ -148,5 +149,5 @@ export async function indexProgress(
     left += index?.numUnindexedRows ?? rows;
   }
   const fraction = indexed / Math.max(1, indexed + left);
-  return { done: left === 0, fraction, detail: `${indexed} of ${indexed + left} vectors indexed` };
+  return { done: left === 0, fraction, detail: `${count(indexed)} of ${plural(indexed + left, 'vector')} indexed` };
 }

@@ -56,7 +56,7 @@ export async function readProgress(admin: Admin): Promise<IndexProgress> {
   if (failure !== undefined)
     throw new StoreUnavailable(`collection ${admin.collection} is red: ${failure}; see the server's log`);
   const fraction = points === 0 ? 1 : Math.min(1, indexed / points);
-  const detail = `${info.status}, ${indexed} vectors indexed of ${points} records`;
+  const detail = `${info.status}, ${plural(indexed, 'vector')} indexed of ${plural(points, 'record')}`;
   if (info.config.optimizer_config.max_optimization_threads === 0) {
     const off = 'its optimizer is off (max_optimization_threads 0), so what has no graph yet is searched without one';
     return { done: true, fraction, detail: `${detail}; ${off}` };

@@ -49,7 +49,7 @@ describe('vecferry run', () => {
     expect({ code, err }).toEqual({ code: 0, err: '' });
     expect(out).toMatch(/^export +3,000 of 3,000 records/m);
     // Said by the store: nothing was built.
-    expect(out).toMatch(/^index +3000 records are searched exactly/m);
+    expect(out).toMatch(/^index +3,000 records are searched exactly/m);
     expect(out).toMatch(/^done +Validated.*3,000 records compared and equal/m);
     expect(out).toMatch(/^readers +cut over to the target/m);
     expect(out.split('\n').length).toBeLessThan(15);

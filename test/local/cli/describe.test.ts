@@ -1,5 +1,5 @@
 import { expect, test } from '@jest/globals';
-import { planLines } from '../../../infra/local/cli/describe.ts';
+import { moveLine, planLines } from '../../../infra/local/cli/describe.ts';
 import { parseEvent } from '../../../lib/event.ts';
 import type { Plan } from '../../../lib/run-files.ts';
 import { makePlan } from '../../make-plan.ts';
@@ -52,4 +52,10 @@ test('a plan that embeds says by which model, by which until now, what it takes,
   const { embed, ...rest } = plan;
   const unpriced = { ...rest, embed: { ...embed!, estimate: { ...embed!.estimate, usd: null } } };
   expect(planLines(unpriced).join('\n')).toMatch(/a price that is not known/);
+});
+
+test("a move names its index by the vector, and Qdrant's unnamed one by no name at all", () => {
+  const move = { action: 'cutover', kind: 'index', from: 'old', to: 'new', at: '2026-01-01T00:00:00.000Z' } as const;
+  expect(moveLine({ ...move, name: 'title' })).toBe("cut over to the target: index 'title' moved from old to new");
+  expect(moveLine({ ...move, name: '' })).toBe('cut over to the target: the index moved from old to new');
 });

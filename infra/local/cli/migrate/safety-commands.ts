@@ -21,6 +21,7 @@ import { checkPage } from '../../../../lib/migrate/checks/check-page.ts';
 import type { Migrator } from '../../../../lib/migrate/runner.ts';
 import { nextSeq } from '../../../../lib/migrate/standing.ts';
 import { openFileObjects } from '../../../../lib/objects-files.ts';
+import { plural } from '../../../../lib/words.ts';
 import type { CommandContext } from '../commands.ts';
 import { exitCodes } from '../exit-codes.ts';
 import { type MigrateOptions, withMigrator } from './migrator.ts';
@@ -97,8 +98,9 @@ export async function backupsCommand(
     }
   }
   const restore = await unfinishedRestore(directory);
-  // What a restore that did not end is brought to its end with, or taken back with.
-  const isNeeded = ({ id }: Backup): boolean => id === restore?.id || id === restore?.first;
+  // What a restore is under way with, or is brought to its end with, or taken back with.
+  const needed = await unfinishedRestore(directory, { alsoUnderWay: true });
+  const isNeeded = ({ id }: Backup): boolean => id === needed?.id || id === needed?.first;
   const old = keep === undefined ? [] : backups.slice(0, Math.max(0, backups.length - keep));
   const gone = new Set(old.filter((backup) => !isNeeded(backup)));
   for (const backup of backups) {
@@ -108,7 +110,7 @@ export async function backupsCommand(
     output.line(`${state === 'there' ? 'backup' : state}`.padEnd(9) + backupLine(backup));
   }
   await tellUnfinished({ output, directory }, restore);
-  output.line(`${backups.length - gone.size} backups in ${backupsIn(directory)}`);
+  output.line(`${plural(backups.length - gone.size, 'backup')} in ${backupsIn(directory)}`);
   return damaged === 0 ? exitCodes.ok : exitCodes.failed;
 }
 
