@@ -6,6 +6,7 @@ import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import pg from 'pg';
 import { type Report, reportSchema } from '../../lib/report/report-schema.ts';
 import { makeDatabase } from '../servers/database.ts';
+import { until } from '../until.ts';
 import { startSearching } from './search-application.ts';
 import { type VecferryProcess, vecferryProcess } from './vecferry-process.ts';
 
@@ -64,15 +65,17 @@ async function indexesOf(table: string): Promise<string[]> {
   return rows.map(({ text }) => String(text));
 }
 
-/** Follows what is built, on a connection of its own. */
-async function watchBuilds(): Promise<{ stop(): Promise<{ readonly longestMs: number }> }> {
+/** Follows what is built of a table, on a connection of its own: other tests build in the same server. */
+async function watchBuilds(table: string): Promise<{ stop(): Promise<{ readonly longestMs: number }> }> {
   const own = new pg.Client(database.url);
   await own.connect();
   let isOver = false;
   let longestMs = 0;
   const watching = (async () => {
     for (let since: number | undefined; !isOver; await sleep(50)) {
-      const { rows } = await own.query('SELECT pid FROM pg_stat_progress_create_index');
+      const { rows } = await own.query(
+        `SELECT pid FROM pg_stat_progress_create_index WHERE relid = '${table}'::regclass`,
+      );
       since = rows.length === 0 ? undefined : (since ?? performance.now());
       if (since !== undefined) longestMs = Math.max(longestMs, performance.now() - since);
     }
@@ -145,14 +148,18 @@ test('100,000 rows go from IVFFlat to HNSW and back while an application searche
     steps[name] = Math.round(performance.now() - begun);
     begun = performance.now();
   };
-  const builds = await watchBuilds();
+  const builds = await watchBuilds('docs');
   stopping.push(application.stop, async () => void (await builds.stop()));
 
   // Killed in the build: the server goes on with it, until that is ended too, and leaves an invalid index.
   const start = event('r1', { kind: 'hnsw', m: 8, efConstruction: 24 }, { cutover: null });
   await vecferry.killOnce(start, () => isBuilding('docs'));
   await query(`SELECT pg_terminate_backend(pid) FROM pg_stat_progress_create_index WHERE relid = 'docs'::regclass`);
-  while ((await query('SELECT pid FROM pg_stat_progress_create_index')).length > 0);
+  await until(
+    async () =>
+      (await query(`SELECT pid FROM pg_stat_progress_create_index WHERE relid = 'docs'::regclass`)).length === 0,
+    'the end of the build',
+  );
   expect(await indexesOf('docs')).toEqual([
     expect.stringMatching(/^docs_embedding__vecferry_\w{8} hnsw INVALID$/),
     'docs_idx ivfflat',

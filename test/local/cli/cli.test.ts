@@ -2,13 +2,11 @@ import { existsSync, mkdtempSync } from 'node:fs';
 import { readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { beforeAll, describe, expect, test } from '@jest/globals';
+import { until } from '../../until.ts';
 import { type Answer, callCommand, commandLine, writeRecords } from './command-line.ts';
 
 /** The command line as its users meet it: a process, its exit code, and what it prints. */
-
-/** Some tests start several processes, on machines that do other things too. */
 
 const work = mkdtempSync(join(tmpdir(), 'vecferry-cli-'));
 const kept = join(work, 'kept');
@@ -38,10 +36,6 @@ beforeAll(async () => {
   plain = await vecferry(['run', event('plain'), '--run', 'plain']);
   moved = await vecferry(['--json', 'run', event('moved'), '--run', 'moved']);
 });
-
-async function untilThere(path: string): Promise<void> {
-  while (!existsSync(path)) await sleep(5);
-}
 
 describe('vecferry run', () => {
   test('moves, validates and cuts over, and says so in plain lines where there is no terminal', () => {
@@ -102,7 +96,7 @@ describe('vecferry run', () => {
   test('tells people how to go on after Ctrl-C, and leaves no lock', async () => {
     const planned = join(kept, 'runs', 'told', 'plan.json');
     const { code, out, err } = await vecferry(['run', event('told'), '--run', 'told'], {
-      onLine: (line, kill) => void (line.startsWith('run ') && untilThere(planned).then(kill)),
+      onLine: (line, kill) => void (line.startsWith('run ') && until(() => existsSync(planned), 'the plan').then(kill)),
     });
     expect({ code, out, err }).toMatchObject({ code: 130, err: expect.not.stringContaining('killed by its test') });
     expect(out).toMatch(/Go on with: vecferry --dir \S+ run .* --run told/);
