@@ -1,3 +1,5 @@
+import { mkdir, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from '@jest/globals';
 import { postgresHistory } from '../../lib/migrate/history-postgres.ts';
 import { openSession } from '../../lib/migrate/session.ts';
@@ -226,6 +228,18 @@ test('what is not there is said, with what to do', async () => {
 test('new writes the next file in the digits of the last', async () => {
   expect((await world.done('new', 'Add rank!')).out).toContain('004_add_rank.sql');
   await world.done('up', '--no-lint');
+});
+
+test('a restore that died stops up also where another process bears its number by now, since the lock of migrations is free', async () => {
+  const directory = join(world.folder, '..', 'runs');
+  await mkdir(join(directory, 'backups'), { recursive: true });
+  const note = { id: 'a', first: 'b', stores: ['db', 'search'], by: 'ada', at: '2026-11-22T00:00:00.000Z' };
+  const path = join(directory, 'backups', 'restoring.json');
+  await writeFile(path, JSON.stringify({ ...note, owner: `${process.ppid} another` }));
+  expect(await refusal('up')).toContain('bring it to its end with vecferry migrate restore a, or take it back');
+  expect(await world.rows(`SELECT to_regclass('t3') AS name`)).toEqual([{ name: null }]);
+  await rm(path);
+  await world.done('up');
 });
 
 test('what up refuses before its first step is told by status: a file that is wrong, of each kind, and a store that nobody has named', async () => {

@@ -69,13 +69,20 @@ async function readNote(directory: string): Promise<z.infer<typeof schema> | und
   return text === undefined ? undefined : parseAs(schema, parsed(text), path, Incompatible);
 }
 
-/** undefined: every restore has ended, or one is under way just now. @throws Incompatible where the file is none of ours */
-export async function unfinishedRestore(directory: string): Promise<UnfinishedRestore | undefined> {
+/**
+ * undefined: every restore has ended, or one is under way just now.
+ * @param alsoUnderWay whoever has the lock of migrations knows that nobody restores, even where a process bears the dead one's number
+ * @throws Incompatible where the file is none of ours
+ */
+export async function unfinishedRestore(
+  directory: string,
+  { alsoUnderWay = false } = {},
+): Promise<UnfinishedRestore | undefined> {
   const noted = await readNote(directory);
   if (noted === undefined) return undefined;
   const { owner, ...restore } = noted;
   // A command that failed has let go of it as much as one that was killed; this process's own is told by what it throws.
-  return owner === thisProcess || !isAlive(owner) ? restore : undefined;
+  return alsoUnderWay || owner === thisProcess || !isAlive(owner) ? restore : undefined;
 }
 
 function parsed(text: string): unknown {
@@ -93,8 +100,8 @@ export function unfinishedMessage({ id, first, by, at }: UnfinishedRestore, dire
 }
 
 /** @throws Incompatible while a restore has not ended: what a migration finds would be of two moments */
-export async function refuseUnfinished(directory: string): Promise<void> {
-  const unfinished = await unfinishedRestore(directory);
+export async function refuseUnfinished(directory: string, which = { alsoUnderWay: false }): Promise<void> {
+  const unfinished = await unfinishedRestore(directory, which);
   if (unfinished === undefined) return;
   throw new Incompatible(unfinishedMessage(unfinished, directory), { ids: [unfinished.id] });
 }

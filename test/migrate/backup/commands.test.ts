@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process';
-import { appendFile, mkdir, mkdtemp, readdir, readFile, writeFile } from 'node:fs/promises';
+import { appendFile, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -92,6 +92,15 @@ describe('vecferry migrate', () => {
   });
 
   test('makes one by hand, deletes the oldest, and says which there are where one is named that is not', async () => {
+    expect((await vecferry('backup', '--reason', 'before the release')).code).toBe(0);
+    // A restore that is under way, by a process that lives: what it needs stays.
+    const there = (await vecferry('backups')).events.map((event) => Reflect.get(event, 'id'));
+    const note = join(folder, 'state', 'backups', 'restoring.json');
+    const by = { by: 'ada', at: '2026-11-22T00:00:00.000Z', owner: `${process.ppid} another` };
+    await writeFile(note, JSON.stringify({ id: there[0], first: there[1], stores: ['db'], ...by }));
+    const needed = await vecferry('backups', '--keep', '0');
+    expect(needed.events.map((event) => Reflect.get(event, 'state'))).toEqual(['there', 'there', 'deleted']);
+    await rm(note);
     expect((await vecferry('backup', '--reason', 'before the release')).code).toBe(0);
     const kept = await vecferry('backups', '--keep', '1');
     expect(kept.events.map((event) => Reflect.get(event, 'state'))).toEqual(['deleted', 'deleted', 'there']);

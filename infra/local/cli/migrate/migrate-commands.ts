@@ -99,6 +99,8 @@ export async function moveCommand(context: CommandContext, aim: Aim, options: Mo
       await (await load.lint()).lintMoves(context, migrator, wanted, { isLaw: options.lint });
     const done = await migrator.history.locked(
       async () => {
+        // A restore may have begun, and died, while the lock was waited for.
+        await (await load.unfinished()).refuseUnfinished(context.directory, { alsoUnderWay: true });
         await tellBaseline(migrator, baseline, { ...options, write: (line) => migrator.history.append(line) });
         // Whoever had the lock before may have done all or some of it.
         const moves = movesNow(await overviewOf(migrator));

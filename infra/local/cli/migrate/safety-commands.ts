@@ -98,8 +98,9 @@ export async function backupsCommand(
     }
   }
   const restore = await unfinishedRestore(directory);
-  // What a restore that did not end is brought to its end with, or taken back with.
-  const isNeeded = ({ id }: Backup): boolean => id === restore?.id || id === restore?.first;
+  // What a restore is under way with, or is brought to its end with, or taken back with.
+  const needed = await unfinishedRestore(directory, { alsoUnderWay: true });
+  const isNeeded = ({ id }: Backup): boolean => id === needed?.id || id === needed?.first;
   const old = keep === undefined ? [] : backups.slice(0, Math.max(0, backups.length - keep));
   const gone = new Set(old.filter((backup) => !isNeeded(backup)));
   for (const backup of backups) {
