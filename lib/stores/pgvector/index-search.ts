@@ -160,7 +160,8 @@ async function prepare(session: Session, pin: Pin, sql: SearchSql, prepared: Sta
   for (const way of ways) if (await planned(session, pin, prepared, way)) return;
   const others = rivals.map(({ name }) => `'${name}'`).join(', ');
   const text = `PostgreSQL does not search index '${wanted.name}' beside ${others}`;
-  const why = isSuperuser ? '' : '; the older one of two of a kind is searched by a superuser alone';
+  const back = `vecferry rollback ${pin.layout.indexed.side.run} and the run started again make the new one the younger`;
+  const why = isSuperuser ? '' : `; the older one of two of a kind is searched by a superuser alone: ${back}`;
   throw new Incompatible(`${text}, so what it finds cannot be measured${why}`, { ids: [wanted.name] });
 }
 
