@@ -67,7 +67,7 @@ const writtenWithinMs = 60_000;
 
 function isYoung(path: string): boolean {
   try {
-    return Date.now() - statSync(path).mtimeMs < writtenWithinMs;
+    return Math.abs(Date.now() - statSync(path).mtimeMs) < writtenWithinMs;
   } catch (error) {
     if (Object(error).code === 'ENOENT') return false;
     throw error;
