@@ -230,6 +230,15 @@ test('new writes the next file in the digits of the last', async () => {
   await world.done('up', '--no-lint');
 });
 
+test('collections are named for the backup of a server alone: of a database all of it is kept', async () => {
+  await world.write(
+    'vecferry.yaml',
+    'stores:\n  db: {store: pgvector, connection: {secret: migrate/db}, backup: {collections: [words]}}\n',
+  );
+  const { code, err } = await world.migrate('status');
+  expect([code, err]).toEqual([2, expect.stringContaining('stores.db is pgvector, whose backup is all that it holds')]);
+});
+
 test('a restore that died stops up also where another process bears its number by now, since the lock of migrations is free', async () => {
   const directory = join(world.folder, '..', 'runs');
   await mkdir(join(directory, 'backups'), { recursive: true });

@@ -150,4 +150,32 @@ describe('a backup of Chroma', () => {
       expect(message).toMatch(/collection words is written to while its backup is made .*stop its writers/);
     expect((await readBackups(directory)).length).toBe(kept + results.length - refused.length);
   }, 240_000);
+
+  test('of the collections that the settings name leaves every other one as it is', async () => {
+    for (const name of ['named', 'theirs']) {
+      await call('POST', '', { name, configuration: { hnsw: { space: 'l2' } } });
+      await fill(name, 0, 5, 2);
+    }
+    const [[, store] = []] = config.stores;
+    if (store === undefined) throw new Error('the settings name no store');
+    const only = { ...store, backup: { collections: ['named', 'later'] } };
+    const scoped = { ...config, stores: new Map([['notes', only]]) };
+    const said: string[] = [];
+    const more = { config: scoped, directory, seq: 0, tell: (line: string) => said.push(line) };
+    const made = await makeBackup({ ...more, reason: 'some' });
+    expect(made.parts).toMatchObject([{ counts: { named: 5 }, only: ['named', 'later'] }]);
+    expect(said.join()).toContain("no collection or alias 'later'");
+    for (const name of ['named', 'theirs']) await fill(name, 5, 9, 2);
+    for (const name of ['later', 'theirs_too']) await call('POST', '', { name });
+    const append = async () => undefined;
+    const { first } = await restoreBackup({ ...more, id: made.id, by: 'ada', dropNew: true, append });
+    const counts = async () =>
+      await Promise.all(['named', 'theirs'].map(async (name) => (await stateOf(name)).records.length));
+    expect(await counts()).toEqual([5, 9]);
+    await expect(call('GET', '/later')).rejects.toThrow('404');
+    await call('GET', '/theirs_too');
+    await restoreBackup({ ...more, id: first.id, by: 'ada', append });
+    expect(await counts()).toEqual([9, 9]);
+    await call('GET', '/later');
+  }, 240_000);
 });
