@@ -56,7 +56,8 @@ test.each([
   await world.write('005_odd.sql', sqlFile(statement));
   const answer = await world.migrate('up', '--no-lint');
   expect([answer.code, answer.err]).toEqual([code, expect.stringContaining(said)]);
-  expect((await world.done('status')).out).toContain('4 applied, 1 pending, 0 problems');
+  // What the file alone shows to be wrong is told before it is tried.
+  expect((await world.done('status')).out).toContain(`4 applied, 1 pending, ${code === 2 ? 1 : 0} problems`);
   await world.remove('005_odd.sql');
 });
 
