@@ -16,6 +16,7 @@ import {
   spanOf,
   text,
 } from './parquet-meta.ts';
+import { type Leaf, leavesOf, memoryOf } from './parquet-pages.ts';
 import { parquetSchema, readParquet, releaseMemory } from './parquet-wasm.ts';
 import { openWindows, type WindowOptions, type Windows } from './parquet-windows.ts';
 import { readThrift, type ThriftStruct, type ThriftValue, writeThrift } from './thrift.ts';
@@ -40,7 +41,7 @@ export interface ParquetFile {
   readonly logical: ReadonlyMap<string, keyof typeof logicalTypes>;
   /** Records of each row group. */
   readonly rowGroups: readonly number[];
-  /** Bytes of each row group, unpacked and with their encoding: what reading it takes in memory is some times as much. */
+  /** Bytes of each row group, of its values or unpacked: what reading it takes in memory is some times as much. */
   readonly groupBytes: readonly number[];
   /** The records of a row group as Arrow batches of at most `batchRecords`; all columns or those named. */
   read(rowGroup: number, batchRecords: number, columns?: readonly string[]): Promise<readonly RecordBatch[]>;
@@ -98,13 +99,14 @@ export async function openParquet(
     const { from, to } = placeOf(rowGroup, columns);
     return await range(from, to);
   };
+  const leaves = leavesOf(list(file, inFile.schema).map(asStruct));
   const windows = new Map<number, Windows>();
   return {
     schema: parquetSchema(assemble([], withGroups(file, [], 0))),
     metadata: metadataOf(file),
     logical: logicalIn(file),
     rowGroups: groups.map((group) => integer(group, inGroup.records)),
-    groupBytes: groups.map(bytesIn),
+    groupBytes: groups.map((group) => bytesIn(group, leaves)),
     read: async (rowGroup, batchRecords, columns) => {
       const group = groupAt(rowGroup);
       const { from } = spanOf(columnsOf(group));
@@ -316,8 +318,11 @@ function topLevel(file: ThriftStruct): readonly (readonly ThriftStruct[])[] {
 }
 
 /** The group's own number, or what its columns say together: some writers count the one as it lies in the file, or leave it 0. */
-function bytesIn(group: ThriftStruct): number {
-  const columns = columnsOf(group).reduce((sum, column) => sum + integer(column, inColumn.unpackedBytes), 0);
+function bytesIn(group: ThriftStruct, leaves: readonly Leaf[]): number {
+  const columns = columnsOf(group).reduce((sum, column, at) => {
+    const leaf = leaves[at];
+    return sum + (leaf === undefined ? integer(column, inColumn.unpackedBytes) : memoryOf(leaf, column));
+  }, 0);
   return Math.max(integer(group, inGroup.bytes), columns);
 }
 

@@ -19,6 +19,7 @@ export const inColumn = {
   /** Statistics, bloom filters, sizes: of the whole chunk. */
   said: [12, 13, 14, 15, 16],
   bloomFilter: [14, 15],
+  sizes: 16,
 } as const;
 /** Of FieldRepetitionType. */
 export const repetitions = { required: 0, optional: 1, repeated: 2 } as const;

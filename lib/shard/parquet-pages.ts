@@ -5,7 +5,9 @@ import { readThriftAt, type ThriftStruct, type ThriftValue, writeThrift } from '
 /** The pages of a column chunk, and the records in each: where a part of a row group can be cut out. */
 
 /** Fields of PageHeader and of the headers in it, and values of parquet.thrift. */
-const inPage = { type: 1, unpackedBytes: 2, bytes: 3, data: 5, dataV2: 8 } as const;
+const inPage = { type: 1, unpackedBytes: 2, bytes: 3, data: 5, dictionary: 7, dataV2: 8 } as const;
+const inDictionary = { values: 1 } as const;
+const inSizes = { textBytes: 1 } as const;
 const inData = { values: 1, encoding: 2, definitions: 3, repetitions: 4 } as const;
 const inDataV2 = { values: 1, records: 3 } as const;
 const pageTypes = { data: 0, index: 1, dictionary: 2, dataV2: 3 } as const;
@@ -35,6 +37,8 @@ export interface DataPage {
   readonly from: number;
   readonly to: number;
   readonly unpackedBytes: number;
+  /** What its values take in memory, or its bytes unpacked where that is more. */
+  readonly memoryBytes: number;
   /** Values and nulls. */
   readonly values: number;
   /** Number of the first record that begins in it, and how many do. */
@@ -101,6 +105,8 @@ export function scanPages({ range }: FileBytes, leaf: Leaf, column: ThriftStruct
   };
   const pages: DataPage[] = [];
   let [at, dictionaryBytes, dictionaryUnpacked, records] = [start, 0, 0, 0];
+  // Of texts: what one in the dictionary has, on average.
+  let valueBytes = widthOf(leaf);
   const next = async (): Promise<void> => {
     const { header, length } = await headerAt(bytesAt, at, end);
     const [from, bytes] = [at, integer(header, inPage.bytes)];
@@ -111,6 +117,8 @@ export function scanPages({ range }: FileBytes, leaf: Leaf, column: ThriftStruct
     if (type === pageTypes.dictionary && pages.length === 0) {
       dictionaryBytes = to - start;
       dictionaryUnpacked = unpackedBytes;
+      const entries = integer(asStruct(header.fields.get(inPage.dictionary)), inDictionary.values);
+      if (leaf.type === types.bytes) valueBytes += unpackedBytes / Math.max(1, entries);
     }
     if (type === pageTypes.data || type === pageTypes.dataV2) {
       const body = async (wanted: number): Promise<Buffer> =>
@@ -118,7 +126,8 @@ export function scanPages({ range }: FileBytes, leaf: Leaf, column: ThriftStruct
           ? (await bytesAt(from + length, Math.min(bytes, wanted))).subarray(0, bytes)
           : unpackStart(codec, (await bytesAt(from + length, bytes)).subarray(0, bytes), unpackedBytes, wanted);
       const found = type === pageTypes.dataV2 ? ofV2(header) : await ofV1(header, leaf, body);
-      pages.push({ from, to, unpackedBytes, first: records, ...found });
+      const memoryBytes = Math.max(unpackedBytes, Math.ceil(found.values * valueBytes));
+      pages.push({ from, to, unpackedBytes, memoryBytes, first: records, ...found });
       records += found.records;
     }
     at = to;
@@ -238,7 +247,8 @@ function levelAt(levels: Buffer, at: number, index: number, width: number): numb
 }
 
 /** A page of `records` that mean nothing: nulls, or zeros where there are none. For records that are skipped. */
-export function blankPage({ type, typeLength, maxDefinition, maxRepetition }: Leaf, codec: number, records: number) {
+export function blankPage(leaf: Leaf, codec: number, records: number) {
+  const { maxDefinition, maxRepetition } = leaf;
   const run = (max: number): Buffer => {
     if (max === 0) return Buffer.alloc(0);
     const head: number[] = [];
@@ -248,7 +258,8 @@ export function blankPage({ type, typeLength, maxDefinition, maxRepetition }: Le
     length.writeUInt32LE(head.length + 2);
     return Buffer.concat([length, Buffer.from([...head, left, 0])]);
   };
-  const values = maxDefinition > 0 ? Buffer.alloc(0) : Buffer.alloc(zeroBytes(type, typeLength, records));
+  // Zeros are a value of every type.
+  const values = Buffer.alloc(maxDefinition > 0 ? 0 : Math.ceil(records * widthOf(leaf)));
   const plain = Buffer.concat([run(maxRepetition), run(maxDefinition), values]);
   const packed = pack(codec, plain);
   const whole = (value: number): ThriftValue => ({ kind: 'integer', type: 5, value: BigInt(value) });
@@ -273,10 +284,18 @@ export function blankPage({ type, typeLength, maxDefinition, maxRepetition }: Le
   return { bytes: Buffer.concat([header, packed]), unpackedBytes: header.length + plain.length };
 }
 
-/** Zeros are a value of every type in its plain encoding: of texts, the length. */
-function zeroBytes(type: number, typeLength: number, records: number): number {
-  if (type === types.boolean) return Math.ceil(records / 8);
-  if (type === types.fixedBytes) return records * typeLength;
-  if (type === types.int96) return records * 12;
-  return records * (type === types.int64 || type === types.double ? 8 : 4);
+/** What the values of a column chunk take in memory, or its bytes unpacked where that is more: a dictionary or runs pack many into few. */
+export function memoryOf(leaf: Leaf, column: ThriftStruct): number {
+  const sizes = column.fields.get(inColumn.sizes);
+  const texts = sizes?.kind === 'struct' ? integerOr(sizes, inSizes.textBytes, 0) : 0;
+  const values = Math.ceil(integer(column, inColumn.values) * widthOf(leaf)) + texts;
+  return Math.max(integer(column, inColumn.unpackedBytes), values);
+}
+
+/** Bytes of a value in its plain encoding; of texts, of their length alone. */
+function widthOf({ type, typeLength }: Pick<Leaf, 'type' | 'typeLength'>): number {
+  if (type === types.boolean) return 1 / 8;
+  if (type === types.fixedBytes) return typeLength;
+  if (type === types.int96) return 12;
+  return type === types.int64 || type === types.double ? 8 : 4;
 }

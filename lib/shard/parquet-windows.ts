@@ -18,6 +18,7 @@ import {
   type Leaf,
   type LeafPages,
   leavesOf,
+  memoryOf,
   type PageScan,
   scanPages,
 } from './parquet-pages.ts';
@@ -40,13 +41,13 @@ export interface WindowOptions {
   readonly from: number;
   /** Top-level columns; left out: all. */
   readonly columns?: readonly string[];
-  /** Bytes of pages, unpacked, that a part holds about: at least one page of each column, and what of the others goes with it. */
+  /** Bytes that a part's values take about: at least a quarter of a page, and what of the other columns goes with it. */
   readonly maxBytes: number;
   /** A page of more than this is not read. */
   readonly maxPageBytes: number;
 }
 
-/** A part's records, at most: what is packed by dictionaries and runs is some times as much in memory. */
+/** A part's records, at most: of texts in a dictionary no more than the average length is known. */
 const maxRecords = 65_536;
 
 /** A page is read as one, by any reader. */
@@ -125,7 +126,7 @@ function refuseLarge({ leaf, dictionaryUnpacked, pages }: LeafPages, maxPageByte
 
 /** The part ends where a page of the heaviest column does, so that few pages are read twice. */
 async function endOf(tables: readonly PageScan[], start: number, records: number, maxBytes: number): Promise<number> {
-  const weightOf = ({ column }: PageScan): number => integer(column, inColumn.unpackedBytes);
+  const weightOf = ({ leaf, column }: PageScan): number => memoryOf(leaf, column);
   const heaviest = tables.toSorted((a, b) => weightOf(b) - weightOf(a))[0];
   const limit = Math.min(records, start + maxRecords);
   const isOver = async (end: number): Promise<boolean> => {
@@ -137,11 +138,23 @@ async function endOf(tables: readonly PageScan[], start: number, records: number
     await heaviest.reach(next);
     next = heaviest.pages.find(({ first }) => first > next)?.first ?? records;
     if (next >= limit) break;
-    // The least there can be is a page.
-    if (await isOver(next)) return end ?? next;
+    if (await isOver(next)) return end ?? Math.min(next, start + shareOf(tables, heaviest, start, next, maxBytes));
     end = next;
   }
-  return end !== undefined && (await isOver(limit)) ? end : limit;
+  if (heaviest === undefined || !(await isOver(limit))) return limit;
+  return end ?? Math.min(limit, start + shareOf(tables, heaviest, start, limit, maxBytes));
+}
+
+/** Records of a page that is more than a part alone: no less than a quarter, for each part unpacks the page. */
+function shareOf(
+  tables: readonly LeafPages[],
+  { pages }: LeafPages,
+  start: number,
+  end: number,
+  maxBytes: number,
+): number {
+  const { records } = pages[pageOf(pages, start)] ?? { records: 0 };
+  return Math.max(1, Math.ceil(records * Math.max(1 / 4, maxBytes / costOf(tables, start, end))));
 }
 
 function costOf(tables: readonly LeafPages[], start: number, end: number): number {
@@ -149,7 +162,7 @@ function costOf(tables: readonly LeafPages[], start: number, end: number): numbe
   for (const table of tables) {
     const { first, last } = spanIn(table, start, end);
     bytes += table.dictionaryUnpacked;
-    for (let at = first; at <= last; at++) bytes += table.pages[at]?.unpackedBytes ?? 0;
+    for (let at = first; at <= last; at++) bytes += table.pages[at]?.memoryBytes ?? 0;
   }
   return bytes;
 }

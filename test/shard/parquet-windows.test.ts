@@ -97,6 +97,21 @@ test('integers that DuckDB packs by their differences, which parquet-wasm cannot
   }
 });
 
+test('values that a dictionary packs count with what they take in memory, for the parts and for what is read as one', async () => {
+  const made = join(await mkdtemp(join(tmpdir(), 'vecferry-windows-')), 'dictionary.parquet');
+  const sql = await (await DuckDBInstance.create()).connect();
+  const columns = 'i AS id, list_transform(range(64), lambda x: (i % 2)::float) AS embedding';
+  await sql.run(`COPY (SELECT ${columns} FROM range(10000) t(i)) TO '${made}' (FORMAT parquet)`);
+  sql.closeSync();
+  const file = pathToFileURL(made).href;
+  expect((await readFile(made)).length).toBeLessThan(300_000);
+  const whole = await read(file);
+  expect(whole.parts).toBe(1);
+  const all = await read(file, { limits: { whole: 1 << 20, part: 1 << 20, page: 1 << 30 } });
+  expect(all.parts).toBeGreaterThan(1);
+  expect(all.rows).toEqual(whole.rows);
+});
+
 test('a page of more than its limit is refused with what to write, for a page is read as one', async () => {
   await expect(read('none-1.parquet', { limits: { whole: 0, part: 1, page: 20 } })).rejects.toMatchObject({
     name: 'Incompatible',
