@@ -34,6 +34,8 @@ export interface UpgradedFile extends Made {
   readonly file: string;
   /** True: an earlier call has made it, and it is as it was left. */
   readonly wasThere: boolean;
+  /** Where it failed: what an earlier call made of what the file was then, and what is still there. It may be the last whole copy. */
+  readonly earlier?: string;
 }
 
 export interface Upgraded {
@@ -151,13 +153,27 @@ async function upgrade(input: UpgradeInput, from: UpgradePlace, into: UpgradePla
   const done: UpgradedFile[] = [];
   for (const file of data) {
     if (signal.aborted) return { out, files: done, aside, isStopped: true };
-    const made = await upgradeOne({ from, into, rules, taken }, file, names.get(file.name) ?? file.name);
+    const made = await withEarlier(
+      into,
+      await upgradeOne({ from, into, rules, taken }, file, names.get(file.name) ?? file.name),
+    );
     done.push(made);
     onFile?.(made, done.length, data.length);
   }
-  const left = done.flatMap(({ file, how }) => (how === 'failed' ? [file] : []));
+  const left = done.flatMap(({ file, how, earlier }) =>
+    how === 'failed' ? [earlier === undefined ? file : `${file} (${earlier} is of what it was before)`] : [],
+  );
   await mark(true, left);
   return { out, files: done, aside, isStopped: false };
+}
+
+/** A file that failed, with what is told of an earlier shard of it: a run over the new folder would read that. */
+async function withEarlier(into: UpgradePlace, made: UpgradedFile): Promise<UpgradedFile> {
+  if (made.how !== 'failed' || oddName(made.file) !== undefined) return made;
+  const note = await getJson(into.objects, noteKey(made.file), noteSchema);
+  if (note === undefined || (await into.find(note.to)) === undefined) return made;
+  const reason = `${made.reason}. ${note.to} in ${into.where} is of what the file was before, and stays: delete it there if it is not to be read`;
+  return { ...made, reason, earlier: note.to };
 }
 
 /** S3 has keys `a` and `a/b` side by side; on a disk `a` is a file or a folder. @throws Incompatible before anything is written */

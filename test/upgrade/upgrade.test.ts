@@ -177,6 +177,22 @@ describe('upgrade', () => {
     expect((await upgrade(folder)).files.map(({ to }) => to)).toEqual(['x/b.parquet', 'x/c.parquet']);
   });
 
+  test('a file that was brought up and is damaged since keeps its shard, and both the upgrade and the plan say of which file it is', async () => {
+    const folder = makeFolder();
+    put(folder, 'a.jsonl', old([1]));
+    await upgrade(folder);
+    put(folder, 'a.jsonl', old([1, 2]).subarray(0, -20));
+    const { files: made } = await upgrade(folder);
+    expect(made).toMatchObject([
+      { how: 'failed', earlier: 'a.parquet', reason: expect.stringContaining('a.parquet in ') },
+    ]);
+    expect((await read(join(`${folder}-new`, 'a.parquet'))).batch.ids).toEqual(['1']);
+    const mark = JSON.parse(readFileSync(join(`${folder}-new`, '_upgrade.json'), 'utf8'));
+    expect(mark.left).toEqual(['a.jsonl (a.parquet is of what it was before)']);
+    put(folder, 'a.jsonl', old([1, 2]));
+    expect(howOf((await upgrade(folder)).files)).toEqual(['a.jsonl upgraded']);
+  });
+
   test('typed again it makes nothing again, but for what was altered in either folder, and what was mended', async () => {
     const folder = makeFolder();
     for (const name of ['a', 'b', 'c', 'd']) put(folder, `${name}.jsonl`, old([1]));

@@ -33,7 +33,7 @@ export async function upgradeNotes(folder: Folder): Promise<readonly string[]> {
     if (left.length === 0) continue;
     const names = left.slice(0, 10).join(', ');
     notes.push(
-      `${plural(left.length, 'file')} of ${from} could not be brought up, and their records are not here: ${names}${left.length > 10 ? ', …' : ''}`,
+      `${plural(left.length, 'file')} of ${from} could not be brought up, and their records are not here as they are there: ${names}${left.length > 10 ? ', …' : ''}`,
     );
   }
   return notes;
