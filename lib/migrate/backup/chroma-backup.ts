@@ -11,7 +11,7 @@ import { encodeShard, readShard } from '../../shard/shard.ts';
 import type { ChromaApi } from '../../stores/chroma/http.ts';
 import { chroma, openApi } from '../../stores/chroma.ts';
 import type { ResolvedConnection, Store } from '../../stores/port.ts';
-import { drop, settleCollections, swapIn, underWay } from './chroma-swap.ts';
+import { drop, nameOfReaders, settleCollections, swapIn, underWay } from './chroma-swap.ts';
 import { type BackupPart, sumOf } from './folder.ts';
 import { absentText, isWithin, type Scope } from './scope.ts';
 
@@ -61,7 +61,7 @@ export async function exportChroma(
   { folder, scope, tell }: { readonly folder: string; readonly scope?: Scope; readonly tell: (line: string) => void },
 ): Promise<BackupPart> {
   const { api, place: where } = openApi(place);
-  await settleCollections(api, await listCollections(api), tell);
+  await settle(api, scope, tell);
   const root = join(folder, place.name);
   await mkdir(root);
   const kept: Kept[] = [];
@@ -85,6 +85,13 @@ export async function exportChroma(
     counts: Object.fromEntries(kept.map(({ name, records }) => [name, records])),
     ...(scope !== undefined && { only: [...scope] }),
   };
+}
+
+/** Of collections that others restore just now nothing is touched. */
+async function settle(api: ChromaApi, scope: Scope, tell: (line: string) => void): Promise<void> {
+  const all = await listCollections(api);
+  const ours = all.filter(({ name }) => isWithin(scope, nameOfReaders(name)));
+  await settleCollections(api, ours, tell);
 }
 
 async function listCollections(api: ChromaApi): Promise<readonly Found[]> {
@@ -173,7 +180,7 @@ export async function restoreChroma({ place, path, scope, dropNew, tell }: Chrom
   const { api } = openApi(place);
   const text: unknown = JSON.parse(await readFile(join(path, listName), 'utf8'));
   const kept = parseAs(z.array(keptSchema), text, join(path, listName), Incompatible);
-  await settleCollections(api, await listCollections(api), tell);
+  await settle(api, scope, tell);
   const there = new Map((await listCollections(api)).map((found) => [found.name, found]));
   for (const each of kept) {
     const found = there.get(each.name);

@@ -14,6 +14,10 @@ export interface NamedCollection {
 const madeEnd = '--vecferry-restored';
 const oldEnd = '--vecferry-replaced';
 
+/** The name that readers know, of one that a restore has made or put aside. */
+export const nameOfReaders = (name: string): string =>
+  [madeEnd, oldEnd].reduce((left, end) => (left.endsWith(end) ? left.slice(0, -end.length) : left), name);
+
 /** Of the one that is being filled. Chroma's names are letters, digits, `.`, `_` and `-`, 512 at most (chromadb 1.5.9). */
 export const underWay = (name: string): string => `${name}${madeEnd}`;
 const replaced = (name: string): string => `${name}${oldEnd}`;

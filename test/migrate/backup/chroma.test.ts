@@ -166,14 +166,15 @@ describe('a backup of Chroma', () => {
     expect(made.parts).toMatchObject([{ counts: { named: 5 }, only: ['named', 'later'] }]);
     expect(said.join()).toContain("no collection or alias 'later'");
     for (const name of ['named', 'theirs']) await fill(name, 5, 9, 2);
-    for (const name of ['later', 'theirs_too']) await call('POST', '', { name });
+    const restoring = 'theirs--vecferry-restored';
+    for (const name of ['later', 'theirs_too', restoring]) await call('POST', '', { name });
     const append = async () => undefined;
     const { first } = await restoreBackup({ ...more, id: made.id, by: 'ada', dropNew: true, append });
     const counts = async () =>
       await Promise.all(['named', 'theirs'].map(async (name) => (await stateOf(name)).records.length));
     expect(await counts()).toEqual([5, 9]);
     await expect(call('GET', '/later')).rejects.toThrow('404');
-    await call('GET', '/theirs_too');
+    for (const name of ['theirs_too', restoring]) await call('GET', `/${name}`);
     await restoreBackup({ ...more, id: first.id, by: 'ada', append });
     expect(await counts()).toEqual([9, 9]);
     await call('GET', '/later');
