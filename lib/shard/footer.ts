@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { ShardDamaged, UnsupportedFormat } from '../errors.ts';
 import type { ByteRanges } from './parquet-file.ts';
+import { encryptedMark } from './parquet-meta.ts';
 
 /** What every format of a shard has in common: how it is told what it is, and whether it is whole, before anything else is read of it. */
 
@@ -15,9 +16,6 @@ export const formatKey = 'vecferry.format';
 export const releaseKey = 'vecferry.release';
 export const checksumKey = 'vecferry.checksum';
 export const noChecksum = Buffer.alloc(64, '0');
-
-/** In place of PAR1, https://github.com/apache/parquet-format/blob/master/Encryption.md */
-export const encryptedMark = 'PARE';
 
 export interface Span {
   readonly start: number;

@@ -1,10 +1,10 @@
 import type { RecordBatch, Schema } from 'apache-arrow';
-import { encryptedMark } from './footer.ts';
 import { readFloatLists } from './parquet-floats.ts';
 import {
   asStruct,
   columnOf,
   columnsOf,
+  encryptedMark,
   inChunk,
   inColumn,
   inElement,

@@ -2,6 +2,9 @@ import type { ThriftStruct, ThriftValue } from './thrift.ts';
 
 /** The parts of a Parquet file's metadata that are looked at or changed, by their numbers: https://github.com/apache/parquet-format/blob/master/src/main/thrift/parquet.thrift */
 
+/** At an encrypted file's ends, in place of PAR1, https://github.com/apache/parquet-format/blob/master/Encryption.md */
+export const encryptedMark = 'PARE';
+
 export const inFile = { schema: 2, records: 3, rowGroups: 4, metadata: 5, columnOrders: 7 } as const;
 export const inGroup = { chunks: 1, bytes: 2, records: 3, offset: 5, ordinal: 7 } as const;
 export const inChunk = { offset: 2, column: 3, pageIndexes: [4, 5, 6, 7], crypto: 8 } as const;
