@@ -104,6 +104,7 @@ test('an application goes on while 2,000 vectors of 100 floats become 512: the r
   await vecferry.killWhen(start, 'shards', 3);
   await vecferry.killWhen(start, 'texts', 1);
   await vecferry.killWhen(start, 'loaded', 2);
+  expect(vecferry.kills()).toBeGreaterThan(0);
   await vecferry.run(...start);
   const waits = { ...application.longest };
   await vecferry.run('cutover', 'r1');
@@ -182,6 +183,7 @@ test('a column of double precision[] is filled in a database without pgvector: k
     await vecferry.killWhen(start, 'texts', 1);
     await vecferry.killWhen(start, 'texts', 12);
     await vecferry.killWhen(start, 'loaded', 1);
+    expect(vecferry.kills()).toBeGreaterThan(0);
     await sql.query(
       "INSERT INTO notes VALUES (1, 'late', 'a river in the mountains'), (2, 'empty', ''), (3, 'none', NULL)",
     );

@@ -68,6 +68,7 @@ test('HNSW becomes denser HNSW by an owner who is no superuser, killed while the
   stopping.push(application.stop);
 
   await vecferry.killWhen(start, 'before', 1);
+  expect(vecferry.kills()).toBe(1);
   const kept = readFileSync(vecferry.objects('before/00000.json'), 'utf8');
   const told = await vecferry.run(...start);
   // What was asked before it was killed is not asked again.

@@ -169,6 +169,7 @@ test('killed while it asks the old index and while the new one is built, it goes
   const first = readFileSync(vecferry.objects('before/00000.json'), 'utf8');
   // The next file beside plan.json and the others is index.json, of the first look at the build.
   await vecferry.killWhen(start, '.', vecferry.files('.').length + 1);
+  expect(vecferry.kills()).toBeGreaterThan(0);
   const before = vecferry.files('before').map((name) => readFileSync(vecferry.objects(`before/${name}`), 'utf8'));
   expect(before).toHaveLength(6);
   expect(before[0]).toBe(first);

@@ -154,6 +154,7 @@ test('100,000 rows go from IVFFlat to HNSW and back while an application searche
   // Killed in the build: the server goes on with it, until that is ended too, and leaves an invalid index.
   const start = event('r1', { kind: 'hnsw', m: 8, efConstruction: 24 }, { cutover: null });
   await vecferry.killOnce(start, () => isBuilding('docs'));
+  expect(vecferry.kills()).toBe(1);
   await query(`SELECT pg_terminate_backend(pid) FROM pg_stat_progress_create_index WHERE relid = 'docs'::regclass`);
   await until(
     async () =>

@@ -11,6 +11,8 @@ export interface VecferryProcess {
   killWhen(args: readonly string[], folder: string, count: number): Promise<void>;
   /** Kills it, SIGKILL, as soon as something is seen. */
   killOnce(args: readonly string[], isSeen: () => Promise<boolean> | boolean): Promise<void>;
+  /** Those that were killed in their middle: on a busy machine one may have ended by itself before it was hit. */
+  kills(): number;
   /** Files of a folder of the run's objects. */
   files(folder: string): readonly string[];
   readonly objects: (name: string) => string;
@@ -33,6 +35,7 @@ export function vecferryProcess(directory: string, run: string): VecferryProcess
   const objects = (name: string): string => join(directory, 'runs', run, name);
   const files = (folder: string): readonly string[] =>
     existsSync(objects(folder)) ? readdirSync(objects(folder)).filter((name) => /\.(parquet|json)$/.test(name)) : [];
+  let kills = 0;
   const killOnce = async (
     args: readonly string[],
     isSeen: () => Promise<boolean> | boolean,
@@ -51,11 +54,13 @@ export function vecferryProcess(directory: string, run: string): VecferryProcess
       if (end() === undefined) process.kill(-(child.pid ?? 0), 'SIGKILL');
     }
     const code = await ended;
-    if (code !== null && code !== 0) throw new Error(`it ended with ${code} before it was killed: ${words()}`);
+    if (code === null) kills += 1;
+    else if (code !== 0) throw new Error(`it ended with ${code} before it was killed: ${words()}`);
   };
   return {
     objects,
     files,
+    kills: () => kills,
     run: async (...args) => {
       const { ended, out } = start(args);
       const code = await ended;
