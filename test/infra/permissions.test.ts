@@ -1,3 +1,4 @@
+/** Over 400 lines: one run of each kind through every function, each call held against the roles of the stack. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { clearCaches } from '@aws-lambda-powertools/parameters';
 import { afterAll, beforeAll, expect, jest, test } from '@jest/globals';

@@ -1,3 +1,4 @@
+/** Over 400 lines: a statement a rule, with what is told of it, and those that no rule may tell of. */
 import { readFile } from 'node:fs/promises';
 import { describe, expect, test } from '@jest/globals';
 import { InvalidEvent } from '../../../lib/errors.ts';
