@@ -19,6 +19,8 @@ export interface Side {
   readonly store: Pick<Store, 'search' | 'fetch'>;
   /** The vector's name on this side. */
   readonly vector: string;
+  /** What the truth is ranked by: a source that names no distance is searched by it. A target is not: what it ranks by is what is measured. */
+  readonly distance?: Distance;
   /** Empty: as the collection, the server and the client are set. */
   readonly settings: SearchSettings;
   readonly exact: boolean;
@@ -67,6 +69,7 @@ export async function openSide({ plan, side, store, vector, settings, exact = fa
       side,
       store,
       vector,
+      distance: searched.distance,
       settings: settings ?? {},
       exact,
       idOf: (id) => id,
@@ -131,7 +134,7 @@ export async function measureAnswer(
 
 /** Searches one side for a query's k nearest. @throws what the store throws */
 export async function searchSide(
-  { store, vector, settings, exact, filterOf }: Side,
+  { store, vector, distance, settings, exact, filterOf }: Side,
   { values, filter }: Pick<Truth, 'values' | 'filter'>,
   k: number,
 ): Promise<Searched> {
@@ -139,6 +142,7 @@ export async function searchSide(
     vector,
     query: values,
     k,
+    ...(distance !== undefined && { distance }),
     ...(exact && { exact }),
     ...(filter.length > 0 && { filter: filterOf(filter) }),
     ...(Object.keys(settings).length > 0 && { settings }),

@@ -129,7 +129,7 @@ function openFiles(endpoint: ResolvedEndpoint): Store {
       const records = recordsOf(now, index);
       const asked = names === undefined ? request : stableRequest(request, names);
       return await searchExactly(names === undefined ? records : stableRecords(records, asked, names), asked, {
-        distance: distance ?? capabilities.defaultDistance,
+        distance: distance ?? request.distance ?? capabilities.defaultDistance,
         title: files.title,
       });
     },

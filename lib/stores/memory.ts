@@ -117,7 +117,7 @@ function openMemory({ connection, collection: name }: ResolvedEndpoint): Store {
       const distance = schema.vectors.find((spec) => spec.name === request.vector)?.distance;
       collection.joined ??= join(schema, [...records.values()]);
       return await searchExactly([collection.joined], request, {
-        distance: distance ?? capabilities.defaultDistance,
+        distance: distance ?? request.distance ?? capabilities.defaultDistance,
         title: memory.title,
       });
     },

@@ -65,6 +65,11 @@ export interface SearchRequest {
   readonly exact?: boolean;
   /** Only records whose payload meets all of these are found: lib/filter.ts says what each means. */
   readonly filter?: readonly Condition[];
+  /**
+   * What nearness is where neither the collection nor its index names a distance and the store has none of its own: in files, and in
+   * PostgreSQL, where each query's operator says it. Left out: the store's default.
+   */
+  readonly distance?: Distance;
   /** In place of those that the collection is searched with. A setting that the store does not heed is InvalidEvent. */
   readonly settings?: SearchSettings;
 }

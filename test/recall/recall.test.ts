@@ -33,6 +33,21 @@ describe('recall', () => {
     expect(vectors[0]?.target).toMatchObject({ measured: true, mean: 1, worst: [] });
   });
 
+  test('a source that names no distance is searched by the one that the target was given: it was said to miss what it finds', async () => {
+    const schema = makeSchema({ vectors: [{ name: 'embedding', kind: 'dense', dimension: 4, precision: 'float32' }] });
+    const event = { mapping: { vectors: { embedding: { distance: 'euclid' } } }, validate: { recall: quick } };
+    const world = await makeWorld({ schema, records: makeBatch({ ids: ids(200) }), event });
+    const asked: unknown[] = [];
+    const watched = (store: typeof world.source) =>
+      searching(store, async (request) => {
+        asked.push(request.distance);
+        return await store.search(request);
+      });
+    const { sets } = await recallOf(world, { source: watched(world.source) });
+    expect(new Set(asked)).toEqual(new Set(['euclid']));
+    expect(sets[0]).toMatchObject({ source: { mean: 1 }, target: { mean: 1 } });
+  });
+
   test('is the share that is really found when a search misses one neighbour of five', async () => {
     const world = await makeWorld({
       records: makeBatch({ ids: ids(500) }),

@@ -69,3 +69,16 @@ describe('dropping a folder', () => {
     expect(await store.drop?.()).toMatchObject({ isThere: false });
   });
 });
+
+test('a search of files that name no distance is by the one that it asks for, and of those that name one by theirs', async () => {
+  const lines = '{"id":"1","vector":[2.5,0.5]}\n{"id":"2","vector":[1.25,1.5]}\n';
+  await mkdir(join(path, 'near'), { recursive: true });
+  await writeFile(join(path, 'near', 'words.jsonl'), lines);
+  const nearest = async (options: object, more: object): Promise<unknown> => {
+    const store = await files.open({ connection: { path }, collection: 'near/words.jsonl', options });
+    return (await store.search({ vector: 'vector', query: Float32Array.of(1.2, 0.3), k: 1, ...more }))[0]?.id;
+  };
+  expect(await nearest({}, { distance: 'cosine' })).toBe('1');
+  expect(await nearest({}, { distance: 'euclid' })).toBe('2');
+  expect(await nearest({ distance: 'cosine' }, { distance: 'euclid' })).toBe('1');
+});

@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import type { Condition } from '../../lib/filter.ts';
-import type { SearchSettings } from '../../lib/schema.ts';
+import type { Distance, SearchSettings } from '../../lib/schema.ts';
 import { readLayout } from '../../lib/stores/pgvector/catalog.ts';
 import { filterSql } from '../../lib/stores/pgvector/filter.ts';
 import { connect } from '../../lib/stores/pgvector/open.ts';
@@ -16,6 +16,17 @@ import { dimension, onTopic, query, useWords, values } from './pgvector-words.ts
 
 describe.each(['a server', 'PGlite'])('searching in %s', (where) => {
   const { open, run, rows, database, hnsw, ivfflat, measure, countOf, index } = useWords('pgvector_search', where);
+
+  test('a vector without an index is searched by the distance that is asked for, and one with an index by its own', async () => {
+    const nearest = async (distance: Distance) =>
+      (await (await open()).search({ vector: 'embedding', query, k: 10, distance })).map(({ score }) => score);
+    const cosine = await nearest('cosine');
+    const euclid = await nearest('euclid');
+    expect(Math.max(...cosine)).toBeLessThanOrEqual(2);
+    expect(euclid).not.toEqual(cosine);
+    await hnsw();
+    expect(await nearest('cosine')).toEqual(await nearest('euclid'));
+  });
 
   test('an HNSW index with a low efSearch finds clearly less than with a high one', async () => {
     await hnsw();

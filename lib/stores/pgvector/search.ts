@@ -93,7 +93,7 @@ export interface SearchSql {
 /** @throws as searchNearest */
 export function searchSql(
   { layout, server, options, defaultDistance }: SearchContext,
-  { vector, k, exact = false, filter = [], settings = {} }: SearchRequest,
+  { vector, k, exact = false, filter = [], settings = {}, distance = defaultDistance }: SearchRequest,
 ): SearchSql {
   requireHeeded(settings);
   const field = fieldOf(layout, vector);
@@ -103,7 +103,7 @@ export function searchSql(
     throw new Incompatible(`'${vector}' is an array, which PostgreSQL cannot search; set validate.recall to null`, {
       ids: [vector],
     });
-  const { operator } = distanceOperators[field.distance ?? defaultDistance];
+  const { operator } = distanceOperators[field.distance ?? distance];
   const column = quoteName(field.column.name);
   const keys = layout.key.map(({ name }, at) => `${quoteName(name)}::text AS "vecferry k${at}"`).join(', ');
   const where = [`${column} IS NOT NULL`, ...filterSql(layout, filter)].join(' AND ');
