@@ -4,10 +4,10 @@ import { isFilterAlone, payloadIndexCause, refusedFilterCause, tryUnfiltered } f
 import { indexCause, unsearchedCause } from './causes/index-built.ts';
 import { findMissingRanges, missingNeighbours } from './causes/missing-ranges.ts';
 import { settingCauses } from './causes/settings.ts';
-import { patiently } from './compare/fetch-records.ts';
 import { runKeys } from './keys.ts';
 import { type Deadline, isNear } from './log.ts';
 import { getJson, type ObjectStore, putJson } from './objects.ts';
+import { patiently } from './patiently.ts';
 import { readTruths } from './recall/truths.ts';
 import { type Cause, type Diagnosis, type Manifest, type Plan, type RecallEntry, recallSchema } from './run-files.ts';
 import type { Store } from './stores/port.ts';

@@ -1,6 +1,7 @@
 import { denseVector, hasVector } from '../batch.ts';
-import { fetchRecords, type Located, patiently } from '../compare/fetch-records.ts';
+import { fetchRecords, type Located } from '../compare/fetch-records.ts';
 import { distanceBetween } from '../distance.ts';
+import { patiently } from '../patiently.ts';
 import { allowedAt, recallAt } from '../recall/measures.ts';
 import { querySpace } from '../recall/query-space.ts';
 import { openSide, type Side } from '../recall/search-side.ts';

@@ -1,5 +1,5 @@
-import { patiently } from '../compare/fetch-records.ts';
 import { fieldInTarget } from '../mapping/names.ts';
+import { patiently } from '../patiently.ts';
 import { latencyOf } from '../recall/recall-summary.ts';
 import { openSide } from '../recall/search-side.ts';
 import type { Cause, RecallEntry } from '../run-files.ts';

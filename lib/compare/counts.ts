@@ -7,13 +7,14 @@ import { readEach, readLoaded } from '../manifest.ts';
 import { carriedRecords, getCarriedShard } from '../mapping/carried.ts';
 import { leavesOut, mapId } from '../mapping/mapping.ts';
 import { getJson, type ObjectStore } from '../objects.ts';
+import { patiently } from '../patiently.ts';
 import { isInPlace } from '../place.ts';
 import type { Counts } from '../report/report-schema.ts';
 import { type Compared, comparedSchema, type Manifest, type Plan } from '../run-files.ts';
 import { getShard } from '../shard/get-shard.ts';
 import type { Store } from '../stores/port.ts';
 import { storeKind } from '../stores/registry.ts';
-import { patiently, split } from './fetch-records.ts';
+import { split } from './fetch-records.ts';
 
 const maxNamed = 100;
 /** Markers held whole at once; each names up to three hundred records. */

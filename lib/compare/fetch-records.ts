@@ -1,6 +1,6 @@
-import { setTimeout as sleep } from 'node:timers/promises';
 import { type Batch, selectRecords } from '../batch.ts';
-import { RecordRefused, StoreUnavailable, Throttled } from '../errors.ts';
+import { RecordRefused } from '../errors.ts';
+import { patiently } from '../patiently.ts';
 import type { Reader } from '../stores/port.ts';
 
 /** Ids a call of `fetch` may name. */
@@ -63,22 +63,4 @@ export function alone({ batch, at }: Located): Batch {
 /** Pieces of at most `size` elements, in order. */
 export function split<T>(all: readonly T[], size: number): T[][] {
   return Array.from({ length: Math.ceil(all.length / size) }, (_, i) => all.slice(i * size, (i + 1) * size));
-}
-
-/** Tries and first pause: 0.5 + 1 + 2 + 4 + 8 s, about a quarter of a minute; then the state machine tries the state again. */
-const tries = 6;
-const firstPauseMs = 500;
-
-/** Repeats a read that a busy store refused, or that it could not answer, with growing pauses or those it asks for. */
-export async function patiently<T>(read: () => Promise<T>): Promise<T> {
-  for (let attempt = 1; ; attempt++) {
-    try {
-      return await read();
-    } catch (error) {
-      const isPassing = error instanceof Throttled || error instanceof StoreUnavailable;
-      if (!isPassing || attempt === tries) throw error;
-      const asked = error instanceof Throttled ? error.retryAfterMs : undefined;
-      await sleep(asked ?? firstPauseMs * 2 ** (attempt - 1) * (0.5 + Math.random() / 2));
-    }
-  }
 }

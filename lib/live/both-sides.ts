@@ -1,21 +1,14 @@
 import { type Batch, concatBatches } from '../batch.ts';
 import { mirror } from '../client/mirror.ts';
 import type { ClientSide, Identified } from '../client/side.ts';
-import {
-  alone,
-  type Fetched,
-  fetchRecords,
-  type Located,
-  maxFetch,
-  patiently,
-  split,
-} from '../compare/fetch-records.ts';
+import { alone, type Fetched, fetchRecords, type Located, maxFetch, split } from '../compare/fetch-records.ts';
 import type { NearNumbers } from '../compare/json-equal.ts';
 import { recordDifference, type Treatments, targetTreatments, untreated } from '../compare/record-equal.ts';
 import { refuseUnlessBoth } from '../cutover/cutover-flag.ts';
 import type { FlagStore } from '../cutover/flag.ts';
 import { RecordRefused, StoreUnavailable } from '../errors.ts';
 import { type Mapped, mapBatch, mapId } from '../mapping/mapping.ts';
+import { patiently } from '../patiently.ts';
 import type { Difference, Plan } from '../run-files.ts';
 import type { Capabilities, Store } from '../stores/port.ts';
 import { storeKind } from '../stores/registry.ts';

@@ -1,9 +1,10 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { fetchRecords, patiently } from '../compare/fetch-records.ts';
+import { fetchRecords } from '../compare/fetch-records.ts';
 import { RecordRefused } from '../errors.ts';
 import { exportedKey, loadedKey, nameOfKey, parseShardName, runKeys, shardName } from '../keys.ts';
 import { type Mapped, mapBatch } from '../mapping/mapping.ts';
 import { getJson, type ObjectStore } from '../objects.ts';
+import { patiently } from '../patiently.ts';
 import { type Plan, shardEntrySchema } from '../run-files.ts';
 import type { RangeItem } from '../states.ts';
 import type { Range, Source, StoreKind, Target } from '../stores/port.ts';

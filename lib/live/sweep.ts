@@ -1,5 +1,5 @@
 import type { Batch } from '../batch.ts';
-import { maxFetch, patiently, split } from '../compare/fetch-records.ts';
+import { maxFetch, split } from '../compare/fetch-records.ts';
 import { recordDifference, untreated } from '../compare/record-equal.ts';
 import type { FlagStore } from '../cutover/flag.ts';
 import { RecordRefused } from '../errors.ts';
@@ -7,6 +7,7 @@ import { runKeys } from '../keys.ts';
 import { type Deadline, handOverMs, isNear } from '../log.ts';
 import { carriedRecords } from '../mapping/carried.ts';
 import { getJson, type ObjectStore, putJson } from '../objects.ts';
+import { patiently } from '../patiently.ts';
 import { readRanges } from '../plan.ts';
 import type { Manifest, Plan } from '../run-files.ts';
 import { getShard } from '../shard/get-shard.ts';

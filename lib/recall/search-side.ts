@@ -1,10 +1,10 @@
 import { denseVector, hasVector } from '../batch.ts';
-import { patiently } from '../compare/fetch-records.ts';
 import { distanceBetween } from '../distance.ts';
 import { InvalidEvent } from '../errors.ts';
 import { type Condition, meets } from '../filter.ts';
 import { mapId } from '../mapping/mapping.ts';
 import { conditionsInTarget } from '../mapping/names.ts';
+import { patiently } from '../patiently.ts';
 import type { Plan } from '../run-files.ts';
 import type { Distance, SearchSettings } from '../schema.ts';
 import type { Hit, Store } from '../stores/port.ts';

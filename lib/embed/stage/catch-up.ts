@@ -1,11 +1,11 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Batch, type DenseColumn, selectRecords } from '../../batch.ts';
-import { patiently } from '../../compare/fetch-records.ts';
 import { Incompatible, StoreUnavailable } from '../../errors.ts';
 import { type Deadline, isNear, type Log } from '../../log.ts';
 import { readManifest } from '../../manifest.ts';
 import { mapBatch } from '../../mapping/mapping.ts';
 import type { ObjectStore } from '../../objects.ts';
+import { patiently } from '../../patiently.ts';
 import type { Plan } from '../../run-files.ts';
 import type { FillLacking, Lacking, PlaceTarget } from '../../stores/place-port.ts';
 import type { Store } from '../../stores/port.ts';

@@ -1,9 +1,10 @@
 import { type Batch, batchBytes, concatBatches, type DenseColumn, denseVector } from '../../batch.ts';
-import { patiently, split } from '../../compare/fetch-records.ts';
+import { split } from '../../compare/fetch-records.ts';
 import { ShardDamaged } from '../../errors.ts';
 import { nameOfKey, runKeys, textsKey } from '../../keys.ts';
 import type { Log } from '../../log.ts';
 import { type ObjectStore, parseJsonObject } from '../../objects.ts';
+import { patiently } from '../../patiently.ts';
 import type { Plan } from '../../run-files.ts';
 import type { CollectionSchema } from '../../schema.ts';
 import { releaseMemory } from '../../shard/parquet-wasm.ts';

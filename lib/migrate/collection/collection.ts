@@ -1,5 +1,5 @@
-import { setTimeout } from 'node:timers/promises';
-import { Incompatible, InvalidEvent, Throttled, VecferryError } from '../../errors.ts';
+import { Incompatible, InvalidEvent } from '../../errors.ts';
+import { patiently } from '../../patiently.ts';
 import type { HistoryEntry, MigrateConfig, MigratedStore, MigrationFile, Step } from '../port.ts';
 import { readCollectionFile, seedsOf } from './parse.ts';
 import { type Action, type CollectionPlan, lineOf, type Planned, type Rollback, rollbackSchema } from './plan.ts';
@@ -201,20 +201,4 @@ function stepOf({ file, config, copy, rollBack, store: name, plan, rollback }: S
       await record(rollback);
     },
   };
-}
-
-const maxTries = 6;
-const firstPauseMs = 250;
-
-/** Tries again what a store that is busy or away may do later: for 15 seconds in all, or as long as it asks. */
-async function patiently<T>(work: () => Promise<T>): Promise<T> {
-  for (let tried = 1; ; tried++) {
-    try {
-      return await work();
-    } catch (error) {
-      if (!(error instanceof VecferryError) || !error.retryable || tried === maxTries) throw error;
-      const asked = error instanceof Throttled ? error.retryAfterMs : undefined;
-      await setTimeout(Math.min(60_000, asked ?? firstPauseMs * 2 ** tried));
-    }
-  }
 }

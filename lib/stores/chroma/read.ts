@@ -1,6 +1,6 @@
-import { setTimeout as sleep } from 'node:timers/promises';
 import { type Batch, noRecords } from '../../batch.ts';
 import { StoreUnavailable } from '../../errors.ts';
+import { type Patience, patiently } from '../../patiently.ts';
 import { splitObject } from '../json-members.ts';
 import { readListed } from '../pieces.ts';
 import type { Hit, Piece, PlannedRange, Range, ReadOptions, SearchRequest } from '../port.ts';
@@ -58,28 +58,17 @@ export async function getById(
 ): Promise<Answer> {
   const body = JSON.stringify({ ids, include });
   const what = `reading ${ids.length} records of '${name}'`;
-  return parseAnswer(await askAgain(() => api.call(what, 'POST', `/collections/${id}/get`, body)));
+  return parseAnswer(await patiently(() => api.call(what, 'POST', `/collections/${id}/get`, body), vanishing));
 }
-
-/** Times that Chroma is asked when records go while it answers, with a pause of so many milliseconds, then twice, ... */
-const asks = 6;
-const firstPauseMs = 10;
 
 /**
  * Chroma looks for ids first and for their vectors afterwards; when a record is deleted in between, the whole request ends
  * with 500 and "Error finding id" (1.5.9). Asked again it answers.
  */
-async function askAgain(ask: () => Promise<string>): Promise<string> {
-  for (let asked = 1; ; asked++) {
-    try {
-      return await ask();
-    } catch (error) {
-      const isPassing = error instanceof StoreUnavailable && /Error finding id/.test(error.message);
-      if (!isPassing || asked >= asks) throw error;
-      await sleep(firstPauseMs * 2 ** (asked - 1));
-    }
-  }
-}
+const vanishing: Patience = {
+  firstPauseMs: 10,
+  isPassing: (error) => error instanceof StoreUnavailable && /Error finding id/.test(error.message),
+};
 
 /** The first records in Chroma's order, without embeddings: a sample. */
 export async function sampleRecords({ api, id, name }: ChromaCollection, limit: number): Promise<Answer> {
@@ -175,7 +164,7 @@ export async function search(
   const results = Math.max(k, exact === true ? maxEf : (settings?.efSearch ?? 0));
   const body = `{"query_embeddings":[[${query.join(',')}]],"n_results":${results},"include":["distances"]${where === undefined ? '' : `,"where":${where}`}}`;
   const answer = splitObject(
-    await askAgain(() => api.call(`searching '${name}'`, 'POST', `/collections/${id}/query`, body)),
+    await patiently(() => api.call(`searching '${name}'`, 'POST', `/collections/${id}/query`, body), vanishing),
   );
   const [ids] = parseNested(answer.get('ids'));
   const [distances] = parseNested(answer.get('distances'));

@@ -1,7 +1,7 @@
-import { setTimeout as sleep } from 'node:timers/promises';
 import { Index, type IndexConfig, type Table } from '@lancedb/lancedb';
 import { z } from 'zod';
 import { Incompatible } from '../../errors.ts';
+import { type Patience, patiently } from '../../patiently.ts';
 import type { CollectionSchema, Distance, PayloadIndex, VectorIndex, VectorSpec } from '../../schema.ts';
 import { count, plural } from '../../words.ts';
 import type { IndexProgress } from '../port.ts';
@@ -80,7 +80,7 @@ export async function buildIndex(
   options: Options,
 ): Promise<void> {
   // Fragments that stay apart cost time and no record: where the application never pauses for long enough, the indexes are built over them.
-  await besideWriters(() => table.optimize()).catch((error: unknown) => {
+  await patiently(() => table.optimize(), besideWriters).catch((error: unknown) => {
     if (!isPreempted(error)) throw error;
   });
   const rows = await table.countRows();
@@ -97,26 +97,13 @@ export async function buildIndex(
 
 async function buildOnce(table: Table, column: string, make: () => Index): Promise<void> {
   if ((await indexOn(table, column))?.numUnindexedRows === 0) return;
-  await besideWriters(() => table.createIndex(column, { config: make(), replace: true }));
-}
-
-/** Tries of a commit that writers preempt, and the first pause between two of them in milliseconds: it doubles, to some seconds in all. */
-const commitTries = 8;
-const firstPauseMs = 25;
-
-/** Lance gives up a commit over fragments that an application writes to meanwhile, and asks for another try: it reads the newer version then. */
-async function besideWriters<T>(work: () => Promise<T>): Promise<T> {
-  for (let tries = 1; ; tries++) {
-    try {
-      return await work();
-    } catch (error) {
-      if (tries === commitTries || !isPreempted(error)) throw error;
-      await sleep(firstPauseMs * 2 ** (tries - 1) * (0.5 + Math.random() / 2));
-    }
-  }
+  await patiently(() => table.createIndex(column, { config: make(), replace: true }), besideWriters);
 }
 
 const isPreempted = (error: unknown): boolean => /retryable commit conflict/i.test(String(error));
+
+/** Lance gives up a commit over fragments that an application writes to meanwhile, and asks for another try, which reads the newer version. */
+const besideWriters: Patience = { tries: 8, firstPauseMs: 25, isPassing: isPreempted };
 
 /** Vectors that get an index: those whose schema has one of a kind that LanceDB knows, and those that say nothing. */
 function indexedVectors(
